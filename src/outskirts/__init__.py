@@ -1,0 +1,60 @@
+"""Out-of-distribution detection for image classifiers, by outliers synthesised from the training data.
+
+The names below are imported when first used, so that ``import outskirts`` and ``outskirts --help`` are quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import detectors as detectors
+    from . import metrics as metrics
+    from . import testing as testing
+    from .data.benchmark import Benchmark as Benchmark
+    from .data.benchmark import load_benchmark as load_benchmark
+    from .data.imageset import ImageSet as ImageSet
+    from .data.sources import open as open
+    from .errors import OutskirtsError as OutskirtsError
+    from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.extract import extract as extract
+    from .evaluation.outputs import Outputs as Outputs
+    from .evaluation.results import Results as Results
+    from .models.classifier import Classifier as Classifier
+    from .training.run import Run as Run
+    from .training.run import load as load
+    from .training.train import train as train
+
+__version__ = "0.1.0"
+
+_MODULES = ("detectors", "methods", "metrics", "synthesis", "testing")
+_HOMES = {
+    "Benchmark": "data.benchmark",
+    "Classifier": "models.classifier",
+    "ImageSet": "data.imageset",
+    "Outputs": "evaluation.outputs",
+    "OutskirtsError": "errors",
+    "Results": "evaluation.results",
+    "Run": "training.run",
+    "evaluate": "evaluation.evaluate",
+    "extract": "evaluation.extract",
+    "load": "training.run",
+    "load_benchmark": "data.benchmark",
+    "open": "data.sources",
+    "train": "training.train",
+}
+
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module 'outskirts' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

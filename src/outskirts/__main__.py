@@ -1,0 +1,5 @@
+"""``python -m outskirts``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The command line. Each command is a module of `outskirts.commands`, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "demo": "train CE and ASCOOD on digits, measure and report; no download",
+    "train": "train a classifier with a method: train METHOD --data SPEC",
+    "evaluate": "measure a trained run on out-of-distribution sets",
+    "synthesize": "make outliers with a trained run and look at them",
+    "report": "write one HTML page from run folders",
+    "list": "name the methods, detectors, presets, backbones and benchmarks",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; errors the user can mend end in one sentence and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return
+    if arguments[0] == "--version":
+        from . import __version__
+
+        print(f"outskirts {__version__}")
+        return
+    from .errors import OutskirtsError, unknown
+
+    try:
+        if arguments[0] not in COMMANDS:
+            raise unknown("command", arguments[0], COMMANDS)
+        importlib.import_module(f".commands.{arguments[0]}", __package__).main(arguments[1:])
+    except OutskirtsError as error:
+        print(f"outskirts: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("outskirts: interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    return f"""usage: outskirts COMMAND [OPTIONS]
+
+Out-of-distribution detection for image classifiers: synthesise outliers from the
+training images, train against them, measure honestly.
+
+commands:
+{commands}
+
+Begin with: outskirts demo
+Options of a command: outskirts COMMAND --help"""
+
+
+if __name__ == "__main__":
+    main()

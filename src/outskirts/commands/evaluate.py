@@ -1,0 +1,110 @@
+"""``outskirts evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from ..data.benchmark import load_benchmark
+from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
+from ..errors import OutskirtsError
+from ..evaluation.assess import assess
+from ..evaluation.report import write_report
+from ..evaluation.results import Results
+from ..training.precision import resolve_device
+from ..training.run import Run
+from .console import bar, console, options, pairs
+
+__all__ = ["assess_shown", "main"]
+
+Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC")]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained run on out-of-distribution sets and write its report."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    test: str = ""
+    """In-distribution test images, of the run's classes."""
+    near: Entries = ()
+    """Near OOD sets."""
+    far: Entries = ()
+    """Far OOD sets."""
+    ood: Entries = ()
+    """Other OOD sets."""
+    benchmark: str = ""
+    """A benchmark's name or YAML file, instead of the sets above."""
+    detectors: tuple[str, ...] = ("all",)
+    """Names of detectors, or all."""
+    features: Literal["head", "raw"] = "head"
+    """Score what the head is applied to, or what the backbone gives; they differ for ASCOOD."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the network."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and count them."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate, print the table, write the report."""
+    given = options(Evaluate, "evaluate", arguments)
+    run = Run.open(given.run)
+    test, ood = _sets(given)
+    detectors = "all" if given.detectors == ("all",) else given.detectors
+    results = assess_shown(
+        run,
+        test,
+        ood,
+        detectors,
+        features=given.features,
+        precision=given.precision,
+        device=resolve_device(given.device).type,
+        skip_corrupt=given.skip_corrupt,
+    )
+    Console().print(results.table())
+    console.print(f"Report: {write_report([run.path], run.path / 'report.html')}")
+
+
+def _sets(given: Evaluate) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
+    named = {group: pairs(group, getattr(given, group)) for group in ("near", "far", "ood")}
+    ood = {group: sets for group, sets in named.items() if sets}
+    if given.benchmark:
+        if given.test or ood:
+            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and --ood, not both.")
+        benchmark = load_benchmark(given.benchmark)
+        return open_images(benchmark.test), {
+            group: {name: open_images(spec) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
+        }
+    if not given.test:
+        raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
+    return open_images(given.test), ood
+
+
+def assess_shown(
+    run: Run,
+    test: ImageSet,
+    ood: dict[str, dict[str, ImageSet]],
+    detectors: Literal["all"] | Sequence[str] = "all",
+    **settings: object,
+) -> Results:
+    """`assess` with a progress bar and its remarks on the terminal."""
+    with bar() as progress:
+        task = progress.add_task("", total=None, figures="images")
+        return assess(
+            run,
+            test,
+            ood,
+            detectors,
+            say=console.print,
+            progress=lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
+            **settings,  # type: ignore[arg-type]
+        )

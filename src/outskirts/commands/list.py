@@ -1,0 +1,92 @@
+"""``outskirts list``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from .console import options
+
+__all__ = ["main"]
+
+Kind = Literal["all", "methods", "detectors", "presets", "backbones", "benchmarks"]
+
+
+@dataclass(frozen=True)
+class List:
+    """Name what there is."""
+
+    kind: tyro.conf.Positional[Kind] = "all"
+    """What to name."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print one table per kind."""
+    kind = options(List, "list", arguments).kind
+    for name, rows in _TABLES.items():
+        if kind in ("all", name):
+            table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
+            for row in rows():
+                table.add_row(*row)
+            Console().print(table)
+
+
+def _first_line(part: type) -> str:
+    return (inspect.getdoc(part) or "").partition("\n")[0]
+
+
+def _methods() -> list[tuple[str, ...]]:
+    from ..methods import registry
+
+    return [(name, _first_line(registry[name])) for name in registry.names()]
+
+
+def _presets() -> list[tuple[str, ...]]:
+    from ..methods import registry
+
+    return [
+        (name, preset, "  ".join(f"{key}={value}" for key, value in options.items()))
+        for name in registry.names()
+        for preset, options in registry[name].presets.items()
+    ]
+
+
+def _detectors() -> list[tuple[str, ...]]:
+    from ..detectors import registry
+
+    return [
+        (
+            name,
+            _first_line(registry[name]),
+            "needs " + ", ".join(sorted(registry[name].needs) + ["input gradients"] * bool(registry[name]().probes)),
+            f"fitted on {registry[name].fit_on}" if registry[name].fit_on else "",
+        )
+        for name in registry.names()
+    ]
+
+
+def _backbones() -> list[tuple[str, ...]]:
+    from ..models.backbones import known_backbones
+
+    return [*((name,) for name in known_backbones()), ("every torchvision and timm model",)]
+
+
+def _benchmarks() -> list[tuple[str, ...]]:
+    from ..data.benchmark import benchmarks, load_benchmark
+
+    return [(name, load_benchmark(name).description) for name in benchmarks()]
+
+
+_TABLES: dict[str, Callable[[], list[tuple[str, ...]]]] = {
+    "methods": _methods,
+    "presets": _presets,
+    "detectors": _detectors,
+    "backbones": _backbones,
+    "benchmarks": _benchmarks,
+}

@@ -1,0 +1,70 @@
+"""``outskirts synthesize``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.progress import track
+
+from ..data.sources import open as open_images
+from ..errors import OutskirtsError
+from ..files import save_json
+from ..methods import registry
+from ..synthesis.gallery import pixels, save_png, synthesise
+from ..training.run import Run, load
+from .console import console, options
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Make an outlier of each image with a trained run, without training: pictures and a contact sheet."""
+
+    method: tyro.conf.Positional[str]
+    """The method whose outliers to make; that of the run."""
+    run: str = ""
+    """A trained run."""
+    data: str = ""
+    """Labelled images of the run's classes; by default its training images."""
+    out: str = ""
+    """Where the pictures go; must be empty or new."""
+    count: int = 96
+    """How many."""
+    epoch: int = 0
+    """The epoch of the training whose strength is used; 0 for the last."""
+    seed: int = 0
+    """Of the choice of images and of the synthesis."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write one picture per outlier, ``outliers.png`` and ``manifest.json``."""
+    given = options(Synthesize, "synthesize", arguments)
+    part = registry[given.method]
+    if not given.run or not given.out:
+        raise OutskirtsError("Pass the trained run and the folder for the pictures: --run RUN --out DIR.")
+    run, out = Run.open(given.run), Path(given.out)
+    made_with = run.recipe()
+    if made_with.method != given.method:
+        raise OutskirtsError(f"{given.run} was trained with '{made_with.method}', not '{given.method}'.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutskirtsError(f"{out} exists and is not an empty folder; choose another.")
+    classifier = load(run.path)
+    images = open_images(given.data or made_with.training.data).align(classifier.classes)
+    images = images.limit(min(given.count, len(images)), given.seed)
+    epochs = made_with.training.epochs
+    method = part(made_with.settings, classifier)
+    outliers = synthesise(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
+    if outliers is None:
+        raise OutskirtsError(f"The method '{given.method}' synthesises no outliers.")
+    pictures = pixels(outliers.values, classifier.transform)
+    manifest = []
+    for place in track(range(len(outliers)), "writing", console=console, transient=True):
+        label = classifier.classes[int(outliers.labels[place])]
+        save_png(out / "images" / f"{place:06d}.png", pictures[place])
+        manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
+    save_json(out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": given.seed, "outliers": manifest})
+    console.print(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")

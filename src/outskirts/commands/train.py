@@ -1,0 +1,124 @@
+"""``outskirts train``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import OutskirtsError
+from ..methods import registry
+from ..training import train as training
+from ..training.config import Recipe, TrainConfig, recipe
+from ..training.run import FORMAT, Run
+from .console import console, options, training_progress
+
+__all__ = ["main"]
+
+_USAGE = """usage: outskirts train METHOD --data SPEC [OPTIONS]
+       outskirts train --config FILE [OPTIONS]
+       outskirts train --resume RUN
+
+All options of a method: outskirts train METHOD --help
+Methods: {}"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where from and where to."""
+
+    out: str = ""
+    """The run folder; by default runs/METHOD-DATA-sSEED."""
+    preset: str = ""
+    """Named settings of the method, which other options override."""
+    config: str = ""
+    """The config.yaml of a run to train again."""
+    resume: str = ""
+    """An unfinished run to go on with; takes no other option."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train, or go on training."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE.format(", ".join(registry.names())))
+        return
+    if "--resume" in arguments:
+        given = options(Start, "train", arguments)
+        with training_progress(f"resuming {given.resume}") as progress:
+            _finish(training.resume(given.resume, progress=progress))
+        return
+    made_with, start = _recipe(arguments)
+    if not made_with.training.data:
+        raise OutskirtsError("There is nothing to train on; pass --data SPEC, such as --data folder:photos/train.")
+    with training_progress(made_with.method) as progress:
+        run = training.train(out=start.out or None, progress=progress, **_arguments(made_with))
+    _finish(run)
+
+
+def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
+    """Options over a preset over a file, each by name."""
+    file = _value(arguments, "--config")
+    base: dict[str, Any] = _read(Path(file)) if file else {}
+    method = base.pop("method", None) if arguments[0].startswith("-") else arguments[0]
+    if method is None:
+        raise OutskirtsError(f"Name a method: outskirts train METHOD --data SPEC. Methods: {registry.names()}.")
+    defaults = recipe(method, base, _value(arguments, "--preset"))
+    flags = arguments if arguments[0].startswith("-") else arguments[1:]
+    shape = make_dataclass(
+        "Train",
+        [
+            ("start", Start, field(default=Start())),
+            ("training", TrainConfig, field(default=defaults.training)),
+            ("settings", type(defaults.settings), field(default=defaults.settings)),
+        ],
+        frozen=True,
+    )
+    shape.__doc__ = f"Train with the method '{method}'."
+    given: Any = options(shape, f"train {method}", flags)
+    return Recipe(method, given.training, given.settings), given.start
+
+
+def _value(arguments: Sequence[str], flag: str) -> str:
+    for place, argument in enumerate(arguments):
+        if argument == flag and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return ""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.name == "config.yaml":
+        found = Run.open(file.parent).options()
+    else:
+        try:
+            found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise OutskirtsError(f"The configuration {file} does not exist.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise OutskirtsError(f"The configuration {file} is not valid YAML ({error}).") from error
+        if not isinstance(found, dict):
+            raise OutskirtsError(f"The configuration {file} holds no mapping of options.")
+    found.setdefault("format", FORMAT)
+    found.pop("format")
+    return found
+
+
+def _arguments(made_with: Recipe) -> dict[str, Any]:
+    config = asdict(made_with.training)
+    return {
+        "method": made_with.method,
+        "data": config.pop("data"),
+        "val": config.pop("val") or None,
+        **config,
+        **asdict(made_with.settings),
+    }
+
+
+def _finish(run: Run) -> None:
+    accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
+    console.print(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
+    console.print(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")

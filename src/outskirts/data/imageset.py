@@ -1,0 +1,229 @@
+"""Labelled images, wherever they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import OutskirtsError
+from ..files import digest
+from .decode import CorruptImage, Items, decode, key
+from .selection import class_positions, part_bounds, quantiles
+from .threads import Progress, for_each
+from .transform import Transform
+
+__all__ = ["SUBSET", "ImageSet", "overlap"]
+
+#: Ends the spec of a set that was cut in Python, which no spec can reopen.
+SUBSET = " [subset]"
+
+
+class ImageSet(Dataset[tuple[Tensor, int]]):
+    """A map-style dataset of ``(image uint8 [C, h, w], label)``, images at their own sizes.
+
+    Arguments:
+        items: The stored images: encoded bytes, paths, PIL images or uint8 arrays [H, W] or [H, W, C].
+        labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
+        classes: Names of the classes.
+        spec: The text that `outskirts.open` reopens the set from.
+        note: What a reader of results should know about the set.
+        index: Which items, in order, [N]; all unless given.
+
+    >>> import numpy as np
+    >>> images = ImageSet(np.zeros((4, 8, 8), np.uint8), torch.tensor([0, 0, 1, 1]), ["cat", "dog"])
+    >>> images.select_classes(["dog"])
+    ImageSet('', 2 images, 1 class)
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
+        spec: str = "",
+        note: str = "",
+        index: Tensor | None = None,
+    ) -> None:
+        self.items = items
+        self.index = torch.arange(len(items)) if index is None else index
+        self.labels = torch.full_like(self.index, -1) if labels is None else labels.long().clamp_min(-1)
+        self.classes = list(classes)
+        self.spec = spec
+        self.note = note
+        #: Names of the corrupt images that `resident` or `decodable` left out last.
+        self.skipped: list[str] = []
+        if self.labels.shape != self.index.shape:
+            raise OutskirtsError(f"{self._origin} has {len(self.index)} images but {len(self.labels)} labels.")
+        if classes and len(self) and int(self.labels.max()) >= len(classes):
+            raise OutskirtsError(
+                f"{self._origin} has the label {int(self.labels.max())} but {len(classes)} classes, counted from 0."
+            )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.image(i), int(self.labels[i])
+
+    def __repr__(self) -> str:
+        plural = "" if len(self.classes) == 1 else "es"
+        return f"ImageSet({self.spec!r}, {len(self)} images, {len(self.classes)} class{plural})"
+
+    def image(self, i: int) -> Tensor:
+        """The pixels of image `i`, uint8 [1 or 3, h, w]; `CorruptImage` names one that has none."""
+        return decode(self.items[int(self.index[i])], self.name(i))
+
+    def name(self, i: int) -> str:
+        """What image `i` is called: its path, or its row (from 0) in the set's file."""
+        row = int(self.index[i])
+        item = self.items[row]
+        return str(item) if isinstance(item, PathLike) else f"row {row} of {self._origin}"
+
+    # In memory
+
+    def nbytes(self, transform: Transform, room: bool = False) -> int:
+        """The bytes that `resident` would take."""
+        side = transform.resident_size if room else transform.size
+        return len(self) * transform.channels * side**2
+
+    def resident(
+        self,
+        transform: Transform,
+        room: bool = False,
+        skip_corrupt: bool = False,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """All images, decoded once and brought to one size, in order.
+
+        Arguments:
+            transform: Its `host` is applied to each image.
+            room: Passed on to `host`: leave room for random crops.
+            skip_corrupt: Leave corrupt images out and list their names in `skipped`, rather than stop.
+            threads: That decode at once; the number of processors, at most 8, unless given.
+            progress: Called now and then with the number of images done.
+
+        Returns:
+            Images, uint8 [N, C, S, S], and labels, int64 [N].
+        """
+        side = transform.side(room)
+        images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
+
+        def store(i: int) -> None:
+            images[i] = transform.host(self.image(i), room)
+
+        sound = self._sound(store, skip_corrupt, threads=threads, progress=progress)
+        return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
+
+    def decodable(self, threads: int | None = None, progress: Progress | None = None) -> ImageSet:
+        """The images that are not corrupt; the others are listed in `skipped`. Arguments as for `resident`.
+
+        Decodes all and keeps nothing, for sets that are too large to be resident.
+        """
+        sound = self._sound(self.image, True, threads=threads, progress=progress)
+        return self.subset(sound) if self.skipped else self
+
+    def _sound(self, work: Callable[[int], object], skip_corrupt: bool, **options: Any) -> Tensor:
+        sound = for_each(work, len(self), skip_corrupt, **options)
+        self.skipped = [self.name(i) for i in (~sound).nonzero().flatten().tolist()]
+        if len(self.skipped) == len(self) > 0:
+            raise CorruptImage(f"{self._origin} holds no image that can be decoded.")
+        return sound
+
+    # Identity
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """A hash per image, equal for copies; see `outskirts.data.decode.key`."""
+        return [key(self.items[i]) for i in self.index.tolist()]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over the images and labels, in order, the same wherever the files lie."""
+        return digest("".join(self.keys), self.labels)
+
+    # Views
+
+    def subset(self, index: Tensor | Sequence[int]) -> ImageSet:
+        """The images at these positions (or where a mask is true), in this order."""
+        chosen = torch.as_tensor(index)
+        return self._view(chosen if chosen.dtype == torch.bool else chosen.long(), self.labels, self.classes)
+
+    def select_classes(self, chosen: str | Sequence[str]) -> ImageSet:
+        """Some classes, relabelled 0, 1, … in the order given.
+
+        Arguments:
+            chosen: Names, or a text of names and positions such as ``"0-5,8"``.
+        """
+        positions = class_positions(chosen, self.classes, self._origin)
+        # The last entry is where -1 points: no label stays no label.
+        table = torch.full((len(self.classes) + 1,), -1)
+        table[positions] = torch.arange(len(positions))
+        labels = table[self.labels]
+        return self._view(labels >= 0, labels, [self.classes[i] for i in positions])
+
+    def part(self, bounds: str, seed: int = 0) -> ImageSet:
+        """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""
+        low, high = part_bounds(bounds)
+        position = quantiles(self.labels, seed)
+        return self.subset((position >= low) & (position < high))
+
+    def limit(self, n: int, seed: int = 0) -> ImageSet:
+        """At most `n` random images, in the proportions of the classes and their first order."""
+        if n < 1:
+            raise OutskirtsError(f"A limit of {n} leaves no image; choose at least 1.")
+        return self.subset(quantiles(self.labels, seed).argsort()[:n].sort().values)
+
+    def align(self, classes: Sequence[str]) -> ImageSet:
+        """The same images, labelled by the positions of their classes in another set's `classes`."""
+        strangers = [name for name in self.classes if name not in classes]
+        if strangers:
+            raise OutskirtsError(
+                f"{self._origin} has classes that the training set lacks: {_listed(strangers)}; "
+                f"the training set has {_listed(classes)}."
+            )
+        table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
+        return ImageSet(self.items, table[self.labels], classes, self.spec, self.note, self.index)
+
+    def require_trainable(self) -> None:
+        """Raise unless there are images of two or more classes, and of every class."""
+        if not len(self):
+            raise OutskirtsError(f"{self._origin} holds no images.")
+        unlabelled = int((self.labels < 0).sum())
+        if unlabelled:
+            raise OutskirtsError(
+                f"{unlabelled} of the {len(self)} images of {self._origin} have no label; training needs all."
+            )
+        if len(self.classes) < 2:
+            raise OutskirtsError(f"{self._origin} has one class; a classifier needs at least two.")
+        counts = torch.bincount(self.labels, minlength=len(self.classes))
+        empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
+        if empty:
+            raise OutskirtsError(
+                f"{self._origin} has no images of these classes: {_listed(empty)}; "
+                "choose those that it has with ?classes=."
+            )
+
+    def _view(self, chosen: Tensor, labels: Tensor, classes: Sequence[str]) -> ImageSet:
+        spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
+        return ImageSet(self.items, labels[chosen], classes, spec, self.note, self.index[chosen])
+
+    @property
+    def _origin(self) -> str:
+        return self.spec.removesuffix(SUBSET).partition("?")[0] or "The image set"
+
+
+def overlap(a: ImageSet, b: ImageSet) -> int:
+    """The number of different images that two sets share."""
+    return len(set(a.keys) & set(b.keys))
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,12 @@
+"""Where image sets come from: `open` and one module per kind of store."""
+
+from .. import pictures as pictures
+from . import arrays as arrays
+from . import arrow as arrow
+from . import folder as folder
+from . import imglist as imglist
+from . import mnist5k as mnist5k
+from . import torchvision_sets as torchvision_sets
+from .spec import open, resolve
+
+__all__ = ["open", "resolve"]

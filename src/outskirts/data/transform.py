@@ -1,0 +1,141 @@
+"""What happens to an image before the network sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from ..errors import OutskirtsError, unknown
+
+__all__ = ["Transform"]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From an image of any size to the network's input, in two steps.
+
+    `host` makes images one size and stays in uint8, so that a set fits in memory; `device` turns a batch into
+    normalised floats, where the batch is needed.
+
+    Arguments:
+        size: Height and width of the network's input, in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        mean: Subtracted per channel, on the scale of 0 to 1; 0.5 unless given.
+        std: Divided by per channel, on the same scale; 0.5 unless given.
+        resize: What the shorter side becomes before the crop to `size`; `size` itself unless given.
+
+    >>> transform = Transform(size=8, channels=1)
+    >>> x = transform.device(transform.host(torch.zeros(3, 12, 20, dtype=torch.uint8))[None])
+    >>> tuple(x.shape), x.mean().item()
+    ((1, 1, 8, 8), -1.0)
+    """
+
+    size: int
+    channels: int = 3
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise OutskirtsError(f"A transform has 1 or 3 channels, not {self.channels}.")
+        for name in ("mean", "std"):
+            values = tuple(getattr(self, name)) or (0.5,) * self.channels
+            if len(values) != self.channels:
+                raise OutskirtsError(f"{name} has {len(values)} values for {self.channels} channels.")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise OutskirtsError(f"std must be above 0 in every channel, not {self.std}.")
+        if not 0 < self.size <= self.resident_size:
+            raise OutskirtsError(f"resize={self.resize} leaves less than the {self.size} pixels of size.")
+
+    @property
+    def resident_size(self) -> int:
+        """The side of images that leave room for random crops to `size`."""
+        return self.resize or self.size
+
+    def side(self, room: bool = False) -> int:
+        """The side of what `host` returns, in pixels."""
+        return self.resident_size if room else self.size
+
+    def host(self, image: Tensor, room: bool = False) -> Tensor:
+        """One image at the network's size and channels: shorter side resized, centre cropped.
+
+        Grey becomes RGB by repetition, RGB becomes grey by the luminance of ITU-R BT.601.
+
+        Arguments:
+            image: uint8 [1 or 3, h, w].
+            room: Crop to `resident_size` rather than `size`, which leaves room for random crops in training.
+
+        Returns:
+            uint8 [channels, S, S], S = ``side(room)``; the image itself where nothing is to be done.
+        """
+        if image.shape[0] != self.channels:
+            image = image.expand(3, -1, -1) if self.channels == 3 else _luminance(image)
+        side = self.side(room)
+        if image.shape[1:] == (side, side) and side == self.resident_size:
+            return image
+        return F.center_crop(F.resize(image, [self.resident_size], antialias=True), [side, side])
+
+    def device(self, batch: Tensor) -> Tensor:
+        """Normalised floats: ``(x / 255 - mean) / std``.
+
+        Arguments:
+            batch: uint8 [B, channels, H, W], on any device.
+
+        Returns:
+            float32 of the same shape, on the same device.
+        """
+        mean, std = (batch.new_tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (self.mean, self.std))
+        return batch.float().div_(255).sub_(mean).div_(std)
+
+    @classmethod
+    def measured(cls, images: Tensor, size: int | None = None, *, resize: int | None = None) -> Self:
+        """A transform with the mean and standard deviation of the images' own channels.
+
+        Arguments:
+            images: uint8 [N, C, H, W]; training images only, or the test set leaks into the transform.
+            size: The network's input; the images' height unless given.
+            resize: As in `Transform`.
+        """
+        if not len(images):
+            raise OutskirtsError("The mean and standard deviation of no images cannot be measured.")
+        counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
+        # A histogram is exact, and the blocks bound what widening the bytes takes.
+        for block in images.split(max(1, 2**22 // images[0].numel())):
+            for channel, histogram in enumerate(counts):
+                histogram += torch.bincount(block[:, channel].flatten(), minlength=256)
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        weights = counts / counts.sum(1, keepdim=True)
+        mean = weights @ levels
+        # A constant channel has no spread to divide by; one grey level stands in for it.
+        std = (weights * (levels - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1 / 255)
+        return cls(size or images.shape[2], images.shape[1], _rounded(mean), _rounded(std), resize)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary for a JSON file."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """From what `to_json` returned."""
+        for name in fields:
+            if name not in cls.__dataclass_fields__:
+                raise unknown("field of a transform", name, cls.__dataclass_fields__)
+        if "size" not in fields:
+            raise OutskirtsError("A transform needs a size.")
+        return cls(**fields)
+
+
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 6) for value in values.tolist())
+
+
+def _luminance(image: Tensor) -> Tensor:
+    weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
+    return ((image * weights).sum(0, keepdim=True) + 500).div(1000, rounding_mode="floor").to(torch.uint8)

@@ -1,0 +1,119 @@
+"""The contract of a detector."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+
+from torch import Tensor, nn
+
+from ..errors import OutskirtsError, unknown
+from ..evaluation.outputs import Outputs
+from ..files import load_tensors, save_tensors
+from ..registry import Registry
+
+__all__ = ["Detector", "Probe", "create", "register", "registry"]
+
+
+class Probe(Protocol):
+    """Something a detector needs that features and logits do not tell, gathered in the same pass.
+
+    Called as ``probe(classifier, images)`` with normalised images [B, C, H, W]; returns a tensor whose first
+    axis is B and which depends on each image alone, never on the batch it is in.
+    """
+
+    @property
+    def key(self) -> str:
+        """Names the tensor in `Outputs.extra` and in the store; equal keys mean equal values."""
+        ...
+
+    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
+        """The tensor for one batch."""
+        ...
+
+
+class Detector(nn.Module, ABC):
+    """A post-hoc score computed from `Outputs`: **larger means more out-of-distribution, always**.
+
+    A subclass stores its arguments under their own names, declares in `needs` what it reads, and keeps what
+    `fit` learns in buffers, so that saving, loading and moving to a device need no further code.
+    """
+
+    name: ClassVar[str]
+    #: What is read from the outputs, among ``"features"``, ``"logits"``, ``"labels"`` (at `fit`), ``"head"``.
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    #: The in-distribution split that `fit` learns from; None where there is nothing to learn.
+    fit_on: ClassVar[Literal["train", "val"] | None] = None
+    #: What the detector needs beside features and logits.
+    probes: tuple[Probe, ...] = ()
+
+    def fit(self, outputs: Outputs) -> Self:
+        """Learn from in-distribution outputs of the split `fit_on`; returns the detector."""
+        return self
+
+    @abstractmethod
+    def score(self, outputs: Outputs) -> Tensor:
+        """The score of each image, [N]; larger means more out-of-distribution."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyper-parameters, by the names of the constructor's arguments."""
+        return {name: getattr(self, name) for name in _arguments(type(self))}
+
+    def require(self, buffer: str) -> Tensor:
+        """A fitted buffer, or an error that says to fit first."""
+        value = getattr(self, buffer)
+        if value is None:
+            raise OutskirtsError(f"The detector '{self.name}' is not fitted: call fit(outputs) before score.")
+        return value
+
+    def save(self, path: Path | str) -> None:
+        """Write the fitted detector to one safetensors file."""
+        save_tensors(Path(path), self.state_dict(), {"detector": self.name, "params": self.params})
+
+    @staticmethod
+    def load(path: Path | str) -> Detector:
+        """Read a detector that `save` wrote."""
+        tensors, metadata = load_tensors(Path(path))
+        if "detector" not in metadata:
+            raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
+        detector = registry[metadata["detector"]](**metadata["params"])
+        for key, value in tensors.items():
+            detector.get_buffer(key)
+            setattr(detector, key, value)
+        return detector
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in self.params.items())
+
+
+D = TypeVar("D", bound=type[Detector])
+registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors")
+
+
+def register(name: str) -> Callable[[D], D]:
+    """Register a detector class under `name`."""
+    return registry.register(name)  # type: ignore[return-value]
+
+
+def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
+    """A detector from its name, from a mapping such as ``{"name": "knn", "k": 10}``, or itself."""
+    if isinstance(spec, Detector):
+        return spec
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    arguments = dict(spec)
+    part = registry[arguments.pop("name")]
+    known = _arguments(part)
+    for key in arguments:
+        if key not in known:
+            raise unknown(f"parameter of the detector '{part.name}'", key, known)
+    return part(**arguments)
+
+
+def _arguments(part: type[Detector]) -> list[str]:
+    """The constructor's arguments; a class without one has none, whatever `nn.Module` accepts."""
+    return [] if part.__init__ is nn.Module.__init__ else list(inspect.signature(part).parameters)

@@ -1,0 +1,25 @@
+"""i-ODIN: temperature and a step of the one value that matters most.
+
+References:
+    | Going Beyond Conventional OOD Detection (ASCOOD)
+    | https://arxiv.org/abs/2411.10794
+"""
+
+from __future__ import annotations
+
+from .base import register
+from .perturbed import PerturbedDetector
+
+__all__ = ["IODIN"]
+
+
+@register("iodin")
+class IODIN(PerturbedDetector):
+    """Temperature-scaled softmax probability after only the value with the largest gradient moves by epsilon.
+
+    Arguments:
+        temperature: Divides the logits; published grid 1, 10, 100, 1000.
+        epsilon: Size of the step in units of the raw pixel range [0, 1]; published grid .0014 to .0098.
+    """
+
+    sparse = True

@@ -1,0 +1,56 @@
+"""Relative Mahalanobis distance.
+
+References:
+    | A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection (Ren et al., 2021)
+    | https://arxiv.org/abs/2106.09022
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import checked, training_labels, training_rows
+from .mahalanobis import nearest_distance, tied_gaussians, whitening
+
+__all__ = ["RelativeMahalanobis"]
+
+
+@register("relative_mahalanobis")
+class RelativeMahalanobis(Detector):
+    """Squared Mahalanobis distance to the nearest class less that to one Gaussian over all images.
+
+    Arguments:
+        ridge: Variance added in every direction of both Gaussians, as a share of the mean variance within
+            classes; equal amounts let directions that tell nothing about the class cancel. 0 is the
+            pseudo-inverse, under which an obvious outlier can score as in-distribution.
+    """
+
+    needs = frozenset({"features", "labels"})
+    fit_on = "train"
+    transform: Tensor | None
+    centres: Tensor | None
+    background: Tensor | None
+    centre: Tensor | None
+
+    def __init__(self, ridge: float = 1e-6) -> None:
+        super().__init__()
+        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        for buffer in ("transform", "centres", "background", "centre"):
+            self.register_buffer(buffer, None)
+
+    def fit(self, outputs: Outputs) -> RelativeMahalanobis:
+        labels = training_labels(outputs, self.name)
+        features = training_rows(outputs, self.name)
+        means, within = tied_gaussians(features, labels)
+        mean, total = tied_gaussians(features, torch.zeros_like(labels))
+        ridge = self.ridge * within.diagonal().mean().item()
+        self.transform, self.background = whitening(within, ridge), whitening(total, ridge)
+        self.centres, self.centre = means @ self.transform, mean @ self.background
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        nearest = nearest_distance(outputs.features, self.require("transform"), self.require("centres"))
+        return nearest - nearest_distance(outputs.features, self.require("background"), self.require("centre"))

@@ -1,0 +1,31 @@
+"""Errors are sentences: what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["MissingExtra", "OutskirtsError", "unknown"]
+
+
+class OutskirtsError(Exception):
+    """Something the user can mend; the command line prints its sentence and exits with code 2."""
+
+
+class MissingExtra(OutskirtsError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': python -m pip install 'outskirts[{extra}]'.")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:
+    """An error for a mistyped name that suggests the nearest known one.
+
+    >>> print(unknown("detector", "knm", ["knn", "msp"]))
+    There is no detector 'knm'; did you mean 'knn'? Known: knn, msp.
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    return OutskirtsError(f"There is no {kind} '{name}'{hint} Known: {', '.join(known)}.")

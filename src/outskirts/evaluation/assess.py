@@ -1,0 +1,152 @@
+"""Evaluate a run folder: every image once through the network, then every detector from what that left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from ..data.imageset import ImageSet, overlap
+from ..detectors import Detector, Probe
+from ..errors import OutskirtsError
+from ..files import save_json
+from ..methods import registry
+from ..synthesis.gallery import synthesise
+from ..training.run import Run, load
+from ..training.train import training_sets
+from .evaluate import choose_detectors, evaluate
+from .extract import Features, extract
+from .misses import save_misses
+from .outputs import Outputs
+from .results import Results
+
+__all__ = ["assess"]
+
+#: The share of shared images above which two sets are taken to be the same data.
+_TOLERATED = 0.01
+
+
+def assess(
+    run: Run,
+    test: ImageSet,
+    ood: Mapping[str, Mapping[str, ImageSet]],
+    detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]] = "all",
+    *,
+    features: Features = "head",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    device: str = "cpu",
+    skip_corrupt: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Results:
+    """Write ``outputs/``, ``results.csv``, ``scores.safetensors``, ``notes.json`` and ``gallery/``.
+
+    Arguments:
+        run: A finished run.
+        test: ID test images, of the run's classes.
+        ood: OOD sets by group and name.
+        detectors: As for `evaluate`.
+        features: As for `extract`.
+        precision: Of the network.
+        device: Where the network runs.
+        skip_corrupt: Leave out images that cannot be decoded.
+        say: Told in sentences what is done.
+        progress: Told of the images forwarded.
+
+    Raises:
+        OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
+    """
+    classifier = load(run.path)
+    made_with = run.recipe()
+    train, val = training_sets(made_with)
+    chosen = choose_detectors(detectors)
+    sets = {"id": test.align(classifier.classes), **_flat(ood)}
+    notes = _check(sets, train)
+    probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
+
+    def outputs_of(name: str, image_set: ImageSet, gathered: Iterable[Probe]) -> Outputs:
+        forwarded = 0
+
+        def count(done: int, total: int) -> None:
+            nonlocal forwarded
+            forwarded = done
+            progress(name, done, total)
+
+        outputs = extract(
+            classifier,
+            image_set,
+            probes=gathered,
+            features=features,
+            store=run.outputs,
+            precision=precision,
+            device=device,
+            skip_corrupt=skip_corrupt,
+            progress=count,
+        )
+        said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
+        say(f"{name}: {said}")
+        if image_set.skipped:
+            notes.append(f"{len(image_set.skipped)} images of {name} could not be decoded and were left out.")
+        return outputs
+
+    outputs = {name: outputs_of(name, image_set, probes.values()) for name, image_set in sets.items()}
+    fitted = {
+        split: outputs_of(split, image_set, ())
+        for split, image_set in {"train": train, "val": val}.items()
+        if any(one.fit_on == split for one in chosen.values())
+    }
+    results = evaluate(
+        outputs["id"],
+        {name: outputs[name] for name in sets if name != "id"},
+        chosen.values(),
+        train=fitted.get("train"),
+        val=fitted.get("val"),
+        groups={name: group for group, members in ood.items() for name in members},
+        run=run.path.name,
+        method=made_with.method if features == "head" else f"{made_with.method} ({features} features)",
+        seed=made_with.training.seed,
+    )
+    results.save(run.path)
+    save_json(run.path / "notes.json", notes)
+    shown = "msp" if "msp" in results.scores else next(iter(results.scores), None)
+    if shown is not None and not any(image_set.skipped for image_set in sets.values()):
+        save_misses(run.gallery, shown, results.scores[shown], sets, outputs, classifier.classes)
+    method = registry[made_with.method](made_with.settings, classifier.cpu())
+    epochs, seed = made_with.training.epochs, made_with.training.seed
+    synthesise(method, train.limit(24, seed), run.gallery, seed=seed, epoch=epochs, epochs=epochs)
+    return results
+
+
+def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
+    flat: dict[str, ImageSet] = {}
+    for members in ood.values():
+        for name, image_set in members.items():
+            if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
+                raise OutskirtsError(
+                    f"An OOD set cannot be called '{name}': names differ from each other and from id, train, val and "
+                    "mean, and are made of letters, digits and . + - _"
+                )
+            flat[name] = image_set
+    if not flat:
+        raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
+    return flat
+
+
+def _check(sets: Mapping[str, ImageSet], train: ImageSet) -> list[str]:
+    """Refuse sets that share images; returns what a reader of the results should know."""
+    notes = []
+    for name, image_set in sets.items():
+        if not len(image_set):
+            raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
+        if image_set.note:
+            notes.append(f"{name}: {image_set.note}")
+        for other, against in {"ID test": sets["id"], "training": train}.items():
+            shared = 0 if image_set is against else overlap(image_set, against)
+            if shared > _TOLERATED * len(image_set):
+                raise OutskirtsError(
+                    f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
+                    f"{other} images ({against.spec}); results would mean nothing. Choose another set."
+                )
+            if shared:
+                notes.append(f"{shared} of the {len(image_set):,} images of {name} are also among the {other} images.")
+    return notes

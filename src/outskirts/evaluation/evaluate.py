@@ -1,0 +1,201 @@
+"""Detectors over outputs: fit, score, measure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..detectors.base import Detector, create, registry
+from ..errors import OutskirtsError
+from .intervals import Interval, aupr_interval, auroc_interval, fpr_interval, wilson_interval
+from .metrics import Positive, aupr, auroc, fpr_at_tpr
+from .outputs import Outputs
+from .results import MEAN, Result, Results, labels
+
+__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "score_images"]
+
+Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
+ID = "id"
+
+
+def choose_detectors(detectors: Chosen) -> dict[str, Detector]:
+    """The detectors asked for, by a label: the name, with the parameters where a name occurs more than once.
+
+    >>> list(choose_detectors(["msp", {"name": "knn", "k": 10}]))
+    ['msp', 'knn']
+    """
+    if isinstance(detectors, str):
+        detectors = registry.names() if detectors == "all" else [detectors]
+    chosen = [create(detector) for detector in detectors]
+    table = dict(zip(labels([(one.name, _params(one)) for one in chosen]), chosen))
+    if len(table) < len(chosen):
+        raise OutskirtsError("A detector is asked for twice with the same parameters; ask for each once.")
+    return table
+
+
+def fit_detectors(
+    detectors: Mapping[str, Detector], *, train: Outputs | None = None, val: Outputs | None = None
+) -> None:
+    """Fit each detector, in place, on the split it learns from; without it, it must be fitted already."""
+    splits = {"train": train, "val": val}
+    for label, detector in detectors.items():
+        if detector.fit_on is None:
+            continue
+        outputs = splits[detector.fit_on]
+        if outputs is not None:
+            detector.fit(outputs)
+        elif None in detector._buffers.values():
+            raise OutskirtsError(
+                f"The detector '{label}' learns from the {detector.fit_on} split: "
+                f"pass {detector.fit_on}=, the outputs of that split, or a detector that is fitted."
+            )
+
+
+def lacking(detector: Detector, outputs: Outputs) -> str | None:
+    """Why this detector cannot run on these outputs at all, or None if it can."""
+    if "head" in detector.needs and outputs.head is None:
+        return "needs a linear head, which this classifier lacks"
+    if any(probe.key not in outputs.extra for probe in detector.probes):
+        return "needs more than features and logits: extract again with this detector among those asked for"
+    return None
+
+
+def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
+    """The scores of one set's images, [N], float64; NaN is an error that names the detector and the set."""
+    with torch.inference_mode():
+        scores = detector.score(outputs).double().cpu()
+    if missing := int(scores.isnan().sum()):
+        raise OutskirtsError(
+            f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}': "
+            "are there NaN or infinite features or logits?"
+        )
+    return scores
+
+
+def measure(id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0) -> dict[str, float]:
+    """Every metric with its 95 % interval, averaged over the OOD sets; the keys are columns of `Result`."""
+
+    def mean(metric: Callable[..., float], *arguments: Any) -> float:
+        return float(np.mean([metric(id_scores, ood, *arguments) for ood in ood_sets]))
+
+    def fpr(positive: Positive) -> tuple[float, Interval]:
+        return mean(fpr_at_tpr, 0.95, positive), fpr_interval(id_scores, ood_sets, positive=positive, seed=seed)
+
+    def area(positive: Positive) -> tuple[float, Interval]:
+        bounds = [aupr_interval(id_scores, ood, positive) for ood in ood_sets]
+        return mean(aupr, positive), Interval(*np.mean(bounds, axis=0).tolist())
+
+    table = {
+        "auroc": (mean(auroc), auroc_interval(id_scores, ood_sets)),
+        "aupr_in": area("id"),
+        "aupr_out": area("ood"),
+        "fpr95": fpr("id"),
+        "fpr95_ood_positive": fpr("ood"),
+    }
+    return {
+        key + suffix: number
+        for key, (value, interval) in table.items()
+        for suffix, number in zip(("", "_lo", "_hi"), (value, *interval))
+    }
+
+
+def evaluate(
+    id_outputs: Outputs,
+    ood: Mapping[str, Outputs],
+    detectors: Chosen = "all",
+    *,
+    train: Outputs | None = None,
+    val: Outputs | None = None,
+    groups: Mapping[str, str] | None = None,
+    run: str = "",
+    method: str = "",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Results:
+    """Measure how well detectors tell the in-distribution test images from each out-of-distribution set.
+
+    Arguments:
+        id_outputs: Of the ID test images.
+        ood: Outputs of each OOD set, by its name.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those
+            that learn are fitted in place where their split is given; otherwise they must be fitted already.
+        train: Outputs of the ID training images.
+        val: Outputs of the ID validation images.
+        groups: The group of each OOD set, such as ``"near"``; ``"ood"`` for those not named.
+        run: Names the run in the table.
+        method: Names the training method in the table.
+        seed: The run's seed; also seeds the bootstrap.
+        progress: Called with the label of each detector before it runs.
+
+    Returns:
+        Results with a row for each set and, as dataset ``"mean"``, for each group's average. Detectors that
+        need what the outputs do not hold are in `Results.skipped` with the reason.
+
+    >>> near, far = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
+    >>> found = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
+    >>> [(row.dataset, row.auroc) for row in found.rows]
+    [('zeros', 1.0), ('mean', 1.0)]
+    """
+    groups = {name: (groups or {}).get(name, "ood") for name in ood}
+    _check_names(ood)
+    chosen = choose_detectors(detectors)
+    skipped = {}
+    for label, detector in chosen.items():
+        reasons = [lacking(detector, outputs) for outputs in (id_outputs, *ood.values())]
+        if reason := next(filter(None, reasons), None):
+            skipped[label] = reason
+    chosen = {label: detector for label, detector in chosen.items() if label not in skipped}
+    fit_detectors(chosen, train=train, val=val)
+    accuracy = _accuracy(id_outputs)
+    rows, scores = [], {}
+    for label, detector in chosen.items():
+        if progress:
+            progress(label)
+        sets = {name: score_images(detector, outputs, name) for name, outputs in {ID: id_outputs, **ood}.items()}
+        scores[label] = sets
+        for group in dict.fromkeys(groups.values()):
+            members = [name for name in ood if groups[name] == group]
+            for dataset, names in [*((name, [name]) for name in members), (MEAN, members)]:
+                tensors = [sets[name] for name in names]
+                rows.append(
+                    Result(
+                        run=run,
+                        method=method,
+                        seed=seed,
+                        detector=detector.name,
+                        params=_params(detector),
+                        group=group,
+                        dataset=dataset,
+                        n_id=len(id_outputs),
+                        n_ood=sum(map(len, tensors)),
+                        **measure(sets[ID], tensors, seed),
+                        **accuracy,
+                    )
+                )
+    return Results(tuple(rows), scores, skipped)
+
+
+def _params(detector: Detector) -> str:
+    return json.dumps(detector.params, sort_keys=True)
+
+
+def _accuracy(outputs: Outputs) -> dict[str, Any]:
+    """The columns of the ID accuracy; None without labels."""
+    keys = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
+    if outputs.labels is None:
+        return dict.fromkeys(keys)
+    accuracy = outputs.accuracy
+    return dict(zip(keys, (accuracy, *wilson_interval(round(accuracy * len(outputs)), len(outputs)))))
+
+
+def _check_names(ood: Mapping[str, Outputs]) -> None:
+    if not ood:
+        raise OutskirtsError("There is no OOD set to evaluate on: pass at least one, such as {'svhn': outputs}.")
+    for name in ood:
+        if name in (ID, MEAN) or "/" in name:
+            raise OutskirtsError(f"An OOD set may not be called '{name}': '{ID}' and '{MEAN}' are taken, '/' divides.")

@@ -1,0 +1,269 @@
+"""How far the metrics of `outskirts.evaluation.metrics` can be trusted: intervals and a paired test.
+
+Where several OOD sets are scored against the same ID images, the average of a metric over the sets is not an
+average of independent numbers: the functions that take a sequence of OOD sets return the interval of that
+average with the shared ID images accounted for.
+
+A sample in which nothing varies, such as two perfectly separated sets, would give an interval of no width. N
+independent trials that all came out alike leave a probability of up to :math:`1 - (\\alpha/2)^{1/N}` for any
+other outcome (the exact binomial limit, Clopper and Pearson, 1934); that is the half-width used then, with N
+the smallest of the set sizes. It is conservative, for there are more pairs of images than N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit, ndtr, ndtri
+
+from ..errors import OutskirtsError
+from ..seeding import subseed
+from .metrics import (
+    Array,
+    Positive,
+    Rule,
+    Scores,
+    as_scores,
+    at_least,
+    aupr,
+    oriented,
+    placements,
+    recall_rank,
+)
+
+__all__ = [
+    "DeLong",
+    "Interval",
+    "aupr_interval",
+    "auroc_interval",
+    "delong_test",
+    "fpr_interval",
+    "wilson_interval",
+]
+
+
+class Interval(NamedTuple):
+    """The bounds of a confidence interval."""
+
+    lo: float
+    hi: float
+
+
+class DeLong(NamedTuple):
+    """The outcome of `delong_test`: AUROC of a minus AUROC of b, its interval and the two-sided p-value."""
+
+    difference: float
+    lo: float
+    hi: float
+    p_value: float
+
+
+def _tail(level: float) -> float:
+    """The probability that an interval of this level leaves out at either end."""
+    if not 0 < level < 1:
+        raise OutskirtsError(f"The confidence level is {level}; it must lie between 0 and 1, such as 0.95.")
+    return (1 - level) / 2
+
+
+def _deviations(level: float) -> float:
+    """How many standard errors either side hold the share `level` of a normal distribution."""
+    return float(-ndtri(_tail(level)))
+
+
+def _sets(ood_scores: Scores | Sequence[Scores]) -> list[Array]:
+    """The OOD sets, whether one was given or a sequence of them."""
+    several = isinstance(ood_scores, Sequence) and len(ood_scores) > 0 and np.ndim(ood_scores[0]) > 0
+    return [as_scores(one) for one in (ood_scores if several else [ood_scores])]  # type: ignore[arg-type]
+
+
+def _around(value: float, error: float, trials: int, level: float, floor: float = 0.0) -> Interval:
+    """`value` and the normal half-width, or that of `trials` equal outcomes where the error is zero."""
+    half = _deviations(level) * error if error else 1 - _tail(level) ** (1 / trials)
+    return Interval(float(max(floor, value - half)), float(min(1.0, value + half)))
+
+
+class _Components(NamedTuple):
+    """DeLong's structural components of an AUROC averaged over K sets: [N], and [M_k] for each set."""
+
+    id: Array
+    ood: list[Array]
+
+    @classmethod
+    def of(cls, id_scores: Scores, ood_scores: Scores | Sequence[Scores]) -> _Components:
+        ids = as_scores(id_scores)
+        parts = [placements(ids, ood) for ood in _sets(ood_scores)]
+        return cls(np.mean([part[0] for part in parts], axis=0), [part[1] for part in parts])
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean([part.mean() for part in self.ood]))
+
+    @property
+    def trials(self) -> int:
+        return min(map(len, (self.id, *self.ood)))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; 0 where a set of one image makes it unknowable."""
+        if self.trials == 1:
+            return 0.0
+        # Shifting by the first value makes the variance of constant components exactly zero.
+        spread = [np.var(part - part[0], ddof=1) / len(part) for part in (self.id, *self.ood)]
+        return float(np.sqrt(spread[0] + sum(spread[1:]) / len(self.ood) ** 2))
+
+    def __sub__(self, other: _Components) -> _Components:
+        return _Components(self.id - other.id, [a - b for a, b in zip(self.ood, other.ood)])
+
+
+def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], level: float = 0.95) -> Interval:
+    """DeLong's interval of the AUROC, or of its average over several OOD sets; cut to [0, 1]. O(N log N).
+
+    Arguments:
+        id_scores: [N].
+        ood_scores: [M], or a sequence of such.
+        level: The confidence level.
+
+    References:
+        | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves
+          (DeLong, DeLong and Clarke-Pearson, 1988)
+        | https://doi.org/10.2307/2531595
+        | Fast Implementation of DeLong's Algorithm for Comparing the Areas Under Correlated Receiver
+          Operating Characteristic Curves (Sun and Xu, 2014)
+        | https://doi.org/10.1109/LSP.2014.2337313
+    """
+    parts = _Components.of(id_scores, ood_scores)
+    return _around(parts.mean, parts.error, parts.trials, level)
+
+
+def delong_test(
+    id_a: Scores,
+    ood_a: Scores | Sequence[Scores],
+    id_b: Scores,
+    ood_b: Scores | Sequence[Scores],
+    level: float = 0.95,
+) -> DeLong:
+    """Whether a separates better than b on the same images, by the paired test of DeLong et al. (1988).
+
+    Where no image's components differ from another's, the p-value is that of the exact sign test.
+
+    Arguments:
+        id_a: Scores of a, [N].
+        ood_a: Scores of a, [M], or a sequence of such for the difference of the averages.
+        id_b: Scores of b on the same images in the same order; likewise `ood_b`.
+        ood_b: See `id_b`.
+        level: The confidence level of the interval.
+    """
+    a, b = _Components.of(id_a, ood_a), _Components.of(id_b, ood_b)
+    sizes_a, sizes_b = ([len(part) for part in (parts.id, *parts.ood)] for parts in (a, b))
+    if sizes_a != sizes_b:
+        raise OutskirtsError(
+            f"A paired test needs scores of the same images: a has {sizes_a} of them (ID, then each OOD set), "
+            f"b {sizes_b}."
+        )
+    gap = a - b
+    lo, hi = _around(gap.mean, gap.error, gap.trials, level, floor=-1.0)
+    if gap.error:
+        p_value = 2 * float(ndtr(-abs(gap.mean) / gap.error))
+    else:
+        p_value = min(1.0, 2 * 0.5**gap.trials) if gap.mean else 1.0
+    return DeLong(gap.mean, lo, hi, p_value)
+
+
+def aupr_interval(
+    id_scores: Scores,
+    ood_scores: Scores,
+    positive: Positive = "id",
+    rule: Rule = "trapezoid",
+    level: float = 0.95,
+) -> Interval:
+    """The logit interval of the area under the precision-recall curve.
+
+    With n positives, areas nearer to 0 or 1 than 1/(2n) are widened as if they were that far, for there the
+    logit's standard error diverges.
+
+    References:
+        | Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals
+          (Boyd, Eng and Page, 2013)
+        | https://doi.org/10.1007/978-3-642-40994-3_29
+    """
+    area = aupr(id_scores, ood_scores, positive, rule)
+    n = len(as_scores(id_scores if positive == "id" else ood_scores))
+    inner = float(np.clip(area, 1 / (2 * n), 1 - 1 / (2 * n)))
+    half = _deviations(level) / np.sqrt(n * inner * (1 - inner))
+    lo, hi = (float(expit(logit(inner) + side * half)) for side in (-1, 1))
+    return Interval(min(lo, area), max(hi, area))
+
+
+def fpr_interval(
+    id_scores: Scores,
+    ood_scores: Scores | Sequence[Scores],
+    tpr: float = 0.95,
+    positive: Positive = "id",
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """The percentile-bootstrap interval of `fpr_at_tpr`, or of its average over several OOD sets.
+
+    Both sides are resampled, but no resample is drawn. The k-th of n sorted values, resampled, is value
+    ``floor(n * U)`` with U ~ Beta(k, n - k + 1), and how many of the other side lie beyond it is binomial.
+    This is exactly the bootstrap's distribution, in O(N log N + replicates log N).
+
+    Arguments:
+        id_scores: [N].
+        ood_scores: [M], or a sequence of such.
+        tpr: The true-positive rate to reach.
+        positive: The positive class; see `fpr_at_tpr`.
+        level: The confidence level.
+        replicates: How many bootstrap resamples.
+        seed: Of the generator.
+
+    References:
+        | An Introduction to the Bootstrap (Efron and Tibshirani, 1993), chapter 13
+    """
+    tail = _tail(level)
+    rng = np.random.default_rng(subseed(seed, "fpr_interval"))
+    pairs = [oriented(as_scores(id_scores), ood, positive) for ood in _sets(ood_scores)]
+
+    def thresholds(positives: Array) -> Array:
+        n, k = len(positives), recall_rank(tpr, len(positives))
+        drawn = np.floor(n * rng.beta(k, n - k + 1, replicates)).astype(int).clip(max=n - 1)
+        return np.sort(positives)[::-1][drawn]
+
+    def share(negatives: Array, thresholds: Array) -> Array:
+        return at_least(negatives, thresholds) / len(negatives)
+
+    if positive == "id":  # One threshold for all sets, then a resample of each set.
+        shared = thresholds(pairs[0][0])
+        drawn = [rng.binomial(len(ood), share(ood, shared)) / len(ood) for _, ood in pairs]
+        rates = np.mean(drawn, axis=0)
+    else:  # A threshold for each set, then one resample of the ID images, cut at all of them.
+        ids = pairs[0][1]
+        shares = np.sort([share(ids, thresholds(ood)) for ood, _ in pairs], axis=0)
+        slices = np.diff(shares, axis=0, prepend=0.0, append=1.0).clip(0)
+        rates = rng.multinomial(len(ids), slices.T).cumsum(1)[:, :-1].mean(1) / len(ids)
+    lo, hi = map(float, np.quantile(rates, [tail, 1 - tail]))
+    if lo == hi:
+        return _around(lo, 0.0, min(len(side) for pair in pairs for side in pair), level)
+    return Interval(lo, hi)
+
+
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a share such as an accuracy, `successes` of `n`.
+
+    References:
+        | Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)
+        | https://doi.org/10.1080/01621459.1927.10502953
+
+    >>> lo, hi = wilson_interval(10, 10)
+    >>> round(lo, 4), hi
+    (0.7225, 1.0)
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise OutskirtsError(f"{successes} successes of {n} are no share: n is at least 1 and successes at most n.")
+    square = _deviations(level) ** 2
+    centre = (successes + square / 2) / (n + square)
+    half = np.sqrt(square * (successes * (n - successes) / n + square / 4)) / (n + square)
+    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))

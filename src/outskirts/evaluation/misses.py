@@ -1,0 +1,62 @@
+"""The hardest misses: OOD images that look most familiar to a detector, ID images that look least so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..data.imageset import ImageSet
+from ..files import save_json
+from ..synthesis.gallery import save_png
+from .outputs import Outputs
+
+__all__ = ["save_misses"]
+
+
+def save_misses(
+    folder: Path,
+    detector: str,
+    scores: Mapping[str, Tensor],
+    sets: Mapping[str, ImageSet],
+    outputs: Mapping[str, Outputs],
+    classes: Sequence[str],
+    count: int = 6,
+) -> None:
+    """Write pictures of the misses and ``misses.json``.
+
+    Arguments:
+        folder: The gallery.
+        detector: Whose misses.
+        scores: By dataset, [N]; ``"id"`` for the ID test images.
+        sets: The images, by dataset.
+        outputs: What the classifier said of them, by dataset.
+        classes: The classifier's class names.
+        count: Images per dataset.
+    """
+    shutil.rmtree(folder / "misses", ignore_errors=True)
+    entries: list[dict[str, Any]] = []
+    for dataset, values in scores.items():
+        image_set, said = sets[dataset], outputs[dataset]
+        order = values.argsort(descending=dataset == "id")
+        confidence, predicted = said.logits.float().softmax(1).max(1)
+        for rank, index in enumerate(order[:count].tolist()):
+            image = f"misses/{dataset}-{rank}.png"
+            save_png(folder / image, image_set[index][0])
+            label = int(image_set.labels[index])
+            entries.append(
+                {
+                    "dataset": dataset,
+                    "detector": detector,
+                    "kind": "id rejected" if dataset == "id" else "ood accepted",
+                    "image": image,
+                    "score": values[index].item(),
+                    "predicted": classes[int(predicted[index])],
+                    "confidence": confidence[index].item(),
+                    "label": image_set.classes[label] if 0 <= label < len(image_set.classes) else None,
+                }
+            )
+    save_json(folder / "misses.json", entries)

@@ -1,0 +1,154 @@
+"""A run folder as the report sees it: what is there is read, what is not is None."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from torch import Tensor
+
+from ...errors import OutskirtsError
+from ...files import load_json
+from ..results import MEAN, Result, Results, labels
+
+__all__ = ["RunFolder", "Table"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The results of one group of OOD sets: a line per detector, by its label, and in it a cell per set."""
+
+    group: str
+    datasets: tuple[str, ...]
+    lines: dict[str, dict[str, Result]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything the report shows about one run.
+
+    Arguments:
+        path: The folder.
+        name: What the page calls the run; unique among the runs of one page.
+    """
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    results: Results
+    environment: dict[str, Any] | None
+    metrics: list[dict[str, Any]] | None
+    outliers: dict[str, Any] | None
+    misses: list[dict[str, Any]] | None
+    notes: list[str] | None
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> RunFolder:
+        """Read a folder; only its settings and results must be there."""
+        results, gallery = Results.load(path), path / "gallery"
+        if not results.rows:
+            raise OutskirtsError(f"{path / 'results.csv'} holds no results: evaluate the run before reporting on it.")
+        return cls(
+            path=path,
+            name=name,
+            config=_settings(path / "config.yaml"),
+            results=results,
+            environment=_optional(path / "environment.json", load_json),
+            metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),
+            outliers=_optional(gallery / "outliers.json", load_json),
+            misses=_records(
+                gallery / "misses.json",
+                load_json,
+                "dataset",
+                "detector",
+                "kind",
+                "image",
+                "score",
+                "predicted",
+                "confidence",
+            ),
+            notes=_optional(path / "notes.json", load_json),
+        )
+
+    @cached_property
+    def detectors(self) -> dict[tuple[str, str], str]:
+        """The label of each (detector, parameters), under which its scores are kept."""
+        distinct = list(dict.fromkeys((row.detector, row.params) for row in self.results.rows))
+        return dict(zip(distinct, labels(distinct)))
+
+    @property
+    def headline(self) -> str:
+        """The detector the summary speaks of: fixed beforehand, never the best on the test sets."""
+        baseline = [label for (detector, _), label in self.detectors.items() if detector == "msp"]
+        return [*baseline, *self.detectors.values()][0]
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The results by group, the mean before the sets; that of a single set would only repeat it."""
+        lines: dict[str, dict[str, dict[str, Result]]] = {}
+        for row in self.results.rows:
+            label = self.detectors[row.detector, row.params]
+            lines.setdefault(row.group, {}).setdefault(label, {})[row.dataset] = row
+        tables = []
+        for group, by_detector in lines.items():
+            datasets = dict.fromkeys(name for cells in by_detector.values() for name in cells if name != MEAN)
+            mean = (MEAN,) if len(datasets) > 1 else ()
+            tables.append(Table(group, (*mean, *datasets), by_detector))
+        return tables
+
+    def rows_of(self, detector: str) -> list[Result]:
+        """The results of one detector, by its label, on single sets."""
+        return [row for row in self._all_of(detector) if row.dataset != MEAN]
+
+    def means_of(self, detector: str) -> list[Result]:
+        """The results of one detector, by its label, averaged over each group."""
+        return [row for row in self._all_of(detector) if row.dataset == MEAN]
+
+    def _all_of(self, detector: str) -> list[Result]:
+        return [row for row in self.results.rows if self.detectors[row.detector, row.params] == detector]
+
+    def curves(self, dataset: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """The ID and the OOD scores on one set of every detector that keeps them."""
+        scores = self.results.scores
+        return {name: (kept["id"], kept[dataset]) for name, kept in scores.items() if dataset in kept}
+
+
+def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
+    return read(path) if path.exists() else None
+
+
+def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[str, Any]] | None:
+    records = _optional(path, read)
+    for number, record in enumerate(records or [], start=1):
+        if lacking := [key for key in keys if not isinstance(record, dict) or key not in record]:
+            raise OutskirtsError(f"{path} is damaged: entry {number} lacks {', '.join(lacking)}.")
+    return records
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing: {path.parent} is not a run folder.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({error}).") from error
+    if not isinstance(settings, dict):
+        raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values.")
+    return settings
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
+    return lines

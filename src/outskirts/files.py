@@ -1,0 +1,99 @@
+"""Files that are whole or absent: atomic writes, safetensors and JSON, content hashes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import OutskirtsError
+
+__all__ = ["atomic", "digest", "load_json", "load_tensors", "save_json", "save_tensors", "write_text"]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, renamed over it on success and removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutskirtsError(f"The disk is full: {path} was not written; free some space.") from error
+        raise
+    except SafetensorError as error:
+        if "No space left" in str(error):
+            raise OutskirtsError(f"The disk is full: {path} was not written; free some space.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file; a missing or damaged one is a clear error."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise OutskirtsError(f"{path} is damaged: it is not valid JSON ({error}).") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write tensors and JSON-able metadata to one safetensors file, atomically."""
+    encoded = {key: json.dumps(value) for key, value in (metadata or {}).items()}
+    with atomic(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, encoded)
+
+
+def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote: the tensors and the metadata."""
+    try:
+        with safe_open(path, "pt", device=device) as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing.") from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
+
+
+def digest(*parts: bytes | str | Tensor) -> str:
+    """A 128-bit hexadecimal hash of the parts, in order; tensors count by dtype, shape and content.
+
+    >>> digest("a", "b") == digest("ab")
+    False
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, Tensor):
+            array = part.detach().cpu().contiguous()
+            header, body = f"{array.dtype}{tuple(array.shape)}", array.flatten().view(torch.uint8).numpy().data
+        else:
+            header, body = str(len(part)), part.encode() if isinstance(part, str) else part
+        state.update(header.encode() + b"\0")
+        state.update(body)
+    return state.hexdigest()

@@ -1,0 +1,80 @@
+"""The contract of a training method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from ..data.batches import Batch
+from ..models.classifier import Classifier
+from ..models.heads import LinearHead
+from ..registry import Registry
+from ..synthesis.outliers import Outliers
+
+__all__ = ["Config", "Method", "register", "registry"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The hyper-parameters of a method; the command line's options are made from the fields."""
+
+
+C = TypeVar("C", bound=Config)
+
+
+class Method(nn.Module, ABC, Generic[C]):
+    """A way to train a classifier: one step at a time, with no loop of its own.
+
+    Whatever it learns or remembers lives in parameters and buffers, so that the loop can checkpoint it, move it
+    and run it on several devices.
+
+    Arguments:
+        config: The hyper-parameters.
+        classifier: What is trained; made with the method's own `head`.
+    """
+
+    name: ClassVar[str]
+    #: The dataclass of the hyper-parameters.
+    Config: ClassVar[type[Config]] = Config
+    #: Named settings: overrides of the method's and of the training's options.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: How many differently augmented copies of each image a step takes.
+    views: ClassVar[int] = 1
+
+    def __init__(self, config: C, classifier: Classifier) -> None:
+        super().__init__()
+        self.config = config
+        self.classifier = classifier
+
+    @classmethod
+    def head(cls, config: C, dim: int, classes: int) -> nn.Module:
+        """The head this method trains, from features [B, dim] to logits [B, classes]."""
+        return LinearHead(nn.Linear(dim, classes))
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The ``loss`` to minimise on one batch, and any other scalars worth recording."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.step(batch)
+
+    def lr_factor(self, parameter: str) -> float:
+        """What to multiply the learning rate by for the parameter of this name."""
+        return 1.0
+
+    def outliers(self, batch: Batch) -> Outliers | None:
+        """The outliers a step would train on, for people to look at; None if the method makes none."""
+        return None
+
+
+M = TypeVar("M", bound=type[Method])
+registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Register a method class under `name`."""
+    return registry.register(name)  # type: ignore[return-value]

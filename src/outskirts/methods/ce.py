@@ -1,0 +1,32 @@
+"""Plain cross-entropy: the baseline of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..data.batches import Batch
+from .base import Config, Method, register
+
+__all__ = ["CE", "CEConfig"]
+
+
+@dataclass(frozen=True)
+class CEConfig(Config):
+    """Cross-entropy."""
+
+    label_smoothing: float = 0.0
+    """Probability spread evenly over all classes in the target."""
+
+
+@register("ce")
+class CE(Method[CEConfig]):
+    """Minimise the cross-entropy of the labels."""
+
+    Config = CEConfig
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.classifier(batch.images).float()
+        return {"loss": cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}

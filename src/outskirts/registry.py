@@ -1,0 +1,63 @@
+"""Named parts: registered by a decorator in the part's own file, or by a third party's entry point."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from .errors import OutskirtsError, unknown
+
+__all__ = ["Registry"]
+
+T = TypeVar("T", bound=type)
+
+
+class Registry(Generic[T]):
+    """The classes of one kind by name; its package's modules are imported at the first look-up.
+
+    Arguments:
+        kind: The noun used in messages, such as ``"detector"``.
+        package: The package whose modules hold the parts. Its dotted name is also the group of the
+            entry points through which other distributions add theirs.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._parts: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Class decorator that adds the class under `name` and tells the class its name."""
+
+        def add(part: T) -> T:
+            if self._parts.get(name, part).__qualname__ != part.__qualname__:
+                raise OutskirtsError(f"Two {self.kind}s call themselves '{name}': rename one of them.")
+            part.name = name  # type: ignore[attr-defined]
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        parts = self._discover()
+        if name not in parts:
+            raise unknown(self.kind, name, parts)
+        return parts[name]
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._discover())
+
+    def _discover(self) -> dict[str, T]:
+        if not self._discovered:
+            self._discovered = True
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+            for point in entry_points(group=self.package):
+                self.register(point.name)(point.load())
+        return self._parts

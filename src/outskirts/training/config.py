@@ -1,0 +1,115 @@
+"""The options of a training run that do not belong to its method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, NamedTuple
+
+from ..errors import OutskirtsError, unknown
+from ..methods import Config, registry
+
+__all__ = ["Recipe", "TrainConfig", "recipe"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Data, network and optimisation."""
+
+    data: str = ""
+    """Training images, as a spec such as cifar10 or folder:photos/train."""
+    val: str = ""
+    """Validation images of the same classes; by default a part of the training images is set aside."""
+    val_fraction: float = 0.05
+    """Share of the training images set aside for validation where no --val is given."""
+    backbone: str = "fast"
+    """fast, resnet18-cifar, or any torchvision or timm model."""
+    pretrained: str = ""
+    """'true' for the library's own weights, or the path of a state dict."""
+    size: int = 0
+    """Side of the network's square input in pixels; 0 takes the images' own, at most 64 or 224."""
+    augment: str = "flip,crop:2"
+    """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, none."""
+    epochs: int = 16
+    """Passes over the training images."""
+    batch_size: int = 512
+    """Images per step, over all processes."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW."""
+    lr: float = 0.6
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float = 5e-4
+    """On all parameters."""
+    warmup: float = 0.15
+    """Share of the steps over which the learning rate rises."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 does not clip."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is then what is kept; 0 keeps the last."""
+    seed: int = 0
+    """Of everything random."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 where it is faster on this processor."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    val_every: int = 1
+    """Epochs between validations."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+    memory_budget: int = 2**31
+    """Bytes of decoded images to hold in memory; larger sets stream through workers."""
+    workers: int = 2
+    """Worker processes for sets that stream."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and count them, instead of stopping."""
+    tracker: str = ""
+    """Accelerate trackers beside metrics.jsonl, comma-separated: tensorboard, wandb, mlflow, …"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise OutskirtsError(f"val_fraction is a share between 0 and 1, not {self.val_fraction}.")
+        for name in ("epochs", "batch_size", "val_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+        if self.lr <= 0:
+            raise OutskirtsError(f"lr is positive, not {self.lr}.")
+        if not 0 <= self.warmup < 1:
+            raise OutskirtsError(f"warmup is a share of the steps from 0 to below 1, not {self.warmup}.")
+        if not 0 <= self.ema < 1:
+            raise OutskirtsError(f"ema is a decay from 0 to below 1, not {self.ema}.")
+
+
+class Recipe(NamedTuple):
+    """Everything that defines a run: what `config.yaml` holds and the command line sets."""
+
+    method: str
+    training: TrainConfig
+    settings: Config
+
+    def flat(self) -> dict[str, Any]:
+        """One mapping of all options; no method may name an option as the training does."""
+        return {"method": self.method, **asdict(self.training), **asdict(self.settings)}
+
+
+def recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
+    """Sort options into those of the training and those of the method, over a preset.
+
+    Raises:
+        OutskirtsError: For an unknown method, preset or option; the nearest known one is named.
+    """
+    part = registry[method]
+    if preset and preset not in part.presets:
+        raise unknown(f"preset of the method '{method}'", preset, part.presets)
+    merged = {**part.presets.get(preset, {}), **options}
+    training = {field.name for field in fields(TrainConfig)}
+    own = {field.name for field in fields(part.Config)}
+    for name in merged:
+        if name not in training | own:
+            raise unknown(f"option of the method '{method}'", name, training | own)
+    return Recipe(
+        method,
+        TrainConfig(**{name: value for name, value in merged.items() if name in training}),
+        part.Config(**{name: value for name, value in merged.items() if name in own}),
+    )

@@ -1,0 +1,47 @@
+"""Exponential moving average of a module's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EMA"]
+
+
+class EMA:
+    """Averages parameters and floating-point buffers; with decay 0 it follows the module exactly.
+
+    Arguments:
+        module: What to follow.
+        decay: Share of the old average kept at each update.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay = module, decay
+        self.state: dict[str, Tensor] = {k: v.detach().clone() for k, v in self._live()} if decay else {}
+
+    def _live(self) -> Iterator[tuple[str, Tensor]]:
+        return ((k, v) for k, v in self.module.state_dict().items() if v.is_floating_point())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the module's present state."""
+        if self.decay:
+            live = dict(self._live())
+            torch._foreach_lerp_(list(self.state.values()), [live[k] for k in self.state], 1 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the average into the module inside the block."""
+        if not self.decay:
+            yield
+            return
+        live = {key: value.clone() for key, value in self._live()}
+        self.module.load_state_dict(self.state, strict=False)
+        try:
+            yield
+        finally:
+            self.module.load_state_dict(live, strict=False)

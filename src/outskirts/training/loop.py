@@ -1,0 +1,238 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+
+from ..data.batches import Batches
+from ..errors import OutskirtsError
+from ..files import write_text
+from ..methods import Method
+from ..models.classifier import Classifier
+from ..seeding import subseed
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .ema import EMA
+from .run import Run
+from .schedule import cosine_factor
+
+__all__ = ["Interrupted", "Progress", "accelerator", "fit"]
+
+#: Called with the steps done, the steps in all, and the latest record.
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+
+class Interrupted(OutskirtsError):
+    """The user stopped the training; its state was saved first."""
+
+
+def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
+    """Accelerate for the precision, device and trackers of `config`."""
+    # Accelerate keeps its settings in a process-wide singleton, which a second run may want otherwise.
+    AcceleratorState._reset_state()
+    trackers = [name.strip() for name in config.tracker.split(",") if name.strip()]
+    return Accelerator(
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        cpu=config.device == "cpu",
+        log_with=trackers or None,
+        project_dir=folder,
+    )
+
+
+def optimizer_for(method: Method, config: TrainConfig) -> Optimizer:
+    """SGD or AdamW, with one group of parameters per learning-rate factor of the method."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(method.lr_factor(name), []).append(parameter)
+    options = [{"params": params, "factor": factor, "lr": config.lr * factor} for factor, params in groups.items()]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(options, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        options, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay
+    )
+
+
+@dataclass
+class Log:
+    """Averages a method's scalars between lines of `metrics.jsonl`."""
+
+    path: Path
+    every: int
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, scalars: dict[str, Tensor]) -> None:
+        """Add one step's scalars, without waiting for the device."""
+        for name, value in scalars.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def means(self) -> dict[str, float]:
+        """The averages since the last call."""
+        means = {name: (total / self.count).item() for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def fit(
+    method: Method,
+    batches: Batches,
+    config: TrainConfig,
+    run: Run,
+    engine: Accelerator,
+    validate: Callable[[Classifier], dict[str, float]],
+    progress: Progress,
+) -> None:
+    """Train `method` from the run's checkpoint, if there is one, to the end.
+
+    Arguments:
+        method: Trained in place; holds the averaged weights at the end if there is an average.
+        batches: Can be entered at any step.
+        config: The options of the training.
+        run: Where metrics and checkpoints go.
+        engine: Precision, device, processes and trackers.
+        validate: Accuracy and loss of the classifier on the validation images.
+        progress: Told of every step.
+
+    Raises:
+        Interrupted: On Ctrl-C or SIGTERM, after saving.
+        OutskirtsError: If the loss is no longer finite.
+    """
+    optimizer = optimizer_for(method, config)
+    method.to(engine.device, memory_format=torch.channels_last)
+    ema = EMA(method, config.ema)
+    log = Log(run.metrics, every=max(1, batches.plan.steps_per_epoch // 10))
+    done = 0
+    if run.checkpoint.is_file():
+        done, log.sums, log.count = load_checkpoint(run.checkpoint, method, optimizer, ema)
+    _forget_after(run, done)
+    model, stepper = engine.prepare(method, optimizer)
+    engine.init_trackers("outskirts", config={"method": method.name, **_plain(config)})
+
+    def save(step: int) -> None:
+        if engine.is_main_process:
+            save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums, log.count)
+
+    def record(kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
+        line = {"kind": kind, "step": step, "epoch": step / batches.plan.steps_per_epoch, **values}
+        if engine.is_main_process:
+            log.write(line)
+            engine.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+        return line
+
+    latest: dict[str, Any] = {}
+    since, clock = done, time.perf_counter()
+    method.train()
+    with _stop_requests() as stop_requested, torch.random.fork_rng():
+        for step, batch in enumerate(batches.start(done), start=done + 1):
+            # Layers such as dropout know only torch's global generator.
+            torch.manual_seed(subseed(config.seed, "layers", step, engine.process_index))
+            factor = cosine_factor(step - 1, batches.steps, config.warmup, floor=1e-6 / config.lr)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * group["factor"] * factor
+            scalars = model(batch)
+            stepper.zero_grad()
+            engine.backward(scalars["loss"])
+            if config.clip_norm:
+                engine.clip_grad_norm_(method.parameters(), config.clip_norm)
+            stepper.step()
+            ema.update()
+            log.add(scalars)
+            epoch, within = divmod(step, batches.plan.steps_per_epoch)
+            if step % log.every == 0:
+                speed = (step - since) * batches.plan.batch_size / (time.perf_counter() - clock)
+                latest |= record("train", step, {**_finite(log.means(), step), "lr": config.lr * factor})
+                latest["images_per_second"] = speed
+            if within == 0 and (epoch % config.val_every == 0 or step == batches.steps):
+                method.eval()
+                with ema.applied():
+                    latest |= record("val", step, validate(method.classifier))
+                method.train()
+            if within == 0 and epoch % config.checkpoint_every == 0 and step < batches.steps:
+                save(step)
+            progress(step, batches.steps, latest)
+            if step % log.every == 0:
+                since, clock = step, time.perf_counter()
+            if stop_requested() and step < batches.steps:
+                save(step)
+                engine.end_training()
+                raise Interrupted(
+                    f"Stopped after step {step} of {batches.steps}; go on with: outskirts train --resume {run.path}"
+                )
+    engine.end_training()
+    if config.ema:
+        method.load_state_dict(ema.state, strict=False)
+    method.eval()
+
+
+def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Accelerator) -> dict[str, float]:
+    """Accuracy and cross-entropy on images that are in memory, uint8 [N, C, H, W]."""
+    correct, loss = 0.0, 0.0
+    with torch.no_grad(), engine.autocast():
+        for block, target in zip(images.split(500), labels.split(500)):
+            x = classifier.transform.device(block.to(engine.device)).contiguous(memory_format=torch.channels_last)
+            logits = classifier(x).float().cpu()
+            correct += (logits.argmax(1) == target).sum().item()
+            loss += cross_entropy(logits, target, reduction="sum").item()
+    return {"accuracy": correct / len(labels), "loss": loss / len(labels)}
+
+
+def _finite(means: dict[str, float], step: int) -> dict[str, float]:
+    if means["loss"] != means["loss"] or abs(means["loss"]) == float("inf"):
+        raise OutskirtsError(
+            f"The loss is {means['loss']} at step {step}; try a lower --lr, a longer --warmup or --clip-norm 1."
+        )
+    return means
+
+
+def _forget_after(run: Run, step: int) -> None:
+    """Drop records that the steps about to be repeated will write again."""
+    kept = [json.dumps(record) for record in run.records() if record["step"] <= step]
+    write_text(run.metrics, "".join(f"{line}\n" for line in kept))
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in vars(config).items() if isinstance(value, int | float | str | bool)}
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request, so that a step is never cut in two; a second one stops."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+
+    def request(signum: int, frame: object) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,215 @@
+"""The run folder: everything one training leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from .. import __version__
+from ..data.transform import Transform
+from ..errors import OutskirtsError
+from ..files import digest, load_tensors, save_json, save_tensors, write_text
+from ..methods import registry
+from ..models.adapter import adapt
+from ..models.backbones import build_backbone
+from ..models.classifier import Backbone, Classifier
+from .config import Recipe, recipe
+
+__all__ = ["FORMAT", "Run", "assemble", "load"]
+
+#: Raised when a run folder of an earlier version can no longer be read.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    ========================  ==========================================================
+    ``config.yaml``           all options, resolved; trains the same run again
+    ``metrics.jsonl``         one line per record of the training
+    ``checkpoint/``           the latest state to resume from
+    ``model.safetensors``     the trained classifier, with its transform and class names
+    ``environment.json``      the command, the versions and the machine
+    ``outputs/``              what the classifier said of each image set
+    ``results.csv``           the evaluation
+    ``report.html``           all of it, to read
+    ========================  ==========================================================
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """An existing run folder, or an error that says why it is none."""
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise OutskirtsError(f"The run folder {path} does not exist.")
+        if not run.config.is_file():
+            raise OutskirtsError(f"{path} is not a run folder: it has no config.yaml.")
+        found = run.options().get("format")
+        if found != FORMAT:
+            raise OutskirtsError(
+                f"{path} was written in format {found} of the run folder; this version of outskirts reads {FORMAT}. "
+                "Train it again, or use the version that wrote it."
+            )
+        return run
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def outputs(self) -> Path:
+        return self.path / "outputs"
+
+    @property
+    def gallery(self) -> Path:
+        return self.path / "gallery"
+
+    def options(self) -> dict[str, Any]:
+        """The content of ``config.yaml``."""
+        try:
+            options = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise OutskirtsError(f"{self.config} is damaged: it is not valid YAML ({error}).") from error
+        if not isinstance(options, dict):
+            raise OutskirtsError(f"{self.config} is damaged: it holds no mapping of options.")
+        return options
+
+    def recipe(self) -> Recipe:
+        """What the run was trained with."""
+        options = self.options()
+        method = options.pop("method", None)
+        if method is None:
+            raise OutskirtsError(f"{self.config} is damaged: it names no method.")
+        options.pop("format", None)
+        return recipe(method, options)
+
+    def write_recipe(self, made_with: Recipe) -> None:
+        """Write ``config.yaml``."""
+        text = yaml.safe_dump({"format": FORMAT, **made_with.flat()}, sort_keys=False, allow_unicode=True)
+        write_text(self.config, text)
+
+    def write_environment(self) -> None:
+        """Write ``environment.json``: how this run can be repeated elsewhere."""
+        packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
+        save_json(
+            self.path / "environment.json",
+            {
+                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "outskirts": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in packages},
+                "system": platform.platform(),
+                "processor": _processor(),
+                "cores": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            },
+        )
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        if self.metrics.is_file():
+            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+    def save_classifier(self, classifier: Classifier, made_with: Recipe) -> None:
+        """Write ``model.safetensors``."""
+        save_tensors(
+            self.model,
+            classifier.state_dict(),
+            {
+                "format": FORMAT,
+                "method": made_with.method,
+                "backbone": classifier.architecture,
+                "transform": classifier.transform.to_json(),
+                "classes": classifier.classes,
+            },
+        )
+
+
+def assemble(made_with: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
+    """An untrained classifier with the head of the recipe's method."""
+    head = registry[made_with.method].head(made_with.settings, backbone.dim, len(classes))
+    return Classifier(backbone, head, transform, classes)
+
+
+def load(path: Path | str, model: nn.Module | None = None) -> Classifier:
+    """The trained classifier of a run folder, in evaluation mode.
+
+    Arguments:
+        path: The run folder.
+        model: The network, if the run was trained on a user's own.
+
+    Raises:
+        OutskirtsError: If the folder is missing, unfinished, damaged or of another version.
+    """
+    run = Run.open(path)
+    if not run.model.is_file():
+        raise OutskirtsError(f"The run {path} is not finished; go on with: outskirts train --resume {path}")
+    tensors, metadata = load_tensors(run.model)
+    try:
+        transform = Transform.from_json(metadata["transform"])
+        classes, architecture = metadata["classes"], metadata["backbone"]
+    except KeyError as error:
+        raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: it lacks {error}.") from error
+    example = torch.zeros(2, transform.channels, transform.size, transform.size)
+    if model is not None:
+        backbone, _ = adapt(model, example)
+    elif architecture.startswith("custom:"):
+        raise OutskirtsError(
+            f"The run {path} was trained on your own network {architecture.removeprefix('custom:')}; "
+            "pass an instance of it: load(path, model=...)."
+        )
+    else:
+        backbone = build_backbone(architecture, transform.channels, transform.size)
+    classifier = assemble(run.recipe(), backbone, transform, classes)
+    _restore(classifier, tensors, run.model)
+    return classifier.eval()
+
+
+def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
+    try:
+        classifier.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise OutskirtsError(f"{source} does not fit the network it names: {error}.") from error
+
+
+def fingerprint(classifier: Classifier) -> str:
+    """A hash of all weights and buffers."""
+    state = classifier.state_dict()
+    return digest(*(part for key in sorted(state) for part in (key, state[key])))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from outskirts import Outputs, OutskirtsError
+from outskirts.detectors import Mahalanobis, mahalanobis
+from outskirts.detectors.mahalanobis import tied_gaussians, whitening
+
+
+@pytest.fixture
+def blobs() -> Outputs:
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (300,), generator=g)
+    mixing = torch.randn(6, 6, generator=g)
+    features = torch.randn(300, 6, generator=g) @ mixing + 3 * torch.randn(4, 6, generator=g)[labels]
+    return Outputs(features, features[:, :4], labels)
+
+
+def test_vectors_of_the_pseudo_inverse(toy, train, queries):
+    torch.testing.assert_close(Mahalanobis(ridge=0).fit(train).score(queries), -toy["mds"])
+
+
+def test_vectors_with_a_ridge(toy, train, queries):
+    share = 0.05 / tied_gaussians(train.features, train.labels)[1].diagonal().mean().item()
+    torch.testing.assert_close(Mahalanobis(ridge=share).fit(train).score(queries), -toy["mds_ridge.05"])
+
+
+def test_equals_the_formula(blobs, monkeypatch):
+    monkeypatch.setattr(mahalanobis, "BLOCK", 7)
+    features, labels = blobs.features.double(), blobs.labels
+    means = torch.stack([features[labels == c].mean(0) for c in range(4)])
+    covariance = sum((f - means[c]).outer(f - means[c]) for f, c in zip(features, labels)) / len(features)
+    inverse = covariance.inverse()
+    expected = [min((f - m) @ inverse @ (f - m) for m in means) for f in features]
+    torch.testing.assert_close(Mahalanobis(ridge=0).fit(blobs).score(blobs), torch.stack(expected))
+
+
+def test_scale_of_the_features_does_not_matter(blobs):
+    scaled = Outputs(1024 * blobs.features, blobs.logits, blobs.labels)
+    torch.testing.assert_close(Mahalanobis().fit(scaled).score(scaled), Mahalanobis().fit(blobs).score(blobs))
+
+
+def test_absent_class_is_left_out(blobs):
+    some = blobs[blobs.labels != 2]
+    assert len(Mahalanobis().fit(some).centres) == 3
+
+
+def test_whitening_inverts_what_has_variance():
+    covariance = torch.diag(torch.tensor([4.0, 1.0, 0.0], dtype=torch.float64))
+    transform = whitening(covariance)
+    torch.testing.assert_close(transform @ transform.T, torch.linalg.pinv(covariance))
+
+
+def test_bad_input_is_an_error(blobs):
+    with pytest.raises(OutskirtsError, match="labels are negative"):
+        Mahalanobis().fit(Outputs(blobs.features, blobs.logits, blobs.labels - 1))
+    with pytest.raises(OutskirtsError, match="no images to fit on"):
+        Mahalanobis().fit(blobs[:0])
+    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' is -1"):
+        Mahalanobis(ridge=-1)

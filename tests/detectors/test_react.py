@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+import torch
+
+from outskirts import Outputs, OutskirtsError
+from outskirts.detectors import ReAct
+from outskirts.detectors.react import percentile_of
+
+
+def test_vectors(toy, train, queries):
+    detector = ReAct(percentile=90).fit(train)
+    torch.testing.assert_close(detector.threshold, toy["percentile_90_10_of_F"][0])
+    torch.testing.assert_close(detector.score(queries), -toy["react_p90"])
+    detector.threshold = torch.tensor(1.0)
+    torch.testing.assert_close(detector.score(queries), -toy["react_clip1"])
+
+
+@pytest.mark.parametrize("percentile", [0, 12.5, 50, 90, 99.9, 100])
+def test_percentile_is_numpys(percentile):
+    values = torch.randn(37, 11, generator=torch.Generator().manual_seed(0))
+    assert percentile_of(values, percentile).item() == pytest.approx(np.percentile(values.double(), percentile))
+
+
+def test_bad_input_is_an_error(train):
+    with pytest.raises(OutskirtsError, match=r"percentile of the detector 'react' is 101; .* above 0 and at most 100"):
+        ReAct(percentile=101)
+    with pytest.raises(OutskirtsError, match="linear head"):
+        ReAct().fit(train).score(Outputs(train.features, train.logits))

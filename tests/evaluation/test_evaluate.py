@@ -1,0 +1,121 @@
+import json
+import math
+
+import pytest
+import torch
+
+from outskirts import Outputs, OutskirtsError, detectors, evaluate, metrics
+from outskirts.evaluation.evaluate import choose_detectors, fit_detectors
+
+HEAD = (torch.eye(3, 8), torch.zeros(3))
+
+
+def outputs(n: int, scale: float, seed: int, head=HEAD) -> Outputs:
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    features = scale * torch.eye(8)[labels] + torch.rand(n, 8, generator=g)
+    return Outputs(features, features[:, :3], labels, head)
+
+
+@pytest.fixture(scope="module")
+def train() -> Outputs:
+    return outputs(90, 3.0, 0)
+
+
+@pytest.fixture(scope="module")
+def inside() -> Outputs:
+    return outputs(60, 3.0, 1)
+
+
+@pytest.fixture(scope="module")
+def ood() -> dict[str, Outputs]:
+    return {"near": outputs(30, 1.0, 2), "far": outputs(40, 0.3, 3), "noise": outputs(20, 0.1, 4)}
+
+
+def test_rows_hold_the_metrics_of_the_scores(inside, ood, train):
+    groups = {"near": "near", "far": "far", "noise": "far"}
+    found = evaluate(inside, ood, ["msp", "knn"], train=train, groups=groups, run="r", method="ce", seed=3)
+    assert [(row.detector, row.group, row.dataset) for row in found.rows] == [
+        (detector, group, dataset)
+        for detector in ("msp", "knn")
+        for group, dataset in (
+            ("near", "near"),
+            ("near", "mean"),
+            ("far", "far"),
+            ("far", "noise"),
+            ("far", "mean"),
+        )
+    ]
+    row, scores = found.rows[2], found.scores["msp"]
+    assert (row.run, row.method, row.seed, row.n_id, row.n_ood) == ("r", "ce", 3, 60, 40)
+    assert row.auroc == metrics.auroc(scores["id"], scores["far"])
+    assert row.aupr_out == metrics.aupr(scores["id"], scores["far"], "ood")
+    assert row.fpr95_ood_positive == metrics.fpr_at_tpr(scores["id"], scores["far"], positive="ood")
+    assert (row.fpr95_lo, row.fpr95_hi) == metrics.fpr_interval(scores["id"], scores["far"], seed=3)
+    assert (row.id_accuracy_lo, row.id_accuracy_hi) == metrics.wilson_interval(60, 60)
+    mean = found.rows[4]
+    assert mean.n_ood == 60
+    assert mean.auroc == pytest.approx((found.rows[2].auroc + found.rows[3].auroc) / 2)
+    both = [scores["far"], scores["noise"]]
+    assert (mean.auroc_lo, mean.auroc_hi) == metrics.auroc_interval(scores["id"], both)
+
+
+def test_everything_runs_at_once_and_says_so(inside, ood, train):
+    told = []
+    found = evaluate(inside, ood, "all", train=train, val=train, progress=told.append)
+    assert set(told) == set(found.scores)
+    assert set(found.scores) | set(found.skipped) == set(detectors.registry.names())
+    assert set(found.skipped) == {"odin", "iodin"}
+    assert all(row.auroc > 0.5 for row in found.rows)
+
+
+def test_same_name_with_other_parameters_gets_its_own_label(inside, ood, train):
+    found = evaluate(inside, ood, [{"name": "knn", "k": 3}, detectors.KNN(k=7), "msp"], train=train)
+    assert list(found.scores) == ["knn(k=3)", "knn(k=7)", "msp"]
+    assert [json.loads(row.params) for row in found.rows[::4]] == [{"k": 3}, {"k": 7}, {}]
+    with pytest.raises(OutskirtsError, match="asked for twice"):
+        choose_detectors(["msp", "msp"])
+
+
+def test_fitted_detectors_need_no_split(inside, ood, train):
+    fitted = detectors.KNN(k=3).fit(train)
+    assert "knn" in evaluate(inside, ood, [fitted]).scores
+    with pytest.raises(OutskirtsError, match="'knn' learns from the train split: pass train="):
+        evaluate(inside, ood, ["knn"])
+    with pytest.raises(OutskirtsError, match="pass val="):
+        fit_detectors(choose_detectors(["temperature"]), train=train)
+
+
+def test_without_a_head_detectors_that_need_it_are_skipped(ood, train):
+    headless = outputs(60, 3.0, 1, head=None)
+    found = evaluate(headless, ood, ["msp", "react", "vim"], train=train)
+    assert list(found.scores) == ["msp"]
+    assert set(found.skipped) == {"react", "vim"}
+    assert "linear head" in found.skipped["react"]
+
+
+def test_without_labels_there_is_no_accuracy(inside, ood):
+    unlabelled = Outputs(inside.features, inside.logits)
+    assert evaluate(unlabelled, ood, ["msp"]).rows[0].id_accuracy is None
+
+
+def test_nan_names_the_detector_and_the_set_and_infinity_is_allowed(inside, ood):
+    def broken(value: float) -> dict[str, Outputs]:
+        logits = ood["far"].logits.clone()
+        logits[3] = value
+        return {"far": Outputs(ood["far"].features, logits)}
+
+    with pytest.raises(OutskirtsError, match="'max_logit' gave NaN for 1 of 40 images of 'far'"):
+        evaluate(inside, broken(math.nan), ["max_logit"])
+    assert evaluate(inside, broken(math.inf), ["max_logit"]).rows
+
+
+@pytest.mark.parametrize("name", ["id", "mean", "a/b"])
+def test_names_with_a_meaning_are_refused(inside, ood, name):
+    with pytest.raises(OutskirtsError, match=f"'{name}'"):
+        evaluate(inside, {name: ood["far"]}, ["msp"])
+
+
+def test_no_set_is_an_error(inside):
+    with pytest.raises(OutskirtsError, match="no OOD set"):
+        evaluate(inside, {}, ["msp"])

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+
+from outskirts import OutskirtsError, metrics
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
+SCORES = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "tied": lambda rng, n: rng.integers(0, 4, n).astype(float),
+    "infinite": lambda rng, n: rng.choice([-np.inf, -1.0, 0.0, 2.0, np.inf], n),
+    "huge": lambda rng, n: rng.normal(size=n) * 1e300,
+    "tiny": lambda rng, n: rng.normal(size=n) * 1e-300,
+    "close": lambda rng, n: 1 + 1e-15 * rng.integers(0, 9, n),
+    "constant": lambda rng, n: np.zeros(n),
+}
+
+
+def draw(kind: str, n: int, m: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return SCORES[kind](rng, n), SCORES[kind](rng, m)
+
+
+def ranked(scores: np.ndarray) -> np.ndarray:
+    """The same order and ties, in numbers that scikit-learn accepts."""
+    return np.unique(scores, return_inverse=True)[1]
+
+
+def naive_fpr(positives: np.ndarray, negatives: np.ndarray, tpr: float) -> float:
+    for threshold in np.sort(positives)[::-1]:
+        if np.mean(positives >= threshold) >= tpr:
+            return np.mean(negatives >= threshold)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_vectors(number):
+    vector = VECTORS[f"V23_metrics_{number}"]
+    inside, outside = -np.array(vector["id"]), -np.array(vector["ood"])
+    assert metrics.auroc(inside, outside) == pytest.approx(vector["auroc"], abs=1e-12)
+    assert metrics.aupr(inside, outside) == pytest.approx(vector["aupr_in"], abs=1e-12)
+    assert metrics.aupr(inside, outside, "ood") == pytest.approx(vector["aupr_out"], abs=1e-12)
+    assert metrics.fpr_at_tpr(inside, outside) == vector["fpr95_id_pos"]
+    assert metrics.fpr_at_tpr(inside, outside, positive="ood") == vector["fpr95_ood_pos"]
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 7), (40, 60)])
+def test_agrees_with_scikit_learn(kind, n, m):
+    inside, outside = draw(kind, n, m)
+    ranks = ranked(np.concatenate([inside, outside]))
+    is_ood = np.arange(n + m) >= n
+    assert metrics.auroc(inside, outside) == pytest.approx(sklearn_metrics.roc_auc_score(is_ood, ranks))
+    for positive, truth, values in (("ood", is_ood, ranks), ("id", ~is_ood, -ranks)):
+        precision, recall, _ = sklearn_metrics.precision_recall_curve(truth, values)
+        assert metrics.aupr(inside, outside, positive) == pytest.approx(sklearn_metrics.auc(recall, precision))
+        step = sklearn_metrics.average_precision_score(truth, values)
+        assert metrics.aupr(inside, outside, positive, rule="step") == pytest.approx(step)
+        fpr, tpr, _ = sklearn_metrics.roc_curve(truth, values, drop_intermediate=False)
+        assert metrics.fpr_at_tpr(inside, outside, positive=positive) == fpr[np.argmax(tpr >= 0.95)]
+
+
+def test_the_rank_is_free_of_rounding():
+    for n in (20, 100, 700):
+        scores = np.arange(n, dtype=float)
+        for k in range(1, n + 1):
+            assert metrics.fpr_at_tpr(scores, scores, tpr=k / n) == naive_fpr(-scores, -scores, k / n) == k / n
+
+
+def test_every_kind_of_input_gives_the_same():
+    inside, outside = [0.1, 0.4, 0.2], [0.3, 0.5]
+    expected = metrics.auroc(inside, outside)
+    for kind in (np.array, torch.tensor, lambda x: torch.tensor(x, requires_grad=True), tuple):
+        assert metrics.auroc(kind(inside), kind(outside)) == expected
+    frozen = np.array(inside)
+    frozen.setflags(write=False)
+    assert metrics.auroc(frozen, torch.tensor(outside, dtype=torch.bfloat16)) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [([], "no scores"), ([0.0, float("nan")], "hold NaN, 1 of 2"), ([[1.0], [2.0]], r"shape \[2, 1\]")],
+)
+def test_scores_without_an_order_are_an_error(scores, sentence):
+    for one, other in ((scores, [1.0]), ([1.0], scores)):
+        with pytest.raises(OutskirtsError, match=sentence):
+            metrics.auroc(one, other)
+
+
+def test_options_are_checked():
+    with pytest.raises(OutskirtsError, match="positive class 'odd'; did you mean 'ood'"):
+        metrics.fpr_at_tpr([0.0], [1.0], positive="odd")
+    with pytest.raises(OutskirtsError, match="rule of integration"):
+        metrics.aupr([0.0], [1.0], rule="simpson")
+    with pytest.raises(OutskirtsError, match="tpr is 95"):
+        metrics.fpr_at_tpr([0.0], [1.0], tpr=95)

@@ -1,0 +1,252 @@
+import json
+import re
+from dataclasses import fields, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from outskirts.errors import OutskirtsError
+from outskirts.evaluation.intervals import auroc_interval
+from outskirts.evaluation.metrics import auroc
+from outskirts.evaluation.report import write_report
+from outskirts.evaluation.report.comparison import compare
+from outskirts.evaluation.report.pictures import data_uri
+from outskirts.evaluation.report.runfolder import RunFolder
+from outskirts.evaluation.results import Result, Results
+from outskirts.files import save_json, write_text
+
+GROUPS = {"cifar100": "near", "tin": "near", "svhn": "far"}
+DETECTORS = [("knn", '{"k": 50}'), ("msp", "{}")]
+SETTINGS = "method: ce\ndata: cifar10\nseed: 0\n"
+
+
+def results(shift: float, seed: int = 0) -> Results:
+    generator = torch.Generator().manual_seed(seed)
+    blank = {column.name: 0.5 for column in fields(Result)}
+    common = {"run": "run", "method": "ce", "seed": seed, "n_id": 200, "n_ood": 100}
+    rows, scores = [], {}
+    for detector, params in DETECTORS:
+        sets = {"id": torch.randn(200, generator=generator).double()}
+        sets |= {name: shift + torch.randn(100, generator=generator).double() for name in GROUPS}
+        scores[detector] = sets
+        for group in dict.fromkeys(GROUPS.values()):
+            members = [name for name in GROUPS if GROUPS[name] == group]
+            for dataset, used in [(name, [name]) for name in members] + [("mean", members)]:
+                oods = [sets[name] for name in used]
+                lo, hi = auroc_interval(sets["id"], oods)
+                value = sum(auroc(sets["id"], ood) for ood in oods) / len(oods)
+                place = {"detector": detector, "params": params, "group": group, "dataset": dataset}
+                rows.append(Result(**blank | common | place | {"auroc": value, "auroc_lo": lo, "auroc_hi": hi}))
+    return Results(tuple(rows), scores, {"gradnorm": "needs <gradients>"})
+
+
+def fill(folder: Path, shift: float) -> Path:
+    """A run folder with every optional piece."""
+    (folder / "gallery" / "misses").mkdir(parents=True)
+    results(shift).save(folder)
+    write_text(folder / "config.yaml", SETTINGS)
+    train = [{"kind": "train", "step": s, "epoch": s / 10, "loss": 1 / s, "loss_outlier": 0.1} for s in range(1, 400)]
+    val = [{"kind": "val", "step": 10 * e, "epoch": float(e), "loss": 0.5, "accuracy": 0.9} for e in range(1, 4)]
+    write_text(folder / "metrics.jsonl", "\n".join(map(json.dumps, train + val)))
+    save_json(folder / "environment.json", {"command": "outskirts train --method ce", "torch": "2.5"})
+    save_json(folder / "notes.json", ["Patches of few pictures are not independent."])
+    for name in ("outliers.png", "misses/a.png"):
+        Image.new("RGB", (8, 8), "red").save(folder / "gallery" / name)
+    save_json(folder / "gallery" / "outliers.json", {"caption": "Each outlier below its source."})
+    miss = {"dataset": "svhn", "detector": "msp", "kind": "ood accepted", "image": "misses/a.png"}
+    miss |= {"score": 0.01, "predicted": "<script>alert(1)</script>", "confidence": 0.99, "label": None}
+    save_json(folder / "gallery" / "misses.json", [miss])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("runs")
+    return [fill(root / "ce", 1.0), fill(root / "npos<b>", 1.5)]
+
+
+@pytest.fixture(scope="module")
+def page(runs: list[Path]) -> str:
+    return write_report(runs, runs[0].parent / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A run folder with nothing but what must be there."""
+    Results(results(1.0).rows).save(tmp_path / "bare")
+    write_text(tmp_path / "bare" / "config.yaml", SETTINGS)
+    return tmp_path / "bare"
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: its attributes, and that elements are closed in the order they were opened."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        assert not self.opened
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+    def values(self, *names: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.tags for name in names if name in attrs]
+
+
+def test_a_folder_receives_report_html(bare: Path, tmp_path: Path) -> None:
+    assert write_report([bare], tmp_path / "out") == tmp_path / "out" / "report.html"
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_every_section_is_there(page: str) -> None:
+    for title in ("Summary", "How to read this", "Comparison with ce"):
+        assert page.count(f"<h2>{title}</h2>") == 1
+    for title in ("Results", "Scores", "ROC curves", "Training", "Synthesised outliers", "Hardest misses"):
+        assert page.count(f"<h3>{title}</h3>") == 2
+    for text in ("outskirts train --method ce", "Each outlier below its source.", "k=50", "are not independent"):
+        assert text in page
+    assert 'class="missing"' not in page
+    assert len(page) < 3_000_000
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "b"}
+    assert all(value.startswith(("#", "data:image/")) for value in parsed.values("src", "href", "xlink:href"))
+    assert "http" not in page
+    assert "@import" not in page
+
+
+def test_ids_are_unique_and_every_reference_resolves(page: str) -> None:
+    parsed = Page(page)
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    used = [value[1:] for value in parsed.values("href", "xlink:href") if value.startswith("#")]
+    assert set(used) | set(re.findall(r"url\(#([^)]*)\)", page)) <= set(ids)
+
+
+def test_charts_take_their_colours_from_the_page_and_say_what_they_show(page: str) -> None:
+    charts = [attrs for tag, attrs in Page(page).tags if tag == "svg"]
+    assert len(charts) == 2 * (2 * len(GROUPS) + len(GROUPS) + 2)
+    assert len({chart["aria-label"] for chart in charts}) == len(charts)
+    assert "currentColor" in page
+    assert "var(--series-1)" in page
+    assert not re.search(r"#0102\d", page)
+    assert "DejaVu" not in page
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert "&lt;script&gt;alert(1)" in page
+    assert "npos&lt;b&gt;" in page
+    assert "needs &lt;gradients&gt;" in page
+
+
+def test_the_same_runs_give_the_same_page(runs: list[Path], page: str, tmp_path: Path) -> None:
+    assert write_report(runs, tmp_path / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_missing_pieces_are_named(bare: Path, tmp_path: Path) -> None:
+    page = write_report([bare], tmp_path / "page.html").read_text(encoding="utf-8")
+    for piece in ("scores.safetensors", "metrics.jsonl", "outliers.png", "misses.json", "environment.json"):
+        assert piece in page
+    assert page.count('class="missing"') == 5
+    assert "Comparison" not in page
+    Page(page)
+
+
+def test_the_headline_is_msp_even_where_another_detector_is_better(runs: list[Path]) -> None:
+    run = RunFolder.read(runs[0], "ce")
+    assert run.headline == "msp"
+    best = replace(run.results, rows=tuple(r for r in run.results.rows if r.detector != "msp"))
+    assert replace(run, results=best).headline == "knn"
+
+
+def test_a_group_of_one_set_shows_no_mean(runs: list[Path]) -> None:
+    near, far = RunFolder.read(runs[0], "ce").tables
+    assert near.datasets == ("mean", "cifar100", "tin")
+    assert far.datasets == ("svhn",)
+
+
+def test_a_comparison_subtracts_the_first_run(runs: list[Path]) -> None:
+    lines = compare([RunFolder.read(run, run.name) for run in runs])
+    assert [(line.group, line.detector) for line in lines] == [
+        (group, detector) for group in ("near", "far") for detector, _ in DETECTORS
+    ]
+    for line in lines:
+        assert line.interval is not None
+        assert line.interval[0] < line.difference < line.interval[1]
+        assert line.difference > 0
+        assert line.p_value is not None
+        assert line.p_value < 0.05
+
+
+def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
+    first, second = (RunFolder.read(run, run.name) for run in runs)
+    fewer = {label: {**sets, "id": sets["id"][1:]} for label, sets in second.results.scores.items()}
+    lines = compare([first, replace(second, results=replace(second.results, scores=fewer))])
+    assert {(line.interval, line.p_value) for line in lines} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("results.csv", "not,a,table\n1,2,3\n", "results.csv"),
+        ("scores.safetensors", "no tensors", "scores.safetensors is damaged"),
+        ("config.yaml", "a: [", "config.yaml is damaged"),
+        ("config.yaml", "- a list", "should map"),
+        ("metrics.jsonl", '{"kind": "train", "epoch": 1}\n{"kind"', "line 2 is not valid JSON"),
+        ("metrics.jsonl", '{"kind": "train"}', "entry 1 lacks epoch"),
+        ("environment.json", "{", "environment.json is damaged"),
+        ("gallery/misses.json", "[3]", "entry 1 lacks dataset"),
+    ],
+)
+def test_damaged_files_are_clear_errors(bare: Path, file: str, content: str, sentence: str) -> None:
+    write_text(bare / file, content)
+    with pytest.raises(OutskirtsError, match=re.escape(sentence)):
+        write_report([bare], bare / "report.html")
+
+
+def test_a_folder_without_results_settings_or_runs_is_a_clear_error(bare: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutskirtsError, match="at least one run"):
+        write_report([], tmp_path)
+    with pytest.raises(OutskirtsError, match="given twice"):
+        write_report([bare, bare], tmp_path)
+    (bare / "config.yaml").unlink()
+    with pytest.raises(OutskirtsError, match="is not a run folder"):
+        write_report([bare], tmp_path)
+    Results(()).save(bare)
+    with pytest.raises(OutskirtsError, match="holds no results"):
+        write_report([bare], tmp_path)
+
+
+def test_runs_of_the_same_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
+    for parent in ("first", "second"):
+        fill(tmp_path / parent / "run", 1.0)
+    path = write_report([tmp_path / "first" / "run", tmp_path / "second" / "run"], tmp_path)
+    assert "<h2>first/run</h2>" in path.read_text(encoding="utf-8")
+
+
+def test_large_pictures_are_shrunk_and_damaged_ones_named(tmp_path: Path) -> None:
+    noise = torch.randint(256, (1000, 3000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    Image.fromarray(noise.numpy()).save(tmp_path / "noise.png")
+    uri = data_uri(tmp_path / "noise.png", widest=800, heaviest=100_000)
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert len(uri) < 500_000
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(OutskirtsError, match=r"broken\.png is damaged"):
+        data_uri(tmp_path / "broken.png")
