@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from outskirts import OutskirtsError
-from outskirts.detectors.perturbed import PerturbedLogits, first_largest, misfit
+from outskirts.detectors.msp import msp
+from outskirts.detectors.perturbed import PerturbedLogits, first_largest
 
 
 class Linear(torch.nn.Module):
@@ -62,14 +63,14 @@ def test_without_gradient_odin_moves_everything_and_iodin_the_first_value(classi
 def test_gradient_survives_saturation():
     """The plain cross-entropy has gradient zero in float32 from a gap of about 17 on."""
     logits = torch.tensor([[40.0, 0.0, -1.0]], requires_grad=True)
-    (gradient,) = torch.autograd.grad(misfit(logits).sum(), logits)
+    (gradient,) = torch.autograd.grad(msp(logits).sum(), logits)
     others = torch.tensor([-40.0, -41.0]).exp()
     torch.testing.assert_close(gradient, torch.tensor([[-others.sum(), *others]]), rtol=1e-5, atol=0)
 
 
-def test_misfit_is_the_cross_entropy_of_the_predicted_class():
+def test_msp_is_the_cross_entropy_of_the_predicted_class():
     logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(misfit(logits), cross_entropy(logits, logits.argmax(1), reduction="none"))
+    torch.testing.assert_close(msp(logits), cross_entropy(logits, logits.argmax(1), reduction="none"))
 
 
 def test_first_of_equal_entries_is_chosen():

@@ -33,6 +33,13 @@ def test_without_a_minimum_the_temperature_is_a_limit(sign, limit):
     assert calibrate(sign * 50 * torch.eye(3), torch.arange(3)) == pytest.approx(limit, rel=0.01)
 
 
+def test_perfect_classifier_does_not_tie_its_images():
+    logits = torch.tensor([[3.0, 0.0], [4.0, 0.0], [0.0, 5.0]])
+    detector = TemperatureScaledMSP().fit(Outputs(logits, logits, torch.tensor([0, 0, 1])))
+    assert detector.temperature == COLDEST
+    assert detector.score(Outputs(logits, logits)).diff().lt(0).all()
+
+
 @pytest.mark.parametrize(
     ("labels", "sentence"), [([0, 7], "label 7"), ([0, -1], "1 of 2 labels are negative"), (None, "needs labels")]
 )

@@ -19,7 +19,7 @@ def outputs(n: int, scale: float, seed: int, head=HEAD) -> Outputs:
 
 @pytest.fixture(scope="module")
 def train() -> Outputs:
-    return outputs(90, 3.0, 0)
+    return outputs(300, 3.0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            content = yaml.safe_load(stream)
     except (OSError, UnicodeDecodeError) as error:
         raise OutskirtsError(f"The benchmark {path} cannot be read ({error}).") from error
     except yaml.YAMLError as error:

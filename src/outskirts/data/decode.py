@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -23,8 +22,13 @@ __all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key"]
 #: A stored image: an encoded file's bytes, its path, a PIL image, or uint8 pixels [H, W] or [H, W, C].
 Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
 
-#: Many of them; an array's first axis counts them.
-Items: TypeAlias = Sequence[Item] | NDArray[Any]
+
+class Items(Protocol):
+    """Many of them: a list, an array whose first axis counts them, or something that reads one when asked."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> Any: ...
+
 
 #: Pixels that an image needs on each side.
 MIN_SIDE = 4

@@ -30,7 +30,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     Arguments:
         items: The stored images: encoded bytes, paths, PIL images or uint8 arrays [H, W] or [H, W, C].
         labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
-        classes: Names of the classes.
+        classes: Names of the classes; their numbers unless given.
         spec: The text that `outskirts.open` reopens the set from.
         note: What a reader of results should know about the set.
         index: Which items, in order, [N]; all unless given.
@@ -53,17 +53,16 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.items = items
         self.index = torch.arange(len(items)) if index is None else index
         self.labels = torch.full_like(self.index, -1) if labels is None else labels.long().clamp_min(-1)
-        self.classes = list(classes)
+        most = int(self.labels.max()) if len(self.labels) else -1
+        self.classes = list(classes) or [str(i) for i in range(most + 1)]
         self.spec = spec
         self.note = note
         #: Names of the corrupt images that `resident` or `decodable` left out last.
         self.skipped: list[str] = []
         if self.labels.shape != self.index.shape:
             raise OutskirtsError(f"{self._origin} has {len(self.index)} images but {len(self.labels)} labels.")
-        if classes and len(self) and int(self.labels.max()) >= len(classes):
-            raise OutskirtsError(
-                f"{self._origin} has the label {int(self.labels.max())} but {len(classes)} classes, counted from 0."
-            )
+        if most >= len(self.classes):
+            raise OutskirtsError(f"{self._origin} has the label {most} but {len(classes)} classes, counted from 0.")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,7 +75,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return f"ImageSet({self.spec!r}, {len(self)} images, {len(self.classes)} class{plural})"
 
     def image(self, i: int) -> Tensor:
-        """The pixels of image `i`, uint8 [1 or 3, h, w]; `CorruptImage` names one that has none."""
+        """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""
         return decode(self.items[int(self.index[i])], self.name(i))
 
     def name(self, i: int) -> str:
@@ -89,8 +88,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def nbytes(self, transform: Transform, room: bool = False) -> int:
         """The bytes that `resident` would take."""
-        side = transform.resident_size if room else transform.size
-        return len(self) * transform.channels * side**2
+        return len(self) * transform.channels * transform.side(room) ** 2
 
     def resident(
         self,
@@ -127,21 +125,28 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         Decodes all and keeps nothing, for sets that are too large to be resident.
         """
         sound = self._sound(self.image, True, threads=threads, progress=progress)
-        return self.subset(sound) if self.skipped else self
+        rest = self.subset(sound) if self.skipped else self
+        rest.skipped = self.skipped
+        return rest
 
     def _sound(self, work: Callable[[int], object], skip_corrupt: bool, **options: Any) -> Tensor:
         sound = for_each(work, len(self), skip_corrupt, **options)
         self.skipped = [self.name(i) for i in (~sound).nonzero().flatten().tolist()]
-        if len(self.skipped) == len(self) > 0:
-            raise CorruptImage(f"{self._origin} holds no image that can be decoded.")
         return sound
 
     # Identity
 
     @cached_property
     def keys(self) -> list[str]:
-        """A hash per image, equal for copies; see `outskirts.data.decode.key`."""
-        return [key(self.items[i]) for i in self.index.tolist()]
+        """A hash per image, equal for copies; see `outskirts.data.decode.key`. Empty where there is none to read."""
+        return [self._key(row) for row in self.index.tolist()]
+
+    def _key(self, row: int) -> str:
+        try:
+            return key(self.items[row])
+        except CorruptImage:
+            # `skip_corrupt` may leave it out; who reads its pixels gets the error.
+            return ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -221,7 +226,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
 def overlap(a: ImageSet, b: ImageSet) -> int:
     """The number of different images that two sets share."""
-    return len(set(a.keys) & set(b.keys))
+    return len((set(a.keys) & set(b.keys)) - {""})
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

@@ -38,7 +38,7 @@ def textures(size: int = 28, limit: int = 600, seed: int = 0) -> ImageSet:
 @source("photos")
 def photos(size: int = 28, limit: int = 600, seed: int = 0) -> ImageSet:
     """Patches of eight photographs, from scikit-image and scikit-learn; arguments as for `textures`."""
-    folder = Path(str(files("sklearn.datasets.images")))
+    folder = Path(str(files("sklearn"))) / "datasets" / "images"
     pictures = [_scikit_image(name) for name in _PHOTOS] + [folder / name for name in _MORE_PHOTOS]
     return _patches("photos", pictures, size, limit, seed)
 

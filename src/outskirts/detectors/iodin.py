@@ -1,7 +1,7 @@
 """i-ODIN: temperature and a step of the one value that matters most.
 
 References:
-    | Going Beyond Conventional OOD Detection (ASCOOD)
+    | Image-based Outlier Synthesis With Training Data (Regmi, 2024)
     | https://arxiv.org/abs/2411.10794
 """
 

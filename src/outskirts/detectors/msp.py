@@ -8,7 +8,9 @@ References:
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
@@ -20,16 +22,18 @@ def msp(logits: Tensor) -> Tensor:
     r"""The negative logarithm of the largest softmax probability, :math:`-\max_k \log p_k`.
 
     It ranks like :math:`1 - \max_k p_k` but has no plateau: a float32 softmax is exactly 1 from a logit gap
-    of about 17 on, which ties thousands of confident images.
+    of about 17 on, which ties thousands of confident images. Summed from the classes that are not predicted,
+    neither the value nor its gradient is lost in rounding.
 
     Arguments:
         logits: [N, C].
 
     Returns:
-        Scores [N], float64, at least 0.
+        Scores [N], at least 0.
     """
-    logits = logits.double()
-    return logits.logsumexp(1) - logits.amax(1)
+    predicted = logits.argmax(1, keepdim=True)
+    gaps = (logits - logits.gather(1, predicted)).scatter(1, predicted, -torch.inf)
+    return softplus(gaps.logsumexp(1))
 
 
 @register("msp")
@@ -37,4 +41,4 @@ class MSP(Detector):
     """Maximum softmax probability: the baseline."""
 
     def score(self, outputs: Outputs) -> Tensor:
-        return msp(outputs.logits)
+        return msp(outputs.logits.double())

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
@@ -15,24 +14,7 @@ from .base import Detector
 from .inputs import checked
 from .msp import msp
 
-__all__ = ["PerturbedDetector", "PerturbedLogits", "first_largest", "misfit"]
-
-
-def misfit(logits: Tensor) -> Tensor:
-    """The cross-entropy of the predicted class, written so that its gradient does not vanish in float32.
-
-    The plain gradient, p - 1, is exactly 0 once the softmax saturates; this one is summed from the other
-    classes.
-
-    Arguments:
-        logits: [B, C].
-
-    Returns:
-        [B].
-    """
-    predicted = logits.argmax(1, keepdim=True)
-    gaps = (logits - logits.gather(1, predicted)).scatter(1, predicted, -torch.inf)
-    return softplus(gaps.logsumexp(1))
+__all__ = ["PerturbedDetector", "PerturbedLogits", "first_largest"]
 
 
 def first_largest(values: Tensor) -> Tensor:
@@ -84,7 +66,7 @@ class PerturbedLogits:
         """The direction of the step, 1 or -1 where an image is moved and 0 elsewhere, [B, ...]."""
         with torch.enable_grad():
             images = images.requires_grad_()
-            loss = misfit(classifier(images) / self.temperature).sum()
+            loss = msp(classifier(images) / self.temperature).sum()
             (gradient,) = torch.autograd.grad(loss, images)
         images.requires_grad_(False)
         sign = torch.where(gradient >= 0, 1.0, -1.0)

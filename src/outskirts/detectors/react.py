@@ -40,6 +40,8 @@ def percentile_of(values: Tensor, percentile: float) -> Tensor:
 class ReAct(Detector):
     """Free energy after the features are cut off at a percentile of all training activations.
 
+    The percentile is over training images, as in the paper; OpenOOD takes validation images.
+
     Arguments:
         percentile: Where to cut, in (0, 100]; published grid 85, 90, 95, 99.
     """

@@ -49,7 +49,7 @@ def fit_detectors(
         outputs = splits[detector.fit_on]
         if outputs is not None:
             detector.fit(outputs)
-        elif None in detector._buffers.values():
+        elif any(buffer is None for buffer in detector._buffers.values()):  # `buffers()` omits None.
             raise OutskirtsError(
                 f"The detector '{label}' learns from the {detector.fit_on} split: "
                 f"pass {detector.fit_on}=, the outputs of that split, or a detector that is fitted."
@@ -61,7 +61,7 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
     if "head" in detector.needs and outputs.head is None:
         return "needs a linear head, which this classifier lacks"
     if any(probe.key not in outputs.extra for probe in detector.probes):
-        return "needs more than features and logits: extract again with this detector among those asked for"
+        return "needs more than features and logits; extract again with it among the detectors asked for"
     return None
 
 

@@ -149,15 +149,15 @@ class Results:
         """For the terminal: a row for each detector, a column for each set and each group's average."""
         from rich.table import Table
 
-        table = Table(caption="AUROC (95 % interval); below it FPR95 with ID | with OOD positive. All in %.")
+        caption = ["AUROC (95 % interval); below it FPR95 with ID | with OOD positive. All in %."]
+        caption += [f"Left out: {label}, which {reason}." for label, reason in self.skipped.items()]
+        table = Table(caption="\n".join(caption))
         table.add_column("detector")
         columns = self._columns()
         for group, dataset in columns:
             table.add_column(f"{group}\n{dataset}", justify="right")
         for label, cells in self._by_detector().items():
             table.add_row(label, *(_cell(cells.get(column)) for column in columns))
-        for label, reason in self.skipped.items():
-            table.add_row(label, reason, style="dim")
         return table
 
     def _columns(self) -> list[tuple[str, str]]:

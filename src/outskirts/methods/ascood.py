@@ -18,7 +18,7 @@ Where the published code and the paper differ, or the code has a defect:
   presets, ``cifar10-released`` and ``cifar10``.
 
 References:
-    | Going Beyond Conventional OOD Detection (Regmi, 2024)
+    | Image-based Outlier Synthesis With Training Data (Regmi, 2026)
     | https://arxiv.org/abs/2411.10794
     | https://github.com/sudarshanregmi/ASCOOD
 """

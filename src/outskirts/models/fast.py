@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class FastNet(nn.Module):
-    """Haar stem, three blocks, global maximum: about a million parameters.
+    """Haar stem, three blocks, global maximum: two million parameters.
 
     The pattern of a whitened 2×2 stem and three pooled two-convolution blocks with identity initialisation
     follows the reference below; width, stem, scale and training are ours.
@@ -72,7 +72,7 @@ class FastNet(nn.Module):
     torch.Size([2, 256])
     """
 
-    def __init__(self, channels: int = 3, size: int = 32, widths: tuple[int, ...] = (64, 128, 256)) -> None:
+    def __init__(self, channels: int = 3, size: int = 32, widths: tuple[int, ...] = (64, 256, 256)) -> None:
         super().__init__()
         self.stem = HaarStem(channels, stride=2 if size >= 48 else 1)
         inputs = (8 * channels, *widths)

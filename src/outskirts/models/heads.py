@@ -42,7 +42,7 @@ class Standardise(nn.Module):
         reference_quirks: Divide by ``s + 1e-6`` as published.
 
     References:
-        | ASCOOD: Going Beyond Conventional OOD Detection (Regmi, 2024), the standardised feature
+        | Image-based Outlier Synthesis With Training Data (Regmi, 2026): standardised features
         | https://arxiv.org/abs/2411.10794
 
     >>> Standardise(0.5)(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).norm().item()  # 0.5 * sqrt(3)

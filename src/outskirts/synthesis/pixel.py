@@ -4,7 +4,7 @@ The gradient of the true-class logit marks the pixels that decide the class; add
 leaves an image near the data that no longer shows its object.
 
 References:
-    | ASCOOD: Going Beyond Conventional OOD Detection (Regmi, 2024), section on outlier synthesis
+    | Image-based Outlier Synthesis With Training Data (Regmi, 2026)
     | https://arxiv.org/abs/2411.10794
 """
 

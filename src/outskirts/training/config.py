@@ -40,7 +40,7 @@ class TrainConfig:
     """Peak learning rate."""
     momentum: float = 0.9
     """Of SGD."""
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-3
     """On all parameters."""
     warmup: float = 0.15
     """Share of the steps over which the learning rate rises."""

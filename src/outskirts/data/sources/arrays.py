@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import OutskirtsError, unknown
 from ..decode import MIN_SIDE
 from ..imageset import ImageSet
-from .labels import class_indices, numbered
+from .labels import class_indices
 from .spec import source
 
 __all__ = ["npy", "npz", "pixels"]
@@ -30,20 +32,16 @@ def npz(where: Path, images: str | None = None, labels: str | None = None) -> Im
         images: The key of the images, if it is another.
         labels: The key of the labels; `labels` or `y`, where there is one, unless given.
     """
-    stored = _load(where)
-    if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise OutskirtsError(f"{where} is an .npy file; write npy:{where}.")
-    with stored as file:
+    with _reading(where), where.open("rb") as stream:
+        file = np.load(stream, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise OutskirtsError(f"{where} is an .npy file; write npy:{where}.")
         for key in (images, labels):
             if key is not None and key not in file.files:
                 raise unknown(f"array in {where}", key, file.files)
-        try:
-            image_key = images or next((k for k in _IMAGES if k in file.files), None) or _sole(file, where)
-            label_key = labels or next((k for k in _LABELS if k in file.files), None)
-            array = file[image_key]
-            values = None if label_key is None else file[label_key]
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise OutskirtsError(f"{where} is damaged or holds Python objects ({error}).") from error
+        image_key = images or next((k for k in _IMAGES if k in file.files), None) or _sole(file, where)
+        label_key = labels or next((k for k in _LABELS if k in file.files), None)
+        array, values = file[image_key], None if label_key is None else file[label_key]
     checked = pixels(array, f"{where} ['{image_key}']")
     return _image_set(checked, values, f"The labels ['{label_key}'] of {where}", f"npz:{where}")
 
@@ -56,11 +54,8 @@ def npy(where: Path, labels: Path | None = None) -> ImageSet:
         where: The file.
         labels: An ``.npy`` file of their labels.
     """
-    values = None if labels is None else _load(labels)
-    array = _load(where, "r")
-    if isinstance(array, np.lib.npyio.NpzFile):
-        raise OutskirtsError(f"{where} is an .npz file; write npz:{where}.")
-    return _image_set(pixels(array, str(where)), values, f"The labels {labels}", f"npy:{where}")
+    values = None if labels is None else _mapped(labels)
+    return _image_set(pixels(_mapped(where), str(where)), values, f"The labels {labels}", f"npy:{where}")
 
 
 def pixels(array: Any, where: str) -> NDArray[np.uint8]:
@@ -90,17 +85,24 @@ def pixels(array: Any, where: str) -> NDArray[np.uint8]:
 
 
 def _image_set(stored: NDArray[np.uint8], values: Any, labels_name: str, spec: str) -> ImageSet:
-    if values is None:
-        return ImageSet(stored, spec=spec)
-    labels = class_indices(values, len(stored), labels_name)
-    return ImageSet(stored, labels, numbered(labels), spec)
+    labels = None if values is None else class_indices(values, len(stored), labels_name)
+    return ImageSet(stored, labels, spec=spec)
 
 
-def _load(path: Path, mmap_mode: Any = None) -> Any:
-    if not path.is_file():
-        raise OutskirtsError(f"There is no file {path}.")
+def _mapped(path: Path) -> Any:
+    with _reading(path):
+        if zipfile.is_zipfile(path):
+            raise OutskirtsError(f"{path} is an .npz file; write npz:{path}.")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what NumPy raises on a missing or damaged file into a sentence."""
     try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        yield
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"There is no file {path}.") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise OutskirtsError(f"{path} is damaged, or not a file of NumPy arrays ({error}).") from error
 

@@ -6,14 +6,12 @@ import glob
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ...errors import MissingExtra, OutskirtsError, unknown
 from ..decode import CorruptImage, Item
 from ..imageset import ImageSet
-from .labels import class_indices, numbered
+from .labels import class_indices
 from .spec import source
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ def hf(where: Path, split: str | None = None, image: str = "image", label: str =
     return _image_set(stored.with_format("arrow")[:], image, label, where, f"hf:{where}")
 
 
-class _Images(Sequence[Item]):
+class _Images:
     """A column of images, each read from the table when asked for."""
 
     def __init__(self, column: pa.ChunkedArray, base: Path, where: str) -> None:
@@ -98,23 +96,21 @@ class _Images(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.column)
 
-    @overload
-    def __getitem__(self, i: int) -> Item: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequence[Item]: ...
-    def __getitem__(self, i: Any) -> Any:
-        value = self.column[i].as_py()
+    def __getitem__(self, row: int) -> Item:
+        value = self.column[row].as_py()
         content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if content is None and not path:
-            raise CorruptImage(f"row {i} of {self.where} holds no image.")
+            raise CorruptImage(f"row {row} of {self.where} holds no image.")
         return self.base / str(path) if content is None else content
 
 
 def _image_set(table: pa.Table, image: str, label: str, base: Path, spec: str) -> ImageSet:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = table.schema.field(image).type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _has_bytes(kind)):
+    has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    if not (has_bytes or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise OutskirtsError(f"The column '{image}' of {spec} holds {kind}; images are struct<bytes, path> or binary.")
     if not len(table):
         raise OutskirtsError(f"{spec} holds no images.")
@@ -122,13 +118,14 @@ def _image_set(table: pa.Table, image: str, label: str, base: Path, spec: str) -
     if label == "none":
         return ImageSet(items, spec=spec)
     stored = table[label]
+    classes = _names(table.schema, label)
     if pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type):
-        classes, stored = np.unique(stored.to_numpy().astype(str), return_inverse=True)
-        return ImageSet(items, class_indices(stored, len(items), label), classes.tolist(), spec)
+        classes = sorted(stored.unique().drop_null().to_pylist())
+        stored = pc.index_in(stored, pa.array(classes, stored.type))
     if pa.types.is_integer(stored.type):
         stored = stored.fill_null(-1)
     labels = class_indices(stored.to_numpy(), len(items), f"The labels in column '{label}' of {spec}")
-    return ImageSet(items, labels, _names(table.schema, label) or numbered(labels), spec)
+    return ImageSet(items, labels, classes, spec)
 
 
 def _checked(image: str, label: str, known: Sequence[str], where: Path) -> list[str]:
@@ -141,16 +138,10 @@ def _checked(image: str, label: str, known: Sequence[str], where: Path) -> list[
     return [image, label]
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-
-
-def _names(schema: pa.Schema, label: str) -> list[str] | None:
+def _names(schema: pa.Schema, label: str) -> list[str]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return features[label]["names"]
     except (KeyError, TypeError, ValueError):
         # Other programs' metadata, or a column that is not a class label: the classes have no names.
-        return None
+        return []

@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 
 from ...errors import OutskirtsError
-from ..decode import Item
 from ..imageset import ImageSet
-from .labels import numbered
 from .spec import source
 
 __all__ = ["imglist"]
@@ -34,7 +32,7 @@ def imglist(where: Path, root: Path) -> ImageSet:
         raise OutskirtsError(f"There is no file {where}; write imglist:FILE@ROOT.")
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write imglist:FILE@ROOT.")
-    items: list[Item] = []
+    items = []
     labels = []
     for number, line in enumerate(where.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
@@ -49,5 +47,4 @@ def imglist(where: Path, root: Path) -> ImageSet:
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.
     if not (root / path).exists():
         raise OutskirtsError(f"{where} lists {path}, which is not in {root}; write imglist:FILE@ROOT.")
-    indices = torch.tensor(labels)
-    return ImageSet(items, indices, numbered(indices), f"imglist:{where}")
+    return ImageSet(items, torch.tensor(labels), spec=f"imglist:{where}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ...errors import OutskirtsError
 
-__all__ = ["class_indices", "numbered"]
+__all__ = ["class_indices"]
 
 # Beyond this, numbers are ids or pixels and not classes.
 _MOST_CLASSES = 1_000_000
@@ -37,8 +36,3 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
     if count and int(labels.max()) >= _MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))
-
-
-def numbered(labels: Tensor) -> Sequence[str]:
-    """Names for classes that have none: their numbers."""
-    return [str(i) for i in range(int(labels.max()) + 1)] if len(labels) else []

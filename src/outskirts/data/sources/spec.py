@@ -109,20 +109,16 @@ def parse(spec: str | Path, base: Path | None = None) -> Spec:
             given["where"], _, given["root"] = where.rpartition("@")
             if not (given["where"] and given["root"]):
                 raise OutskirtsError(f"'{text}' names no folder that its paths start from; write {name}:FILE@ROOT.")
-    values = {}
-    # In the order of the signature, so that equal specs have equal texts.
-    for key, kind in (kinds | {k: v for k, v in VIEW.items() if k not in kinds}).items():
-        if key in given:
-            values[key] = _convert(key, given.pop(key), kind, base or Path(), text)
+    known = kinds | {key: kind for key, kind in VIEW.items() if key not in kinds}
     for key in given:
-        raise unknown(f"option of {name}", key, {*kinds, *VIEW} - {"where"})
+        if key not in known:
+            raise unknown(f"option of {name}", key, known.keys() - {"where"})
+    # In the order of the signature and without defaults, so that equal specs have equal texts.
     defaults = {"seed": 0} | {key: parameter.default for key, parameter in parameters.items()}
-    values = {key: value for key, value in values.items() if value != defaults.get(key, inspect.Parameter.empty)}
-    return Spec(
-        name,
-        {key: value for key, value in values.items() if key in kinds},
-        {key: value for key, value in values.items() if key not in kinds},
-    )
+    values = {k: _convert(k, given[k], kind, base or Path(), text) for k, kind in known.items() if k in given}
+    values = {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
+    arguments = {k: values.pop(k) for k in kinds if k in values}
+    return Spec(name, arguments, view=values)
 
 
 def _locate(body: str, base: Path) -> tuple[str, str | None]:

