@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
         importlib.import_module(f".commands.{arguments[0]}", __package__).main(arguments[1:])
     except OutskirtsError as error:
         print(f"outskirts: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except PermissionError as error:
+        print(f"outskirts: {error.filename} cannot be read: permission denied.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("outskirts: interrupted.", file=sys.stderr)

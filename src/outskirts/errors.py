@@ -8,8 +8,13 @@ from collections.abc import Iterable
 __all__ = ["MissingExtra", "OutskirtsError", "unknown"]
 
 
+_LISTED = 100
+
+
 class OutskirtsError(Exception):
-    """Something the user can mend; the command line prints its sentence and exits with code 2."""
+    """Something the user can mend; the command line prints its sentence and exits with its code."""
+
+    exit_code = 2
 
 
 class MissingExtra(OutskirtsError):
@@ -28,4 +33,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
-    return OutskirtsError(f"There is no {kind} '{name}'{hint} Known: {', '.join(known)}.")
+    # Nobody reads a list of a thousand names.
+    listed = f" Known: {', '.join(known)}." if len(known) <= _LISTED else f" {len(known)} are known."
+    return OutskirtsError(f"There is no {kind} '{name}'{hint}{listed}")

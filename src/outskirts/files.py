@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,27 +19,32 @@ from torch import Tensor
 
 from .errors import OutskirtsError
 
-__all__ = ["atomic", "digest", "load_json", "load_tensors", "save_json", "save_tensors", "write_text"]
+__all__ = ["atomic", "digest", "load_json", "load_tensors", "save_json", "save_tensors", "write_text", "writing"]
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed over it on success and removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says when `path` cannot be written into a sentence."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        yield
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or re.search("no space left|quota exceeded", str(error), re.I):
             raise OutskirtsError(f"The disk is full: {path} was not written; free some space.") from error
-        raise
-    except SafetensorError as error:
-        if "No space left" in str(error):
-            raise OutskirtsError(f"The disk is full: {path} was not written; free some space.") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OutskirtsError(f"{path} cannot be written ({error}).") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,7 +72,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors and JSON-able metadata to one safetensors file, atomically."""
     encoded = {key: json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, encoded)
+        save_file(_separate(tensors), temporary, encoded)
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous and in memory of their own: safetensors refuses tied weights."""
+    separate: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for key, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        copy = copy.clone() if copy.untyped_storage().data_ptr() in memory else copy
+        memory.add(copy.untyped_storage().data_ptr())
+        separate[key] = copy
+    return separate
 
 
 def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -91,7 +109,8 @@ def digest(*parts: bytes | str | Tensor) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             array = part.detach().cpu().contiguous()
-            header, body = f"{array.dtype}{tuple(array.shape)}", array.flatten().view(torch.uint8).numpy().data
+            header = f"{array.dtype}{tuple(array.shape)}"
+            body: bytes | memoryview = array.flatten().view(torch.uint8).numpy().data
         else:
             header, body = str(len(part)), part.encode() if isinstance(part, str) else part
         state.update(header.encode() + b"\0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from .errors import OutskirtsError, unknown
@@ -34,7 +34,9 @@ class Registry(Generic[T]):
         """Class decorator that adds the class under `name` and tells the class its name."""
 
         def add(part: T) -> T:
-            if self._parts.get(name, part).__qualname__ != part.__qualname__:
+            known = self._parts.get(name, part)
+            # A module that is imported anew brings a new class of the same name; another module's is a stranger.
+            if (known.__module__, known.__qualname__) != (part.__module__, part.__qualname__):
                 raise OutskirtsError(f"Two {self.kind}s call themselves '{name}': rename one of them.")
             part.name = name  # type: ignore[attr-defined]
             self._parts[name] = part
@@ -52,12 +54,22 @@ class Registry(Generic[T]):
         """All registered names, sorted."""
         return sorted(self._discover())
 
+    def _loaded(self, point: EntryPoint) -> T:
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            raise OutskirtsError(
+                f"The {self.kind} '{point.name}' that another package offers as {point.value} cannot be imported: "
+                f"{error}. Mend or uninstall that package."
+            ) from error
+
     def _discover(self) -> dict[str, T]:
         if not self._discovered:
-            self._discovered = True
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
             for point in entry_points(group=self.package):
-                self.register(point.name)(point.load())
+                self.register(point.name)(self._loaded(point))
+            # Not before, so that a part that cannot be imported says so at every look-up.
+            self._discovered = True
         return self._parts

@@ -1,27 +1,41 @@
 """Contracts that every part keeps, for the authors of new parts: call them in a test.
 
->>> from outskirts.testing import check_detector
+>>> from outskirts.testing import check_detector, check_method
 >>> check_detector("msp")
+>>> check_method("ce")
 """
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
+from .data.batches import Batch
+from .data.transform import Transform
 from .detectors.base import Detector, create, registry
 from .errors import OutskirtsError
 from .evaluation.metrics import auroc
 from .evaluation.outputs import Head, Outputs
-from .seeding import generator
+from .methods import Config, Method
+from .methods import registry as methods
+from .models.classifier import Backbone, Classifier
+from .models.fast import FastNet
+from .seeding import generator, isolated
+from .synthesis import Outliers
+from .training.config import TrainConfig
 
-__all__ = ["check_detector"]
+__all__ = ["check_detector", "check_method"]
 
 #: Images of three channels and 2 x 2 pixels, whose values are the features.
 SHAPE = (3, 2, 2)
@@ -94,9 +108,9 @@ def _problem(make: Callable[[], Detector], classes: int = CLASSES, constant: boo
     return _Problem(make, train, test, _outputs(far, torch.full((40,), -1), make(), classes))
 
 
-def _expect(condition: bool, failing: str) -> None:
+def _expect(condition: bool, failing: str, part: str = "detector") -> None:
     if not condition:
-        raise AssertionError(f"The detector breaks its contract: {failing}.")
+        raise AssertionError(f"The {part} breaks its contract: {failing}.")
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
@@ -212,5 +226,175 @@ def check_detector(detector: Detector | type[Detector] | str) -> None:
         _check_state,
         _check_half_precision,
         _check_degenerate,
+    ):
+        check(problem)
+
+
+# Methods
+
+_require = partial(_expect, part="method")
+_IMAGES, _SIDE, _WIDTH = 24, 16, 8
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A problem that every method can learn: the class is the brightest colour, in front of noise."""
+
+    kind: type[Method]
+    config: Config
+
+    def method(self, seed: int = 0) -> Method:
+        """The method, untrained, on a small network in training mode."""
+        with isolated(seed, "check_method"):
+            backbone = Backbone(FastNet(3, _SIDE, (_WIDTH,) * 3), _WIDTH, "fast")
+            head = self.kind.head(self.config, _WIDTH, CLASSES)
+            classifier = Classifier(backbone, head, Transform(_SIDE), [f"class {i}" for i in range(CLASSES)])
+            return self.kind(self.config, classifier).train()
+
+    def batch(self, number: int = 0, epoch: int = 1, epochs: int = 1) -> Batch:
+        g = generator(number, "check_method", "batch")
+        labels = torch.arange(_IMAGES) % CLASSES
+        views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(self.kind.views))
+        colours = torch.eye(3)[labels][:, :, None, None]
+        return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g)
+
+    def trained(self, method: Method, steps: int) -> list[float]:
+        """The losses of some steps."""
+        optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=0.01)
+        losses = []
+        for number in range(steps):
+            loss = method(self.batch(number))["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+
+def _random_states() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
+
+
+def _check_config(problem: _Training) -> None:
+    config = problem.config
+    frozen = is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    _require(frozen and type(config) is problem.kind.Config, "Config is not a frozen dataclass of its own")
+    own, training = ({field.name for field in fields(c)} for c in (type(config), TrainConfig))
+    _require(not own & training, f"it names options as the training does: {', '.join(sorted(own & training))}")
+    try:
+        read_back = yaml.safe_load(yaml.safe_dump(asdict(config)))
+    except yaml.YAMLError:
+        read_back = {}
+    same = read_back.keys() == own and type(config)(**read_back) == config
+    _require(same, "its options do not survive being written to config.yaml")
+    for name, preset in problem.kind.presets.items():
+        strangers = preset.keys() - own - training
+        _require(not strangers, f"the preset '{name}' sets unknown options: {', '.join(sorted(strangers))}")
+
+        def given(names: set[str], preset: Any = preset) -> dict[str, Any]:
+            return {key: value for key, value in preset.items() if key in names}
+
+        type(config)(**given(own))
+        TrainConfig(**given(training))
+
+
+def _check_step(problem: _Training) -> None:
+    for epoch in (1, 5):
+        method, batch = problem.method(), problem.batch(epoch=epoch, epochs=5)
+        copies = [view.clone() for view in batch.views]
+        before = _random_states()
+        scalars = method(batch)
+        _require(_random_states() == before, "a step draws from a global random state, not from batch.generator")
+        _require(all(map(torch.equal, batch.views, copies)), "a step changes the images of its batch")
+        _require("loss" in scalars, "a step returns no 'loss'")
+        for name, value in scalars.items():
+            _require(isinstance(value, Tensor) and value.ndim == 0, f"'{name}' is not a tensor without axes")
+            _require(bool(value.isfinite()), f"'{name}' is not finite")
+            _require(name == "loss" or not value.requires_grad, f"'{name}' is not detached")
+        _require(scalars["loss"].requires_grad, "the loss has no gradient")
+        scalars["loss"].backward()
+        for what, part in (("backbone", method.classifier.backbone), ("head", method.classifier.head)):
+            gradients = [p.grad for p in part.parameters() if p.grad is not None]
+            _require(any(bool(g.any()) for g in gradients), f"the loss has no gradient in the {what}")
+            _require(all(bool(g.isfinite().all()) for g in gradients), f"the {what}'s gradient is not finite")
+        factors = [method.lr_factor(name) for name, _ in method.named_parameters()]
+        _require(all(factor >= 0 for factor in factors), "a learning-rate factor is negative")
+
+
+def _check_logits(problem: _Training) -> None:
+    classifier, images = problem.method().classifier.eval(), problem.batch().images
+    with torch.no_grad():
+        logits = classifier(images)
+        _require(logits.shape == (_IMAGES, CLASSES), f"the head returns shape {list(logits.shape)}, not [B, C]")
+        _require(_close(classifier(images[:1]), logits[:1]), "an image's logits depend on the images beside it")
+
+
+def _check_repeatable(problem: _Training) -> None:
+    def next_loss(method: Method) -> Tensor:
+        return method.train()(problem.batch(99))["loss"].detach()
+
+    method, twin = problem.method(), problem.method()
+    losses = problem.trained(method, 3)
+    _require(problem.trained(twin, 3) == losses, "the same seed gives different losses")
+    stranger = problem.method(seed=1)
+    stranger.load_state_dict(method.state_dict())
+    _require(
+        torch.equal(next_loss(stranger), next_loss(method)),
+        "what it remembers between steps is not all in its state dict, so a resumed run differs",
+    )
+
+
+def _check_outliers(problem: _Training) -> None:
+    method, batch = problem.method(), problem.batch()
+    # Some methods make outliers only of what they have seen before.
+    problem.trained(method, 3)
+    method.zero_grad()
+    state = {name: value.clone() for name, value in method.classifier.state_dict().items()}
+    before = _random_states()
+    outliers = method.outliers(batch)
+    _require(_random_states() == before, "outliers draws from a global random state, not from batch.generator")
+    same = all(torch.equal(value, state[name]) for name, value in method.classifier.state_dict().items())
+    _require(same and all(part.training for part in method.classifier.modules()), "outliers changes the classifier")
+    _require(not any(p.grad is not None for p in method.parameters()), "outliers leaves gradients in the parameters")
+    if outliers is None:
+        return
+    _require(isinstance(outliers, Outliers), f"outliers returns {type(outliers).__name__}, not Outliers")
+    shape = tuple(outliers.values.shape[1:])
+    _require(shape in ((3, _SIDE, _SIDE), (_WIDTH,)), f"outliers of shape {list(shape)}: neither images nor features")
+    _require(outliers.labels.shape == (len(outliers),), "there is not one label per outlier")
+    _require(not outliers.values.requires_grad, "the outliers are not detached")
+    for name, value in outliers.info.items():
+        fits = value.ndim == 0 or len(value) == len(outliers)
+        _require(fits and not value.requires_grad, f"'{name}' of info is neither one number nor one row per outlier")
+
+
+def _check_learns(problem: _Training) -> None:
+    losses = problem.trained(problem.method(), 20)
+    start, end = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    _require(end < start, f"20 steps on an easy problem do not lower the loss ({start:.3f} to {end:.3f})")
+
+
+def check_method(method: type[Method] | str, config: Config | None = None) -> None:
+    """Check that a training method keeps the contract of `outskirts.methods.Method`, on a small synthetic problem.
+
+    Checked are its configuration and presets, the loss and its gradients, that steps are repeatable and leave
+    global random states alone, that its state dict holds all it remembers, its outliers, and that it learns.
+
+    Arguments:
+        method: A method's class, or its registered name.
+        config: The hyper-parameters to check it with; the default ones unless given.
+
+    Raises:
+        AssertionError: A sentence that says what is broken.
+    """
+    kind = methods[method] if isinstance(method, str) else method
+    problem = _Training(kind, kind.Config() if config is None else config)
+    for check in (
+        _check_config,
+        _check_step,
+        _check_logits,
+        _check_repeatable,
+        _check_outliers,
+        _check_learns,
     ):
         check(problem)

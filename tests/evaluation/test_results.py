@@ -27,8 +27,8 @@ def results() -> Results:
     return Results(rows, scores, {"react": "needs a head"})
 
 
-def printed(results: Results) -> str:
-    console = Console(width=200, file=io.StringIO())
+def printed(results: Results, width: int = 200) -> str:
+    console = Console(width=width, file=io.StringIO())
     console.print(results.table())
     return console.file.getvalue()
 
@@ -73,13 +73,15 @@ def test_damaged_table_is_an_error(results, tmp_path, old, new, sentence):
         Results.load(tmp_path)
 
 
-def test_missing_files_are_an_error(results, tmp_path):
+def test_a_missing_table_is_an_error(tmp_path):
     with pytest.raises(OutskirtsError, match=r"results\.csv is missing"):
         Results.load(tmp_path)
+
+
+def test_the_table_alone_suffices(results, tmp_path):
     results.save(tmp_path)
     (tmp_path / "scores.safetensors").unlink()
-    with pytest.raises(OutskirtsError, match=r"scores\.safetensors is missing"):
-        Results.load(tmp_path)
+    assert Results.load(tmp_path) == Results(results.rows)
 
 
 def test_merging_names_the_runs_in_any_order_of_brackets(results):
@@ -98,8 +100,24 @@ def test_merging_a_run_with_itself_is_an_error(results):
 
 def test_table_names_what_it_shows(results):
     text = printed(results)
-    for expected in ("svhn", "msp", "knn(k=10)", "knn(k=50)", "30.0 (33.3–36.7)", "46.7 | 50.0", "needs a head"):
+    for expected in ("svhn", "msp", "knn(k=10)", "knn(k=50)", "30.0 ±6.7", "46.7|50.0", "needs a head"):
         assert expected in text
+
+
+def test_five_sets_fit_a_terminal_of_80_columns():
+    datasets = ("cifar100", "tiny-imagenet", MEAN, "mnist", "textures")
+    names = ("relative_mahalanobis", "temperature", "msp")
+    numbers = {"auroc": 1.0, "auroc_lo": 0.9, "auroc_hi": 1.0, "fpr95": 1.0, "fpr95_ood_positive": 1.0}
+    text = printed(Results(tuple(row(detector=name, dataset=d, **numbers) for name in names for d in datasets)), 80)
+    for name in names:
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        assert line.count("100.0 ±10.0") == 5
+    assert text.count("100.0|100.0") == 15
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_half_an_interval_is_the_wider_half():
+    assert "70.0 ±5.0" in printed(Results((row(auroc=0.7, auroc_lo=0.65, auroc_hi=0.72),)))
 
 
 def test_mean_of_a_single_set_is_not_shown():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,31 +9,54 @@ from typing import Any, TypeVar
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 
-__all__ = ["console", "options", "pairs", "training_progress"]
+__all__ = ["bar", "console", "merged", "options", "pairs", "say", "show", "training_progress"]
 
 T = TypeVar("T")
 
-#: Progress and remarks; results go to standard output.
-console = Console(stderr=True, highlight=False)
+#: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def options(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
+def say(sentence: str) -> None:
+    """Print a remark in one piece, so that a path or a command in it can be copied."""
+    console.print(sentence, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table to standard output."""
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def options(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     """Read a dataclass from the command line; wrong options end in tyro's message and exit code 2."""
-    with warnings.catch_warnings():
-        # A default outside a field's type is how required options are told apart from given ones.
-        warnings.simplefilter("ignore")
-        return tyro.cli(
-            kind,
-            prog=f"outskirts {command}",
-            args=list(arguments),
-            default=default,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+    return tyro.cli(kind, prog=f"outskirts {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,))
+
+
+def merged(arguments: Sequence[str], *flags: str) -> list[str]:
+    """The same with the values of a flag that is given several times put together.
+
+    >>> merged(["run", "--far", "a=x", "--test", "t", "--far", "b=y", "c=z"], "--far")
+    ['run', '--test', 't', '--far', 'a=x', 'b=y', 'c=z']
+    """
+    rest: list[str] = []
+    values: dict[str, list[str]] = {}
+    into = rest
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag in flags:
+            into = values.setdefault(flag, [])
+            into += [value] * bool(equals)
+            continue
+        if argument.startswith("-"):
+            into = rest
+        into.append(argument)
+    return rest + [word for flag, several in values.items() for word in (flag, *several)]
 
 
 def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
@@ -53,7 +75,7 @@ def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
 def bar() -> Progress:
     """A progress bar that is silent where nobody watches."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -86,6 +108,6 @@ def training_progress(title: str) -> Iterator[Callable[[int, int, dict[str, Any]
             progress.update(task, completed=step, total=steps, figures=figures)
             if latest.get("kind") == "val" and latest["step"] != reported and not console.is_terminal:
                 reported = latest["step"]
-                console.print(f"{title}: step {step} of {steps}  {figures}")
+                say(f"{title}: step {step} of {steps}  {figures}")
 
         yield update

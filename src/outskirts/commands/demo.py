@@ -6,22 +6,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any
 
 from ..data.benchmark import load_benchmark
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.report import write_report
 from ..training.train import train
-from .console import console, options, training_progress
+from .console import options, say, show, training_progress
 from .evaluate import assess_shown
 
 __all__ = ["main"]
 
 #: The same for both methods, but for what is ASCOOD's own.
-_BUDGET = {"batch_size": 64, "augment": "crop:2", "lr": 0.2, "precision": "fp32"}
-_METHODS = {"ce": {}, "ascood": {"outliers": "shuffle", "p_inv": 0.15}}
+_BUDGET: dict[str, Any] = {"batch_size": 64, "augment": "crop:2", "lr": 0.2, "precision": "fp32"}
+_METHODS: dict[str, dict[str, Any]] = {"ce": {}, "ascood": {"outliers": "shuffle", "p_inv": 0.15}}
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,11 @@ class Demo:
 def main(arguments: Sequence[str]) -> None:
     """Train, evaluate, report."""
     given = options(Demo, "demo", arguments)
-    if given.out.exists() and any(given.out.iterdir()):
-        raise OutskirtsError(f"{given.out} exists and is not empty; remove it, or choose another folder with --out.")
+    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+        raise OutskirtsError(f"{given.out} exists and is not an empty folder; choose another with --out.")
     start = time.perf_counter()
     benchmark = load_benchmark("mnist5k")
-    console.print(f"{benchmark.description}\n{benchmark.notes}")
+    say(f"{benchmark.description}\n{benchmark.notes}")
     small = "&limit=300" if given.quick else ""
     test = open_images(benchmark.test + small)
     ood = {
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         for group, sets in benchmark.ood.items()
     }
     for note in {image_set.note for sets in ood.values() for image_set in sets.values() if image_set.note}:
-        console.print(f"Note: {note}")
+        say(f"Note: {note}")
     runs = []
     for method, settings in _METHODS.items():
         with training_progress(method) as progress:
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
                 **settings,
             )
         results = assess_shown(run, test, ood)
-        Console().print(results.table())
+        show(results.table())
         runs.append(run.path)
     report = write_report(runs, given.out / "report.html")
-    console.print(f"Report: {report}  ({time.perf_counter() - start:.0f} s)")
+    say(f"Report: {report}  ({time.perf_counter() - start:.0f} s)")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from ..data.benchmark import load_benchmark
 from ..data.imageset import ImageSet
@@ -19,7 +18,7 @@ from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..training.precision import resolve_device
 from ..training.run import Run
-from .console import bar, console, options, pairs
+from .console import bar, merged, options, pairs, say, show
 
 __all__ = ["assess_shown", "main"]
 
@@ -56,7 +55,7 @@ class Evaluate:
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate, print the table, write the report."""
-    given = options(Evaluate, "evaluate", arguments)
+    given = options(Evaluate, "evaluate", merged(arguments, "--near", "--far", "--ood", "--detectors"))
     run = Run.open(given.run)
     test, ood = _sets(given)
     detectors = "all" if given.detectors == ("all",) else given.detectors
@@ -70,8 +69,8 @@ def main(arguments: Sequence[str]) -> None:
         device=resolve_device(given.device).type,
         skip_corrupt=given.skip_corrupt,
     )
-    Console().print(results.table())
-    console.print(f"Report: {write_report([run.path], run.path / 'report.html')}")
+    show(results.table())
+    say(f"Report: {write_report([run.path], run.path / 'report.html')}")
 
 
 def _sets(given: Evaluate) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
@@ -104,7 +103,7 @@ def assess_shown(
             test,
             ood,
             detectors,
-            say=console.print,
+            say=say,
             progress=lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
             **settings,  # type: ignore[arg-type]
         )

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from .console import options
+from .console import options, show
 
 __all__ = ["main"]
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
             table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
             for row in rows():
                 table.add_row(*row)
-            Console().print(table)
+            show(table)
 
 
 def _first_line(part: type) -> str:

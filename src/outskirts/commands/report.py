@@ -10,7 +10,7 @@ import tyro
 
 from ..evaluation.report import write_report
 from ..training.run import Run
-from .console import console, options
+from .console import options, say
 
 __all__ = ["main"]
 
@@ -28,4 +28,4 @@ class Report:
 def main(arguments: Sequence[str]) -> None:
     """Write the page."""
     given = options(Report, "report", arguments)
-    console.print(f"Report: {write_report([Run.open(path).path for path in given.runs], given.out)}")
+    say(f"Report: {write_report([Run.open(path).path for path in given.runs], given.out)}")

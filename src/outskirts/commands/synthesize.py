@@ -15,7 +15,7 @@ from ..files import save_json
 from ..methods import registry
 from ..synthesis.gallery import pixels, save_png, synthesise
 from ..training.run import Run, load
-from .console import console, options
+from .console import console, options, say
 
 __all__ = ["main"]
 
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     images = open_images(given.data or made_with.training.data).align(classifier.classes)
     images = images.limit(min(given.count, len(images)), given.seed)
     epochs = made_with.training.epochs
+    if not 0 <= given.epoch <= epochs:
+        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
     method = part(made_with.settings, classifier)
     outliers = synthesise(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
     if outliers is None:
@@ -66,5 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         label = classifier.classes[int(outliers.labels[place])]
         save_png(out / "images" / f"{place:06d}.png", pictures[place])
         manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
-    save_json(out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": given.seed, "outliers": manifest})
-    console.print(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
+    save_json(
+        out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": given.seed, "outliers": manifest}
+    )
+    say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")

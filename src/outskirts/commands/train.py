@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import OutskirtsError
 from ..methods import registry
 from ..training import train as training
-from ..training.config import Recipe, TrainConfig, recipe
-from ..training.run import FORMAT, Run
-from .console import console, options, training_progress
+from ..training.config import Recipe, TrainConfig, preset_options, recipe
+from ..training.run import Run, read_options
+from .console import options, say, training_progress
 
 __all__ = ["main"]
 
@@ -35,7 +33,7 @@ class Start:
     preset: str = ""
     """Named settings of the method, which other options override."""
     config: str = ""
-    """The config.yaml of a run to train again."""
+    """The config.yaml of a run to train again, or a YAML file of options."""
     resume: str = ""
     """An unfinished run to go on with; takes no other option."""
 
@@ -45,10 +43,12 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE.format(", ".join(registry.names())))
         return
-    if "--resume" in arguments:
-        given = options(Start, "train", arguments)
-        with training_progress(f"resuming {given.resume}") as progress:
-            _finish(training.resume(given.resume, progress=progress))
+    if any(argument.partition("=")[0] == "--resume" for argument in arguments):
+        resumed = _value(arguments, "--resume")
+        if not resumed or len(arguments) > 1 + ("--resume" in arguments):
+            raise OutskirtsError("--resume takes a run folder and no other option: the run goes on as it began.")
+        with training_progress(f"resuming {resumed}") as progress:
+            _finish(training.resume(resumed, progress=progress))
         return
     made_with, start = _recipe(arguments)
     if not made_with.training.data:
@@ -61,11 +61,14 @@ def main(arguments: Sequence[str]) -> None:
 def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     """Options over a preset over a file, each by name."""
     file = _value(arguments, "--config")
-    base: dict[str, Any] = _read(Path(file)) if file else {}
-    method = base.pop("method", None) if arguments[0].startswith("-") else arguments[0]
+    base: dict[str, Any] = read_options(Path(file)) if file else {}
+    method = base.pop("method", None)
+    method = method if arguments[0].startswith("-") else arguments[0]
     if method is None:
-        raise OutskirtsError(f"Name a method: outskirts train METHOD --data SPEC. Methods: {registry.names()}.")
-    defaults = recipe(method, base, _value(arguments, "--preset"))
+        raise OutskirtsError(
+            f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
+        )
+    defaults = recipe(method, {**base, **preset_options(method, _value(arguments, "--preset"))})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     shape = make_dataclass(
         "Train",
@@ -90,23 +93,6 @@ def _value(arguments: Sequence[str], flag: str) -> str:
     return ""
 
 
-def _read(file: Path) -> dict[str, Any]:
-    if file.name == "config.yaml":
-        found = Run.open(file.parent).options()
-    else:
-        try:
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise OutskirtsError(f"The configuration {file} does not exist.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise OutskirtsError(f"The configuration {file} is not valid YAML ({error}).") from error
-        if not isinstance(found, dict):
-            raise OutskirtsError(f"The configuration {file} holds no mapping of options.")
-    found.setdefault("format", FORMAT)
-    found.pop("format")
-    return found
-
-
 def _arguments(made_with: Recipe) -> dict[str, Any]:
     config = asdict(made_with.training)
     return {
@@ -119,6 +105,9 @@ def _arguments(made_with: Recipe) -> dict[str, Any]:
 
 
 def _finish(run: Run) -> None:
+    skipped = [name for record in run.records() for name in record.get("skipped", ())]
+    if skipped:
+        say(f"{len(skipped)} images could not be decoded and were left out, such as {skipped[0]}.")
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
-    console.print(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
-    console.print(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")
+    say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
+    say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")

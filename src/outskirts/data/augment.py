@@ -15,10 +15,20 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from ..errors import OutskirtsError, unknown
+from ..seeding import generator
 
 __all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise OutskirtsError(sentence)
+
+
+def _require_probability(p: float) -> None:
+    _require(0 <= p <= 1, f"A probability is from 0 to 1, not {p}.")
 
 
 def _uniform(images: Tensor, generator: Generator, low: float, high: float) -> Tensor:
@@ -40,6 +50,9 @@ class Flip:
 
     p: float = 0.5
 
+    def __post_init__(self) -> None:
+        _require_probability(self.p)
+
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         mirrored = _uniform(images, generator, 0, 1) < self.p
         return torch.where(mirrored, images.flip(3), images)
@@ -51,13 +64,15 @@ class Crop:
 
     padding: int = 4
 
+    def __post_init__(self) -> None:
+        _require(self.padding >= 0, f"A crop shifts by 0 pixels or more, not {self.padding}.")
+
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         height, width = images.shape[2:]
-        if self.padding >= min(height, width):
-            raise OutskirtsError(
-                f"The augmentation 'crop:{self.padding}' pads more than the image's {min(height, width)} pixels; "
-                "choose a smaller one."
-            )
+        _require(
+            self.padding < min(height, width),
+            f"A crop of padding {self.padding} needs images larger than that, not of {height}×{width} pixels.",
+        )
         shift = torch.randint(
             -self.padding, self.padding + 1, (2, len(images), 1), generator=generator, device=images.device
         )
@@ -85,6 +100,14 @@ class ResizedCrop:
     low: float = 0.08
     high: float = 1.0
     ratio: float = 4 / 3
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.low <= self.high <= 1,
+            f"The area of a resized crop lies between two shares from 0 to 1, the smaller first; "
+            f"not between {self.low} and {self.high}.",
+        )
+        _require(self.ratio >= 1, f"The largest aspect ratio is 1 or more, not {self.ratio}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         area = _uniform(images, generator, self.low, self.high).flatten()
@@ -117,6 +140,9 @@ class Greyscale:
 
     p: float = 0.2
 
+    def __post_init__(self) -> None:
+        _require_probability(self.p)
+
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         chosen = _uniform(images, generator, 0, 1) < self.p
         return torch.where(chosen, _grey(images).expand_as(images), images.float())
@@ -139,6 +165,12 @@ class ColourJitter:
     saturation: float = 0.4
     hue: float = 0.1
     p: float = 0.8
+
+    def __post_init__(self) -> None:
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+        _require(min(strengths) >= 0, f"The strengths of a jitter are 0 or more, not {strengths}.")
+        _require(self.hue <= 0.5, f"The hue turns by half a circle (0.5) at most, not {self.hue}.")
+        _require_probability(self.p)
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         def factor(strength: float) -> Tensor:
@@ -176,9 +208,15 @@ class Compose:
         return images
 
 
+def _whole(number: float) -> int:
+    if number != int(number):
+        raise ValueError(f"{number} is no whole number")
+    return int(number)
+
+
 _BY_NAME: dict[str, Callable[..., Augmentation]] = {
     "flip": lambda size, p=0.5: Flip(p),
-    "crop": lambda size, padding=4: Crop(int(padding)),
+    "crop": lambda size, padding=4: Crop(_whole(padding)),
     "resized-crop": ResizedCrop,
     "jitter": lambda size, *strengths: ColourJitter(*strengths),
     "grey": lambda size, p=0.2: Greyscale(p),
@@ -192,6 +230,9 @@ def parse(text: str, size: int) -> Compose:
         text: Such as ``"resized-crop:0.2:1,flip,jitter:0.4:0.4:0.4:0.1,grey"``; ``"none"`` for none.
         size: Side of the network's input in pixels.
 
+    Raises:
+        OutskirtsError: If a name is unknown, or a number out of its range or too large for the images.
+
     >>> parse("flip,crop:2", 32)
     Compose(steps=(Flip(p=0.5), Crop(padding=2)))
     """
@@ -204,10 +245,14 @@ def parse(text: str, size: int) -> Compose:
             raise unknown("augmentation", name, [*_BY_NAME, "none"])
         try:
             steps.append(_BY_NAME[name](size, *map(float, numbers)))
-        except (TypeError, ValueError) as error:
+        except OutskirtsError as error:
+            raise OutskirtsError(f"The augmentation '{part}' is not possible. {error}") from error
+        except (TypeError, ValueError, OverflowError) as error:
             raise OutskirtsError(
                 f"The augmentation '{part}' cannot be read: after '{name}' come at most a few numbers, "
                 "such as crop:4 or resized-crop:0.2:1."
             ) from error
-    return Compose(tuple(steps))
-
+    compose = Compose(tuple(steps))
+    # Steps that images of this size do not allow are told here rather than in the midst of a run.
+    compose(torch.zeros(1, 3, size, size, dtype=torch.uint8), generator(0, "trial"))
+    return compose

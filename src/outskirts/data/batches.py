@@ -145,7 +145,12 @@ class _Streamed:
 
     def draw(self, plan: Plan, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = (plan.indices(step).tolist() for step in range(start, stop))
-        yield from DataLoader(self.images, batch_sampler=order, num_workers=self.workers)  # type: ignore[arg-type]
+        yield from DataLoader(
+            self.images,
+            batch_sampler=order,
+            num_workers=self.workers,
+            generator=generator(plan.seed, "workers"),  # The loader would else draw from the global one.
+        )
 
 
 class _Prepared(Dataset):
@@ -179,18 +184,17 @@ def training_batches(
     skip_corrupt: bool = False,
 ) -> Batches:
     """Batches from memory if the set fits `memory_budget` bytes, else streamed through worker processes."""
-    if batch_size > len(image_set):
-        batch_size = len(image_set)
-    if batch_size // world < 2:
-        raise OutskirtsError(
-            f"A batch of {batch_size} over {world} processes leaves fewer than 2 images each, too few for batch "
-            "normalisation; use a larger --batch-size or more images."
-        )
     source: _Resident | _Streamed
     if image_set.nbytes(transform, room=True) <= memory_budget:
         source = _Resident(*image_set.resident(transform, room=True, skip_corrupt=skip_corrupt))
     else:
         image_set = image_set.decodable() if skip_corrupt else image_set
         source = _Streamed(_Prepared(image_set, transform), workers)
+    batch_size = min(batch_size, len(source.images))
+    if batch_size // world < 2:
+        raise OutskirtsError(
+            f"A batch of {batch_size} over {world} processes leaves fewer than 2 images each, too few for batch "
+            "normalisation; use a larger --batch-size or more images."
+        )
     plan = Plan(len(source.images), batch_size, epochs, seed, rank, world)
     return Batches(source, plan, transform, augment, device, views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..data.imageset import ImageSet, overlap
@@ -14,7 +15,7 @@ from ..methods import registry
 from ..synthesis.gallery import synthesise
 from ..training.run import Run, load
 from ..training.train import training_sets
-from .evaluate import choose_detectors, evaluate
+from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
 from .extract import Features, extract
 from .misses import save_misses
 from .outputs import Outputs
@@ -45,7 +46,7 @@ def assess(
         run: A finished run.
         test: ID test images, of the run's classes.
         ood: OOD sets by group and name.
-        detectors: As for `evaluate`.
+        detectors: As for `evaluate`; of ``"all"``, those that cannot be fitted on the run's images are left out.
         features: As for `extract`.
         precision: Of the network.
         device: Where the network runs.
@@ -61,7 +62,7 @@ def assess(
     train, val = training_sets(made_with)
     chosen = choose_detectors(detectors)
     sets = {"id": test.align(classifier.classes), **_flat(ood)}
-    notes = _check(sets, train)
+    notes = _check(sets, train, skip_corrupt)
     probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
 
     def outputs_of(name: str, image_set: ImageSet, gathered: Iterable[Probe]) -> Outputs:
@@ -86,35 +87,64 @@ def assess(
         said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
         say(f"{name}: {said}")
         if image_set.skipped:
-            notes.append(f"{len(image_set.skipped)} images of {name} could not be decoded and were left out.")
+            notes.append(
+                f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "
+                f"left out, such as {image_set.skipped[0]}."
+            )
+            say(notes[-1])
         return outputs
 
     outputs = {name: outputs_of(name, image_set, probes.values()) for name, image_set in sets.items()}
+    if (sets["id"].labels < 0).any():
+        notes.append("Images of the ID test set have no label, so its accuracy is not known.")
+        say(notes[-1])
+        outputs["id"] = replace(outputs["id"], labels=None)
     fitted = {
         split: outputs_of(split, image_set, ())
         for split, image_set in {"train": train, "val": val}.items()
         if any(one.fit_on == split for one in chosen.values())
     }
+    unfit = {}
+    for label, detector in chosen.items():
+        if lacking(detector, outputs["id"]):
+            continue
+        try:
+            fit_detectors({label: detector}, train=fitted.get("train"), val=fitted.get("val"))
+        except OutskirtsError as error:
+            if detectors != "all":
+                raise
+            unfit[label] = f"cannot be fitted: {error}"
     results = evaluate(
         outputs["id"],
         {name: outputs[name] for name in sets if name != "id"},
-        chosen.values(),
-        train=fitted.get("train"),
-        val=fitted.get("val"),
+        [detector for label, detector in chosen.items() if label not in unfit],
         groups={name: group for group, members in ood.items() for name in members},
         run=run.path.name,
         method=made_with.method if features == "head" else f"{made_with.method} ({features} features)",
         seed=made_with.training.seed,
     )
+    results = replace(results, skipped={**results.skipped, **unfit})
     results.save(run.path)
     save_json(run.path / "notes.json", notes)
     shown = "msp" if "msp" in results.scores else next(iter(results.scores), None)
-    if shown is not None and not any(image_set.skipped for image_set in sets.values()):
-        save_misses(run.gallery, shown, results.scores[shown], sets, outputs, classifier.classes)
+    if shown is not None:
+        seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
+        save_misses(run.gallery, shown, results.scores[shown], seen, outputs, classifier.classes)
     method = registry[made_with.method](made_with.settings, classifier.cpu())
     epochs, seed = made_with.training.epochs, made_with.training.seed
-    synthesise(method, train.limit(24, seed), run.gallery, seed=seed, epoch=epochs, epochs=epochs)
+    source = train.limit(24, seed)
+    synthesise(method, source, run.gallery, seed=seed, epoch=epochs, epochs=epochs, skip_corrupt=skip_corrupt)
     return results
+
+
+def _without_skipped(image_set: ImageSet) -> ImageSet:
+    """The images that outputs have rows of."""
+    skipped = set(image_set.skipped)
+    return (
+        image_set.subset([i for i in range(len(image_set)) if image_set.name(i) not in skipped])
+        if skipped
+        else image_set
+    )
 
 
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
@@ -132,7 +162,7 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     return flat
 
 
-def _check(sets: Mapping[str, ImageSet], train: ImageSet) -> list[str]:
+def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) -> list[str]:
     """Refuse sets that share images; returns what a reader of the results should know."""
     notes = []
     for name, image_set in sets.items():
@@ -142,6 +172,8 @@ def _check(sets: Mapping[str, ImageSet], train: ImageSet) -> list[str]:
             notes.append(f"{name}: {image_set.note}")
         for other, against in {"ID test": sets["id"], "training": train}.items():
             shared = 0 if image_set is against else overlap(image_set, against)
+            if shared and skip_corrupt:  # Empty files are all alike.
+                shared = overlap(image_set.decodable(), against)
             if shared > _TOLERATED * len(image_set):
                 raise OutskirtsError(
                     f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..detectors.base import Probe
+from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
 from ..models.classifier import Classifier
 from .outputs import Outputs
@@ -22,6 +23,9 @@ Features = Literal["head", "raw"]
 
 #: Part of every address; raised when the meaning of what is stored changes.
 _STORE = 1
+
+#: The file of features, logits and labels; each probe has one of its own.
+_PASS = "pass"
 
 
 def extract(
@@ -44,28 +48,36 @@ def extract(
         image_set: Brought to the classifier's input by its transform.
         probes: What else detectors need; gathered in the same pass.
         features: What `Outputs.features` are: ``head`` for what the linear layer is applied to, ``raw`` for what
-            the backbone gives. They differ for heads that standardise their input.
+            the backbone gives. They differ for heads that standardise their input; published numbers of ASCOOD
+            apply the linear layer to raw features in some detectors, which ``raw`` reproduces.
         store: A folder of earlier outputs. They are addressed by weights, transform, images and precision, so
             they can never be those of something else.
         precision: Of the network; what is kept is float32.
         device: Where the network runs.
         batch_size: Images per forward pass.
-        skip_corrupt: Leave out images that cannot be decoded.
+        skip_corrupt: Leave out images that cannot be decoded; their names are then in `image_set.skipped`.
         progress: Called with the images done and the number of images to forward; never if all is in the store.
+
+    Raises:
+        OutskirtsError: If there is no image, one cannot be decoded, or a file in the store is damaged.
     """
+    if not len(image_set):
+        raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
+    classifier = classifier.to(device).eval()
     folder = None if store is None else Path(store) / _address(classifier, image_set, precision)
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes}
-    known = _stored(folder, ["pass", *wanted])
+    known = _stored(folder, wanted, image_set, skip_corrupt)
     missing = [probe for key, probe in wanted.items() if key not in known]
-    if "pass" not in known or missing:
-        columns = _forward(classifier, image_set, missing, precision, device, batch_size, skip_corrupt, progress)
-        found = {"pass": {key: columns.pop(key) for key in ("features", "logits", "labels")}}
-        found |= {key: {"values": value} for key, value in columns.items()}
+    if _PASS not in known or missing:
+        found = _forward(
+            classifier, image_set, _PASS not in known, missing, precision, device, batch_size, skip_corrupt, progress
+        )
         if folder is not None:
             for name, tensors in found.items():
-                save_tensors(folder / _file(name), tensors, {"spec": image_set.spec})
+                about = {"spec": image_set.spec, "skipped": image_set.skipped}
+                save_tensors(folder / f"{name}.safetensors", tensors, about)
         known |= found
-    values = known.pop("pass")
+    values = known.pop(_PASS)
     with torch.no_grad():
         inputs = values["features"] if features == "raw" else classifier.head_inputs(values["features"].to(device))
     linear = classifier.linear
@@ -85,45 +97,60 @@ def _address(classifier: Classifier, image_set: ImageSet, precision: str) -> str
     return digest(str(_STORE), classifier.architecture, *weights, transform, image_set.fingerprint, precision)
 
 
-def _file(name: str) -> str:
-    return f"{name}.safetensors"
-
-
-def _stored(folder: Path | None, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    if folder is None:
-        return {}
-    return {name: load_tensors(folder / _file(name))[0] for name in names if (folder / _file(name)).is_file()}
+def _stored(
+    folder: Path | None, probes: Iterable[str], image_set: ImageSet, skip_corrupt: bool
+) -> dict[str, dict[str, Tensor]]:
+    """What the store holds of the pass and of these probes."""
+    known: dict[str, dict[str, Tensor]] = {}
+    for name, columns in {_PASS: {"features", "logits", "labels"}, **{key: {"values"} for key in probes}}.items():
+        file = None if folder is None else folder / f"{name}.safetensors"
+        if file is None or not file.is_file():
+            continue
+        try:
+            tensors, about = load_tensors(file)
+            if tensors.keys() != columns or "skipped" not in about:
+                raise OutskirtsError(f"{file} holds something else than outputs.")
+        except OutskirtsError as error:
+            raise OutskirtsError(f"{error} Delete it, and it is made again.") from error
+        if about["skipped"] and not skip_corrupt:
+            return {}  # The pass that follows names the corrupt image.
+        image_set.skipped = about["skipped"]
+        known[name] = tensors
+    return known
 
 
 def _forward(
     classifier: Classifier,
     image_set: ImageSet,
+    whole: bool,
     probes: Sequence[Probe],
     precision: str,
     device: torch.device | str,
     batch_size: int,
     skip_corrupt: bool,
     progress: Callable[[int, int], None] | None,
-) -> dict[str, Tensor]:
-    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+) -> dict[str, dict[str, Tensor]]:
+    """What the store keeps of the probes and, if `whole`, of the pass itself: columns by file."""
+    classifier = classifier.to(memory_format=torch.channels_last)
     device = torch.device(device)
-    parts: dict[str, list[Tensor]] = {}
+    parts: dict[str, dict[str, list[Tensor]]] = {}
     done = 0
     for pixels, labels in _blocks(image_set, classifier, skip_corrupt):
         for block, target in zip(pixels.split(batch_size), labels.split(batch_size)):
             images = classifier.transform.device(block.to(device)).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad():
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            found = {probe.key: {"values": probe(classifier, images)} for probe in probes}
+            if whole:
+                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                     features = classifier.features(images)
                     logits = classifier.head(features)
-                columns = {"features": features.float(), "logits": logits.float(), "labels": target}
-                columns |= {probe.key: probe(classifier, images).float() for probe in probes}
-            for name, column in columns.items():
-                parts.setdefault(name, []).append(column.cpu())
+                found[_PASS] = {"features": features.float(), "logits": logits.float(), "labels": target}
+            for name, columns in found.items():
+                for column, values in columns.items():
+                    parts.setdefault(name, {}).setdefault(column, []).append(values.cpu())
             done += len(block)
             if progress is not None:
                 progress(done, len(image_set))
-    return {name: torch.cat(columns) for name, columns in parts.items()}
+    return {name: {column: torch.cat(v) for column, v in columns.items()} for name, columns in parts.items()}
 
 
 def _blocks(image_set: ImageSet, classifier: Classifier, skip_corrupt: bool) -> Iterator[tuple[Tensor, Tensor]]:

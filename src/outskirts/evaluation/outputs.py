@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
@@ -32,6 +31,7 @@ class Outputs:
         head: The linear head, if the classifier has one.
         extra: What probes left, by the probe's key; the first axis of each tensor is N.
 
+    >>> import torch
     >>> out = Outputs(torch.zeros(4, 8), torch.zeros(4, 3))
     >>> len(out), out.classes
     (4, 3)

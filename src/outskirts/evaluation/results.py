@@ -24,6 +24,9 @@ __all__ = ["MEAN", "Result", "Results", "labels"]
 #: The dataset name of the row that averages a group.
 MEAN = "mean"
 
+#: Detectors' labels up to this length are never folded, whatever that leaves for the numbers.
+_WIDEST = 24
+
 
 @dataclass(frozen=True)
 class Result:
@@ -116,11 +119,13 @@ class Results:
 
     @staticmethod
     def load(folder: Path | str) -> Results:
-        """Read what `save` wrote."""
-        rows = _read(Path(folder) / "results.csv")
-        tensors, metadata = load_tensors(Path(folder) / "scores.safetensors")
+        """Read what `save` wrote; the table alone suffices."""
+        rows, kept = _read(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
+        if not kept.exists():
+            return Results(rows)
+        tensors, metadata = load_tensors(kept)
         if "skipped" not in metadata:
-            raise OutskirtsError(f"{folder}/scores.safetensors holds no scores written by outskirts.")
+            raise OutskirtsError(f"{kept} holds no scores written by outskirts.")
         scores: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             label, _, dataset = key.rpartition("/")
@@ -147,16 +152,18 @@ class Results:
 
     def table(self) -> Table:
         """For the terminal: a row for each detector, a column for each set and each group's average."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        caption = ["AUROC (95 % interval); below it FPR95 with ID | with OOD positive. All in %."]
+        caption = ["AUROC ±half its 95 % interval, the wider half; below it FPR95 with ID|with OOD positive. All in %."]
         caption += [f"Left out: {label}, which {reason}." for label, reason in self.skipped.items()]
-        table = Table(caption="\n".join(caption))
-        table.add_column("detector")
-        columns = self._columns()
+        table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
+        columns, by_detector = self._columns(), self._by_detector()
+        width = max(map(len, ["detector", *by_detector]))
+        table.add_column("detector", overflow="fold", no_wrap=width <= _WIDEST)
         for group, dataset in columns:
-            table.add_column(f"{group}\n{dataset}", justify="right")
-        for label, cells in self._by_detector().items():
+            table.add_column(f"{group}\n{dataset}", justify="right", overflow="fold")
+        for label, cells in by_detector.items():
             table.add_row(label, *(_cell(cells.get(column)) for column in columns))
         return table
 
@@ -191,8 +198,9 @@ class Results:
 def _cell(row: Result | None) -> str:
     if row is None:
         return ""
-    percent = [100 * value for value in (row.auroc, row.auroc_lo, row.auroc_hi, row.fpr95, row.fpr95_ood_positive)]
-    return "{:.1f} ({:.1f}–{:.1f})\n{:.1f} | {:.1f}".format(*percent)
+    half = max(row.auroc - row.auroc_lo, row.auroc_hi - row.auroc)
+    percent = [100 * value for value in (row.auroc, half, row.fpr95, row.fpr95_ood_positive)]
+    return "{:.1f} ±{:.1f}\n{:.1f}|{:.1f}".format(*percent)
 
 
 def _read(path: Path) -> tuple[Result, ...]:

@@ -10,17 +10,24 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..registry import Registry
 from ..synthesis.outliers import Outliers
 
-__all__ = ["Config", "Method", "register", "registry"]
+__all__ = ["Config", "Method", "register", "registry", "require_share"]
 
 
 @dataclass(frozen=True)
 class Config:
     """The hyper-parameters of a method; the command line's options are made from the fields."""
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise unless an option lies between 0 and 1."""
+    if not 0 <= value <= 1:
+        raise OutskirtsError(f"{name} is a share from 0 to 1, not {value}.")
 
 
 C = TypeVar("C", bound=Config)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
-from .base import Config, Method, register
+from .base import Config, Method, register, require_share
 
 __all__ = ["CE", "CEConfig"]
 
@@ -19,6 +19,9 @@ class CEConfig(Config):
 
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the target."""
+
+    def __post_init__(self) -> None:
+        require_share("label_smoothing", self.label_smoothing)
 
 
 @register("ce")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 import torchvision
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
-from ..files import load_tensors
 from .adapter import adapt
 from .classifier import Backbone
 from .fast import FastNet
@@ -19,6 +22,8 @@ from .fast import FastNet
 __all__ = ["build_backbone", "known_backbones"]
 
 _CIFAR = ("resnet18", "resnet34", "resnet50")
+#: These return further logits in training, which no method asks for.
+_AUXILIARY = ("googlenet", "inception_v3")
 
 
 def known_backbones() -> list[str]:
@@ -37,26 +42,31 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
         pretrained: True for the library's own weights, by its own cache; or the path of a local state dict.
 
     Raises:
-        OutskirtsError: If the name is unknown or the weights do not fit.
+        OutskirtsError: If the name is unknown, or the weights cannot be fetched or do not fit.
     """
     if name == "fast":
         network = FastNet(channels, size)
         if pretrained is True:
             raise OutskirtsError("The backbone 'fast' has no published weights; pass the path of a state dict.")
         if pretrained:
-            _load(network, str(pretrained), skip=())
+            _load(network, Path(pretrained))
         return Backbone(network, network.dim, name)
-    model = _library_model(name, channels, size, pretrained is True)
-    path = pretrained if isinstance(pretrained, str) else None
-    backbone, head = adapt(model, torch.zeros(2, channels, size, size), name=name)
-    if path is not None:
-        # The head was taken away by the split, so its weights, of whatever classes, are not missed.
-        _load(backbone.network, path, skip=("fc.", "head.", "classifier.", "linear."))
+    try:
+        model = _library_model(name, channels, size, pretrained is True)
+    except OSError as error:
+        raise OutskirtsError(
+            f"The weights of '{name}' cannot be fetched ({error}); fetch them elsewhere and pass the file's path."
+        ) from error
+    whole = set(model.state_dict())
+    backbone, _ = adapt(model, torch.zeros(2, channels, size, size), name=name)
+    if isinstance(pretrained, str) and pretrained:
+        _load(backbone.network, Path(pretrained), head=whole - set(model.state_dict()))
     return backbone
 
 
 def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.Module:
     library, _, bare = name.rpartition(":")
+    arguments: dict[str, Any]
     if bare.removesuffix("-cifar") in _CIFAR and bare.endswith("-cifar"):
         if pretrained:
             raise OutskirtsError(f"'{name}' has no published weights; pass the path of a state dict.")
@@ -65,37 +75,33 @@ def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
         return model
-    if library in ("", "torchvision") and bare in torchvision.models.list_models(module=torchvision.models):
+    classifiers = torchvision.models.list_models(module=torchvision.models)
+    if library in ("", "torchvision") and bare in classifiers:
         if channels != 3:
             raise OutskirtsError(f"torchvision's '{bare}' takes colour images; set channels to 3.")
-        return torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None)
+        arguments = {"weights": "DEFAULT" if pretrained else None}
+        if bare in _AUXILIARY:
+            arguments |= {"aux_logits": False, "init_weights": not pretrained}
+        return torchvision.models.get_model(bare, **arguments)
     if library in ("", "timm") and timm.is_model(bare):
-        arguments: dict[str, Any] = {"in_chans": channels, "pretrained": pretrained}
+        arguments = {"in_chans": channels, "pretrained": pretrained}
         try:
             return timm.create_model(bare, img_size=size, **arguments)
         except TypeError:  # Only models with position embeddings know an image size.
             return timm.create_model(bare, **arguments)
     if library not in ("", "timm", "torchvision"):
         raise unknown("model library", library, ["timm", "torchvision"])
-    raise unknown("backbone", bare, [*known_backbones(), *torchvision.models.list_models(), *timm.list_models()])
+    raise unknown("backbone", bare, {*known_backbones(), *classifiers, *timm.list_models()})
 
 
-def _load(network: nn.Module, path: str, skip: tuple[str, ...]) -> None:
-    file = Path(path)
-    if not file.is_file():
-        raise OutskirtsError(f"The weights {path} do not exist.")
-    if file.suffix == ".safetensors":
-        state = load_tensors(file)[0]
-    else:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise OutskirtsError(f"{path} is not a state dict that can be read safely ({error}).") from error
-        state = state.get("state_dict", state)
-    state = {key: value for key, value in state.items() if not key.startswith(skip)}
+def _load(network: nn.Module, path: Path, head: Container[str] = ()) -> None:
+    """Load a state dict, but for the weights of the head, of whatever classes."""
+    state = {key: value for key, value in _read(path).items() if key not in head}
     own = network.state_dict()
+    # Files of early versions of torch lack this counter, which does not change what a network computes.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     wrong = [
-        *(f"{key} is missing" for key in own if key not in state),
+        *(f"{key} is missing" for key in missing),
         *(f"{key} is left over" for key in state if key not in own),
         *(
             f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
@@ -106,4 +112,19 @@ def _load(network: nn.Module, path: str, skip: tuple[str, ...]) -> None:
     if wrong:
         shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
         raise OutskirtsError(f"The weights {path} do not fit the backbone: {shown}.")
-    network.load_state_dict(state)
+    network.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise OutskirtsError(f"The weights {path} do not exist.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise OutskirtsError(f"{path} is not a state dict that can be read safely ({error}).") from error
+    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
+    return state

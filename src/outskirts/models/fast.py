@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, conv2d, gelu, max_pool2d
 
+from ..errors import OutskirtsError
+
 __all__ = ["FastNet"]
 
 
@@ -74,6 +76,8 @@ class FastNet(nn.Module):
 
     def __init__(self, channels: int = 3, size: int = 32, widths: tuple[int, ...] = (64, 256, 256)) -> None:
         super().__init__()
+        if size < 9:
+            raise OutskirtsError(f"The backbone 'fast' takes images of 9 pixels or more, not {size}; try --size 32.")
         self.stem = HaarStem(channels, stride=2 if size >= 48 else 1)
         inputs = (8 * channels, *widths)
         self.blocks = nn.Sequential(*(Block(i, o) for i, o in zip(inputs, widths)))

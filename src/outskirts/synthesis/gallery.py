@@ -64,7 +64,14 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def synthesise(
-    method: Method, image_set: ImageSet, folder: Path, *, seed: int = 0, epoch: int = 1, epochs: int = 1
+    method: Method,
+    image_set: ImageSet,
+    folder: Path,
+    *,
+    seed: int = 0,
+    epoch: int = 1,
+    epochs: int = 1,
+    skip_corrupt: bool = False,
 ) -> Outliers | None:
     """Make an outlier of every image of a set as the method would, and write pictures of both.
 
@@ -78,12 +85,13 @@ def synthesise(
         seed: Of the synthesis.
         epoch: Epoch of the training, counted from 1, whose strength is used.
         epochs: Of the whole training.
+        skip_corrupt: Leave out images that cannot be decoded.
 
     Returns:
         The outliers; None if the method makes none.
     """
     transform = method.classifier.transform
-    images, labels = image_set.resident(transform)
+    images, labels = image_set.resident(transform, skip_corrupt=skip_corrupt)
     if int(labels.min()) < 0:
         raise OutskirtsError(f"{image_set.spec} has images without a label; outliers are made of labelled images.")
     batch = Batch((transform.device(images),), labels, epoch, epochs, seeding.generator(seed, "synthesise"))

@@ -153,11 +153,12 @@ class PixelSynthesizer:
             return self._shuffled(images, ranked.exp().sum(1), generator)
         strength: float | Tensor = -alpha if self.kind == "subtract" else alpha
         if self.relative:
-            rms = (t.square().mean((1, 2, 3), keepdim=True).sqrt() for t in (images, gradient))
-            size, slope = rms
-            strength = strength * size / slope.clamp_min(torch.finfo(slope.dtype).tiny)
+            size, slope = (t.square().mean((1, 2, 3), keepdim=True).sqrt() for t in (images, gradient))
+            # The bound keeps a vanishing gradient from becoming 0 times infinity.
+            strength = strength * size / slope.clamp_min(1e-12)
         return add_gradient(images, gradient, strength, 1.0 if self.kind == "dense" else self.p_inv)
 
     def _shuffled(self, images: Tensor, importance: Tensor, generator: Generator) -> Tensor:
         count = int(importance[0].numel() * self.p_inv)
-        return shuffle_pixels(images, importance, self.p_inv, permutations(len(images), count, generator, images.device))
+        order = permutations(len(images), count, generator, images.device)
+        return shuffle_pixels(images, importance, self.p_inv, order)

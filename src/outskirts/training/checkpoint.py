@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..errors import OutskirtsError
 from ..files import load_tensors, save_tensors
 from .ema import EMA
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
+
+_REMEDY = "Delete it and resume, to train again from the first step."
 
 
 def save_checkpoint(
@@ -40,19 +43,38 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, module: nn.Module, optimizer: Optimizer, ema: EMA
 ) -> tuple[int, dict[str, Tensor], int]:
-    """Put a saved state back; returns the steps done, the log's sums and their count."""
-    tensors, metadata = load_tensors(path)
-    groups: dict[str, dict[str, Tensor]] = {"method": {}, "ema": {}, "log": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        group, _, name = key.partition("/")
-        groups[group][name] = value
-    module.load_state_dict(groups["method"])
-    device = next(module.parameters()).device
-    ema.state = {key: value.to(device) for key, value in groups["ema"].items()}
+    """Put a saved state back; returns the steps done, the log's sums and their count.
+
+    Raises:
+        OutskirtsError: If the file is damaged, or of another training.
+    """
+    try:
+        tensors, metadata = load_tensors(path)
+        groups: dict[str, dict[str, Tensor]] = {"method": {}, "ema": {}, "log": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = value
+        module.load_state_dict(groups["method"])
+        for key, average in ema.state.items():
+            average.copy_(groups["ema"][key])
+        _load_moments(optimizer, groups["optimizer"])
+        device = next(module.parameters()).device
+        sums = {key: value.to(device) for key, value in groups["log"].items()}
+        return metadata["step"], sums, metadata["log_count"]
+    except OutskirtsError as error:
+        raise OutskirtsError(f"{error} {_REMEDY}") from error
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OutskirtsError(f"{path} is not a state of this training ({reason}). {_REMEDY}") from error
+
+
+def _load_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
-    for key, value in groups["optimizer"].items():
+    for key, value in tensors.items():
         index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value
+        like = parameters[int(index)]
+        # In the parameter's own memory layout, by which arithmetic rounds: files know only one.
+        moment = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[name] = moment
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    sums = {key: value.to(device) for key, value in groups["log"].items()}
-    return metadata["step"], sums, metadata["log_count"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
 
-__all__ = ["Recipe", "TrainConfig", "recipe"]
+__all__ = ["Recipe", "TrainConfig", "preset_options", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,13 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "val_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-        if self.lr <= 0:
+        for name in ("size", "weight_decay", "clip_norm", "memory_budget", "workers"):
+            if not getattr(self, name) >= 0:
+                raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
+        if not 0 < self.lr < float("inf"):
             raise OutskirtsError(f"lr is positive, not {self.lr}.")
+        if not 0 <= self.momentum < 1:
+            raise OutskirtsError(f"momentum is a share from 0 to below 1, not {self.momentum}.")
         if not 0 <= self.warmup < 1:
             raise OutskirtsError(f"warmup is a share of the steps from 0 to below 1, not {self.warmup}.")
         if not 0 <= self.ema < 1:
@@ -97,19 +103,49 @@ def recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
     """Sort options into those of the training and those of the method, over a preset.
 
     Raises:
-        OutskirtsError: For an unknown method, preset or option; the nearest known one is named.
+        OutskirtsError: For an unknown method, preset, option or choice, naming the nearest known one; or for a
+            value of the wrong kind.
     """
     part = registry[method]
-    if preset and preset not in part.presets:
-        raise unknown(f"preset of the method '{method}'", preset, part.presets)
-    merged = {**part.presets.get(preset, {}), **options}
+    merged = {**preset_options(method, preset), **options}
     training = {field.name for field in fields(TrainConfig)}
     own = {field.name for field in fields(part.Config)}
     for name in merged:
         if name not in training | own:
-            raise unknown(f"option of the method '{method}'", name, training | own)
-    return Recipe(
-        method,
-        TrainConfig(**{name: value for name, value in merged.items() if name in training}),
-        part.Config(**{name: value for name, value in merged.items() if name in own}),
-    )
+            raise unknown(f"option of the method '{method}'", str(name), training | own)
+    return Recipe(method, _filled(TrainConfig, merged, training), _filled(part.Config, merged, own))
+
+
+def preset_options(method: str, preset: str) -> Mapping[str, Any]:
+    """The options that a preset of a method stands for; none for an empty name."""
+    presets = registry[method].presets
+    if preset and preset not in presets:
+        raise unknown(f"preset of the method '{method}'", preset, presets)
+    return presets.get(preset, {})
+
+
+def _filled(part: type[Any], options: Mapping[str, Any], names: Set[str]) -> Any:
+    kinds = get_type_hints(part)
+    return part(**{name: _checked(name, value, kinds[name]) for name, value in options.items() if name in names})
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """The value of an option, if it is of its kind; kinds other than the usual are left to the method."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise unknown(name, str(value), get_args(kind))
+        return value
+    if kind is str and isinstance(value, Path):
+        return str(value)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        # YAML takes 1e-3, without a point, for a text.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind in _KINDS and type(value) is not kind:
+        raise OutskirtsError(f"The option {name} is {_KINDS[kind]}, not {value!r}.")
+    return value
+
+
+_KINDS = {str: "a text (in quotes)", int: "a whole number", float: "a number", bool: "true or false"}

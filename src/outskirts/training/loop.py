@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import signal
 import threading
 import time
@@ -15,13 +17,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ..data.batches import Batches
-from ..errors import OutskirtsError
-from ..files import write_text
+from ..errors import OutskirtsError, unknown
+from ..files import write_text, writing
 from ..methods import Method
 from ..models.classifier import Classifier
 from ..seeding import subseed
@@ -31,7 +35,7 @@ from .ema import EMA
 from .run import Run
 from .schedule import cosine_factor
 
-__all__ = ["Interrupted", "Progress", "accelerator", "fit"]
+__all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "fit", "start_trackers"]
 
 #: Called with the steps done, the steps in all, and the latest record.
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -40,18 +44,50 @@ Progress = Callable[[int, int, dict[str, Any]], None]
 class Interrupted(OutskirtsError):
     """The user stopped the training; its state was saved first."""
 
+    exit_code = 130
+
 
 def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
     """Accelerate for the precision, device and trackers of `config`."""
-    # Accelerate keeps its settings in a process-wide singleton, which a second run may want otherwise.
-    AcceleratorState._reset_state()
-    trackers = [name.strip() for name in config.tracker.split(",") if name.strip()]
-    return Accelerator(
+    # Accelerate keeps its settings in process-wide singletons, which a second run may want otherwise.
+    AcceleratorState._reset_state(reset_partial_state=not _distributed())
+    engine = Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         cpu=config.device == "cpu",
-        log_with=trackers or None,
+        log_with=_trackers(config.tracker) or None,
         project_dir=folder,
     )
+    if engine.device.type != config.device:
+        raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
+    return engine
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _trackers(names: str) -> list[str]:
+    known = [str(kind) for kind in LoggerType]
+    installed = {"all", *map(str, get_available_trackers())}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise unknown("tracker", name, known)
+        if name not in installed:
+            raise OutskirtsError(f"The tracker '{name}' is not installed: python -m pip install {name}.")
+    return wanted
+
+
+def start_trackers(engine: Accelerator, method: str, config: TrainConfig, folder: Path) -> None:
+    """Start the trackers; if one cannot, the folder is left as it was."""
+    new = not folder.exists()
+    try:
+        engine.init_trackers("outskirts", config={"method": method, **vars(config)})
+    except Exception as error:  # Trackers raise whatever their service does.
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        reason = " ".join(str(error).split())
+        raise OutskirtsError(f"The tracker '{config.tracker}' does not start ({reason}).") from error
 
 
 def optimizer_for(method: Method, config: TrainConfig) -> Optimizer:
@@ -92,7 +128,7 @@ class Log:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
@@ -121,17 +157,18 @@ def fit(
         OutskirtsError: If the loss is no longer finite.
     """
     optimizer = optimizer_for(method, config)
-    method.to(engine.device, memory_format=torch.channels_last)
+    method.to(engine.device).to(memory_format=torch.channels_last)
     ema = EMA(method, config.ema)
     log = Log(run.metrics, every=max(1, batches.plan.steps_per_epoch // 10))
     done = 0
     if run.checkpoint.is_file():
         done, log.sums, log.count = load_checkpoint(run.checkpoint, method, optimizer, ema)
-    _forget_after(run, done)
+    if engine.is_main_process:
+        _forget_after(run, done)
     model, stepper = engine.prepare(method, optimizer)
-    engine.init_trackers("outskirts", config={"method": method.name, **_plain(config)})
 
     def save(step: int) -> None:
+        _require_finite(method, step)
         if engine.is_main_process:
             save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums, log.count)
 
@@ -161,11 +198,12 @@ def fit(
             ema.update()
             log.add(scalars)
             epoch, within = divmod(step, batches.plan.steps_per_epoch)
-            if step % log.every == 0:
+            if step % log.every == 0 or step == batches.steps:
                 speed = (step - since) * batches.plan.batch_size / (time.perf_counter() - clock)
                 latest |= record("train", step, {**_finite(log.means(), step), "lr": config.lr * factor})
                 latest["images_per_second"] = speed
             if within == 0 and (epoch % config.val_every == 0 or step == batches.steps):
+                _require_finite(method, step)
                 method.eval()
                 with ema.applied():
                     latest |= record("val", step, validate(method.classifier))
@@ -173,15 +211,13 @@ def fit(
             if within == 0 and epoch % config.checkpoint_every == 0 and step < batches.steps:
                 save(step)
             progress(step, batches.steps, latest)
-            if step % log.every == 0:
+            if step % log.every == 0 or within == 0:
                 since, clock = step, time.perf_counter()
             if stop_requested() and step < batches.steps:
                 save(step)
-                engine.end_training()
                 raise Interrupted(
                     f"Stopped after step {step} of {batches.steps}; go on with: outskirts train --resume {run.path}"
                 )
-    engine.end_training()
     if config.ema:
         method.load_state_dict(ema.state, strict=False)
     method.eval()
@@ -200,21 +236,24 @@ def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Acc
 
 
 def _finite(means: dict[str, float], step: int) -> dict[str, float]:
-    if means["loss"] != means["loss"] or abs(means["loss"]) == float("inf"):
-        raise OutskirtsError(
-            f"The loss is {means['loss']} at step {step}; try a lower --lr, a longer --warmup or --clip-norm 1."
-        )
+    if not math.isfinite(means["loss"]):
+        raise _diverged(f"The loss is {means['loss']}", step)
     return means
+
+
+def _require_finite(method: Method, step: int) -> None:
+    if not torch.stack([parameter.detach().isfinite().all() for parameter in method.parameters()]).all():
+        raise _diverged("Weights are no longer finite", step)
+
+
+def _diverged(what: str, step: int) -> OutskirtsError:
+    return OutskirtsError(f"{what} at step {step}; try a lower --lr, a longer --warmup or --clip-norm 1.")
 
 
 def _forget_after(run: Run, step: int) -> None:
     """Drop records that the steps about to be repeated will write again."""
     kept = [json.dumps(record) for record in run.records() if record["step"] <= step]
     write_text(run.metrics, "".join(f"{line}\n" for line in kept))
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in vars(config).items() if isinstance(value, int | float | str | bool)}
 
 
 @contextmanager

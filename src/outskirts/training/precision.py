@@ -7,13 +7,26 @@ import time
 import torch
 from torch import nn
 
+from ..errors import OutskirtsError, unknown
+
 __all__ = ["faster_precision", "resolve_device"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The named device, or the best one present for ``auto``."""
+    """The named device, or the best one present for ``auto``.
+
+    Raises:
+        OutskirtsError: If there is no such device, or it is not present.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = next(kind for kind, there in present.items() if there)
+    if name not in present:
+        raise unknown("device", name, ["auto", *present])
+    if not present[name]:
+        raise OutskirtsError(
+            f"The device '{name}' is not present here, or not one this torch can use; try auto or cpu."
+        )
     return torch.device(name)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from .config import Recipe, recipe
 
-__all__ = ["FORMAT", "Run", "assemble", "load"]
+__all__ = ["FORMAT", "Run", "assemble", "load", "read_options"]
 
 #: Raised when a run folder of an earlier version can no longer be read.
 FORMAT = 1
@@ -58,12 +59,7 @@ class Run:
             raise OutskirtsError(f"The run folder {path} does not exist.")
         if not run.config.is_file():
             raise OutskirtsError(f"{path} is not a run folder: it has no config.yaml.")
-        found = run.options().get("format")
-        if found != FORMAT:
-            raise OutskirtsError(
-                f"{path} was written in format {found} of the run folder; this version of outskirts reads {FORMAT}. "
-                "Train it again, or use the version that wrote it."
-            )
+        run.options()
         return run
 
     @property
@@ -92,35 +88,31 @@ class Run:
 
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""
-        try:
-            options = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise OutskirtsError(f"{self.config} is damaged: it is not valid YAML ({error}).") from error
-        if not isinstance(options, dict):
-            raise OutskirtsError(f"{self.config} is damaged: it holds no mapping of options.")
+        options = read_options(self.config)
+        if "method" not in options:
+            raise OutskirtsError(f"{self.config} is damaged: it names no method.")
         return options
 
     def recipe(self) -> Recipe:
         """What the run was trained with."""
         options = self.options()
-        method = options.pop("method", None)
-        if method is None:
-            raise OutskirtsError(f"{self.config} is damaged: it names no method.")
-        options.pop("format", None)
-        return recipe(method, options)
+        return recipe(options.pop("method"), options)
 
-    def write_recipe(self, made_with: Recipe) -> None:
-        """Write ``config.yaml``."""
+    def begin(self, made_with: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
+        """Make the folder: what the run is made with, where, and from how many images, of them `skipped` left out."""
+        self._write_environment()
+        counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": images, "val_images": val_images}
+        write_text(self.metrics, json.dumps({**counts, "skipped": list(skipped)}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **made_with.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
 
-    def write_environment(self) -> None:
+    def _write_environment(self) -> None:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
         packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
         save_json(
             self.path / "environment.json",
             {
-                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "outskirts": __version__,
                 "python": platform.python_version(),
                 **{name: version(name) for name in packages},
@@ -133,10 +125,14 @@ class Run:
         )
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
-        if self.metrics.is_file():
-            for line in self.metrics.read_text(encoding="utf-8").splitlines():
-                yield json.loads(line)
+        """The lines of ``metrics.jsonl``; a last one that was cut off in writing does not count."""
+        lines = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.is_file() else ""
+        for number, line in enumerate(lines.split("\n")[:-1], start=1):
+            try:
+                record = json.loads(line)
+                yield {"kind": record["kind"], "step": record["step"], **record}
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({error}).") from error
 
     def save_classifier(self, classifier: Classifier, made_with: Recipe) -> None:
         """Write ``model.safetensors``."""
@@ -153,18 +149,40 @@ class Run:
         )
 
 
+def read_options(file: Path) -> dict[str, Any]:
+    """The options in a YAML file, or in that of a run folder, without its format, which is checked."""
+    file = file / "config.yaml" if file.is_dir() else file
+    try:
+        options = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"The configuration {file} does not exist.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason}).") from error
+    if not isinstance(options, dict):
+        raise OutskirtsError(f"{file} is damaged: it holds no mapping of options.")
+    found = options.pop("format", FORMAT)
+    if found != FORMAT:
+        raise OutskirtsError(
+            f"{file} was written in format {found} of the run folder; this version of outskirts reads {FORMAT}. "
+            "Train again, or use the version that wrote it."
+        )
+    return options
+
+
 def assemble(made_with: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
     """An untrained classifier with the head of the recipe's method."""
     head = registry[made_with.method].head(made_with.settings, backbone.dim, len(classes))
     return Classifier(backbone, head, transform, classes)
 
 
-def load(path: Path | str, model: nn.Module | None = None) -> Classifier:
+def load(path: Path | str, model: nn.Module | None = None, head: str | None = None) -> Classifier:
     """The trained classifier of a run folder, in evaluation mode.
 
     Arguments:
         path: The run folder.
-        model: The network, if the run was trained on a user's own.
+        model: The network, if the run was trained on a user's own; it is changed in place.
+        head: Dotted name of `model`'s last linear layer, where it cannot be found.
 
     Raises:
         OutskirtsError: If the folder is missing, unfinished, damaged or of another version.
@@ -180,7 +198,7 @@ def load(path: Path | str, model: nn.Module | None = None) -> Classifier:
         raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: it lacks {error}.") from error
     example = torch.zeros(2, transform.channels, transform.size, transform.size)
     if model is not None:
-        backbone, _ = adapt(model, example)
+        backbone, _ = adapt(model, example, head, name=architecture)
     elif architecture.startswith("custom:"):
         raise OutskirtsError(
             f"The run {path} was trained on your own network {architecture.removeprefix('custom:')}; "
@@ -197,7 +215,8 @@ def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:
-        raise OutskirtsError(f"{source} does not fit the network it names: {error}.") from error
+        reason = " ".join(str(error).split())[:500]
+        raise OutskirtsError(f"{source} does not fit the network it names ({reason}).") from error
 
 
 def fingerprint(classifier: Classifier) -> str:

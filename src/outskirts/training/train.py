@@ -21,7 +21,7 @@ from ..models.adapter import adapt
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone
 from .config import Recipe, TrainConfig, recipe
-from .loop import Progress, accelerator, accuracy, fit
+from .loop import Progress, accelerator, accuracy, fit, start_trackers
 from .precision import faster_precision, resolve_device
 from .run import Run, assemble
 
@@ -63,22 +63,31 @@ def train(
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else ""}
     made_with = recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(made_with))
-    if run.path.exists() and any(run.path.iterdir()):
+    if run.path.exists() and not (run.path.is_dir() and not any(run.path.iterdir())):
         raise OutskirtsError(
-            f"{run.path} exists and is not empty; choose another folder, "
+            f"{run.path} exists and is not an empty folder; choose another, "
             f"or go on with an unfinished run: outskirts train --resume {run.path}"
         )
     return execute(run, made_with, images, val_images, model, head, progress)
 
 
-def resume(path: Path | str, model: nn.Module | None = None, progress: Progress | None = None) -> Run:
-    """Go on with an unfinished run; the result is bit-equal to that of an uninterrupted one."""
+def resume(
+    path: Path | str, model: nn.Module | None = None, head: str | None = None, progress: Progress | None = None
+) -> Run:
+    """Go on with an unfinished run; the result is bit-equal to that of an uninterrupted one.
+
+    Arguments:
+        path: The run folder.
+        model: The network, if the run was begun on one of your own; it is changed in place.
+        head: As for `train`.
+        progress: As for `train`.
+    """
     run = Run.open(path)
     if run.model.is_file():
         raise OutskirtsError(f"The run {path} is finished; there is nothing to resume.")
     made_with = run.recipe()
     images, val_images = _opened(made_with)
-    return execute(run, made_with, images, val_images, model, None, progress)
+    return execute(run, made_with, images, val_images, model, head, progress)
 
 
 def training_sets(made_with: Recipe) -> tuple[ImageSet, ImageSet]:
@@ -89,6 +98,8 @@ def training_sets(made_with: Recipe) -> tuple[ImageSet, ImageSet]:
 
 def _opened(made_with: Recipe) -> tuple[ImageSet, ImageSet | None]:
     config = made_with.training
+    if not config.data:
+        raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
     return open_images(config.data), open_images(config.val) if config.val else None
 
 
@@ -110,18 +121,20 @@ def execute(
     """Train into `run` what `made_with` says, on images that are already open."""
     images.require_trainable()
     images, val_images = _with_validation(images, val_images, made_with.training)
-    made_with = made_with._replace(training=_resolved(made_with.training, images))
+    sample = _sample(images, made_with.training.skip_corrupt)
+    made_with = made_with._replace(training=_resolved(made_with.training, sample, model))
     config = made_with.training
+    augment = parse(config.augment, config.size)
     part = registry[made_with.method]
     with seeding.isolated(config.seed, "initialisation"):
-        backbone, transform = _network(config, images, model, head)
+        backbone, transform = _network(config, sample, model, head)
         classifier = assemble(made_with, backbone, transform, images.classes)
         method = part(made_with.settings, classifier)
     engine = accelerator(config, run.path)
     batches = training_batches(
         images,
         transform,
-        parse(config.augment, config.size),
+        augment,
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
@@ -134,53 +147,87 @@ def execute(
         skip_corrupt=config.skip_corrupt,
     )
     val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
-    if not run.config.is_file():
-        run.write_recipe(made_with)
-        run.write_environment()
-    fit(
-        method,
-        batches,
-        config,
-        run,
-        engine,
-        lambda trained: accuracy(trained, val_pixels, val_labels, engine),
-        progress or (lambda step, steps, latest: None),
-    )
+    start_trackers(engine, made_with.method, config, run.path)
+    try:
+        if engine.is_main_process and not run.config.is_file():
+            run.begin(made_with, len(images), len(val_images), images.skipped + val_images.skipped)
+        fit(
+            method,
+            batches,
+            config,
+            run,
+            engine,
+            lambda trained: accuracy(trained, val_pixels, val_labels, engine),
+            progress or (lambda step, steps, latest: None),
+        )
+    finally:
+        engine.end_training()
     if engine.is_main_process:
         run.save_classifier(method.classifier.cpu(), made_with)
     return run
 
 
-def _with_validation(
-    images: ImageSet, val_images: ImageSet | None, config: TrainConfig
-) -> tuple[ImageSet, ImageSet]:
+def _with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     if val_images is not None:
-        return images, val_images.align(images.classes)
-    cut = f"{100 * (1 - config.val_fraction):g}"
-    return images.part(f"0-{cut}%", config.seed), images.part(f"{cut}-100%", config.seed)
+        val_images = val_images.align(images.classes)
+    else:
+        cut = f"{100 * (1 - config.val_fraction):g}"
+        images, val_images = images.part(f"0-{cut}%", config.seed), images.part(f"{cut}-100%", config.seed)
+        images.require_trainable()
+        if not len(val_images):
+            raise OutskirtsError(
+                f"A share of {config.val_fraction} leaves no image for validation; choose a larger val_fraction, "
+                "or pass val."
+            )
+    if (val_images.labels < 0).any():
+        raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
+    return images, val_images
 
 
-def _resolved(config: TrainConfig, images: ImageSet) -> TrainConfig:
-    """Replace every ``auto`` by what it means here, so that the run can be repeated elsewhere."""
+def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
+    """At most 256 images, evenly spaced."""
+    chosen = images.subset(torch.linspace(0, len(images) - 1, min(256, len(images))).long())
+    chosen = chosen.decodable() if skip_corrupt else chosen
+    return [image for image, _ in (chosen[i] for i in range(len(chosen)))]
+
+
+def _resolved(config: TrainConfig, sample: list[Tensor], model: nn.Module | None) -> TrainConfig:
+    """Replace what is left open by what it means here, so that the run can be repeated elsewhere."""
     device = resolve_device(config.device)
     precision = faster_precision(device) if config.precision == "auto" else config.precision
-    small = config.backbone == "fast" or config.backbone.endswith("-cifar")
-    size = config.size or min(min(images[0][0].shape[1:]), 64 if small else 224)
-    return replace(config, device=device.type, precision=precision, size=size)  # type: ignore[arg-type]
+    backbone = config.backbone if model is None else f"custom:{type(model).__name__}"
+    if model is None and backbone.startswith("custom:"):
+        raise OutskirtsError(
+            f"The run was trained on your own network {backbone.removeprefix('custom:')}; pass an instance of it, "
+            "in Python: model=..."
+        )
+    size = config.size or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
+    return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
+
+
+def _flexible(backbone: str) -> bool:
+    """Whether a backbone is made for small images and for whatever channels they have."""
+    return backbone == "fast" or backbone.endswith("-cifar")
 
 
 def _network(
-    config: TrainConfig, images: ImageSet, model: nn.Module | None, head: str | None
+    config: TrainConfig, sample: list[Tensor], model: nn.Module | None, head: str | None
 ) -> tuple[Backbone, Transform]:
-    sample = [images[i][0] for i in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist()]
-    flexible = model is None and (config.backbone == "fast" or config.backbone.endswith("-cifar"))
-    channels = 1 if flexible and all(len(image) == 1 for image in sample) else 3
-    transform = _transform(config, sample, channels)
+    grey = all(len(image) == 1 for image in sample)
     if model is not None:
-        example = torch.zeros(2, channels, config.size, config.size)
-        return adapt(model, example, head, name=f"custom:{type(model).__name__}")[0], transform
+        transform = _transform(config, sample, _channels(model, grey))
+        example = torch.zeros(2, transform.channels, config.size, config.size)
+        return adapt(model, example, head, name=config.backbone)[0], transform
+    transform = _transform(config, sample, 1 if grey and _flexible(config.backbone) else 3)
+    channels = transform.channels
     pretrained = config.pretrained == "true" or config.pretrained
     return build_backbone(config.backbone, channels, config.size, pretrained), transform
+
+
+def _channels(model: nn.Module, grey: bool) -> int:
+    """What a network's first convolution takes, or else what the images have."""
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    return first.in_channels if first is not None and first.in_channels in (1, 3) else 1 if grey else 3
 
 
 def _transform(config: TrainConfig, sample: list[Tensor], channels: int) -> Transform:

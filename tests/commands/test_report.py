@@ -1,0 +1,36 @@
+"""``outskirts report``."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def measured(outskirts, finished, bugs, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    sets = ["--test", bugs / "test", "--far", f"fog={bugs / 'fog'}", "--detectors", "msp"]
+    assert outskirts("evaluate", run, *sets).code == 0
+    return run
+
+
+def test_runs_on_one_page(outskirts, measured, tmp_path):
+    other = shutil.copytree(measured, tmp_path / "other")
+    outcome = outskirts("report", measured, other, "--out", tmp_path / "page.html")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == f"Report: {tmp_path / 'page.html'}\n"
+    assert "Comparison with run" in (tmp_path / "page.html").read_text()
+
+
+def test_the_table_alone_suffices(outskirts, measured, tmp_path):
+    (measured / "scores.safetensors").unlink()
+    assert outskirts("report", measured, "--out", tmp_path / "page.html").code == 0
+
+
+def test_bad_input_is_one_sentence(refused, measured, finished, tmp_path):
+    out = tmp_path / "page.html"
+    assert "nothing to report on" in refused("report", "--out", out)
+    assert "does not exist" in refused("report", tmp_path / "nowhere", "--out", out)
+    assert "results.csv is missing" in refused("report", finished, "--out", out)
+    (measured / "results.csv").write_text("damaged")
+    assert "results.csv" in refused("report", measured, "--out", out)
+    assert not out.exists()

@@ -1,0 +1,116 @@
+"""Folders of tiny coloured images, and one small run that many tests read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+import outskirts as osk
+from outskirts.cli import main
+
+#: The smallest training that learns something.
+SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "flip,crop:1"}
+COLOURS = {"ant": (200, 40, 40), "bee": (40, 60, 210), "fly": (40, 200, 60)}
+
+Draw = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """Writes a folder of noisy images, a class folder per colour; a flat one of grey noise without classes."""
+
+    def draw(folder: Path, classes: tuple[str, ...] = ("ant", "bee"), count: int = 20, seed: int = 0) -> Path:
+        random = np.random.default_rng(seed)
+        for name in classes or ("",):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                base = np.array(COLOURS.get(name, (128, 128, 128)))
+                noise = random.integers(-40, 40, (16, 16, 3))
+                Image.fromarray((base + noise).clip(0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+        return folder
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def bugs(draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the ID sets train and test, of two classes, and the OOD sets fog and flies."""
+    root = tmp_path_factory.mktemp("bugs")
+    draw(root / "train")
+    draw(root / "test", count=10, seed=1)
+    draw(root / "fog", (), count=12, seed=2)
+    draw(root / "flies", ("fly",), count=12, seed=3)
+    return root
+
+
+@pytest.fixture
+def small() -> dict[str, object]:
+    return dict(SMALL)
+
+
+@pytest.fixture(scope="session")
+def finished(bugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ASCOOD on the bugs; not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return osk.train("ascood", bugs / "train", out=out, outliers="shuffle", **SMALL).path
+
+
+class Outcome:
+    """What a command left: exit code, standard output and standard error."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def outskirts(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(outskirts: Callable[..., Outcome]) -> Callable[..., str]:
+    """Runs the command line, which must end with exit code 2 and one sentence, and returns the sentence."""
+
+    def run(*arguments: object) -> str:
+        outcome = outskirts(*arguments)
+        assert outcome.code == 2, outcome.err
+        assert outcome.out == ""
+        lines = outcome.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("outskirts: "), outcome.err
+        return lines[0]
+
+    return run
+
+
+class Dropping(nn.Module):
+    """A user's own network, with dropout and normalisation."""
+
+    def __init__(self, classes: int = 2, channels: int = 3) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        )
+        self.drop = nn.Dropout(0.3)
+        self.last = nn.Linear(32, classes)
+
+    def forward(self, images):
+        return self.last(self.drop(self.body(images)))
+
+
+@pytest.fixture
+def network() -> Callable[..., nn.Module]:
+    return Dropping

@@ -1,0 +1,30 @@
+import pytest
+import torch
+from torch import nn
+
+from outskirts.errors import OutskirtsError
+from outskirts.methods import Method, registry
+from outskirts.methods.ce import CE
+from outskirts.models.heads import LinearHead
+
+
+def test_methods_are_found_by_name():
+    assert registry["ce"] is CE and CE.name == "ce"
+    assert {"ascood", "ce"} <= set(registry.names())
+    with pytest.raises(OutskirtsError, match="did you mean 'ascood'"):
+        registry["ascod"]
+
+
+def test_what_a_method_is_unless_it_says_otherwise(make, batch):
+    method = make(CE)
+    head = CE.head(CE.Config(), 8, 3)
+    assert isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity)
+    assert (head.linear.in_features, head.linear.out_features) == (8, 3)
+    assert method.outliers(batch) is None
+    assert {method.lr_factor(name) for name, _ in method.named_parameters()} == {1.0}
+    assert Method.views == 1 and not Method.presets
+
+
+def test_calling_a_method_is_a_step(make, batch):
+    method = make(CE).eval()
+    assert torch.equal(method(batch)["loss"], method.step(batch)["loss"])

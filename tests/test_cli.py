@@ -1,0 +1,97 @@
+"""The command line as a whole: quick to answer, one sentence for what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+import outskirts as osk
+from outskirts import cli
+from outskirts.errors import OutskirtsError
+
+HEAVY = ("torch", "numpy", "torchvision", "tyro", "rich", "yaml")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    program = (
+        f"import sys; from outskirts.cli import main; main({arguments}); "
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stderr == "[]\n"
+    assert found.stdout.startswith("outskirts " if "--version" in arguments else "usage: outskirts COMMAND")
+
+
+def test_help_names_every_command(outskirts):
+    outcome = outskirts("--help")
+    assert outcome.code == 0
+    for command, what in cli.COMMANDS.items():
+        assert f"  {command} " in outcome.out and what in outcome.out
+
+
+def test_the_version(outskirts):
+    assert outskirts("--version").out == f"outskirts {osk.__version__}\n"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(outskirts, command):
+    outcome = outskirts(command, "--help")
+    assert outcome.code == 0
+    assert f"usage: outskirts {command}" in outcome.out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_an_unknown_option_is_exit_code_2(outskirts, command):
+    outcome = outskirts(
+        command, *(["ce"] if command in ("train", "synthesize", "evaluate") else []), "--no-such-option", "1"
+    )
+    assert outcome.code == 2
+    assert "--no-such-option" in outcome.err
+
+
+def test_an_unknown_command_names_the_nearest(refused):
+    assert "no command 'evalute'; did you mean 'evaluate'" in refused("evalute")
+
+
+def test_an_error_s_exit_code_is_its_own(outskirts, monkeypatch):
+    class Stopped(OutskirtsError):
+        exit_code = 130
+
+    def stop(arguments):
+        raise Stopped("Stopped.")
+
+    monkeypatch.setattr("outskirts.commands.list.main", stop)
+    outcome = outskirts("list")
+    assert (outcome.code, outcome.err) == (130, "outskirts: Stopped.\n")
+
+
+def test_an_interrupt_is_exit_code_130(outskirts, monkeypatch):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("outskirts.commands.list.main", interrupt)
+    outcome = outskirts("list")
+    assert (outcome.code, outcome.err) == (130, "outskirts: interrupted.\n")
+
+
+def test_what_may_not_be_read_is_one_sentence(refused, monkeypatch):
+    def forbid(arguments):
+        raise PermissionError(13, "Permission denied", "secret.png")
+
+    monkeypatch.setattr("outskirts.commands.list.main", forbid)
+    assert refused("list") == "outskirts: secret.png cannot be read: permission denied."
+
+
+def test_a_defect_is_not_hidden(monkeypatch):
+    def fail(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("outskirts.commands.list.main", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["list"])
+
+
+def test_the_module_runs():
+    found = subprocess.run([sys.executable, "-m", "outskirts", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout == f"outskirts {osk.__version__}\n"

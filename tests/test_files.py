@@ -1,0 +1,123 @@
+import errno
+import hashlib
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from outskirts.errors import OutskirtsError
+from outskirts.files import atomic, digest, load_json, load_tensors, save_json, save_tensors, write_text
+
+
+def test_atomic_files_are_whole_or_absent(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    write_text(path, "first é")
+    assert path.read_text(encoding="utf-8") == "first é"
+    with pytest.raises(KeyError), atomic(path) as temporary:
+        assert temporary.parent == path.parent
+        temporary.write_text("half")
+        raise KeyError
+    assert path.read_text(encoding="utf-8") == "first é"
+    assert list(path.parent.iterdir()) == [path], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), SafetensorError("I/O error: No space left on device (os error 28)")]
+)
+def test_a_full_disk_is_told(tmp_path, error):
+    with (
+        pytest.raises(OutskirtsError, match=r"disk is full: .*file\.txt was not written"),
+        atomic(tmp_path / "file.txt"),
+    ):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_failures_to_write_are_told_and_other_errors_pass(tmp_path):
+    for error in (OSError(errno.EACCES, "denied"), SafetensorError("denied")):
+        told = pytest.raises(OutskirtsError, match=r"file\.txt cannot be written \(.*denied")
+        with told, atomic(tmp_path / "file.txt"):
+            raise error
+    with pytest.raises(KeyError), atomic(tmp_path / "file.txt"):
+        raise KeyError
+
+
+def test_json(tmp_path):
+    value = {"a": [1, 2.5, None], "é": "ü"}
+    save_json(tmp_path / "x.json", value)
+    assert load_json(tmp_path / "x.json") == value
+    with pytest.raises(OutskirtsError, match=r"absent\.json is missing"):
+        load_json(tmp_path / "absent.json")
+    for content in (b'{"a": ', b"\xff\xfe"):
+        (tmp_path / "bad.json").write_bytes(content)
+        with pytest.raises(OutskirtsError, match=r"bad\.json is damaged: it is not valid JSON"):
+            load_json(tmp_path / "bad.json")
+
+
+def test_tensors_and_metadata(tmp_path):
+    tensors = {
+        "slice": torch.arange(12).view(3, 4)[:, ::2],
+        "channels last": torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+        "half": torch.randn(3, dtype=torch.bfloat16),
+        "none": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(torch.randn(2)),
+    }
+    metadata = {"format": 1, "classes": ["a", "b"], "name": "x"}
+    save_tensors(tmp_path / "x.safetensors", tensors, metadata)
+    loaded, read = load_tensors(tmp_path / "x.safetensors")
+    assert read == metadata and loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[key], tensors[key]) and loaded[key].dtype == tensors[key].dtype for key in tensors)
+
+
+def test_tensors_that_share_memory_can_be_saved(tmp_path):
+    x = torch.randn(4)
+    save_tensors(tmp_path / "x.safetensors", {"a": x, "b": x, "c": x.view(2, 2)})
+    loaded, _ = load_tensors(tmp_path / "x.safetensors")
+    assert all(torch.equal(loaded[key].flatten(), x) for key in "abc")
+
+
+def test_damaged_and_foreign_tensor_files_are_told(tmp_path):
+    with pytest.raises(OutskirtsError, match="is missing"):
+        load_tensors(tmp_path / "absent.safetensors")
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.randn(100)})
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    for damaged in (whole[:-10], whole[:5], b"", b"something else entirely"):
+        (tmp_path / "x.safetensors").write_bytes(damaged)
+        with pytest.raises(OutskirtsError, match="is damaged or not a safetensors file"):
+            load_tensors(tmp_path / "x.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"format": "pt"})
+    with pytest.raises(OutskirtsError, match="foreign"):
+        load_tensors(tmp_path / "foreign.safetensors")
+
+
+def test_digests_tell_apart_what_differs():
+    x = torch.arange(6.0)
+    parts = [
+        (x,),
+        (x.view(2, 3),),
+        (x.double(),),
+        (x.flip(0),),
+        (x[:3], x[3:]),
+        ("ab",),
+        ("a", "b"),
+        ("ba",),
+        ("",),
+        (),
+        ("", ""),
+        (torch.tensor(1.0),),
+        (torch.tensor([1.0]),),
+        (torch.zeros(0),),
+        (torch.zeros(0, 2),),
+    ]
+    digests = [digest(*part) for part in parts]
+    assert len(set(digests)) == len(digests) and all(len(d) == 32 for d in digests)
+
+
+def test_digests_depend_on_content_only():
+    x = torch.randn(2, 3, 4, 5)
+    assert digest(x) == digest(x.contiguous(memory_format=torch.channels_last)) == digest(x.clone().requires_grad_())
+    assert digest("é") == digest("é") and digest(torch.tensor([True])) != digest(torch.tensor([False]))
+    # Caches on disk are named by digests, so these never change.
+    content = b"1\0a" + b"torch.int64(2,)\0" + (1).to_bytes(8, "little") + (0).to_bytes(8, "little")
+    assert digest("a", torch.tensor([1, 0])) == hashlib.blake2b(content, digest_size=16).hexdigest()

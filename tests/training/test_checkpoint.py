@@ -1,0 +1,41 @@
+import torch
+from torch import nn
+
+from outskirts.training.checkpoint import load_checkpoint, save_checkpoint
+from outskirts.training.ema import EMA
+
+
+def trained(steps):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    module.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW([{"params": module[0].parameters()}, {"params": module[3].parameters()}])
+    ema = EMA(module, 0.9)
+    for _ in range(steps):
+        module(torch.rand(2, 3, 4, 4)).square().sum().backward()
+        optimizer.step()
+        ema.update()
+    return module, optimizer, ema
+
+
+def test_everything_comes_back_in_its_memory_layout(tmp_path):
+    module, optimizer, ema = trained(3)
+    save_checkpoint(tmp_path / "state", 3, module, optimizer, ema, {"loss": torch.tensor(2.5)}, 1)
+    other, fresh, average = trained(0)
+    step, sums, count = load_checkpoint(tmp_path / "state", other, fresh, average)
+    assert (step, sums, count) == (3, {"loss": torch.tensor(2.5)}, 1)
+    pairs = [(value, other.state_dict()[key]) for key, value in module.state_dict().items()]
+    pairs += [(value, average.state[key]) for key, value in ema.state.items()]
+    for a, b in zip(optimizer.state.values(), fresh.state.values(), strict=True):
+        pairs += [(a[key], b[key]) for key in a]
+    for expected, found in pairs:
+        assert torch.equal(expected, found)
+        assert expected.stride() == found.stride()
+
+
+def test_tied_weights_can_be_saved(tmp_path):
+    module, optimizer, ema = trained(1)
+    module.again = module[3]
+    module[3].extra = module[3].weight
+    save_checkpoint(tmp_path / "state", 1, module, optimizer, ema, {}, 0)
+    load_checkpoint(tmp_path / "state", module, optimizer, ema)

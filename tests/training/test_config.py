@@ -1,0 +1,75 @@
+from dataclasses import fields
+
+import pytest
+
+from outskirts import OutskirtsError
+from outskirts.methods import registry
+from outskirts.training.config import TrainConfig, recipe
+
+
+def test_options_find_their_place():
+    made_with = recipe("ascood", {"epochs": 3, "p_inv": 0.2})
+    assert made_with.training.epochs == 3
+    assert made_with.settings.p_inv == 0.2
+    assert made_with.flat()["method"] == "ascood"
+
+
+def test_options_go_over_the_preset():
+    made_with = recipe("ascood", {"epochs": 3}, "cifar100")
+    assert (made_with.training.epochs, made_with.training.batch_size) == (3, 128)
+    assert made_with.settings.outlier_weight == 5.0
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_every_preset_is_valid(method):
+    for preset in registry[method].presets:
+        recipe(method, {}, preset)
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_no_method_takes_a_name_of_the_training(method):
+    assert not {f.name for f in fields(TrainConfig)} & {f.name for f in fields(registry[method].Config)}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "preset", "sentence"),
+    [
+        ("ascod", {}, "", "no method 'ascod'; did you mean 'ascood'"),
+        ("ce", {"epoch": 3}, "", "no option of the method 'ce' 'epoch'; did you mean 'epochs'"),
+        ("ce", {"p_inv": 0.1}, "", "no option of the method 'ce' 'p_inv'"),
+        ("ascood", {}, "cifar11", "did you mean 'cifar10"),
+        ("ce", {"optimizer": "adam"}, "", "no optimizer 'adam'; did you mean 'adamw'"),
+        ("ce", {"precision": "fp16"}, "", "no precision 'fp16'"),
+        ("ascood", {"outliers": "gradients"}, "", "no outliers 'gradients'; did you mean 'gradient'"),
+        ("ce", {"epochs": "ten"}, "", "option epochs is a whole number, not 'ten'"),
+        ("ce", {"epochs": 1.5}, "", "option epochs is a whole number, not 1.5"),
+        ("ce", {"epochs": True}, "", "option epochs is a whole number, not True"),
+        ("ce", {"lr": "fast"}, "", "option lr is a number, not 'fast'"),
+        ("ce", {"lr": False}, "", "option lr is a number, not False"),
+        ("ce", {"skip_corrupt": "no"}, "", "option skip_corrupt is true or false, not 'no'"),
+        ("ce", {"pretrained": True}, "", "option pretrained is a text"),
+        ("ce", {"lr": float("nan")}, "", "lr is positive"),
+        ("ce", {"lr": 0}, "", "lr is positive"),
+        ("ce", {"momentum": 1.0}, "", "momentum is a share"),
+        ("ce", {"weight_decay": -1.0}, "", "weight_decay is not negative"),
+        ("ce", {"clip_norm": -1.0}, "", "clip_norm is not negative"),
+        ("ce", {"warmup": 1.0}, "", "warmup is a share"),
+        ("ce", {"ema": 1.0}, "", "ema is a decay"),
+        ("ce", {"val_fraction": 0.0}, "", "val_fraction is a share"),
+        ("ce", {"label_smoothing": 1.5}, "", "label_smoothing is a share from 0 to 1, not 1.5"),
+        ("ascood", {"label_smoothing": -0.1}, "", "label_smoothing is a share"),
+        ("ascood", {"p_inv": 2.0}, "", "p_inv is"),
+        ("ce", {"batch_size": 0}, "", "batch_size is at least 1"),
+    ],
+)
+def test_wrong_options_are_told(method, options, preset, sentence):
+    with pytest.raises(OutskirtsError, match=sentence):
+        recipe(method, options, preset)
+
+
+def test_numbers_as_yaml_reads_them():
+    assert recipe("ce", {"lr": "1e-3", "weight_decay": 0}).training.lr == 1e-3
+
+
+def test_paths_are_texts(tmp_path):
+    assert recipe("ce", {"pretrained": tmp_path}).training.pretrained == str(tmp_path)

@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from outskirts import OutskirtsError
+from outskirts.training.precision import faster_precision, resolve_device
+
+
+def test_auto_is_a_device_that_is_there():
+    torch.zeros(1, device=resolve_device("auto"))
+
+
+def test_an_unknown_device_names_the_nearest():
+    with pytest.raises(OutskirtsError, match="no device 'cdua'; did you mean 'cuda'"):
+        resolve_device("cdua")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_absent_device_is_an_error():
+    with pytest.raises(OutskirtsError, match="device 'cuda' is not present"):
+        resolve_device("cuda")
+
+
+def test_the_faster_precision_is_one_of_two():
+    assert faster_precision(torch.device("cpu")) in ("bf16", "fp32")
+    assert faster_precision(torch.device("meta")) == "fp32"
