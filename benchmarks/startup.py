@@ -1,6 +1,6 @@
 """How long ``outskirts --help`` takes, beside an empty Python process.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

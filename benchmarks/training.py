@@ -1,6 +1,6 @@
 """What the data path and outlier synthesis cost beside a step of cross-entropy.
 
-    python benchmarks/training.py [--backbone fast] [--batch-size 512] [--steps 20] [--precision auto]
+    python benchmarks/training.py [--backbone fast] [--batch-size 256] [--steps 20] [--precision auto]
 
 Steps of the compared kinds alternate, so that a slow moment of the machine meets all of them.
 """
@@ -31,7 +31,7 @@ from outskirts.training.run import assemble
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="fast")
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     given = parser.parse_args()

@@ -33,15 +33,15 @@ class TrainConfig:
     """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, none."""
     epochs: int = 16
     """Passes over the training images."""
-    batch_size: int = 512
+    batch_size: int = 256
     """Images per step, over all processes."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with Nesterov momentum, or AdamW."""
-    lr: float = 0.6
+    lr: float = 0.3
     """Peak learning rate."""
     momentum: float = 0.9
     """Of SGD."""
-    weight_decay: float = 1e-3
+    weight_decay: float = 5e-4
     """On all parameters."""
     warmup: float = 0.15
     """Share of the steps over which the learning rate rises."""
