@@ -20,7 +20,11 @@ __all__ = ["main"]
 
 #: The same for both methods, but for what is ASCOOD's own.
 _BUDGET: dict[str, Any] = {"batch_size": 64, "augment": "crop:2", "lr": 0.2, "precision": "fp32"}
-_METHODS: dict[str, dict[str, Any]] = {"ce": {}, "ascood": {"outliers": "shuffle", "p_inv": 0.15}}
+_METHODS: dict[str, dict[str, Any]] = {
+    "ce": {},
+    # Outliers that move the running statistics, as published, cost far OOD detection on digits.
+    "ascood": {"outliers": "shuffle", "p_inv": 0.15, "batchnorm": "separate"},
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
                 benchmark.val,
                 out=given.out / method,
                 seed=given.seed,
-                epochs=4 if given.quick else 12,
+                epochs=4 if given.quick else 8,
                 progress=progress,
                 **_BUDGET,
                 **settings,
