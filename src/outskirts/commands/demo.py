@@ -47,11 +47,13 @@ def main(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     benchmark = load_benchmark("mnist5k")
     say(f"{benchmark.description}\n{benchmark.notes}")
-    small = "&limit=300" if given.quick else ""
-    test = open_images(benchmark.test + small)
+
+    def small(spec: str) -> str:
+        return spec + ("&" if "?" in spec else "?") + "limit=300" if given.quick else spec
+
+    test = open_images(small(benchmark.test))
     ood = {
-        group: {name: open_images(spec + small if "?" in spec else spec) for name, spec in sets.items()}
-        for group, sets in benchmark.ood.items()
+        group: {name: open_images(small(spec)) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
     }
     for note in {image_set.note for sets in ood.values() for image_set in sets.values() if image_set.note}:
         say(f"Note: {note}")
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         with training_progress(method) as progress:
             run = train(
                 method,
-                benchmark.train + small,
+                small(benchmark.train),
                 benchmark.val,
                 out=given.out / method,
                 seed=given.seed,
