@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
                 benchmark.val,
                 out=given.out / method,
                 seed=given.seed,
-                epochs=4 if given.quick else 8,
+                epochs=3 if given.quick else 8,
                 progress=progress,
                 **_BUDGET,
                 **settings,
