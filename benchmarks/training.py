@@ -24,6 +24,7 @@ from outskirts.methods import Method, registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import recipe
 from outskirts.training.loop import optimizer_for
+from outskirts.training.memory import keep_freed_memory
 from outskirts.training.precision import faster_precision
 from outskirts.training.run import assemble
 
@@ -34,8 +35,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
+    parser.add_argument("--return-memory", action="store_true", help="leave the C library's memory as it is")
     given = parser.parse_args()
     device = torch.device("cpu")
+    if not given.return_memory:
+        keep_freed_memory()  # As the training loop does.
     precision = faster_precision(device) if given.precision == "auto" else given.precision
     print(f"{given.backbone}, batches of {given.batch_size}, {precision}, {torch.get_num_threads()} threads")
 

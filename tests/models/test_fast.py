@@ -41,3 +41,13 @@ def test_the_stem_is_orthonormal_and_keeps_both_signs(channels):
 
 def test_the_basis_is_not_among_the_weights():
     assert not any("basis" in name for name in FastNet().state_dict())
+
+
+@torch.no_grad()
+def test_the_folded_stem_equals_normalising_after_the_convolution():
+    stem = HaarStem(3, 1).train()
+    images = torch.randn(64, 3, 9, 9) * 3 + 1
+    stem(images)
+    stem.eval()
+    white = stem.norm(torch.nn.functional.conv2d(images, stem.basis))
+    torch.testing.assert_close(stem(images), torch.nn.functional.gelu(torch.cat([white, -white], 1)))

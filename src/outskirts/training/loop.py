@@ -32,6 +32,7 @@ from ..seeding import subseed
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .ema import EMA
+from .memory import keep_freed_memory
 from .run import Run
 from .schedule import cosine_factor
 
@@ -156,6 +157,8 @@ def fit(
         Interrupted: On Ctrl-C or SIGTERM, after saving.
         OutskirtsError: If the loss is no longer finite.
     """
+    if engine.device.type == "cpu":
+        keep_freed_memory()
     optimizer = optimizer_for(method, config)
     method.to(engine.device).to(memory_format=torch.channels_last)
     ema = EMA(method, config.ema)
