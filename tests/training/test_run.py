@@ -11,7 +11,7 @@ import torch
 import outskirts as osk
 from outskirts import OutskirtsError, Run
 from outskirts.files import load_tensors, save_tensors
-from outskirts.training.run import fingerprint, read_options
+from outskirts.training.run import read_options
 from outskirts.training.train import resume
 
 
@@ -25,15 +25,15 @@ def test_loading_gives_the_classifier_back(finished):
     classifier = osk.load(finished)
     assert classifier.classes == ["ant", "bee"]
     assert not classifier.training
-    assert fingerprint(classifier) == fingerprint(osk.load(str(finished)))
+    assert classifier.fingerprint() == osk.load(str(finished)).fingerprint()
 
 
 def test_a_fingerprint_is_that_of_the_weights(finished):
     classifier = osk.load(finished)
-    before = fingerprint(classifier)
+    before = classifier.fingerprint()
     with torch.no_grad():
         next(classifier.parameters()).view(-1)[0] += 1e-6
-    assert fingerprint(classifier) != before
+    assert classifier.fingerprint() != before
 
 
 def cut(path):

@@ -91,10 +91,9 @@ def extract(
 
 
 def _address(classifier: Classifier, image_set: ImageSet, precision: str) -> str:
-    state = classifier.state_dict()
-    weights = (part for key in sorted(state) for part in (key, state[key]))
     transform = json.dumps(classifier.transform.to_json(), sort_keys=True)
-    return digest(str(_STORE), classifier.architecture, *weights, transform, image_set.fingerprint, precision)
+    weights = classifier.fingerprint()
+    return digest(str(_STORE), classifier.architecture, weights, transform, image_set.fingerprint, precision)
 
 
 def _stored(

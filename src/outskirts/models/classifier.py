@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..data.transform import Transform
 from ..evaluation.outputs import Head
+from ..files import digest
 from .heads import LinearHead
 
 __all__ = ["Backbone", "Classifier"]
@@ -63,3 +64,8 @@ class Classifier(nn.Module):
         weight = self.head.linear.weight.detach()
         bias = self.head.linear.bias
         return Head(weight, weight.new_zeros(len(weight)) if bias is None else bias.detach())
+
+    def fingerprint(self) -> str:
+        """A hash of all weights and buffers."""
+        state = self.state_dict()
+        return digest(*(part for key in sorted(state) for part in (key, state[key])))

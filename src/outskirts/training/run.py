@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..data.transform import Transform
 from ..errors import OutskirtsError
-from ..files import digest, load_tensors, save_json, save_tensors, write_text
+from ..files import load_tensors, save_json, save_tensors, write_text
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
@@ -217,12 +217,6 @@ def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:500]
         raise OutskirtsError(f"{source} does not fit the network it names ({reason}).") from error
-
-
-def fingerprint(classifier: Classifier) -> str:
-    """A hash of all weights and buffers."""
-    state = classifier.state_dict()
-    return digest(*(part for key in sorted(state) for part in (key, state[key])))
 
 
 def _processor() -> str:
