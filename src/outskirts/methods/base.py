@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -69,9 +69,34 @@ class Method(nn.Module, ABC, Generic[C]):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.step(batch)
 
+    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Called once, before the first step, for what a method must know of the training set as a whole.
+
+        Arguments:
+            images: Every training image once, un-augmented, in blocks of normalised images [B, C, H, W] and
+                labels [B]. Forwarded only if it is iterated.
+        """
+
+    def recall(self, features: Tensor, labels: Tensor) -> None:
+        """Take in features [N, D] of training images, for methods whose outliers are made of what they have seen.
+
+        Called on a method made anew from a trained run, before `outliers`.
+        """
+
     def lr_factor(self, parameter: str) -> float:
         """What to multiply the learning rate by for the parameter of this name."""
         return 1.0
+
+    def warning(self, means: Mapping[str, float]) -> str:
+        """What a user should know of the training's course and what would help, given the averages of the latest
+        scalars; empty if all is well.
+        """
+        return ""
+
+    @classmethod
+    def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
+        """The detectors this method is published with, where their parameters differ from the defaults."""
+        return ()
 
     def outliers(self, batch: Batch) -> Outliers | None:
         """The outliers a step would train on, for people to look at; None if the method makes none."""

@@ -65,6 +65,13 @@ class Classifier(nn.Module):
         bias = self.head.linear.bias
         return Head(weight, weight.new_zeros(len(weight)) if bias is None else bias.detach())
 
+    def risk(self, features: Tensor) -> Tensor | None:
+        """The logit [B] of a network trained to tell training images from outliers, larger for the former, given
+        the backbone's features [B, D]; None if the method trains none.
+        """
+        network = getattr(self.head, "risk", None)
+        return None if network is None else network(features, self.head(features))
+
     def fingerprint(self) -> str:
         """A hash of all weights and buffers."""
         state = self.state_dict()

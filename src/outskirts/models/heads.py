@@ -1,11 +1,12 @@
-"""Classification heads: an optional map of the features, then one linear layer."""
+"""Classification heads: a linear layer on the features, or class prototypes on the hypersphere."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-__all__ = ["LinearHead", "Standardise"]
+__all__ = ["LinearHead", "PrototypeHead", "Standardise", "projector"]
 
 
 class LinearHead(nn.Module):
@@ -17,15 +18,73 @@ class LinearHead(nn.Module):
     Arguments:
         linear: The last layer, D → C.
         inputs: A map of the features, [B, D] → [B, D].
+        risk: Tells training images from outliers, if the method trains such a network; see `outskirts.models.risk`.
     """
 
-    def __init__(self, linear: nn.Linear, inputs: nn.Module | None = None) -> None:
+    def __init__(self, linear: nn.Linear, inputs: nn.Module | None = None, risk: nn.Module | None = None) -> None:
         super().__init__()
         self.inputs = inputs or nn.Identity()
         self.linear = linear
+        self.risk = risk
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(self.inputs(features))
+
+
+class PrototypeHead(nn.Module):
+    r"""Cosine similarity of a projection to one prototype per class: ``logits = project(features) @ prototypes.T / τ``.
+
+    The softmax of these logits is the class posterior of von Mises–Fisher distributions about the prototypes, with
+    concentration 1/τ.
+
+    Arguments:
+        projection: Maps features [B, D] to [B, d].
+        classes: C.
+        dim: d.
+        temperature: τ.
+        learned: Whether the prototypes are parameters; otherwise they are a buffer that the method moves.
+        risk: As for `LinearHead`.
+
+    References:
+        | How to Exploit Hyperspherical Embeddings for Out-of-Distribution Detection? (Ming et al., 2023)
+        | https://arxiv.org/abs/2203.04450
+    """
+
+    prototypes: Tensor
+
+    def __init__(
+        self,
+        projection: nn.Module,
+        classes: int,
+        dim: int,
+        temperature: float = 0.1,
+        learned: bool = False,
+        risk: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.projection = projection
+        self.temperature = temperature
+        prototypes = normalize(torch.randn(classes, dim), dim=1)
+        if learned:
+            self.prototypes = nn.Parameter(prototypes)
+        else:
+            self.register_buffer("prototypes", prototypes)
+        self.risk = risk
+
+    def project(self, features: Tensor) -> Tensor:
+        """Points of the unit sphere, [B, d], at least float32."""
+        projected = self.projection(features)
+        return normalize(projected if projected.dtype == torch.float64 else projected.float(), dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.project(features) @ normalize(self.prototypes, dim=1).T / self.temperature
+
+
+def projector(kind: str, inputs: int, outputs: int) -> nn.Module:
+    """The projection of contrastive learning: ``linear``, or ``mlp`` with one hidden layer as wide as its input."""
+    if kind == "linear":
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
 
 
 class Standardise(nn.Module):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from torch import Tensor
+from torch import Generator, Tensor
 
-__all__ = ["Outliers"]
+__all__ = ["FeatureSynthesizer", "Outliers"]
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,17 @@ class Outliers:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+class FeatureSynthesizer(Protocol):
+    """Makes outliers in feature space from a bank of features per class."""
+
+    def __call__(self, values: Tensor, filled: Tensor, generator: Generator) -> Outliers:
+        """Outliers of the classes that are ready; none, with zero rows, while no class is.
+
+        Arguments:
+            values: Features by class, [C, n, D].
+            filled: How many rows of each class are valid, from the first on, [C].
+            generator: For whatever is drawn.
+        """
+        ...

@@ -1,0 +1,55 @@
+"""Small networks that tell training images from outliers, trained beside a classifier's head.
+
+Each maps features [B, D] and logits [B, C] to one logit per row, [B]: larger means more in-distribution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EnergyRisk", "FeatureRisk"]
+
+
+class FeatureRisk(nn.Sequential):
+    """A two-layer perceptron on the features, as NPOS trains it.
+
+    Arguments:
+        dim: D.
+        hidden: Units of the hidden layer.
+
+    References:
+        | Non-Parametric Outlier Synthesis (Tao et al., 2023)
+        | https://arxiv.org/abs/2303.02966
+    """
+
+    def __init__(self, dim: int, hidden: int = 128) -> None:
+        super().__init__(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        return super().forward(features).squeeze(1)
+
+
+class EnergyRisk(nn.Module):
+    r"""A logistic regression on the energy of weighted logits, as VOS trains it.
+
+    .. math:: \phi = a \log \sum_c \mathrm{relu}(w_c) \exp(z_c) + b
+
+    Arguments:
+        classes: C.
+
+    References:
+        | VOS: Learning What You Don't Know by Virtual Outlier Synthesis (Du et al., 2022)
+        | https://arxiv.org/abs/2202.01197
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(classes))
+        self.scale = nn.Parameter(torch.ones(()))
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        # A floor keeps the logarithm finite where all weights have been driven to zero.
+        energy = (logits.float() + self.weights.relu().clamp_min(1e-6).log()).logsumexp(1)
+        return self.scale * energy + self.shift

@@ -1,0 +1,62 @@
+"""The latest features of each class, from which outliers in feature space are made."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OutskirtsError
+
+__all__ = ["ClassQueue"]
+
+
+class ClassQueue(nn.Module):
+    """A first-in-first-out queue of feature vectors per class, as one ring buffer.
+
+    Everything is held in buffers, so that it is checkpointed and moved with the method that owns it. The first
+    ``filled[c]`` rows of ``values[c]`` are those written so far, in no particular order; the others are zero.
+
+    Arguments:
+        classes: C.
+        size: Rows per class.
+        dim: D.
+
+    >>> queue = ClassQueue(classes=2, size=2, dim=1)
+    >>> queue.push(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 0]))
+    >>> queue.values[0].flatten().tolist(), queue.filled.tolist()
+    ([3.0, 2.0], [2, 0])
+    """
+
+    values: Tensor
+    written: Tensor
+
+    def __init__(self, classes: int, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise OutskirtsError(f"A queue holds at least 1 feature vector per class, not {size}.")
+        self.register_buffer("values", torch.zeros(classes, size, dim))
+        self.register_buffer("written", torch.zeros(classes, dtype=torch.int64))
+
+    @property
+    def filled(self) -> Tensor:
+        """How many rows of each class have been written, [C], int64; at most the size."""
+        return self.written.clamp_max(self.values.shape[1])
+
+    @torch.no_grad()
+    def push(self, features: Tensor, labels: Tensor) -> None:
+        """Append feature vectors, in order, in place of the oldest.
+
+        Arguments:
+            features: [N, D].
+            labels: [N]. Of more rows of a class than it can hold, the last ones stay.
+        """
+        classes, size, dim = self.values.shape
+        counts = torch.bincount(labels, minlength=classes)
+        order = labels.argsort(stable=True)
+        ranked = labels[order]
+        rank = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[ranked]
+        slot = ranked * size + (self.written[ranked] + rank) % size
+        # Of rows bound for one slot, all bring the last one's value: a scatter keeps no order among them.
+        last = torch.arange(len(labels), device=labels.device) + (counts[ranked] - 1 - rank) // size * size
+        self.values.view(-1, dim).index_copy_(0, slot, features.detach()[order[last]].to(self.values))
+        self.written += counts
