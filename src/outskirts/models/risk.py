@@ -11,7 +11,7 @@ from torch import Tensor, nn
 __all__ = ["EnergyRisk", "FeatureRisk"]
 
 
-class FeatureRisk(nn.Sequential):
+class FeatureRisk(nn.Module):
     """A two-layer perceptron on the features, as NPOS trains it.
 
     Arguments:
@@ -24,10 +24,11 @@ class FeatureRisk(nn.Sequential):
     """
 
     def __init__(self, dim: int, hidden: int = 128) -> None:
-        super().__init__(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
-        return super().forward(features).squeeze(1)
+        return self.network(features).squeeze(1)
 
 
 class EnergyRisk(nn.Module):
