@@ -25,22 +25,22 @@ References:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead, Standardise
+from ..models.normalisation import unrecorded_statistics
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
 from .base import Config, Method, register, require_share
+from .exposure import uniformity
 
 __all__ = ["ASCOOD", "ASCOODConfig", "linear_alpha", "uniformity"]
 
@@ -52,17 +52,6 @@ def linear_alpha(epoch: int, epochs: int, alpha_max: float, alpha_min: float) ->
     (291.0, 30.0)
     """
     return (alpha_max - alpha_min) * (1 - epoch / epochs) + alpha_min
-
-
-def uniformity(logits: Tensor) -> Tensor:
-    r"""The mean divergence of the predictions from uniform, :math:`\mathrm{KL}(U \| p)` in nats.
-
-    Zero only where all classes are equally likely. Outlier Exposure's loss is this plus log C.
-
-    Arguments:
-        logits: [B, C].
-    """
-    return -math.log(logits.shape[1]) - log_softmax(logits, dim=1).mean()
 
 
 @dataclass(frozen=True)
@@ -177,7 +166,7 @@ class ASCOOD(Method[ASCOODConfig]):
             logits = self.classifier(torch.cat([images, outliers])).float()
             return logits[: len(images)], logits[len(images) :]
         logits = self.classifier(images).float()
-        with _unrecorded_statistics(self.classifier):
+        with unrecorded_statistics(self.classifier):
             return logits, self.classifier(outliers).float()
 
     def _outlier_loss(self, logits: Tensor, outlier_logits: Tensor) -> Tensor:
@@ -190,20 +179,3 @@ class ASCOOD(Method[ASCOODConfig]):
 
 def _confidence(logits: Tensor) -> Tensor:
     return logits.detach().softmax(1).amax(1).mean()
-
-
-@contextmanager
-def _unrecorded_statistics(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch's own statistics inside the block without moving the running ones; layers in
-    evaluation mode go on using those.
-    """
-    norms = [p for p in module.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm) and p.training]
-    tracking = [norm.track_running_stats for norm in norms]
-    running = [(norm.running_mean, norm.running_var) for norm in norms]
-    for norm in norms:
-        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
-    try:
-        yield
-    finally:
-        for norm, track, (mean, var) in zip(norms, tracking, running):
-            norm.track_running_stats, norm.running_mean, norm.running_var = track, mean, var

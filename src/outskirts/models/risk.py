@@ -1,6 +1,6 @@
 """Small networks that tell training images from outliers, trained beside a classifier's head.
 
-Each maps features [B, D] and logits [B, C] to one logit per row, [B]: larger means more in-distribution.
+Each maps features [B, D] and logits [B, C] to one logit φ per row, [B]: larger means more in-distribution.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["EnergyRisk", "FeatureRisk"]
 
 
 class FeatureRisk(nn.Module):
-    """A two-layer perceptron on the features, as NPOS trains it.
+    """A two-layer perceptron on the features, as NPOS trains it; it ignores the logits.
 
     Arguments:
         dim: D.
@@ -27,14 +27,16 @@ class FeatureRisk(nn.Module):
         super().__init__()
         self.network = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
-    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+    def forward(self, features: Tensor, logits: Tensor | None = None) -> Tensor:
         return self.network(features).squeeze(1)
 
 
 class EnergyRisk(nn.Module):
-    r"""A logistic regression on the energy of weighted logits, as VOS trains it.
+    r"""A logistic regression on the energy of weighted logits, as VOS trains it; it ignores the features.
 
     .. math:: \phi = a \log \sum_c \mathrm{relu}(w_c) \exp(z_c) + b
+
+    It begins as the negative energy, :math:`w = a = 1` and :math:`b = 0`. The sum is computed in float32 at least.
 
     Arguments:
         classes: C.
@@ -52,5 +54,6 @@ class EnergyRisk(nn.Module):
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         # A floor keeps the logarithm finite where all weights have been driven to zero.
-        energy = (logits.float() + self.weights.relu().clamp_min(1e-6).log()).logsumexp(1)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        energy = (logits + self.weights.relu().clamp_min(1e-6).log()).logsumexp(1)
         return self.scale * energy + self.shift

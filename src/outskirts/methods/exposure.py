@@ -1,0 +1,102 @@
+"""Exposure losses: what a classifier is asked to say of outliers.
+
+Each is finite, with a gradient, where there are no outliers; their term is then 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, softplus
+
+__all__ = ["balanced_accuracy", "energy_margin", "open_risk", "risk_terms", "uniformity"]
+
+
+def uniformity(logits: Tensor) -> Tensor:
+    r"""The mean divergence of the predictions from uniform, :math:`\mathrm{KL}(U \| p)` in nats.
+
+    Zero only where all classes are equally likely. Outlier Exposure's loss is this plus log C.
+
+    Arguments:
+        logits: Of outliers, [M, C].
+
+    References:
+        | Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019)
+        | https://arxiv.org/abs/1812.04606
+    """
+    if not len(logits):
+        return logits.sum()
+    return -math.log(logits.shape[1]) - log_softmax(logits, dim=1).mean()
+
+
+def open_risk(
+    id_logits: Tensor, outlier_logits: Tensor, reduction: Literal["balanced", "pooled"] = "balanced"
+) -> Tensor:
+    r"""The logistic loss of telling images from outliers by one logit φ, positive for images.
+
+    .. math:: R = \frac 1 N \sum_i \log(1 + e^{-\phi_i}) + \frac 1 M \sum_j \log(1 + e^{\phi_j})
+
+    Arguments:
+        id_logits: φ of images, [N].
+        outlier_logits: φ of outliers, [M].
+        reduction: ``balanced`` is the sum of two means, as the paper writes it; ``pooled`` is one mean over all
+            N + M rows, as its code computes it, in which the rarer kind hardly counts.
+
+    References:
+        | Non-Parametric Outlier Synthesis (Tao et al., 2023): equation 6
+        | https://arxiv.org/abs/2303.02966
+
+    >>> open_risk(torch.tensor([2.0, -1.0]), torch.tensor([0.5, -2.0, -3.0, 0.0])).item()
+    1.18077...
+    """
+    id_losses, outlier_losses = softplus(-id_logits), softplus(outlier_logits)
+    if reduction == "pooled":
+        return _mean(torch.cat([id_losses, outlier_losses]))
+    return _mean(id_losses) + _mean(outlier_losses)
+
+
+def energy_margin(id_logits: Tensor, outlier_logits: Tensor, m_in: float, m_out: float) -> Tensor:
+    r"""Squared hinges that push the energy :math:`E = -\log \sum_c e^{z_c}` of images below `m_in`, that of
+    outliers above `m_out`.
+
+    Arguments:
+        id_logits: Of images, [N, C].
+        outlier_logits: Of outliers, [M, C].
+        m_in: Energy of images from which on they cost nothing, in nats.
+        m_out: Energy of outliers from which on they cost nothing.
+
+    References:
+        | Energy-based Out-of-distribution Detection (Liu et al., 2020): energy-bounded learning
+        | https://arxiv.org/abs/2010.03759
+    """
+    too_high = (-id_logits.logsumexp(1) - m_in).relu()
+    too_low = (m_out + outlier_logits.logsumexp(1)).relu()
+    return _mean(too_high.square()) + _mean(too_low.square())
+
+
+def balanced_accuracy(id_logits: Tensor, outlier_logits: Tensor) -> Tensor:
+    """How often the sign of a logit tells images [N], positive, from outliers [M]: the mean of the two rates.
+
+    Half is chance. Zero where there are no outliers.
+    """
+    if not len(outlier_logits):
+        return id_logits.new_zeros(())
+    return (_mean((id_logits > 0).float()) + _mean((outlier_logits <= 0).float())) / 2
+
+
+def risk_terms(
+    id_logits: Tensor, outlier_logits: Tensor, reduction: Literal["balanced", "pooled"] = "balanced"
+) -> tuple[Tensor, Tensor]:
+    """The `open_risk` and the `balanced_accuracy` of a network φ, both 0 where there are no outliers: without them
+    there is nothing to tell the images from.
+    """
+    id_logits, outlier_logits = id_logits.float(), outlier_logits.float()
+    loss = open_risk(id_logits, outlier_logits, reduction) * (len(outlier_logits) > 0)
+    return loss, balanced_accuracy(id_logits.detach(), outlier_logits.detach())
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(len(values), 1)

@@ -1,0 +1,184 @@
+r"""Outlier Exposure with synthesised outliers: any way to make them with any loss on them.
+
+Each step adds a loss on outliers to the cross-entropy:
+
+.. math:: L = \mathrm{CE}(z, y) + w \, L_\mathrm{exposure}
+
+Outliers in pixel space are made of the batch and go through the network with it. Outliers in feature space are made of
+the latest features of each class and go through the head only; they are constants, so that the network learns from
+them only as far as the loss also rates the images, while the head and the risk learn from both.
+
+The papers expose to images of an auxiliary set. Here all outliers are made of the training images, so that no such set
+can leak into the test. The margins, in nats, are the published ones for CIFAR-10, with which a trained network is tuned
+(``--init``); from scratch they cost accuracy. With ``outliers="gaussian"`` and ``exposure="energy"`` this is VOS.
+
+References:
+    | Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019)
+    | https://arxiv.org/abs/1812.04606
+    | https://github.com/hendrycks/outlier-exposure
+    | Energy-based Out-of-distribution Detection (Liu et al., 2020): ``exposure="margin"``
+    | https://arxiv.org/abs/2010.03759
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..data.batches import Batch
+from ..distributed import gather
+from ..models.classifier import Classifier
+from ..models.heads import LinearHead
+from ..models.normalisation import unrecorded_statistics
+from ..models.risk import EnergyRisk, FeatureRisk
+from ..synthesis.boundary import BoundarySynthesizer
+from ..synthesis.outliers import FeatureSynthesizer, Outliers
+from ..synthesis.pixel import PixelSynthesizer
+from ..synthesis.queue import ClassQueue
+from .base import Method, register, require_share
+from .exposure import energy_margin, risk_terms, uniformity
+from .options import BoundaryOptions, GaussianOptions, scalars
+
+__all__ = ["OE", "OEConfig"]
+
+PixelKind = Literal["shuffle", "random-shuffle", "gradient", "dense", "subtract", "noise"]
+FeatureKind = Literal["boundary", "gaussian"]
+
+
+@dataclass(frozen=True)
+class OEConfig(BoundaryOptions, GaussianOptions):
+    """Outlier Exposure."""
+
+    outliers: Literal[PixelKind, FeatureKind] = "shuffle"
+    """How outliers are made: of pixels, or of features about the boundary or in the tails of each class."""
+    exposure: Literal["uniform", "energy", "risk", "margin"] = "uniform"
+    """Uniform predictions, energies or features told apart by a small network, or energies kept apart by a margin."""
+    outlier_weight: float = 0.5
+    """Weight of the exposure loss; published as 0.5 for uniform and 0.1 for the others."""
+    start: float = 0.0
+    """Share of the training after which outliers are made."""
+    p_inv: float = 0.1
+    """Share of each image taken to decide its class, for outliers made of pixels."""
+    alpha: float = 1.0
+    """Strength of the gradient relative to the image, or the noise's standard deviation."""
+    batchnorm: Literal["shared", "separate"] = "shared"
+    """Whether outliers share the images' normalisation statistics, or keep out of them."""
+    m_in: float = -23.0
+    """Energy of images above which the margin costs."""
+    m_out: float = -5.0
+    """Energy of outliers below which the margin costs."""
+    label_smoothing: float = 0.0
+    """Probability spread evenly over all classes in the target."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share("label_smoothing", self.label_smoothing)
+        require_share("p_inv", self.p_inv)
+
+    def pixel_synthesizer(self) -> PixelSynthesizer:
+        """The synthesiser of outliers made of pixels."""
+        kind = "gaussian" if self.outliers == "noise" else self.outliers
+        return PixelSynthesizer(kind=kind, p_inv=self.p_inv, relative=True)  # type: ignore[arg-type]
+
+
+@register("oe")
+class OE(Method[OEConfig]):
+    """Cross-entropy on images and an exposure loss on outliers made of them."""
+
+    Config = OEConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "energy-margin": {"exposure": "margin", "outlier_weight": 0.1},
+    }
+
+    def __init__(self, config: OEConfig, classifier: Classifier) -> None:
+        super().__init__(config, classifier)
+        self.queue: ClassQueue | None = None
+        classes, dim = len(classifier.classes), classifier.dim
+        if config.outliers in get_args(FeatureKind):
+            self.queue = ClassQueue(classes, config.queue, dim)
+            self.from_features: FeatureSynthesizer = (
+                config.boundary_synthesizer()
+                if config.outliers == "boundary"
+                else config.gaussian_synthesizer(classes, dim)
+            )
+        else:
+            self.from_pixels = config.pixel_synthesizer()
+
+    @classmethod
+    def head(cls, config: OEConfig, dim: int, classes: int) -> nn.Module:
+        risks = {"energy": lambda: EnergyRisk(classes), "risk": lambda: FeatureRisk(dim)}
+        make = risks.get(config.exposure)
+        return LinearHead(nn.Linear(dim, classes), risk=make and make())
+
+    @property
+    def recalls(self) -> int:
+        return 0 if self.queue is None else self.config.queue
+
+    def recall(self, features: Tensor, labels: Tensor) -> None:
+        if self.queue is not None:
+            self.queue.push(features, labels)
+
+    def outliers(self, batch: Batch) -> Outliers | None:
+        made = self._made_of_pixels(batch) if self.queue is None else self._made_of_features(self.queue, batch)
+        return made if len(made) else None
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        if self.queue is None:
+            outliers = self._made_of_pixels(batch)
+            features, outlier_features = self._features(batch.images, outliers.values)
+        else:
+            features = self.classifier.features(batch.images)
+            self.queue.push(gather(features.detach()), gather(batch.labels))
+            outliers = self._made_of_features(self.queue, batch)
+            outlier_features = outliers.values
+        logits, outlier_logits = (self.classifier.head(each).float() for each in (features, outlier_features))
+        loss_id = cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
+        loss_outlier, decision = self._exposure(features, logits, outlier_features, outlier_logits)
+        # Without outliers there is nothing to tell the images from.
+        loss_outlier = loss_outlier * (len(outliers) > 0)
+        return {
+            "loss": loss_id + self.config.outlier_weight * loss_outlier,
+            "loss_id": loss_id.detach(),
+            "loss_outlier": loss_outlier.detach(),
+            **decision,
+            **scalars(outliers),
+        }
+
+    def _made_of_pixels(self, batch: Batch) -> Outliers:
+        if not self.config.started(batch):
+            return Outliers(batch.images[:0], batch.labels[:0], {"change": batch.images.new_zeros(())})
+        return self.from_pixels(self.classifier, batch.images, batch.labels, self.config.alpha, batch.generator)
+
+    def _made_of_features(self, queue: ClassQueue, batch: Batch) -> Outliers:
+        if isinstance(self.from_features, BoundarySynthesizer):
+            return self.config.boundary_outliers(self.from_features, queue, batch)
+        # Before the start no class counts as ready.
+        return self.from_features(queue.values, queue.filled * self.config.started(batch), batch.generator)
+
+    def _features(self, images: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.batchnorm == "shared":
+            features = self.classifier.features(torch.cat([images, outliers]))
+            return features[: len(images)], features[len(images) :]
+        features = self.classifier.features(images)
+        if not len(outliers):
+            return features, features[:0]
+        with unrecorded_statistics(self.classifier):
+            return features, self.classifier.features(outliers)
+
+    def _exposure(
+        self, features: Tensor, logits: Tensor, outlier_features: Tensor, outlier_logits: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and how well images and outliers are told apart where a network does so."""
+        if self.config.exposure == "uniform":
+            return uniformity(outlier_logits), {}
+        if self.config.exposure == "margin":
+            return energy_margin(logits, outlier_logits, self.config.m_in, self.config.m_out), {}
+        head = self.classifier.head
+        assert isinstance(head, LinearHead) and head.risk is not None
+        loss, accuracy = risk_terms(head.risk(features, logits), head.risk(outlier_features, outlier_logits))
+        return loss, {"outlier_accuracy": accuracy}

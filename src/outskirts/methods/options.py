@@ -1,0 +1,105 @@
+"""Options that several methods share, and what they make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from ..data.batches import Batch
+from ..errors import OutskirtsError
+from ..synthesis.boundary import BoundarySynthesizer
+from ..synthesis.gaussian import GaussianSynthesizer
+from ..synthesis.outliers import Outliers
+from ..synthesis.queue import ClassQueue
+from .base import Config, require_share
+
+__all__ = ["BoundaryOptions", "GaussianOptions", "QueueOptions", "scalars"]
+
+
+@dataclass(frozen=True)
+class QueueOptions(Config):
+    """Outliers made of remembered features."""
+
+    queue: int = 1000
+    """Latest feature vectors to remember of each class."""
+    start: float = 0.4
+    """Share of the training after which outliers are made."""
+    keep: int = 2
+    """Outliers to keep of each set of candidates: those of lowest density."""
+
+    def __post_init__(self) -> None:
+        require_share("start", self.start)
+
+    def started(self, batch: Batch) -> bool:
+        """Whether outliers are made at this step."""
+        return (batch.epoch - 1) / batch.epochs >= self.start
+
+
+@dataclass(frozen=True)
+class BoundaryOptions(QueueOptions):
+    """Outliers about the boundary of each class; see `BoundarySynthesizer`."""
+
+    k: int = 300
+    """The density at a point goes by the distance to its k-th neighbour."""
+    boundary: int = 200
+    """Features of each class with the lowest density, which count as its boundary."""
+    picks: int = 2
+    """Boundary features to use of each class and step."""
+    candidates: int = 600
+    """Candidates about each of them."""
+    sigma: float = 0.03
+    """Standard deviation of the candidates in each dimension."""
+    space: Literal["sphere", "raw"] = "sphere"
+    """Whether candidates are drawn about features of unit length, or of their own."""
+    selection: Literal["distance", "random"] = "distance"
+    """Keep the candidates farthest from their class, or any."""
+
+    def boundary_synthesizer(self, reference_quirks: bool = False) -> BoundarySynthesizer:
+        """The synthesiser of these options."""
+        synthesizer = BoundarySynthesizer(
+            k=self.k,
+            boundary=self.boundary,
+            picks=self.picks,
+            candidates=self.candidates,
+            keep=self.keep,
+            sigma=self.sigma,
+            space=self.space,
+            selection=self.selection,
+            reference_quirks=reference_quirks,
+        )
+        if synthesizer.needed > self.queue:
+            raise OutskirtsError(
+                f"A queue of {self.queue} features never holds the {synthesizer.needed} that k = {self.k} and "
+                f"boundary = {self.boundary} need; choose smaller ones or a longer queue."
+            )
+        return synthesizer
+
+    def boundary_outliers(self, synthesizer: BoundarySynthesizer, queue: ClassQueue, batch: Batch) -> Outliers:
+        """Outliers as features: those from the unit sphere get the length of the feature each was made of."""
+        # Before the start no class counts as ready.
+        outliers = synthesizer(queue.values, queue.filled * self.started(batch), batch.generator)
+        if self.space == "raw":
+            return outliers
+        lengths = queue.values[outliers.labels, outliers.info["boundary"]].norm(dim=1, keepdim=True)
+        return replace(outliers, values=outliers.values * lengths)
+
+
+@dataclass(frozen=True)
+class GaussianOptions(QueueOptions):
+    """Outliers in the tails of a Gaussian per class; see `GaussianSynthesizer`."""
+
+    draws: int = 10_000
+    """Points drawn of each class, of which the farthest are kept."""
+    refresh: int = 10
+    """Steps between estimates of the means and the covariance."""
+
+    def gaussian_synthesizer(self, classes: int, dim: int) -> GaussianSynthesizer:
+        """The synthesiser of these options."""
+        return GaussianSynthesizer(classes, dim, draws=self.draws, keep=self.keep, refresh=self.refresh)
+
+
+def scalars(outliers: Outliers) -> dict[str, Tensor]:
+    """The diagnostics that are one number, to record."""
+    return {name: value for name, value in outliers.info.items() if value.ndim == 0}
