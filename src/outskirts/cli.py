@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measure a trained run on out-of-distribution sets",
     "synthesize": "make outliers with a trained run and look at them",
     "report": "write one HTML page from run folders",
+    "data": "extract: compute once what a frozen CLIP says of each image",
     "list": "name the methods, detectors, presets, backbones and benchmarks",
 }
 

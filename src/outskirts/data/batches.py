@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import OutskirtsError
 from ..seeding import generator
-from .augment import Augmentation
+from .augment import Augmentation, Compose
 from .imageset import ImageSet
 from .transform import Transform
 
@@ -115,6 +115,12 @@ class Batches:
                 generator=self._generator("method", number),
             )
 
+    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, un-augmented and in order, in blocks of normalised images and labels."""
+        for images, labels in self.source.blocks(self.plan.batch_size):
+            images = self.transform.device(self.transform.centre(images.to(self.device)))
+            yield images.contiguous(memory_format=torch.channels_last), labels.to(self.device)
+
     def _view(self, images: Tensor, step: int, view: int) -> Tensor:
         images = self.transform.device(self.augment(images, self._generator("augment", step, view)))
         return images.contiguous(memory_format=torch.channels_last)
@@ -135,6 +141,9 @@ class _Resident:
             index = plan.indices(step)
             yield self.images[index], self.labels[index]
 
+    def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(self.images.split(rows), self.labels.split(rows))
+
 
 @dataclass(frozen=True)
 class _Streamed:
@@ -145,11 +154,17 @@ class _Streamed:
 
     def draw(self, plan: Plan, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = (plan.indices(step).tolist() for step in range(start, stop))
-        yield from DataLoader(
+        yield from self._load(order, plan.seed)
+
+    def blocks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._load(block.tolist() for block in torch.arange(len(self.images)).split(rows))
+
+    def _load(self, order: Iterator[list[int]], seed: int = 0) -> DataLoader:
+        return DataLoader(
             self.images,
             batch_sampler=order,
             num_workers=self.workers,
-            generator=generator(plan.seed, "workers"),  # The loader would else draw from the global one.
+            generator=generator(seed, "workers"),  # The loader would else draw from the global one.
         )
 
 
@@ -184,6 +199,8 @@ def training_batches(
     skip_corrupt: bool = False,
 ) -> Batches:
     """Batches from memory if the set fits `memory_budget` bytes, else streamed through worker processes."""
+    if not image_set.pictures and augment != Compose():
+        raise OutskirtsError(f"Tokens cannot be augmented, and {image_set.spec} holds tokens; pass --augment none.")
     source: _Resident | _Streamed
     if image_set.nbytes(transform, room=True) <= memory_budget:
         source = _Resident(*image_set.resident(transform, room=True, skip_corrupt=skip_corrupt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     ImageSet('', 2 images, 1 class)
     """
 
+    #: Whether the images can be looked at.
+    pictures: ClassVar[bool] = True
+
     def __init__(
         self,
         items: Items,
@@ -72,7 +75,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def __repr__(self) -> str:
         plural = "" if len(self.classes) == 1 else "es"
-        return f"ImageSet({self.spec!r}, {len(self)} images, {len(self.classes)} class{plural})"
+        return f"{type(self).__name__}({self.spec!r}, {len(self)} images, {len(self.classes)} class{plural})"
 
     def image(self, i: int) -> Tensor:
         """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""
@@ -194,7 +197,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 f"the training set has {_listed(classes)}."
             )
         table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
-        return ImageSet(self.items, table[self.labels], classes, self.spec, self.note, self.index)
+        return type(self)(self.items, table[self.labels], classes, self.spec, self.note, self.index)
 
     def require_trainable(self) -> None:
         """Raise unless there are images of two or more classes, and of every class."""
@@ -217,7 +220,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def _view(self, chosen: Tensor, labels: Tensor, classes: Sequence[str]) -> ImageSet:
         spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
-        return ImageSet(self.items, labels[chosen], classes, spec, self.note, self.index[chosen])
+        return type(self)(self.items, labels[chosen], classes, spec, self.note, self.index[chosen])
 
     @property
     def _origin(self) -> str:

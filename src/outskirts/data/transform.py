@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,10 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import OutskirtsError, unknown
 
-__all__ = ["Transform"]
+__all__ = ["HALF", "Transform"]
+
+#: Pixels are bytes, or floats where they are augmented; half precision marks tokens.
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Transform:
         mean: Subtracted per channel, on the scale of 0 to 1; 0.5 unless given.
         std: Divided by per channel, on the same scale; 0.5 unless given.
         resize: What the shorter side becomes before the crop to `size`; `size` itself unless given.
+        interpolation: How an image is resized.
+        trunk: Names the frozen part of the network, where there is one. What it says of an image, in half precision,
+            may stand in for the image and passes through unchanged; see `outskirts.data.tokens`.
 
     >>> transform = Transform(size=8, channels=1)
     >>> x = transform.device(transform.host(torch.zeros(3, 12, 20, dtype=torch.uint8))[None])
@@ -40,6 +46,8 @@ class Transform:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     resize: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    trunk: str = ""
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -75,12 +83,19 @@ class Transform:
         Returns:
             uint8 [channels, S, S], S = ``side(room)``; the image itself where nothing is to be done.
         """
+        if image.dtype in HALF:
+            return self._passed(image)
         if image.shape[0] != self.channels:
             image = image.expand(3, -1, -1) if self.channels == 3 else _luminance(image)
         side = self.side(room)
         if image.shape[1:] == (side, side) and side == self.resident_size:
             return image
-        return F.center_crop(F.resize(image, [self.resident_size], antialias=True), [side, side])
+        image = F.resize(image, [self.resident_size], F.InterpolationMode(self.interpolation), antialias=True)
+        return F.center_crop(image, [side, side])
+
+    def centre(self, batch: Tensor) -> Tensor:
+        """The central `size` pixels of a batch [B, C, S, S] that has room for random crops."""
+        return batch if batch.dtype in HALF else F.center_crop(batch, [self.size, self.size])
 
     def device(self, batch: Tensor) -> Tensor:
         """Normalised floats: ``(x / 255 - mean) / std``.
@@ -91,8 +106,18 @@ class Transform:
         Returns:
             float32 of the same shape, on the same device.
         """
+        if batch.dtype in HALF:
+            return self._passed(batch).float()
         mean, std = (batch.new_tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (self.mean, self.std))
         return batch.float().div_(255).sub_(mean).div_(std)
+
+    def _passed(self, tokens: Tensor) -> Tensor:
+        if not self.trunk:
+            raise OutskirtsError(
+                "These are tokens of a frozen network, not images; train the network that they were extracted with: "
+                "--backbone clip:DIR"
+            )
+        return tokens
 
     @classmethod
     def measured(cls, images: Tensor, size: int | None = None, *, resize: int | None = None) -> Self:

@@ -60,8 +60,8 @@ def open(spec: str | Path) -> ImageSet:
 
     Arguments:
         spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …), ``folder:DIR``, ``parquet:FILE``,
-            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, or just the path of a folder or of
-            such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``, ``part=0-60%``,
+            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, or just the path of a
+            folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``, ``part=0-60%``,
             ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
             ``split=test``.
 

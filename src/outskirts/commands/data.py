@@ -1,0 +1,97 @@
+"""``outskirts data``: what is done to image sets before a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..data.sources import open as open_images
+from ..data.tokens import DType, extract_tokens
+from ..errors import OutskirtsError, unknown
+from ..models.clip import PREFIX, ClipTower, clip_backbone
+from ..training.precision import resolve_device
+from .console import bar, options, say
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Compute once what the frozen blocks of a CLIP model say of each image, to train and evaluate the others from.
+
+    Stopped, it goes on where it was when called again. Open the result as tokens:DIR.
+    """
+
+    backbone: str = ""
+    """The CLIP folder as clip:DIR, or clip:DIR?frozen=N; all but the last two blocks are frozen unless given."""
+    data: str = ""
+    """Images, as a spec such as folder:photos/train."""
+    out: str = ""
+    """Where the tokens go."""
+    dtype: DType = "float16"
+    """Of the tokens in the files."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the network."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    batch_size: int = 64
+    """Images per forward pass."""
+    shard: int = 512
+    """Images per file."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and count them."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "shard"):
+            if getattr(self, name) < 1:
+                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one of the commands below."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: outskirts data COMMAND [OPTIONS]\n")
+        print("\n".join(f"  {name}  {what}" for name, (what, _) in _COMMANDS.items()))
+        return
+    if arguments[0] not in _COMMANDS:
+        raise unknown("command of data", arguments[0], _COMMANDS)
+    _COMMANDS[arguments[0]][1](arguments[1:])
+
+
+def _extract(arguments: Sequence[str]) -> None:
+    given = options(Extract, "data extract", arguments)
+    if not (given.backbone and given.data and given.out):
+        raise OutskirtsError("Pass the network, the images and a folder: --backbone clip:DIR --data SPEC --out DIR.")
+    if not given.backbone.startswith(PREFIX):
+        raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
+    images = open_images(given.data)
+    if given.skip_corrupt:
+        images = images.decodable()
+    backbone, out = clip_backbone(given.backbone), Path(given.out).absolute()
+    tower, transform = backbone.network, backbone.transform
+    assert isinstance(tower, ClipTower) and transform is not None
+    device = resolve_device(given.device)
+    with bar() as progress:
+        task = progress.add_task("extracting", total=len(images), figures="images")
+        extract_tokens(
+            tower.to(device).tokens,
+            transform,
+            images,
+            out,
+            dtype=given.dtype,
+            precision=given.precision,
+            shard=given.shard,
+            batch_size=given.batch_size,
+            device=device,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    if images.skipped:
+        say(f"{len(images.skipped)} images could not be decoded and were left out, such as {images.skipped[0]}.")
+    say(f"{len(images):,} images in {out}; open them as tokens:{out}")
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "extract": ("what the frozen blocks of a CLIP model say of each image, computed once", _extract),
+}

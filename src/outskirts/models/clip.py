@@ -1,0 +1,287 @@
+"""CLIP from a local Hugging Face folder: the image tower as a backbone, the text tower as class prototypes.
+
+References:
+    | Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021)
+    | https://arxiv.org/abs/2103.00020
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..data.transform import Transform
+from ..errors import MissingExtra, OutskirtsError
+from ..files import digest, load_json
+from .classifier import Backbone
+
+__all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_size", "prompts", "text_prototypes"]
+
+#: Begins the name of a backbone that is read from a CLIP folder.
+PREFIX = "clip:"
+
+_KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+_SIZES = ("small", "big")
+_ARTICLES = ("a", "the")
+
+#: Prompts by name: the 18 that NPOS averages, and the one of MCM.
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "ensemble": (
+        *(f"a {kind}photo of {article} {{}}." for kind in _KINDS for article in _ARTICLES),
+        *(f"a photo of {article} {size} {{}}." for size in _SIZES for article in _ARTICLES),
+    ),
+    "photo": ("a photo of a {}",),
+}
+
+#: What makes an image tower; the library's own configuration holds much beside it.
+_SHAPE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+    "num_channels",
+    "projection_dim",
+    "hidden_act",
+    "layer_norm_eps",
+    "attention_dropout",
+)
+#: What the library raises on files that are missing, damaged or of something else.
+_DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, SafetensorError, UnpicklingError)
+_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+
+
+class ClipTower(nn.Module):
+    """CLIP's image tower: a frozen trunk, and a tail that is trained.
+
+    The trunk is the embedding of the patches and the first blocks. It is never trained and never in training mode,
+    so what it says of an image can be computed once; see `outskirts.data.tokens`. The tail is the other blocks, the
+    last normalisation of the class token and its projection.
+
+    Arguments:
+        model: The image tower with its projection, of the library transformers.
+        frozen: Blocks in the trunk; all but the last two unless given.
+        folder: Where the text tower is.
+    """
+
+    def __init__(self, model: Any, frozen: int | None, folder: Path) -> None:
+        super().__init__()
+        vision = model.vision_model
+        blocks = vision.encoder.layers
+        self.frozen = max(0, len(blocks) - 2) if frozen is None else frozen
+        self.folder = folder
+        if not 0 <= self.frozen <= len(blocks):
+            raise OutskirtsError(f"{folder} is a CLIP model of {len(blocks)} blocks; {frozen} cannot be frozen.")
+        self.shape = {name: getattr(vision.config, name) for name in _SHAPE}
+        self.trunk = nn.ModuleDict(
+            {
+                "embeddings": vision.embeddings,
+                "norm": vision.pre_layrnorm,
+                "blocks": _encoder(vision, blocks[: self.frozen]),
+            }
+        ).requires_grad_(False)
+        self.blocks = _encoder(vision, blocks[self.frozen :])
+        self.norm = vision.post_layernorm
+        self.projection = model.visual_projection
+
+    @property
+    def name(self) -> str:
+        """Rebuilds the tower, without weights, where its folder may be gone."""
+        return PREFIX + json.dumps({"folder": str(self.folder), "frozen": self.frozen, "vision": self.shape})
+
+    @property
+    def trunk_name(self) -> str:
+        """Names the trunk by its weights: equal names mean equal tokens."""
+        state = self.trunk.state_dict()
+        shape = json.dumps(self.shape, sort_keys=True)
+        return (
+            f"{self.frozen} blocks of {digest(shape, *(part for key in sorted(state) for part in (key, state[key])))}"
+        )
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """What the trunk says of normalised images [B, 3, H, W]: [B, 1, L, D], the class token first."""
+        trunk = self.trunk
+        return trunk["blocks"](inputs_embeds=trunk["norm"](trunk["embeddings"](images))).last_hidden_state[:, None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Image embeddings [B, d], not normalised, of images [B, 3, H, W] or of their tokens [B, 1, L, D]."""
+        tokens = (images if images.shape[1] == 1 else self.tokens(images)).squeeze(1)
+        return self.projection(self.norm(self.blocks(inputs_embeds=tokens).last_hidden_state[:, 0]))
+
+    def train(self, mode: bool = True) -> Self:
+        if mode and any(parameter.requires_grad for parameter in self.trunk.parameters()):
+            raise OutskirtsError(
+                f"The first {self.frozen} blocks of this CLIP model are frozen; to train more of them, "
+                f"name the backbone {PREFIX}{self.folder}?frozen=N with a smaller N."
+            )
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+
+def _encoder(vision: Any, blocks: nn.ModuleList) -> nn.Module:
+    """The library's encoder over some of its blocks: how a block is called differs between its versions."""
+    config = copy.deepcopy(vision.config)
+    config.num_hidden_layers = 0
+    encoder = type(vision.encoder)(config)
+    encoder.layers = blocks
+    return encoder
+
+
+def clip_backbone(name: str, size: int = 0) -> Backbone:
+    """An image tower with its transform.
+
+    Arguments:
+        name: ``clip:DIR`` for the folder's weights, ``clip:DIR?frozen=N`` with a trunk of N blocks, or the name of a
+            tower, which is rebuilt without weights.
+        size: Of the images, in pixels; the model's own unless given.
+
+    Raises:
+        OutskirtsError: If the folder is missing, damaged or of another kind, or the model takes other sizes.
+    """
+    if name.startswith(f"{PREFIX}{{"):
+        known = json.loads(name.removeprefix(PREFIX))
+        library = _transformers()
+        model = library.CLIPVisionModelWithProjection(library.CLIPVisionConfig(**known["vision"]))
+        tower = ClipTower(model, known["frozen"], Path(known["folder"]))
+        return Backbone(tower, tower.shape["projection_dim"], tower.name)
+    folder, frozen = _parsed(name)
+    own = clip_size(name)
+    if size not in (0, own):
+        raise OutskirtsError(f"The CLIP model in {folder} takes images of {own} pixels, not of {size}; leave out size.")
+    tower = ClipTower(_loaded("CLIPVisionModelWithProjection", folder), frozen, folder.absolute())
+    return Backbone(tower, tower.shape["projection_dim"], tower.name, _transform(folder, own, tower.trunk_name))
+
+
+def clip_size(name: str) -> int:
+    """The side, in pixels, of the images that a CLIP folder's model takes."""
+    folder, _ = _parsed(name)
+    with _reading(folder) as library:
+        return library.CLIPConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
+
+
+def prompts(classes: Sequence[str], templates: str = "ensemble") -> list[list[str]]:
+    """The prompts of each class.
+
+    Arguments:
+        classes: Their names; underscores stand for spaces.
+        templates: A name in `TEMPLATES`, or one's own texts with ``{}`` where the name goes, parted by ``|``.
+
+    >>> prompts(["polar_bear"], "a drawing of a {}.|a {} at night.")
+    [['a drawing of a polar bear.', 'a polar bear at night.']]
+    """
+    texts = TEMPLATES.get(templates) or tuple(text.strip() for text in templates.split("|"))
+    for text in texts:
+        if text.count("{}") != 1:
+            raise OutskirtsError(
+                f"The template '{text}' must have one {{}} where the class name goes; "
+                f"write 'a photo of a {{}}.', or choose one of: {', '.join(TEMPLATES)}."
+            )
+    return [[text.replace("{}", name.replace("_", " ")) for text in texts] for name in classes]
+
+
+@torch.no_grad()
+def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ensemble") -> Tensor:
+    """The text embedding of each class, [C, d]: normalised, averaged over its prompts, and normalised again.
+
+    Arguments:
+        folder: Of a CLIP model and its tokenizer.
+        classes: Their names.
+        templates: As for `prompts`.
+    """
+    if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
+        raise OutskirtsError(
+            f"The CLIP folder {folder} has no tokenizer, which reads the class names; put the model's tokenizer.json, "
+            "or vocab.json and merges.txt, into it."
+        )
+    model = _loaded("CLIPTextModelWithProjection", folder)
+    with _reading(folder) as library:
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    most = model.config.max_position_embeddings
+    embeddings = []
+    for texts in prompts(classes, templates):
+        words = tokenizer(texts, padding=True, return_tensors="pt")
+        if words.input_ids.shape[1] > most:
+            raise OutskirtsError(f"'{max(texts, key=len)}' is too long for this CLIP model, which reads {most} tokens.")
+        found = model(input_ids=words.input_ids, attention_mask=words.attention_mask).text_embeds
+        embeddings.append(normalize(found, dim=1).mean(0))
+    return normalize(torch.stack(embeddings), dim=1)
+
+
+def _parsed(name: str) -> tuple[Path, int | None]:
+    """The folder and the number of frozen blocks."""
+    where, _, option = name.removeprefix(PREFIX).partition("?")
+    key, _, number = option.partition("=")
+    if option and (key != "frozen" or not number.isdecimal()):
+        raise OutskirtsError(
+            f"'{option}' in '{name}' is not an option of a CLIP backbone; write {PREFIX}DIR?frozen=10."
+        )
+    folder = Path(where).expanduser()
+    if not where or not folder.is_dir():
+        raise OutskirtsError(f"There is no CLIP folder '{where}'; write {PREFIX}DIR with the folder of the model.")
+    kind = load_json(folder / "config.json").get("model_type")
+    if kind != "clip":
+        raise OutskirtsError(f"{folder} holds a model of the kind '{kind}'; a CLIP folder's is 'clip'.")
+    return folder, int(number) if option else None
+
+
+def _transform(folder: Path, size: int, trunk: str) -> Transform:
+    """What the folder says is done to an image before its model."""
+    file = folder / "preprocessor_config.json"
+    about = load_json(file)
+    resize, crop, resample = about.get("size", size), about.get("crop_size", size), about.get("resample", 3)
+    resize = resize.get("shortest_edge") if isinstance(resize, dict) else resize
+    sides = set(crop.values()) if isinstance(crop, dict) else {crop}
+    if resize is None or resample not in _RESAMPLE or sides != {size} or not about.get("do_center_crop", True):
+        raise OutskirtsError(
+            f"{file} asks for other than resizing the shorter side, bilinear or bicubic, and a central crop to the "
+            f"{size} pixels that the model takes."
+        )
+    return Transform(size, 3, tuple(about["image_mean"]), tuple(about["image_std"]), resize, _RESAMPLE[resample], trunk)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise MissingExtra("A CLIP model", "clip") from error
+    return transformers
+
+
+def _loaded(kind: str, folder: Path) -> Any:
+    """One of a folder's towers, in float32 and evaluation mode."""
+    with _reading(folder) as library:
+        model, found = getattr(library, kind).from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    if found["missing_keys"]:
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(found['missing_keys'])[:3])}.")
+    return model.float().eval()
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[Any]:
+    """The library, quiet, and with what it raises turned into a sentence."""
+    library = _transformers()
+    log = library.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield library
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason}).") from error
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
