@@ -49,13 +49,21 @@ class Method(nn.Module, ABC, Generic[C]):
     Config: ClassVar[type[Config]] = Config
     #: Named settings: overrides of the method's and of the training's options.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    #: How many differently augmented copies of each image a step takes.
-    views: ClassVar[int] = 1
 
     def __init__(self, config: C, classifier: Classifier) -> None:
         super().__init__()
         self.config = config
         self.classifier = classifier
+
+    @property
+    def views(self) -> int:
+        """How many differently augmented copies of each image a step takes."""
+        return 1
+
+    @property
+    def recalls(self) -> int:
+        """How many features of each class `recall` has room for; 0 if outliers are not made of features."""
+        return 0
 
     @classmethod
     def head(cls, config: C, dim: int, classes: int) -> nn.Module:
@@ -69,6 +77,14 @@ class Method(nn.Module, ABC, Generic[C]):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.step(batch)
 
+    def setup(self) -> None:
+        """Called on a method that is going to be trained, before anything is written, for what it takes from
+        elsewhere than the training images.
+
+        Raises:
+            OutskirtsError: If this is no classifier that the method can train.
+        """
+
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Called once, before the first step, for what a method must know of the training set as a whole.
 
@@ -80,7 +96,7 @@ class Method(nn.Module, ABC, Generic[C]):
     def recall(self, features: Tensor, labels: Tensor) -> None:
         """Take in features [N, D] of training images, for methods whose outliers are made of what they have seen.
 
-        Called on a method made anew from a trained run, before `outliers`.
+        Called on a method made anew from a trained run, before `outliers`, with at most `recalls` rows of a class.
         """
 
     def lr_factor(self, parameter: str) -> float:
@@ -97,6 +113,11 @@ class Method(nn.Module, ABC, Generic[C]):
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
         """The detectors this method is published with, where their parameters differ from the defaults."""
         return ()
+
+    @property
+    def published_warmup(self) -> bool:
+        """Whether the schedule ``epoch-cosine`` warms up as in CIDER's code, below zero at first."""
+        return False
 
     def outliers(self, batch: Batch) -> Outliers | None:
         """The outliers a step would train on, for people to look at; None if the method makes none."""

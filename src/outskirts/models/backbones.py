@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
+from . import clip
 from .adapter import adapt
 from .classifier import Backbone
 from .fast import FastNet
 
-__all__ = ["build_backbone", "known_backbones"]
+__all__ = ["build_backbone", "known_backbones", "native_size"]
 
 _CIFAR = ("resnet18", "resnet34", "resnet50")
 #: These return further logits in training, which no method asks for.
@@ -27,7 +28,7 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 
 def known_backbones() -> list[str]:
-    """The backbones of outskirts; every torchvision and timm name works beside them."""
+    """The backbones of outskirts; ``clip:DIR`` and every torchvision and timm name work beside them."""
     return ["fast", *(f"{name}-cifar" for name in _CIFAR)]
 
 
@@ -35,8 +36,9 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
     """Build a network without its head.
 
     Arguments:
-        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); or the name of a
-            torchvision or timm model, with ``torchvision:`` or ``timm:`` before it where both have it.
+        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``clip:DIR``, a
+            local CLIP model, see `outskirts.models.clip`; or the name of a torchvision or timm model, with
+            ``torchvision:`` or ``timm:`` before it where both have it.
         channels: Of the images, 1 or 3.
         size: Of the images, in pixels.
         pretrained: True for the library's own weights, by its own cache; or the path of a local state dict.
@@ -44,6 +46,10 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
     Raises:
         OutskirtsError: If the name is unknown, or the weights cannot be fetched or do not fit.
     """
+    if name.startswith(clip.PREFIX):
+        if pretrained:
+            raise OutskirtsError("A CLIP folder brings its own weights; leave out pretrained.")
+        return clip.clip_backbone(name, size)
     if name == "fast":
         network = FastNet(channels, size)
         if pretrained is True:
@@ -62,6 +68,11 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
     if isinstance(pretrained, str) and pretrained:
         _load(backbone.network, Path(pretrained), head=whole - set(model.state_dict()))
     return backbone
+
+
+def native_size(name: str) -> int | None:
+    """The only side, in pixels, of the images that a backbone takes; None if it takes others too."""
+    return clip.clip_size(name) if name.startswith(clip.PREFIX) else None
 
 
 def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.Module:

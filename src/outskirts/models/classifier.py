@@ -8,20 +8,29 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..data.transform import Transform
+from ..errors import OutskirtsError
 from ..evaluation.outputs import Head
 from ..files import digest
-from .heads import LinearHead
+from .heads import LinearHead, PrototypeHead, Space
 
-__all__ = ["Backbone", "Classifier"]
+__all__ = ["Backbone", "Classifier", "inherit"]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its head: maps normalised images [B, C, H, W] to features [B, `dim`]."""
+    """A network without its head: maps normalised images [B, C, H, W] to features [B, `dim`].
+
+    Arguments:
+        network: The network.
+        dim: D.
+        name: Of the architecture.
+        transform: What happens to an image before it, if it comes with that.
+    """
 
     network: nn.Module
     dim: int
     name: str
+    transform: Transform | None = None
 
 
 class Classifier(nn.Module):
@@ -50,20 +59,23 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
 
-    def head_inputs(self, features: Tensor) -> Tensor:
-        """What the linear layer is applied to: the features, standardised where the head does so."""
-        return self.head.inputs(features) if isinstance(self.head, LinearHead) else features
+    def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
+        """The features as detectors are to see them, and the linear layer that goes with them, if any.
 
-    @property
-    def linear(self) -> Head | None:
-        """Weight [C, D] and bias [C] of the linear layer, such that ``head_inputs @ weight.T + bias`` are the
-        logits; None for a head of another kind.
+        Arguments:
+            features: What the backbone gives, [B, D].
+            name: ``raw`` for just that; ``head`` for what the linear layer is applied to, standardised where the
+                head does so; ``projection`` for the points on the sphere [B, d] of a head with prototypes, whose
+                linear layer is the prototypes over the temperature.
+
+        Raises:
+            OutskirtsError: If a projection is asked for of a head that has none.
         """
-        if not isinstance(self.head, LinearHead):
-            return None
-        weight = self.head.linear.weight.detach()
-        bias = self.head.linear.bias
-        return Head(weight, weight.new_zeros(len(weight)) if bias is None else bias.detach())
+        if name == "projection" and not isinstance(self.head, PrototypeHead):
+            raise OutskirtsError("This classifier has no projection; take the features 'head' or 'raw' of it.")
+        if isinstance(self.head, LinearHead | PrototypeHead):
+            return self.head.space(features, name)
+        return features, None
 
     def risk(self, features: Tensor) -> Tensor | None:
         """The logit [B] of a network trained to tell training images from outliers, larger for the former, given
@@ -72,7 +84,23 @@ class Classifier(nn.Module):
         network = getattr(self.head, "risk", None)
         return None if network is None else network(features, self.head(features))
 
+    def cosines(self, logits: Tensor) -> Tensor | None:
+        """The cosines [B, C] that logits were made of; None if the head has no prototypes."""
+        return logits * self.head.temperature if isinstance(self.head, PrototypeHead) else None
+
     def fingerprint(self) -> str:
         """A hash of all weights and buffers."""
         state = self.state_dict()
         return digest(*(part for key in sorted(state) for part in (key, state[key])))
+
+
+def inherit(classifier: Classifier, earlier: Classifier) -> None:
+    """Take over those weights of an earlier classifier's head that fit, where both have the same classes.
+
+    A head of another kind shares no names and begins anew. Single numbers that are not learned are settings, and stay.
+    """
+    if classifier.classes == earlier.classes:
+        settings = {name for name, value in classifier.head.named_buffers() if not value.ndim}
+        own = {name: value for name, value in classifier.head.state_dict().items() if name not in settings}
+        fitting = {k: v for k, v in earlier.head.state_dict().items() if k in own and v.shape == own[k].shape}
+        classifier.head.load_state_dict(fitting, strict=False)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-__all__ = ["LinearHead", "PrototypeHead", "Standardise", "projector"]
+from ..evaluation.outputs import Head
+
+__all__ = ["LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
+
+#: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
+Space = Literal["head", "raw", "projection"]
 
 
 class LinearHead(nn.Module):
@@ -29,6 +36,12 @@ class LinearHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(self.inputs(features))
+
+    def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head]:
+        """See `outskirts.models.classifier.Classifier.space`."""
+        weight = self.linear.weight.detach()
+        bias = weight.new_zeros(len(weight)) if self.linear.bias is None else self.linear.bias.detach()
+        return self.inputs(features) if name == "head" else features, Head(weight, bias)
 
 
 class PrototypeHead(nn.Module):
@@ -76,8 +89,18 @@ class PrototypeHead(nn.Module):
         projected = self.projection(features)
         return normalize(projected if projected.dtype == torch.float64 else projected.float(), dim=1)
 
+    def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
+        """See `outskirts.models.classifier.Classifier.space`."""
+        if name != "projection":
+            return features, None
+        weight = normalize(self.prototypes.detach(), dim=1) / self.temperature
+        return self.project(features), Head(weight, weight.new_zeros(len(weight)))
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.project(features) @ normalize(self.prototypes, dim=1).T / self.temperature
+        points = self.project(features)
+        # In half precision, cosines divided by a small temperature would be off by several hundredths.
+        with torch.autocast(points.device.type, enabled=False):
+            return points @ normalize(self.prototypes, dim=1).to(points).T / self.temperature
 
 
 def projector(kind: str, inputs: int, outputs: int) -> nn.Module:

@@ -19,7 +19,7 @@ _REMEDY = "Delete it and resume, to train again from the first step."
 
 
 def save_checkpoint(
-    path: Path, step: int, module: nn.Module, optimizer: Optimizer, ema: EMA, sums: dict[str, Tensor], count: int
+    path: Path, step: int, module: nn.Module, optimizer: Optimizer, ema: EMA, sums: dict[str, Tensor]
 ) -> None:
     """Write what is needed to go on from `step` exactly as if nothing had happened.
 
@@ -29,21 +29,18 @@ def save_checkpoint(
         module: The method; all its parameters and buffers are kept.
         optimizer: Its moments are kept.
         ema: The average of the weights.
-        sums: What the log has added up since its last line, over `count` steps.
-        count: See `sums`.
+        sums: What the log has added up since its last line.
     """
     tensors: dict[str, Tensor] = {f"method/{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in ema.state.items()}
     tensors |= {f"log/{k}": v for k, v in sums.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in moments.items() if v is not None}
-    save_tensors(path, tensors, {"step": step, "log_count": count})
+    save_tensors(path, tensors, {"step": step})
 
 
-def load_checkpoint(
-    path: Path, module: nn.Module, optimizer: Optimizer, ema: EMA
-) -> tuple[int, dict[str, Tensor], int]:
-    """Put a saved state back; returns the steps done, the log's sums and their count.
+def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer, ema: EMA) -> tuple[int, dict[str, Tensor]]:
+    """Put a saved state back; returns the steps done and the log's sums.
 
     Raises:
         OutskirtsError: If the file is damaged, or of another training.
@@ -60,7 +57,7 @@ def load_checkpoint(
         _load_moments(optimizer, groups["optimizer"])
         device = next(module.parameters()).device
         sums = {key: value.to(device) for key, value in groups["log"].items()}
-        return metadata["step"], sums, metadata["log_count"]
+        return metadata["step"], sums
     except OutskirtsError as error:
         raise OutskirtsError(f"{error} {_REMEDY}") from error
     except (KeyError, RuntimeError, ValueError, IndexError) as error:

@@ -24,15 +24,21 @@ class TrainConfig:
     val_fraction: float = 0.05
     """Share of the training images set aside for validation where no --val is given."""
     backbone: str = "fast"
-    """fast, resnet18-cifar, or any torchvision or timm model."""
+    """fast, resnet18-cifar, clip:DIR, or any torchvision or timm model."""
     pretrained: str = ""
     """'true' for the library's own weights, or the path of a state dict."""
+    init: str = ""
+    """A finished run to begin from: its backbone, transform and weights, those of its head where they fit."""
+    train_layers: str = ""
+    """Parts of the backbone to train, comma-separated, such as layer4; all unless given. The head always is."""
+    frozen_batchnorm: Literal["fixed", "tracking"] = "fixed"
+    """Whether the normalisation of layers that are not trained stays as it is, or follows the batches."""
     size: int = 0
     """Side of the network's square input in pixels; 0 takes the images' own, at most 64 or 224."""
     augment: str = "flip,crop:2"
     """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, none."""
     epochs: int = 16
-    """Passes over the training images."""
+    """Passes over the training images; 0 leaves the network as it comes."""
     batch_size: int = 256
     """Images per step, over all processes."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -43,6 +49,8 @@ class TrainConfig:
     """Of SGD."""
     weight_decay: float = 5e-4
     """On all parameters."""
+    schedule: Literal["cosine", "epoch-cosine"] = "cosine"
+    """Learning rate falling with every step, or once an epoch to a thousandth, as CIDER's code does."""
     warmup: float = 0.15
     """Share of the steps over which the learning rate rises."""
     clip_norm: float = 0.0
@@ -71,10 +79,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 0 < self.val_fraction < 1:
             raise OutskirtsError(f"val_fraction is a share between 0 and 1, not {self.val_fraction}.")
-        for name in ("epochs", "batch_size", "val_every", "checkpoint_every"):
+        for name in ("batch_size", "val_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-        for name in ("size", "weight_decay", "clip_norm", "memory_budget", "workers"):
+        for name in ("epochs", "size", "weight_decay", "clip_norm", "memory_budget", "workers"):
             if not getattr(self, name) >= 0:
                 raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
         if not 0 < self.lr < float("inf"):

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
@@ -32,9 +32,10 @@ from ..seeding import subseed
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .ema import EMA
+from .freeze import training
 from .memory import keep_freed_memory
 from .run import Run
-from .schedule import cosine_factor
+from .schedule import cosine_factor, epoch_cosine
 
 __all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "fit", "start_trackers"]
 
@@ -57,6 +58,8 @@ def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
         cpu=config.device == "cpu",
         log_with=_trackers(config.tracker) or None,
         project_dir=folder,
+        # Prototypes and queues are the same on all processes; sending them at every step would cost more than it.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if engine.device.type != config.device:
         raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
@@ -111,20 +114,20 @@ class Log:
 
     path: Path
     every: int
+    #: By name, the sum since the last line and over how many steps: not every step needs to have every scalar.
     sums: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
 
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Add one step's scalars, without waiting for the device."""
         for name, value in scalars.items():
             value = value.detach().float()
+            value = torch.stack([value, torch.ones_like(value)])
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
 
     def means(self) -> dict[str, float]:
         """The averages since the last call."""
-        means = {name: (total / self.count).item() for name, total in self.sums.items()}
-        self.sums, self.count = {}, 0
+        means = {name: (total / count).item() for name, (total, count) in self.sums.items()}
+        self.sums = {}
         return means
 
     def write(self, record: dict[str, Any]) -> None:
@@ -161,11 +164,16 @@ def fit(
         keep_freed_memory()
     optimizer = optimizer_for(method, config)
     method.to(engine.device).to(memory_format=torch.channels_last)
-    ema = EMA(method, config.ema)
     log = Log(run.metrics, every=max(1, batches.plan.steps_per_epoch // 10))
     done = 0
-    if run.checkpoint.is_file():
-        done, log.sums, log.count = load_checkpoint(run.checkpoint, method, optimizer, ema)
+    resumed = run.checkpoint.is_file()
+    if not resumed:
+        method.eval()
+        with torch.no_grad(), engine.autocast():
+            method.prepare(batches.plain())
+    ema = EMA(method, config.ema)
+    if resumed:
+        done, log.sums = load_checkpoint(run.checkpoint, method, optimizer, ema)
     if engine.is_main_process:
         _forget_after(run, done)
     model, stepper = engine.prepare(method, optimizer)
@@ -173,25 +181,26 @@ def fit(
     def save(step: int) -> None:
         _require_finite(method, step)
         if engine.is_main_process:
-            save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums, log.count)
+            save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums)
 
     def record(kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
         line = {"kind": kind, "step": step, "epoch": step / batches.plan.steps_per_epoch, **values}
         if engine.is_main_process:
             log.write(line)
-            engine.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+            numbers = {f"{kind}/{name}": value for name, value in values.items() if not isinstance(value, str)}
+            engine.log(numbers, step=step)
         return line
 
     latest: dict[str, Any] = {}
     since, clock = done, time.perf_counter()
-    method.train()
+    training(method, config)
     with _stop_requests() as stop_requested, torch.random.fork_rng():
         for step, batch in enumerate(batches.start(done), start=done + 1):
             # Layers such as dropout know only torch's global generator.
             torch.manual_seed(subseed(config.seed, "layers", step, engine.process_index))
-            factor = cosine_factor(step - 1, batches.steps, config.warmup, floor=1e-6 / config.lr)
+            rate = _rate(step - 1, batches.plan.steps_per_epoch, config, method)
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * group["factor"] * factor
+                group["lr"] = group["factor"] * rate
             scalars = model(batch)
             stepper.zero_grad()
             engine.backward(scalars["loss"])
@@ -203,14 +212,16 @@ def fit(
             epoch, within = divmod(step, batches.plan.steps_per_epoch)
             if step % log.every == 0 or step == batches.steps:
                 speed = (step - since) * batches.plan.batch_size / (time.perf_counter() - clock)
-                latest |= record("train", step, {**_finite(log.means(), step), "lr": config.lr * factor})
-                latest["images_per_second"] = speed
+                means = _finite(log.means(), step)
+                warning = method.warning(means)
+                latest |= record("train", step, {**means, "lr": rate, **({"warning": warning} if warning else {})})
+                latest |= {"images_per_second": speed, "warning": warning}
             if within == 0 and (epoch % config.val_every == 0 or step == batches.steps):
                 _require_finite(method, step)
                 method.eval()
                 with ema.applied():
                     latest |= record("val", step, validate(method.classifier))
-                method.train()
+                training(method, config)
             if within == 0 and epoch % config.checkpoint_every == 0 and step < batches.steps:
                 save(step)
             progress(step, batches.steps, latest)
@@ -224,6 +235,17 @@ def fit(
     if config.ema:
         method.load_state_dict(ema.state, strict=False)
     method.eval()
+    if not batches.steps:
+        record("val", 0, validate(method.classifier))
+
+
+def _rate(step: int, steps_per_epoch: int, config: TrainConfig, method: Method) -> float:
+    """The learning rate at a step counted from 0."""
+    if config.schedule == "epoch-cosine":
+        warmup = round(config.warmup * config.epochs)
+        return epoch_cosine(step, steps_per_epoch, config.epochs, config.lr, warmup, method.published_warmup)
+    steps = steps_per_epoch * config.epochs
+    return config.lr * cosine_factor(step, steps, config.warmup, floor=1e-6 / config.lr)
 
 
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Accelerator) -> dict[str, float]:

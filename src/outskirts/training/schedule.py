@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["cosine_factor"]
+__all__ = ["cosine_factor", "epoch_cosine"]
 
 
 def cosine_factor(step: int, steps: int, warmup: float = 0.0, floor: float = 0.0) -> float:
@@ -25,3 +25,42 @@ def cosine_factor(step: int, steps: int, warmup: float = 0.0, floor: float = 0.0
     if step < rise:
         return (step + 1) / rise
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def epoch_cosine(
+    step: int, steps_per_epoch: int, epochs: int, lr: float, warmup: int = 0, reference_quirks: bool = False
+) -> float:
+    """The learning rate at a step counted from 0: a linear rise, then a cosine that falls once an epoch.
+
+    Falls from `lr` to a thousandth of it; rises from 0.001 to where the cosine goes on, but never falls to there.
+
+    Arguments:
+        step: From 0.
+        steps_per_epoch: Steps of an epoch.
+        epochs: Of the whole training.
+        lr: Peak of the cosine.
+        warmup: Epochs over which the rate rises.
+        reference_quirks: Count epochs from 1 in the rise, as in CIDER's code: the rate then begins below zero, so
+            that the first epoch climbs the loss, and rises for an epoch too long.
+
+    References:
+        | How to Exploit Hyperspherical Embeddings for Out-of-Distribution Detection? (Ming et al., 2023)
+        | https://arxiv.org/abs/2203.04450
+
+    >>> [round(epoch_cosine(step, 98, 500, 0.5, warmup=10), 6) for step in (0, 98, 980)]
+    [0.001, 0.050851, 0.499507]
+    >>> round(epoch_cosine(0, 98, 500, 0.5, warmup=10, reference_quirks=True), 6)
+    -0.048851
+    """
+
+    def cosine(epoch: int) -> float:
+        floor = lr * 1e-3
+        return floor + (lr - floor) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    epoch = step // steps_per_epoch
+    if warmup and epoch < warmup + reference_quirks:
+        risen = (step - steps_per_epoch * reference_quirks) / (warmup * steps_per_epoch)
+        top = cosine(warmup)
+        start = 0.001 if reference_quirks else min(0.001, top)
+        return start + risen * (top - start)
+    return cosine(epoch)

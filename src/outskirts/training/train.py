@@ -18,12 +18,13 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..methods import registry
 from ..models.adapter import adapt
-from ..models.backbones import build_backbone
-from ..models.classifier import Backbone
+from ..models.backbones import build_backbone, native_size
+from ..models.classifier import Backbone, Classifier, inherit
 from .config import Recipe, TrainConfig, recipe
+from .freeze import freeze
 from .loop import Progress, accelerator, accuracy, fit, start_trackers
 from .precision import faster_precision, resolve_device
-from .run import Run, assemble
+from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
 
@@ -122,14 +123,19 @@ def execute(
     images.require_trainable()
     images, val_images = _with_validation(images, val_images, made_with.training)
     sample = _sample(images, made_with.training.skip_corrupt)
-    made_with = made_with._replace(training=_resolved(made_with.training, sample, model))
+    earlier = load(made_with.training.init, model, head) if made_with.training.init else None
+    made_with = made_with._replace(training=_resolved(made_with.training, sample, model, earlier))
     config = made_with.training
     augment = parse(config.augment, config.size)
     part = registry[made_with.method]
     with seeding.isolated(config.seed, "initialisation"):
-        backbone, transform = _network(config, sample, model, head)
+        backbone, transform = _network(config, sample, model, head) if earlier is None else _taken_over(earlier)
         classifier = assemble(made_with, backbone, transform, images.classes)
+        if earlier is not None:
+            inherit(classifier, earlier)
+        freeze(classifier, config.train_layers)
         method = part(made_with.settings, classifier)
+        method.setup()
     engine = accelerator(config, run.path)
     batches = training_batches(
         images,
@@ -139,7 +145,7 @@ def execute(
         epochs=config.epochs,
         seed=config.seed,
         device=engine.device,
-        views=part.views,
+        views=method.views,
         rank=engine.process_index,
         world=engine.num_processes,
         memory_budget=config.memory_budget,
@@ -191,7 +197,9 @@ def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
     return [image for image, _ in (chosen[i] for i in range(len(chosen)))]
 
 
-def _resolved(config: TrainConfig, sample: list[Tensor], model: nn.Module | None) -> TrainConfig:
+def _resolved(
+    config: TrainConfig, sample: list[Tensor], model: nn.Module | None, earlier: Classifier | None
+) -> TrainConfig:
     """Replace what is left open by what it means here, so that the run can be repeated elsewhere."""
     device = resolve_device(config.device)
     precision = faster_precision(device) if config.precision == "auto" else config.precision
@@ -201,7 +209,23 @@ def _resolved(config: TrainConfig, sample: list[Tensor], model: nn.Module | None
             f"The run was trained on your own network {backbone.removeprefix('custom:')}; pass an instance of it, "
             "in Python: model=..."
         )
-    size = config.size or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
+    if earlier is not None:
+        for name, own, other in (
+            ("backbone", backbone, earlier.architecture),
+            ("size", config.size, earlier.transform.size),
+        ):
+            if own not in (getattr(TrainConfig, name), other):
+                raise OutskirtsError(
+                    f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
+                )
+        if config.pretrained:
+            raise OutskirtsError("A training begins from an earlier run or from published weights, not from both.")
+        backbone = earlier.architecture
+    size = (
+        earlier.transform.size
+        if earlier is not None
+        else config.size or native_size(backbone) or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
+    )
     return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
 
 
@@ -218,10 +242,14 @@ def _network(
         transform = _transform(config, sample, _channels(model, grey))
         example = torch.zeros(2, transform.channels, config.size, config.size)
         return adapt(model, example, head, name=config.backbone)[0], transform
-    transform = _transform(config, sample, 1 if grey and _flexible(config.backbone) else 3)
-    channels = transform.channels
+    channels = 1 if grey and _flexible(config.backbone) else 3
     pretrained = config.pretrained == "true" or config.pretrained
-    return build_backbone(config.backbone, channels, config.size, pretrained), transform
+    backbone = build_backbone(config.backbone, channels, config.size, pretrained)
+    return backbone, backbone.transform or _transform(config, sample, channels)
+
+
+def _taken_over(earlier: Classifier) -> tuple[Backbone, Transform]:
+    return Backbone(earlier.backbone, earlier.dim, earlier.architecture), earlier.transform
 
 
 def _channels(model: nn.Module, grey: bool) -> int:

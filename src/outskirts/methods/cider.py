@@ -1,0 +1,160 @@
+r"""CIDER: a hypersphere on which classes are compact and far from each other.
+
+Features are projected to unit vectors, which are drawn to the prototype of their class while prototypes are pushed
+apart:
+
+.. math:: L = \lambda_c L_\mathrm{comp} + \lambda_d L_\mathrm{dis}
+
+Prototypes are no parameters but moving averages of the projections, inside the graph: the dispersion trains the
+network through the latest samples of each class, whereas the compactness takes the moved prototypes as constants.
+Logits are the cosines to the prototypes over the temperature. The published score is the distance to the k-th nearest
+training image in the penultimate features, before the projection.
+
+Where the published code and the paper differ, or the code has a defect:
+
+* The code multiplies the compactness by τ / 0.07; the presets have that factor in ``compactness_weight``.
+* Its warm-up counts epochs from 1 where they count from 0, so that all but one step of the first epoch climb the loss,
+  which collapses the prototypes. ``schedule="epoch-cosine"`` is the correct form; with ``reference_quirks`` it is as
+  published.
+* Prototypes begin at the class means of the un-augmented training images; early versions, those of the released
+  weights among them, took the test images.
+* The released weights were trained with a prototype momentum of 0.99 (CIFAR-10) and 0.5 (CIFAR-100).
+* Frozen layers keep their batch statistics here (``frozen_batchnorm``); in the code they drift.
+* ``prototypes="mean"`` moves each prototype once a step by its class mean: independent of the order of the batch and
+  of its division over processes. ``learned`` is the variant that the code has commented out.
+
+References:
+    | How to Exploit Hyperspherical Embeddings for Out-of-Distribution Detection? (Ming et al., 2023)
+    | https://arxiv.org/abs/2203.04450
+    | https://github.com/deeplearning-wisc/cider
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..data.batches import Batch
+from ..distributed import gather
+from ..models.classifier import Classifier
+from .base import register, require_share
+from .embedding import SCRATCH, Embedding, EmbeddingConfig, full_precision
+from .hypersphere import compactness, dispersion, mean_update, ordered_update, simplex
+
+__all__ = ["CIDER", "CIDERConfig"]
+
+#: A dispersion above this share of its maximum, for as many steps, is a collapse.
+_COLLAPSED, _PATIENCE = 0.9, 200
+
+
+@dataclass(frozen=True)
+class CIDERConfig(EmbeddingConfig):
+    """CIDER."""
+
+    prototypes: Literal["ordered", "mean", "learned"] = "ordered"
+    """Moved sample by sample as published, by class means, or learned like weights."""
+    hold: float = 0.0
+    """Share of the epochs in which the prototypes stand still at the corners of a simplex, before they move."""
+    compactness_weight: float = 2 * 0.1 / 0.07
+    """Weight of the attraction to the own prototype; published as 2, times the code's factor 0.1 / 0.07."""
+    dispersion_weight: float = 1.0
+    """Weight of the repulsion between prototypes."""
+    reference_quirks: bool = False
+    """Warm up as published where the schedule is epoch-cosine: below zero at first."""
+
+    def __post_init__(self) -> None:
+        EmbeddingConfig.__post_init__(self)
+        require_share("hold", self.hold)
+
+
+C = TypeVar("C", bound=CIDERConfig)
+
+
+@register("cider")
+class CIDER(Embedding[C], Generic[C]):
+    """Compact classes around prototypes that repel each other."""
+
+    Config: ClassVar[type[CIDERConfig]] = CIDERConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cifar10": {**SCRATCH, "neighbours": 100},
+        "cifar100": {
+            **SCRATCH,
+            "backbone": "resnet34-cifar",
+            "prototype_momentum": 0.5,
+            "compactness_weight": 0.1 / 0.07,
+            "neighbours": 300,
+        },
+        "imagenet100": {
+            **SCRATCH,
+            "backbone": "torchvision:resnet34",
+            "pretrained": "true",
+            "size": 224,
+            "train_layers": "layer4",
+            "frozen_batchnorm": "fixed",
+            "epochs": 20,
+            "lr": 0.005,
+            "warmup": 0.5,
+            "augment": "resized-crop:0.4:1,flip,jitter:0.4:0.4:0.4:0.1,grey",
+            "neighbours": 300,
+        },
+    }
+    collapsed: Tensor
+
+    def __init__(self, config: C, classifier: Classifier) -> None:
+        super().__init__(config, classifier)
+        self.register_buffer("collapsed", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def published_warmup(self) -> bool:
+        return self.config.reference_quirks
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        _, projections, labels = self.embed(batch)
+        with full_precision(projections):
+            return self.losses(projections, labels, batch)
+
+    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if self.config.hold:
+            self.sphere.prototypes.data.copy_(simplex(self.sphere.prototypes))
+        else:
+            super().prepare(images)
+
+    def losses(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The loss and its parts, given unit vectors [B, d]; moves the prototypes."""
+        held = batch.epoch <= self.config.hold * batch.epochs
+        prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, labels)
+        attracting = prototypes if self.config.prototypes == "learned" else prototypes.detach()
+        compact = compactness(projections, attracting, labels, self.config.temperature)
+        disperse = dispersion(prototypes, self.config.temperature)
+        self.collapsed = torch.where(disperse > _COLLAPSED / self.config.temperature, self.collapsed + 1, 0)
+        return {
+            "loss": self.config.compactness_weight * compact + self.config.dispersion_weight * disperse,
+            "loss_compactness": compact.detach(),
+            "loss_dispersion": disperse.detach(),
+            "collapsed_steps": self.collapsed.float(),
+            **self.geometry(projections, labels),
+        }
+
+    def moved(self, projections: Tensor, labels: Tensor) -> Tensor:
+        """The prototypes after this batch, with their gradient's path; the head goes on without it."""
+        if self.config.prototypes == "learned":
+            return normalize(self.sphere.prototypes, dim=1)
+        update = ordered_update if self.config.prototypes == "ordered" else mean_update
+        prototypes = update(self.sphere.prototypes, gather(projections), gather(labels), self.config.prototype_momentum)
+        self.sphere.prototypes.copy_(prototypes.detach())
+        return prototypes
+
+    def warning(self, means: Mapping[str, float]) -> str:
+        if means["collapsed_steps"] < _PATIENCE:
+            return ""
+        return (
+            f"The prototypes have collapsed: for {means['collapsed_steps']:.0f} steps the dispersion has been near its "
+            f"maximum of {1 / self.config.temperature:g}, and they lie {means['angle_between']:.0f} degrees apart. "
+            "Start from a trained run (--init RUN), or try a longer --warmup, a lower --lr, or a "
+            "--prototype-momentum nearer to 1."
+        )

@@ -1,0 +1,118 @@
+"""What methods that train an embedding on the hypersphere share: views, projection, prototypes and their geometry."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..data.batches import Batch
+from ..errors import OutskirtsError
+from ..models.classifier import Classifier
+from ..models.heads import PrototypeHead, projector
+from .base import Config, Method, require_share
+from .hypersphere import angles
+
+__all__ = ["SCRATCH", "Embedding", "EmbeddingConfig", "full_precision"]
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig(Config):
+    """An embedding on the hypersphere."""
+
+    projection: Literal["mlp", "linear"] = "mlp"
+    """The map from features to the sphere: one hidden layer as wide as the features, or none."""
+    embedding: int = 128
+    """Dimensions of the sphere's space."""
+    temperature: float = 0.1
+    """Of the cosines."""
+    views: int = 2
+    """Differently augmented copies of each image; a step's cost grows with them."""
+    prototype_momentum: float = 0.95
+    """How much of a class's prototype stays when one sample moves it."""
+    neighbours: int = 50
+    """Which neighbour's distance the detector knn scores by."""
+
+    def __post_init__(self) -> None:
+        require_share("prototype_momentum", self.prototype_momentum)
+        if not self.temperature > 0:
+            raise OutskirtsError(f"temperature is positive, not {self.temperature}.")
+        for name in ("embedding", "views", "neighbours"):
+            if getattr(self, name) < 1:
+                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+
+
+#: How the published scripts train on CIFAR images, for 500 epochs.
+SCRATCH: Mapping[str, Any] = {
+    "backbone": "resnet18-cifar",
+    "epochs": 500,
+    "batch_size": 512,
+    "optimizer": "sgd",
+    "lr": 0.5,
+    "weight_decay": 1e-4,
+    "schedule": "epoch-cosine",
+    "warmup": 0.02,
+    "augment": "resized-crop:0.2:1,flip,jitter:0.4:0.4:0.4:0.1,grey",
+}
+
+
+def full_precision(values: Tensor) -> torch.autocast:
+    """A block without automatic half precision, in which cosines over a small temperature would be too coarse."""
+    return torch.autocast(values.device.type, enabled=False)
+
+
+C = TypeVar("C", bound=EmbeddingConfig)
+
+
+class Embedding(Method[C], ABC, Generic[C]):
+    """A method whose classifier has a `PrototypeHead`."""
+
+    def __init__(self, config: C, classifier: Classifier) -> None:
+        super().__init__(config, classifier)
+        if len(classifier.classes) < 2:
+            raise OutskirtsError(
+                f"The method '{self.name}' keeps classes apart and needs at least 2; the training images have "
+                f"{len(classifier.classes)}."
+            )
+
+    @classmethod
+    def head(cls, config: C, dim: int, classes: int) -> nn.Module:
+        projection = projector(config.projection, dim, config.embedding)
+        learned = getattr(config, "prototypes", "") == "learned"
+        return PrototypeHead(projection, classes, config.embedding, config.temperature, learned)
+
+    @classmethod
+    def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
+        return ({"name": "knn", "k": config.neighbours},)
+
+    @property
+    def views(self) -> int:
+        return self.config.views
+
+    @property
+    def sphere(self) -> PrototypeHead:
+        """The classifier's head."""
+        assert isinstance(self.classifier.head, PrototypeHead)
+        return self.classifier.head
+
+    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Put each prototype at the mean projection of its class."""
+        sums = torch.zeros_like(self.sphere.prototypes)
+        for block, labels in images:
+            sums.index_add_(0, labels, self.sphere.project(self.classifier.features(block)).to(sums))
+        self.sphere.prototypes.data.copy_(normalize(sums, dim=1))
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [V·B, D], unit vectors [V·B, d] and labels [V·B] of all views, the first view's rows first."""
+        features = self.classifier.features(torch.cat(batch.views))
+        return features, self.sphere.project(features), batch.labels.repeat(len(batch.views))
+
+    def geometry(self, projections: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """How the batch and the prototypes lie, for the record."""
+        with full_precision(projections):
+            return angles(projections.detach(), normalize(self.sphere.prototypes.detach(), dim=1), labels)

@@ -1,0 +1,153 @@
+r"""NPOS: tell images from outliers at the boundary of their class, without assuming its distribution.
+
+An embedding is trained as in CIDER, and beside it a small network φ that is to be high on features of images and low on
+outliers made of the latest features of each class (`BoundarySynthesizer`):
+
+.. math::
+    L = \lambda_c L_\mathrm{comp} + \lambda_d L_\mathrm{dis} + \beta \, \big( \mathrm{E}_x \log(1 + e^{-\phi(x)})
+        + \mathrm{E}_v \log(1 + e^{\phi(v)}) \big)
+
+Outliers are constants, so that the network learns from φ of the images alone. The published score is not φ but, as in
+CIDER, the distance to the k-th nearest training image in the penultimate features; φ is the detector ``risk``.
+
+Where the published code and the paper differ, or the code has a defect:
+
+* Which candidates are kept has in the code nothing to do with their distances (`BoundarySynthesizer`); published
+  numbers probably used noise about boundary points without rejection, which ``selection="random"`` does.
+* The queues are emptied with every epoch, but counted as full, so that vectors of zeros are taken for the boundary.
+  Here they persist, and a class takes part as soon as it has enough features.
+* The code averages over images and outliers together, by which the images, the only ones to train the network, count
+  for little where outliers are many; the paper and we add the two means. ``reduction="pooled"`` is the code's.
+* φ's learning rate, meant to be a tenth, is overwritten by the code's schedule; here ``risk_lr_factor`` holds.
+* Noise is added on the unit sphere, as in DREAM-OOD, since distances are angles: then σ has a meaning that does not
+  depend on the length of features. ``space="raw"`` is published.
+* Prototypes begin at the training images' class means, where the code takes the test images.
+* As shipped, the ImageNet-100 code from scratch never adds the risk to its loss, and fails in its second epoch.
+
+``reference_quirks`` brings back selection, self-match, shared noise, emptied queues, pooled average, φ's learning rate
+and the warm-up.
+
+References:
+    | Non-Parametric Outlier Synthesis (Tao et al., 2023)
+    | https://arxiv.org/abs/2303.02966
+    | https://github.com/deeplearning-wisc/npos
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Batch
+from ..distributed import gather
+from ..models.classifier import Classifier
+from ..models.risk import FeatureRisk
+from ..synthesis.outliers import Outliers
+from ..synthesis.queue import ClassQueue
+from .base import register
+from .cider import CIDER, CIDERConfig
+from .embedding import SCRATCH, full_precision
+from .exposure import risk_terms
+from .options import BoundaryOptions, scalars
+
+__all__ = ["NPOS", "NPOSConfig"]
+
+
+@dataclass(frozen=True)
+class NPOSConfig(CIDERConfig, BoundaryOptions):
+    """NPOS."""
+
+    compactness_weight: float = 0.1 / 0.07
+    """Weight of the attraction to the own prototype; published as 1, times the code's factor 0.1 / 0.07."""
+    dispersion_weight: float = 0.5
+    """Weight of the repulsion between prototypes."""
+    outlier_weight: float = 0.1
+    """Weight β of telling images from outliers."""
+    reduction: Literal["balanced", "pooled"] = "balanced"
+    """Whether images and outliers count alike, or every row does."""
+    risk_lr_factor: float = 1.0
+    """Learning rate of φ relative to the rest."""
+    reference_quirks: bool = False
+    """Make outliers, average and warm up as published."""
+
+    def __post_init__(self) -> None:
+        CIDERConfig.__post_init__(self)
+        BoundaryOptions.__post_init__(self)
+
+
+#: The published scripts': smaller batches than CIDER's, and therefore no warm-up.
+_SCRATCH = {**SCRATCH, "batch_size": 256, "warmup": 0.0, "keep": 200, "neighbours": 300}
+
+
+@register("npos")
+class NPOS(CIDER[NPOSConfig]):
+    """Compact classes, and a network that tells them from outliers at their boundary."""
+
+    Config = NPOSConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cifar10": {**_SCRATCH},
+        "cifar10-published": {**_SCRATCH, "reference_quirks": True, "space": "raw", "sigma": 0.1},
+        "cifar100": {**_SCRATCH, "backbone": "resnet34-cifar", "prototype_momentum": 0.5},
+        "imagenet100": {
+            **CIDER.presets["imagenet100"],
+            "compactness_weight": 0.1 / 0.07,
+            "k": 400,
+            "boundary": 300,
+            "picks": 3,
+            "candidates": 1500,
+        },
+    }
+    #: The epoch that last emptied the queue, as published.
+    epoch: Tensor
+
+    def __init__(self, config: NPOSConfig, classifier: Classifier) -> None:
+        super().__init__(config, classifier)
+        self.queue = ClassQueue(len(classifier.classes), config.queue, classifier.dim)
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.synthesizer = config.boundary_synthesizer(config.reference_quirks)
+
+    @classmethod
+    def head(cls, config: NPOSConfig, dim: int, classes: int) -> nn.Module:
+        head = super().head(config, dim, classes)
+        head.risk = FeatureRisk(dim)
+        return head
+
+    def lr_factor(self, parameter: str) -> float:
+        of_risk = parameter.startswith("classifier.head.risk.") and not self.config.reference_quirks
+        return self.config.risk_lr_factor if of_risk else 1.0
+
+    @property
+    def recalls(self) -> int:
+        return self.config.queue
+
+    def recall(self, features: Tensor, labels: Tensor) -> None:
+        self.queue.push(features, labels)
+
+    def outliers(self, batch: Batch) -> Outliers | None:
+        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
+        return outliers if len(outliers) else None
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        features, projections, labels = self.embed(batch)
+        if self.config.reference_quirks and self.epoch != batch.epoch:
+            self.queue.values.zero_()
+            self.epoch.fill_(batch.epoch)
+        self.queue.push(gather(features.detach()), gather(labels))
+        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
+        reduction = "pooled" if self.config.reference_quirks else self.config.reduction
+        with full_precision(projections):
+            embedding = self.losses(projections, labels, batch)
+            phi, outlier_phi = self.classifier.risk(features.float()), self.classifier.risk(outliers.values)
+            assert phi is not None and outlier_phi is not None
+            risk, accuracy = risk_terms(phi, outlier_phi, reduction)
+        return {
+            **embedding,
+            "loss": embedding["loss"] + self.config.outlier_weight * risk,
+            "loss_outlier": risk.detach(),
+            "outlier_accuracy": accuracy,
+            **scalars(outliers),
+        }

@@ -1,0 +1,59 @@
+r"""Supervised contrastive learning, the baseline that CIDER is compared with.
+
+Samples of one class attract each other, all others repel; no prototypes take part. Those of the head follow the
+projections without a gradient, so that the classifier has logits: the cosines to its class means.
+
+The published loss is multiplied by τ / 0.07; here that is ``contrast_weight``.
+
+References:
+    | Supervised Contrastive Learning (Khosla et al., 2020)
+    | https://arxiv.org/abs/2004.11362
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Batch
+from ..distributed import gather
+from .base import register
+from .embedding import SCRATCH, Embedding, EmbeddingConfig, full_precision
+from .hypersphere import mean_update, supervised_contrast
+
+__all__ = ["SupCon", "SupConConfig"]
+
+
+@dataclass(frozen=True)
+class SupConConfig(EmbeddingConfig):
+    """Supervised contrastive learning."""
+
+    prototype_momentum: float = 0.99
+    """How much of a class's prototype stays when one sample moves it."""
+    contrast_weight: float = 0.1 / 0.07
+    """Factor of the loss, as in the code."""
+
+
+@register("supcon")
+class SupCon(Embedding[SupConConfig]):
+    """Draw images of a class to each other and away from all others."""
+
+    Config = SupConConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cifar10": {**SCRATCH},
+        "cifar100": {**SCRATCH, "backbone": "resnet34-cifar", "neighbours": 300},
+    }
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        _, projections, labels = self.embed(batch)
+        projections, labels = gather(projections), gather(labels)
+        with full_precision(projections):
+            contrast = supervised_contrast(projections, labels, self.config.temperature)
+        with torch.no_grad():
+            head = self.sphere
+            head.prototypes.copy_(mean_update(head.prototypes, projections, labels, self.config.prototype_momentum))
+        return {"loss": self.config.contrast_weight * contrast, **self.geometry(projections, labels)}
