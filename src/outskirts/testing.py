@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from .data.batches import Batch
 from .data.transform import Transform
@@ -88,6 +89,8 @@ def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int)
     with torch.inference_mode():
         logits = classifier(images)
         extra = {probe.key: probe(classifier, images) for probe in detector.probes}
+        extra["cosines"] = normalize(features, dim=1) @ normalize(classifier.head.weight, dim=1).T
+        extra["risk"] = logits.logsumexp(1)  # As of a network that tells training images from outliers.
     _expect(all(p.grad is None for p in classifier.parameters()), "a probe leaves gradients in the parameters")
     head = Head(classifier.head.weight.detach(), classifier.head.bias.detach())
     return Outputs(features, logits.clone(), labels, head, {key: value.clone() for key, value in extra.items()})
@@ -254,7 +257,7 @@ class _Training:
     def batch(self, number: int = 0, epoch: int = 1, epochs: int = 1) -> Batch:
         g = generator(number, "check_method", "batch")
         labels = torch.arange(_IMAGES) % CLASSES
-        views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(self.kind.views))
+        views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(self.method().views))
         colours = torch.eye(3)[labels][:, :, None, None]
         return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g)
 
@@ -314,8 +317,10 @@ def _check_step(problem: _Training) -> None:
         _require(scalars["loss"].requires_grad, "the loss has no gradient")
         scalars["loss"].backward()
         for what, part in (("backbone", method.classifier.backbone), ("head", method.classifier.head)):
-            gradients = [p.grad for p in part.parameters() if p.grad is not None]
-            _require(any(bool(g.any()) for g in gradients), f"the loss has no gradient in the {what}")
+            # A network beside the head has nothing to learn before there are outliers.
+            own = {name: p.grad for name, p in part.named_parameters() if not name.startswith("risk.")}
+            gradients = [grad for grad in own.values() if grad is not None]
+            _require(not own or any(bool(g.any()) for g in gradients), f"the loss has no gradient in the {what}")
             _require(all(bool(g.isfinite().all()) for g in gradients), f"the {what}'s gradient is not finite")
         factors = [method.lr_factor(name) for name, _ in method.named_parameters()]
         _require(all(factor >= 0 for factor in factors), "a learning-rate factor is negative")

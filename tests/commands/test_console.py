@@ -1,7 +1,7 @@
 import pytest
 
 from outskirts import OutskirtsError
-from outskirts.commands.console import merged, pairs, say, training_progress
+from outskirts.commands.console import console, merged, pairs, say, training_progress
 
 
 def test_sets_are_opened_by_name(bugs):
@@ -41,3 +41,18 @@ def test_progress_is_a_line_for_each_validation(capsys):
         "ce: step 2 of 4  epoch 1.0  accuracy 0.500",
         "ce: step 4 of 4  epoch 2.0  accuracy 0.500",
     ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_warning_is_printed_once_whenever_it_begins(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(console, "_force_terminal", terminal)
+    texts = ["", "collapsed for 10 steps", "collapsed for 20 steps", "", "collapsed for 5 steps"]
+    with training_progress("cider") as progress:
+        progress(1, 7, {"loss": 1.0})
+        for step, text in enumerate(texts, start=2):
+            progress(step, 7, {"loss": 1.0, "warning": text})
+        progress(7, 7, {"loss": 1.0, "warning": texts[-1]})
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "collapsed" in line]
+    assert len(warnings) == 2
+    assert "cider: warning at step 3 of 7: collapsed for 10 steps" in warnings[0]
+    assert "cider: warning at step 6 of 7: collapsed for 5 steps" in warnings[1]

@@ -11,6 +11,7 @@ from PIL import Image
 import outskirts as osk
 from outskirts import OutskirtsError, Run
 from outskirts.evaluation.assess import assess
+from outskirts.evaluation.report import write_report
 from outskirts.evaluation.results import COLUMNS
 from outskirts.files import load_json
 
@@ -216,3 +217,25 @@ def test_numbers_are_json_that_other_tools_read(run, test, ood):
     assess(run, test, ood, ["msp"])
     for path in run.path.rglob("*.json"):
         json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("name", ["vos", "npos"])
+def test_outliers_made_of_features_are_shown(bugs, ood, small, test, tmp_path, name):
+    few = {"queue": 10, "start": 0.5, **({"k": 3, "boundary": 5, "views": 1} if name == "npos" else {})}
+    run = osk.train(name, bugs / "train", out=tmp_path / name, **few, **small)
+    said = []
+    assess(run, test, ood, ["msp"], say=said.append)
+    assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train"]
+    assert f"'{name}'" in load_json(run.gallery / "outliers.json")["caption"]
+    with Image.open(run.gallery / "outliers.png") as picture:
+        assert min(picture.size) > 300
+    page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Features of training images" in page and "Distance from the class" in page
+
+
+def test_an_untrained_network_has_no_outliers_made_of_features(bugs, ood, small, test, tmp_path):
+    run = osk.train("vos", bugs / "train", out=tmp_path / "vos", **{**small, "epochs": 0})
+    said = []
+    assess(run, test, ood, ["msp"], say=said.append)
+    assert [line.split(":")[0] for line in said] == ["id", "flies", "fog"]
+    assert not (run.gallery / "outliers.png").exists()

@@ -6,15 +6,31 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.transform import Transform
 from outskirts.files import save_tensors
+from outskirts.models.classifier import Backbone, Classifier
+from outskirts.models.fast import FastNet
+from outskirts.models.heads import PrototypeHead
+from outskirts.models.risk import FeatureRisk
+from outskirts.seeding import isolated
 
 
 @pytest.fixture(scope="module")
 def classifier(finished):
     return osk.load(finished)
+
+
+@pytest.fixture
+def sphere():
+    """A classifier with prototypes, untrained."""
+    with isolated(0, "sphere"):
+        backbone = Backbone(FastNet(3, 16, (6, 6, 6)), 6, "fast")
+        head = PrototypeHead(nn.Linear(6, 4), 2, 4, temperature=0.1)
+    return Classifier(backbone, head, Transform(16), ["ant", "bee"])
 
 
 @pytest.fixture
@@ -55,7 +71,7 @@ def test_outputs_are_those_of_a_naive_loop(classifier, images):
         pixels = classifier.transform.host(images[i][0])
         with torch.no_grad():
             x = classifier.transform.device(pixels[None])
-            features = classifier.head_inputs(classifier.features(x))
+            features = classifier.head.inputs(classifier.features(x))
             logits = classifier(x)
         torch.testing.assert_close(outputs.features[i : i + 1], features, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(outputs.logits[i : i + 1], logits, atol=1e-5, rtol=1e-4)
@@ -79,8 +95,39 @@ def test_raw_features_are_those_of_the_backbone(classifier, images, passes):
     raw, forwarded = passes(features="raw")
     assert forwarded == 0
     assert not torch.allclose(raw.features, head.features)
-    torch.testing.assert_close(classifier.head_inputs(raw.features), head.features)
+    torch.testing.assert_close(classifier.head.inputs(raw.features), head.features)
     assert torch.equal(raw.logits, head.logits)
+
+
+def test_projections_are_points_of_the_sphere_that_prototypes_explain(images, passes, sphere):
+    features, _ = passes(model=sphere)
+    assert features.head is None and features.features.shape == (20, 6)
+    points, forwarded = passes(model=sphere, features="projection")
+    assert forwarded == 0, "the store serves every space"
+    assert points.features.shape == (20, 4)
+    torch.testing.assert_close(points.features.norm(dim=1), torch.ones(20))
+    logits = points.features @ points.head.weight.T + points.head.bias
+    torch.testing.assert_close(logits, points.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_projection_is_refused_where_there_is_none(passes):
+    with pytest.raises(OutskirtsError, match="has no projection"):
+        passes(features="projection")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_risk_of_a_classifier_comes_with_its_outputs(images, passes, sphere, precision):
+    sphere.head.risk = FeatureRisk(6)
+    for features in ("head", "raw", "projection"):
+        outputs, _ = passes(model=sphere, features=features, precision=precision)
+        raw = passes(model=sphere, features="raw", precision=precision)[0].features
+        with torch.no_grad():
+            torch.testing.assert_close(outputs.extra["risk"], sphere.head.risk(raw, raw))
+    assert outputs.extra["risk"].shape == (20,) and outputs.extra["risk"].dtype == torch.float32
+
+
+def test_classifiers_without_a_risk_have_no_such_column(passes):
+    assert "risk" not in passes()[0].extra
 
 
 def test_a_second_time_nothing_is_forwarded(passes, bugs, tmp_path):

@@ -88,13 +88,19 @@ def bar() -> Progress:
 
 @contextmanager
 def training_progress(title: str) -> Iterator[Callable[[int, int, dict[str, Any]], None]]:
-    """A bar on a terminal; a line for each validation elsewhere."""
+    """A bar on a terminal; a line for each validation elsewhere. A warning is printed when it begins."""
     with bar() as progress:
         task = progress.add_task(title, total=None, figures="")
         reported = -1
+        warned = False
 
         def update(step: int, steps: int, latest: dict[str, Any]) -> None:
-            nonlocal reported
+            nonlocal reported, warned
+            # Its numbers change with every step, so that its text would tell nothing.
+            warning = latest.get("warning", "")
+            if warning and not warned:
+                say(f"{title}: warning at step {step} of {steps}: {warning}")
+            warned = bool(warning)
             figures = "  ".join(
                 f"{name} {latest[key]:{form}}"
                 for name, key, form in (

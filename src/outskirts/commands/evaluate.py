@@ -16,6 +16,7 @@ from ..errors import OutskirtsError
 from ..evaluation.assess import assess
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
+from ..models.heads import Space
 from ..training.precision import resolve_device
 from ..training.run import Run
 from .console import bar, merged, options, pairs, say, show
@@ -43,8 +44,8 @@ class Evaluate:
     """A benchmark's name or YAML file, instead of the sets above."""
     detectors: tuple[str, ...] = ("all",)
     """Names of detectors, or all."""
-    features: Literal["head", "raw"] = "head"
-    """Score what the head is applied to, or what the backbone gives; they differ for ASCOOD."""
+    features: Space = "head"
+    """Score what the linear layer is applied to, what the backbone gives, or points on the hypersphere."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the network."""
     device: str = "auto"

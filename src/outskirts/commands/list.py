@@ -73,7 +73,11 @@ def _detectors() -> list[tuple[str, ...]]:
 def _backbones() -> list[tuple[str, ...]]:
     from ..models.backbones import known_backbones
 
-    return [*((name,) for name in known_backbones()), ("every torchvision and timm model",)]
+    return [
+        *((name,) for name in known_backbones()),
+        ("clip:DIR, a local CLIP folder",),
+        ("every torchvision and timm model",),
+    ]
 
 
 def _benchmarks() -> list[tuple[str, ...]]:

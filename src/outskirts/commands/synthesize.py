@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 from rich.progress import track
 
 from ..data.sources import open as open_images
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, unknown
 from ..files import save_json
 from ..methods import registry
 from ..synthesis.gallery import pixels, save_png, synthesise
-from ..training.run import Run, load
+from ..training.run import load
+from . import feature_outliers
 from .console import console, options, say
 
 __all__ = ["main"]
@@ -22,10 +22,13 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Make an outlier of each image with a trained run, without training: pictures and a contact sheet."""
+    """Make an outlier of each image with a trained run, without training: pictures and a contact sheet.
+
+    Outliers of features, rather than images, have options of their own: outskirts synthesize boundary --help.
+    """
 
     method: tyro.conf.Positional[str]
-    """The method whose outliers to make; that of the run."""
+    """The method whose outliers to make, that of the run; or boundary or gaussian, for any run."""
     run: str = ""
     """A trained run."""
     data: str = ""
@@ -42,23 +45,30 @@ class Synthesize:
 
 def main(arguments: Sequence[str]) -> None:
     """Write one picture per outlier, ``outliers.png`` and ``manifest.json``."""
+    if arguments and arguments[0] in feature_outliers.FEATURE_SPACE:
+        return feature_outliers.main(arguments[0], arguments[1:])
     given = options(Synthesize, "synthesize", arguments)
+    if given.method in feature_outliers.FEATURE_SPACE:
+        raise OutskirtsError(f"Name it first: outskirts synthesize {given.method} --run RUN --out DIR.")
+    if given.method not in registry.names():
+        raise unknown("method", given.method, [*registry.names(), *feature_outliers.FEATURE_SPACE])
     part = registry[given.method]
-    if not given.run or not given.out:
-        raise OutskirtsError("Pass the trained run and the folder for the pictures: --run RUN --out DIR.")
-    run, out = Run.open(given.run), Path(given.out)
+    run, out = feature_outliers.folders(given.run, given.out)
     made_with = run.recipe()
     if made_with.method != given.method:
         raise OutskirtsError(f"{given.run} was trained with '{made_with.method}', not '{given.method}'.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutskirtsError(f"{out} exists and is not an empty folder; choose another.")
     classifier = load(run.path)
     images = open_images(given.data or made_with.training.data).align(classifier.classes)
     images = images.limit(min(given.count, len(images)), given.seed)
-    epochs = made_with.training.epochs
+    epochs = max(1, made_with.training.epochs)
     if not 0 <= given.epoch <= epochs:
         raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
     method = part(made_with.settings, classifier)
+    if method.recalls:
+        raise OutskirtsError(
+            f"The method '{given.method}' makes outliers of features; make some with: outskirts synthesize boundary "
+            f"--run {given.run} --out {given.out}"
+        )
     outliers = synthesise(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
     if outliers is None:
         raise OutskirtsError(f"The method '{given.method}' synthesises no outliers.")

@@ -207,7 +207,8 @@ def training_batches(
     else:
         image_set = image_set.decodable() if skip_corrupt else image_set
         source = _Streamed(_Prepared(image_set, transform), workers)
-    batch_size = min(batch_size, len(source.images))
+    # As many images for each process, as methods need that gather them.
+    batch_size = min(batch_size, len(source.images)) // world * world
     if batch_size // world < 2:
         raise OutskirtsError(
             f"A batch of {batch_size} over {world} processes leaves fewer than 2 images each, too few for batch "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from ..data.imageset import ImageSet, overlap
@@ -12,11 +13,12 @@ from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..files import save_json
 from ..methods import registry
+from ..models.heads import Space
 from ..synthesis.gallery import synthesise
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
-from .extract import Features, extract
+from .extract import extract
 from .misses import save_misses
 from .outputs import Outputs
 from .results import Results
@@ -33,7 +35,7 @@ def assess(
     ood: Mapping[str, Mapping[str, ImageSet]],
     detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]] = "all",
     *,
-    features: Features = "head",
+    features: Space = "head",
     precision: Literal["fp32", "bf16"] = "fp32",
     device: str = "cpu",
     skip_corrupt: bool = False,
@@ -60,9 +62,15 @@ def assess(
     classifier = load(run.path)
     made_with = run.recipe()
     train, val = training_sets(made_with)
-    chosen = choose_detectors(detectors)
+    chosen = choose_detectors(detectors, registry[made_with.method].detectors(made_with.settings))
     sets = {"id": test.align(classifier.classes), **_flat(ood)}
     notes = _check(sets, train, skip_corrupt)
+    method = registry[made_with.method](made_with.settings, classifier)
+    epochs, seed = made_with.training.epochs, made_with.training.seed
+    recalls = method.recalls and epochs > 0
+    forward = partial(
+        extract, classifier, store=run.outputs, precision=precision, device=device, skip_corrupt=skip_corrupt
+    )
     probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
 
     def outputs_of(name: str, image_set: ImageSet, gathered: Iterable[Probe]) -> Outputs:
@@ -73,17 +81,7 @@ def assess(
             forwarded = done
             progress(name, done, total)
 
-        outputs = extract(
-            classifier,
-            image_set,
-            probes=gathered,
-            features=features,
-            store=run.outputs,
-            precision=precision,
-            device=device,
-            skip_corrupt=skip_corrupt,
-            progress=count,
-        )
+        outputs = forward(image_set, probes=gathered, features=features, progress=count)
         said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
         say(f"{name}: {said}")
         if image_set.skipped:
@@ -102,7 +100,7 @@ def assess(
     fitted = {
         split: outputs_of(split, image_set, ())
         for split, image_set in {"train": train, "val": val}.items()
-        if any(one.fit_on == split for one in chosen.values())
+        if any(one.fit_on == split for one in chosen.values()) or (split == "train" and recalls)
     }
     unfit = {}
     for label, detector in chosen.items():
@@ -121,7 +119,7 @@ def assess(
         groups={name: group for group, members in ood.items() for name in members},
         run=run.path.name,
         method=made_with.method if features == "head" else f"{made_with.method} ({features} features)",
-        seed=made_with.training.seed,
+        seed=seed,
     )
     results = replace(results, skipped={**results.skipped, **unfit})
     results.save(run.path)
@@ -130,10 +128,22 @@ def assess(
     if shown is not None:
         seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
         save_misses(run.gallery, shown, results.scores[shown], seen, outputs, classifier.classes)
-    method = registry[made_with.method](made_with.settings, classifier.cpu())
-    epochs, seed = made_with.training.epochs, made_with.training.seed
-    source = train.limit(24, seed)
-    synthesise(method, source, run.gallery, seed=seed, epoch=epochs, epochs=epochs, skip_corrupt=skip_corrupt)
+    remembered = None
+    if recalls:
+        # The pass has been made above; these come from the store.
+        raw = forward(train, features="raw")
+        assert raw.labels is not None
+        remembered = raw.features, raw.labels
+    synthesise(
+        method.cpu(),
+        train.limit(24, seed),
+        run.gallery,
+        features=remembered,
+        seed=seed,
+        epoch=max(1, epochs),
+        epochs=max(1, epochs),
+        skip_corrupt=skip_corrupt,
+    )
     return results
 
 

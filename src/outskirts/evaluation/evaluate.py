@@ -23,15 +23,20 @@ Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]
 ID = "id"
 
 
-def choose_detectors(detectors: Chosen) -> dict[str, Detector]:
+def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] = ()) -> dict[str, Detector]:
     """The detectors asked for, by a label: the name, with the parameters where a name occurs more than once.
+
+    Arguments:
+        detectors: As for `evaluate`.
+        published: The parameters of detectors that are asked for by their bare name.
 
     >>> list(choose_detectors(["msp", {"name": "knn", "k": 10}]))
     ['msp', 'knn']
     """
     if isinstance(detectors, str):
         detectors = registry.names() if detectors == "all" else [detectors]
-    chosen = [create(detector) for detector in detectors]
+    settings = {spec["name"]: spec for spec in published}
+    chosen = [create(settings.get(one, one) if isinstance(one, str) else one) for one in detectors]
     table = dict(zip(labels([(one.name, _params(one)) for one in chosen]), chosen))
     if len(table) < len(chosen):
         raise OutskirtsError("A detector is asked for twice with the same parameters; ask for each once.")
@@ -60,8 +65,10 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
     """Why this detector cannot run on these outputs at all, or None if it can."""
     if "head" in detector.needs and outputs.head is None:
         return "needs a linear head, which this classifier lacks"
+    if missing := sorted(detector.needs - {"features", "logits", "labels", "head", *outputs.extra}):
+        return f"needs {' and '.join(missing)}, which this classifier does not give"
     if any(probe.key not in outputs.extra for probe in detector.probes):
-        return "needs more than features and logits; extract again with it among the detectors asked for"
+        return "needs more than features and logits; extract images again with it among the detectors asked for"
     return None
 
 

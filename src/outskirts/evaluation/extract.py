@@ -15,11 +15,11 @@ from ..detectors.base import Probe
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
 from ..models.classifier import Classifier
+from ..models.heads import Space
 from .outputs import Outputs
 
 __all__ = ["extract"]
 
-Features = Literal["head", "raw"]
 
 #: Part of every address; raised when the meaning of what is stored changes.
 _STORE = 1
@@ -33,7 +33,7 @@ def extract(
     image_set: ImageSet,
     *,
     probes: Iterable[Probe] = (),
-    features: Features = "head",
+    features: Space = "head",
     store: Path | str | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     device: torch.device | str = "cpu",
@@ -46,10 +46,11 @@ def extract(
     Arguments:
         classifier: Is put in evaluation mode.
         image_set: Brought to the classifier's input by its transform.
-        probes: What else detectors need; gathered in the same pass.
+        probes: What else detectors need; gathered in the same pass, but not of tokens, which have no pixels.
         features: What `Outputs.features` are: ``head`` for what the linear layer is applied to, ``raw`` for what
-            the backbone gives. They differ for heads that standardise their input; published numbers of ASCOOD
-            apply the linear layer to raw features in some detectors, which ``raw`` reproduces.
+            the backbone gives, ``projection`` for points on the sphere where the head has prototypes. The first two
+            differ for heads that standardise their input; published numbers of ASCOOD apply the linear layer to raw
+            features in some detectors, which ``raw`` reproduces.
         store: A folder of earlier outputs. They are addressed by weights, transform, images and precision, so
             they can never be those of something else.
         precision: Of the network; what is kept is float32.
@@ -65,7 +66,7 @@ def extract(
         raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
     classifier = classifier.to(device).eval()
     folder = None if store is None else Path(store) / _address(classifier, image_set, precision)
-    wanted: dict[str, Probe] = {probe.key: probe for probe in probes}
+    wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
     known = _stored(folder, wanted, image_set, skip_corrupt)
     missing = [probe for key, probe in wanted.items() if key not in known]
     if _PASS not in known or missing:
@@ -78,15 +79,22 @@ def extract(
                 save_tensors(folder / f"{name}.safetensors", tensors, about)
         known |= found
     values = known.pop(_PASS)
+    extra = {key: tensors["values"] for key, tensors in known.items()}
     with torch.no_grad():
-        inputs = values["features"] if features == "raw" else classifier.head_inputs(values["features"].to(device))
-    linear = classifier.linear
+        raw = values["features"].to(device)
+        inputs, linear = classifier.space(raw, features)
+        risk = classifier.risk(raw)
+        if risk is not None:
+            extra["risk"] = risk.cpu()
+        cosines = classifier.cosines(values["logits"])
+        if cosines is not None:
+            extra["cosines"] = cosines
     return Outputs(
         inputs.cpu(),
         values["logits"],
         values["labels"],
         None if linear is None else type(linear)(*(part.float().cpu() for part in linear)),
-        {key: tensors["values"] for key, tensors in known.items()},
+        extra,
     )
 
 

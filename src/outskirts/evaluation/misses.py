@@ -41,6 +41,8 @@ def save_misses(
     entries: list[dict[str, Any]] = []
     for dataset, values in scores.items():
         image_set, said = sets[dataset], outputs[dataset]
+        if not image_set.pictures:
+            continue
         order = values.argsort(descending=dataset == "id")
         confidence, predicted = said.logits.float().softmax(1).max(1)
         for rank, index in enumerate(order[:count].tolist()):

@@ -48,8 +48,9 @@ from .hypersphere import compactness, dispersion, mean_update, ordered_update, s
 
 __all__ = ["CIDER", "CIDERConfig"]
 
-#: A dispersion above this share of its maximum, for as many steps, is a collapse.
-_COLLAPSED, _PATIENCE = 0.9, 200
+#: Prototypes have collapsed where the dispersion is above this share of its maximum, or two of them are closer than
+#: so many degrees, for as many steps.
+_COLLAPSED, _CLOSE, _PATIENCE = 0.9, 5.0, 200
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,15 @@ class CIDER(Embedding[C], Generic[C]):
         attracting = prototypes if self.config.prototypes == "learned" else prototypes.detach()
         compact = compactness(projections, attracting, labels, self.config.temperature)
         disperse = dispersion(prototypes, self.config.temperature)
-        self.collapsed = torch.where(disperse > _COLLAPSED / self.config.temperature, self.collapsed + 1, 0)
+        geometry = self.geometry(projections, labels)
+        collapsed = (disperse > _COLLAPSED / self.config.temperature) | (geometry["angle_nearest"] < _CLOSE)
+        self.collapsed = torch.where(collapsed, self.collapsed + 1, 0)
         return {
             "loss": self.config.compactness_weight * compact + self.config.dispersion_weight * disperse,
             "loss_compactness": compact.detach(),
             "loss_dispersion": disperse.detach(),
             "collapsed_steps": self.collapsed.float(),
-            **self.geometry(projections, labels),
+            **geometry,
         }
 
     def moved(self, projections: Tensor, labels: Tensor) -> Tensor:
@@ -153,8 +156,8 @@ class CIDER(Embedding[C], Generic[C]):
         if means["collapsed_steps"] < _PATIENCE:
             return ""
         return (
-            f"The prototypes have collapsed: for {means['collapsed_steps']:.0f} steps the dispersion has been near its "
-            f"maximum of {1 / self.config.temperature:g}, and they lie {means['angle_between']:.0f} degrees apart. "
-            "Start from a trained run (--init RUN), or try a longer --warmup, a lower --lr, or a "
-            "--prototype-momentum nearer to 1."
+            f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have lain nearly on each other, "
+            f"the nearest two {means['angle_nearest']:.0f} and all on average {means['angle_between']:.0f} degrees "
+            "apart, so that their classes cannot be told apart. Let them stand still at first (--hold 0.3), start from "
+            "a trained run (--init RUN), or try a longer --warmup or a lower --lr."
         )

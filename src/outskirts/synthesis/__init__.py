@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .outliers import Outliers
+from .boundary import BoundarySynthesizer
+from .outliers import FeatureSynthesizer, Outliers
 from .pixel import PixelSynthesizer
+from .queue import ClassQueue
 
-__all__ = ["Outliers", "PixelSynthesizer"]
+__all__ = ["BoundarySynthesizer", "ClassQueue", "FeatureSynthesizer", "Outliers", "PixelSynthesizer"]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torch import Generator, Tensor
 
+from ..errors import OutskirtsError
+from ..files import load_tensors, save_tensors
+
 __all__ = ["FeatureSynthesizer", "Outliers"]
+
+#: Raised when files of an earlier version can no longer be read.
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,26 @@ class Outliers:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def save(self, path: Path | str) -> None:
+        """Write everything to one safetensors file, atomically."""
+        info = {f"info.{key}": value for key, value in self.info.items()}
+        about = {"content": "outliers", "format": _FORMAT}
+        save_tensors(Path(path), {"values": self.values, "labels": self.labels, **info}, about)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Outliers:
+        """Read what `save` wrote; a missing, damaged or foreign file is an error."""
+        tensors, about = load_tensors(Path(path))
+        if about.get("content") != "outliers" or not {"values", "labels"} <= tensors.keys():
+            raise OutskirtsError(f"{path} holds something else than outliers.")
+        if about.get("format") != _FORMAT:
+            raise OutskirtsError(
+                f"{path} was written in format {about.get('format')} of outliers; this version of outskirts reads "
+                f"{_FORMAT}. Make them again, or use the version that wrote them."
+            )
+        values, labels = tensors.pop("values"), tensors.pop("labels")
+        return cls(values, labels, {key.removeprefix("info."): value for key, value in tensors.items()})
 
 
 class FeatureSynthesizer(Protocol):

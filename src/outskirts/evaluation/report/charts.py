@@ -12,9 +12,12 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["accuracy_curve", "histogram", "loss_curves", "roc"]
+from .diagnostics import Diagnostic
+
+__all__ = ["accuracy_curve", "diagnostic", "histogram", "loss_curves", "roc"]
 
 # Matplotlib knows no CSS: it draws in colours that occur nowhere else, and these become the page's own.
 INK, FAINT = "#010203", "#010204"
@@ -75,19 +78,22 @@ def roc(label: str, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], headline:
 
 def loss_curves(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
     """Every scalar of the log whose name starts with "loss", against the epoch."""
+    names = dict.fromkeys((m["kind"], key) for m in lines for key in m if key.startswith("loss"))
+    many = len(names) > 4
 
     def draw(axes: Axes) -> None:
-        names = dict.fromkeys((m["kind"], key) for m in lines for key in m if key.startswith("loss"))
         for index, (kind, key) in enumerate(names):
             epochs, values = _smooth((m["epoch"], m[key]) for m in lines if m["kind"] == kind and key in m)
             style = "-" if index < len(SERIES) else "--"
             text = f"{kind}: {key.replace('_', ' ')}"
             axes.plot(epochs, values, style, color=SERIES[index % len(SERIES)], label=text)
         axes.set(xlabel="epoch", ylabel="loss")
-        if names:
+        if many:
+            _legend_above(axes)
+        elif names:
             axes.legend()
 
-    return _svg(label, draw)
+    return _svg(label, draw, height=2.9 if many else 2.0)
 
 
 def accuracy_curve(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
@@ -99,6 +105,32 @@ def accuracy_curve(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
         axes.set(xlabel="epoch", ylabel="validation accuracy, %")
 
     return _svg(label, draw)
+
+
+def diagnostic(label: str, chart: Diagnostic) -> Markup:
+    """The curves of a diagnostic against the epoch, and what guessing reaches."""
+
+    def draw(axes: Axes) -> None:
+        if chart.chance is not None:
+            axes.axhline(chart.chance, color=INK, linestyle=(0, (3, 2)), linewidth=0.7)
+        for (name, points), colour in zip(chart.curves.items(), SERIES):
+            epochs, values = _smooth(points)
+            axes.plot(epochs, values, color=colour, marker="o" if len(epochs) == 1 else "", markersize=2.5, label=name)
+        # Limits hold what the curves need, with the usual margin, and the span.
+        axes.update_datalim([(0, value) for value in chart.span])
+        axes.autoscale_view()
+        axes.set(xlabel="epoch", ylabel=chart.unit)
+        if chart.step is not None:
+            axes.yaxis.set_major_locator(MultipleLocator(chart.step))
+        if len(chart.curves) > 1:
+            _legend_above(axes)
+
+    return _svg(label, draw, height=2.4)
+
+
+def _legend_above(axes: Axes) -> None:
+    """A legend that hides no curve."""
+    axes.figure.legend(loc="outside upper left", borderaxespad=0.2, handlelength=1.4)
 
 
 def _operating_points(

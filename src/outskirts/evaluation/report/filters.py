@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 import yaml
+from markupsafe import Markup, escape
 
-__all__ = ["ALL", "as_yaml", "in_runs_of", "p_value", "parameters", "percent"]
+__all__ = ["ALL", "as_yaml", "in_runs_of", "p_value", "parameters", "percent", "unbroken"]
 
 
 def percent(share: float | None, sign: bool = False) -> str:
@@ -52,4 +54,13 @@ def in_runs_of(items: Iterable[Any], *names: str) -> list[tuple[Any, list[Any]]]
     return [(key, list(group)) for key, group in groupby(items, attrgetter(*names))]
 
 
-ALL = (as_yaml, in_runs_of, p_value, parameters, percent)
+def unbroken(text: str) -> Markup:
+    """A sentence whose options, such as --prototype-momentum, are not broken at their hyphens.
+
+    >>> print(unbroken("Try a lower --lr & go on."))
+    Try a lower <span class="option">--lr</span> &amp; go on.
+    """
+    return Markup(re.sub(r"--\w[\w-]*", r'<span class="option">\g<0></span>', str(escape(text))))
+
+
+ALL = (as_yaml, in_runs_of, p_value, parameters, percent, unbroken)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ...files import load_json
 from ..results import MEAN, Result, Results, labels
+from .diagnostics import Diagnostic, Warned, diagnostics, warned
 
 __all__ = ["RunFolder", "Table"]
 
@@ -102,6 +103,16 @@ class RunFolder:
             mean = (MEAN,) if len(datasets) > 1 else ()
             tables.append(Table(group, (*mean, *datasets), by_detector))
         return tables
+
+    @cached_property
+    def diagnostics(self) -> list[Diagnostic]:
+        """The charts of the training beside losses and accuracy."""
+        return diagnostics(self.metrics or [])
+
+    @property
+    def warned(self) -> Warned | None:
+        """What the training warned of."""
+        return warned(self.metrics or [])
 
     def rows_of(self, detector: str) -> list[Result]:
         """The results of one detector, by its label, on single sets."""

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from outskirts.synthesis.neighbours import kth_cosine, kth_largest, kth_own_cosine
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def unit(*shape, seed=0):
+    return torch.nn.functional.normalize(
+        torch.randn(shape, generator=seeded(seed), dtype=torch.float64), dim=len(shape) - 1
+    )
+
+
+def naive(vectors, bank, valid, k):
+    """Sorted squared distances of unit vectors, one by one."""
+    out = np.empty(vectors.shape[:2])
+    for c, rows in enumerate(vectors.numpy()):
+        known = bank[c][valid[c]].numpy()
+        for i, vector in enumerate(rows):
+            out[c, i] = np.sort(((vector / np.linalg.norm(vector) - known) ** 2).sum(1))[k - 1]
+    return torch.from_numpy(out)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(7,), (1, 5), (2, 3, 11), (0, 4)])
+def test_kth_largest_is_that_of_the_sorted_row(shape, dtype):
+    values = torch.randn(shape, generator=seeded(), dtype=dtype)
+    for k in range(1, shape[-1] + 1):
+        expected = values.sort(-1, descending=True).values[..., k - 1]
+        assert torch.equal(kth_largest(values.clone(), k), expected)
+
+
+def test_kth_largest_with_ties_and_infinities():
+    values = torch.tensor([[2.0, 1.0, 2.0, -torch.inf], [-torch.inf, -torch.inf, 3.0, 3.0]])
+    assert [kth_largest(values.clone(), k).tolist() for k in (1, 2, 3)] == [[2, 3], [2, 3], [1, -torch.inf]]
+
+
+@pytest.mark.parametrize("k", [1, 4, 7])
+@pytest.mark.parametrize("budget", [1, 500, 2**26])
+def test_kth_cosine_equals_a_search_by_distance(k, budget):
+    bank, valid = unit(3, 9, 4), torch.arange(9) < torch.tensor([[9], [7], [8]])
+    vectors = 5 * torch.randn(3, 6, 4, generator=seeded(1), dtype=torch.float64)
+    found = 2 - 2 * kth_cosine(vectors, bank.masked_fill(~valid[..., None], torch.nan), valid, k, budget)
+    torch.testing.assert_close(found, naive(vectors, bank, valid, k))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 13])
+@pytest.mark.parametrize("budget", [1, 2**26])
+def test_own_cosine_is_that_of_the_rows(size, budget):
+    bank = unit(2, size, 3)
+    for k in {1, size // 2 + 1, size}:
+        found = kth_own_cosine(bank, None, k, budget)
+        torch.testing.assert_close(2 - 2 * found, naive(bank, bank, torch.ones(2, size, dtype=torch.bool), k))
+        torch.testing.assert_close(found, kth_cosine(bank, bank, None, k))
+
+
+def test_own_cosine_of_the_valid_rows():
+    bank, valid = unit(2, 9, 3), torch.arange(9) < torch.tensor([[6], [8]])
+    found = kth_own_cosine(bank.masked_fill(~valid[..., None], torch.nan), valid, 3)
+    torch.testing.assert_close((2 - 2 * found)[valid], naive(bank, bank, valid, 3)[valid])
+    # A row is its own first neighbour.
+    assert kth_own_cosine(bank, None, 1).sub(1).abs().max() < 1e-12
