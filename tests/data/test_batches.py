@@ -95,14 +95,15 @@ def test_room_for_random_crops_is_kept(image_set):
         assert next(made.start(0)).images.shape == (4, 3, 6, 6)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_out_the_global_batch(image_set, world):
-    whole = list(batches(image_set, batch_size=7).start(0))
-    parts = [list(batches(image_set, batch_size=7, rank=rank, world=world).start(0)) for rank in range(world)]
+@pytest.mark.parametrize(("world", "batch_size"), [(2, 7), (3, 8), (2, 6)])
+def test_ranks_share_out_the_global_batch_evenly(image_set, world, batch_size):
+    whole = list(batches(image_set, batch_size=6).start(0))
+    parts = [list(batches(image_set, batch_size=batch_size, rank=rank, world=world).start(0)) for rank in range(world)]
+    assert all(len(part) == len(whole) for part in parts)
     for step, batch in enumerate(whole):
         shares = [shown(part[step]) for part in parts]
         assert sorted(i for share in shares for i in share) == sorted(shown(batch))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        assert {len(share) for share in shares} == {6 // world}
         states = [part[step].generator.get_state() for part in parts]
         assert not torch.equal(states[0], states[1]), "ranks draw different numbers"
 
@@ -166,3 +167,46 @@ def test_too_few_sound_images_are_told(files):
 def test_batches_are_channels_last(image_set):
     images = next(batches(image_set).start(0)).images
     assert images.is_contiguous(memory_format=torch.channels_last) and images.dtype == torch.float32
+
+
+# Every image once, un-augmented
+
+
+@pytest.mark.parametrize(("budget", "workers"), [(RESIDENT, 0), (STREAMED, 0), (STREAMED, 2)])
+def test_plain_is_every_image_once_in_order_unaugmented(image_set, budget, workers):
+    made = batches(image_set, parse("flip,crop:2,jitter", 8), views=2, memory_budget=budget, workers=workers)
+    rng = torch.get_rng_state()
+    blocks = list(made.plain())
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert [len(images) for images, _ in blocks] == [5, 5, 5, 5, 3]
+    images, labels = (torch.cat(column) for column in zip(*blocks))
+    raw = torch.stack([TRANSFORM.host(image_set.image(i)) for i in range(23)])
+    torch.testing.assert_close(images, TRANSFORM.device(raw))
+    assert labels.tolist() == [i % 3 for i in range(23)] and labels.dtype == torch.int64
+    assert all(block.is_contiguous(memory_format=torch.channels_last) for block, _ in blocks)
+    assert len(list(made.plain())) == 5, "it can be iterated again"
+
+
+def test_plain_images_are_the_centre_where_there_is_room_for_crops():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+    image_set = ImageSet(pixels, torch.arange(6) % 2, ["a", "b"])
+    transform = Transform(6, resize=12)
+    expected = transform.device(torch.from_numpy(pixels).permute(0, 3, 1, 2)[:, :, 3:9, 3:9])
+    for budget in (RESIDENT, STREAMED):
+        options = {"batch_size": 4, "epochs": 1, "seed": 0, "device": CPU, "workers": 0, "memory_budget": budget}
+        made = training_batches(image_set, transform, parse("resized-crop", 6), **options)
+        assert torch.equal(torch.cat([images for images, _ in made.plain()]), expected)
+
+
+@pytest.mark.parametrize("budget", [RESIDENT, STREAMED])
+def test_plain_leaves_out_corrupt_images(files, budget):
+    files[1].write_bytes(b"no image")
+    image_set = ImageSet(files, torch.tensor([0, 0, 0, 1, 1, 1]), ["cat", "dog"])
+    made = batches(image_set, batch_size=2, skip_corrupt=True, memory_budget=budget)
+    assert torch.cat([labels for _, labels in made.plain()]).tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_every_process_is_given_all_plain_images(image_set, world):
+    made = batches(image_set, rank=world - 1, world=world)
+    assert sum(len(labels) for _, labels in made.plain()) == 23

@@ -22,7 +22,19 @@ def test_what_a_method_is_unless_it_says_otherwise(make, batch):
     assert (head.linear.in_features, head.linear.out_features) == (8, 3)
     assert method.outliers(batch) is None
     assert {method.lr_factor(name) for name, _ in method.named_parameters()} == {1.0}
-    assert Method.views == 1 and not Method.presets
+    assert method.views == 1 and not Method.presets
+    assert CE.detectors(CE.Config()) == () and method.warning({"loss": 1.0}) == ""
+    assert method.published_warmup is False
+
+
+def test_nothing_is_forwarded_for_a_method_that_need_not_prepare(make):
+    def images():
+        raise AssertionError("the training images are iterated")
+        yield
+
+    make(CE).prepare(images())
+    make(CE).recall(torch.zeros(2, 8), torch.zeros(2, dtype=torch.int64))
+    make(CE).setup()
 
 
 def test_calling_a_method_is_a_step(make, batch):

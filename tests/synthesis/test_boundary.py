@@ -305,6 +305,15 @@ def test_a_feature_without_direction_is_nobodys_boundary():
     assert made.values.isfinite().all() and made.info["distance"].isfinite().all()
 
 
+def test_the_published_code_takes_emptied_rows_for_the_boundary():
+    values = features()
+    values[:, :4] = 0
+    made = replace(SMALL, boundary=4, picks=4, space="raw", reference_quirks=True)(values, full(values), seeded())
+    assert set(made.info["boundary"].tolist()) == {0, 1, 2, 3} and made.values.isfinite().all()
+    # Outliers are then noise about the origin.
+    assert made.values.norm(dim=1).amax() < 20 * SMALL.sigma
+
+
 def test_the_latest_features_of_a_queue():
     queue = ClassQueue(2, 10, 5)
     values = features(classes=2, rows=15, dtype=torch.float32)

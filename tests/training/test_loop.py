@@ -7,13 +7,15 @@ import signal
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.files import load_tensors
 from outskirts.methods import registry
-from outskirts.training.loop import Interrupted
-from outskirts.training.train import resume
+from outskirts.training.loop import Interrupted, Log
+from outskirts.training.schedule import epoch_cosine
+from outskirts.training.train import resume, training_sets
 
 # 38 images in batches of 8: 4 steps an epoch.
 STEPS = 12
@@ -39,12 +41,17 @@ def interrupt_after(step):
     return progress
 
 
+EPOCHS = {"schedule": "epoch-cosine", "warmup": 0.4}
 CASES = {
     "ce-sgd-dropout": ("ce", {}, True),
     "ce-adamw-ema": ("ce", {"optimizer": "adamw", "lr": 0.01, "ema": 0.7, "label_smoothing": 0.1}, True),
     "ce-fast-clip": ("ce", {"clip_norm": 0.5, "augment": "crop:1,jitter,grey"}, False),
     "ascood-sgd-ema": ("ascood", {"outliers": "gradient", "ema": 0.5}, True),
     "ascood-energy-fast": ("ascood", {"outliers": "shuffle", "outlier_loss": "energy", "fc_lr_factor": 0.1}, False),
+    "cider-ordered-ema": ("cider", {"embedding": 8, "ema": 0.5}, True),
+    "cider-mean-frozen": ("cider", {"embedding": 8, "prototypes": "mean", "train_layers": "body.1", **EPOCHS}, True),
+    "cider-learned-held": ("cider", {"embedding": 8, "prototypes": "learned", "hold": 0.4}, True),
+    "supcon": ("supcon", {"embedding": 8, "views": 3}, True),
 }
 
 
@@ -253,3 +260,116 @@ def test_every_step_and_epoch_is_recorded(finished):
         "skipped": [],
     }
     assert all({"loss", "loss_outlier", "lr"} <= r.keys() for r in found if r["kind"] == "train")
+
+
+# The log
+
+
+def test_the_log_averages_each_scalar_over_the_steps_that_have_it(tmp_path):
+    log = Log(tmp_path / "metrics.jsonl", every=3)
+    log.add({"loss": torch.tensor(1.0), "rare": torch.tensor(5)})
+    log.add({"loss": torch.tensor(2.0, dtype=torch.float64)})
+    log.add({"loss": torch.tensor(6.0, requires_grad=True), "rare": torch.tensor(8)})
+    assert log.means() == {"loss": 3.0, "rare": 6.5}
+    log.add({"late": torch.tensor(4.0)})
+    assert log.means() == {"late": 4.0}
+
+
+def test_scalars_between_lines_survive_an_interruption(bugs, small, tmp_path, monkeypatch):
+    """Some steps have a scalar that others lack, and a line averages several steps."""
+    step = registry["ce"].step
+
+    def sometimes(self, batch):
+        rare = {"rare": batch.images.mean()} if batch.labels[0] else {}
+        return {**step(self, batch), **rare}
+
+    monkeypatch.setattr(registry["ce"], "step", sometimes)
+    monkeypatch.setattr("outskirts.training.loop.Log", lambda path, every: Log(path, every=5))
+    options = {**small, "epochs": 3}
+    whole = osk.train("ce", bugs / "train", out=tmp_path / "whole", **options).path
+    lines = [record for record in records(whole) if record["kind"] == "train"]
+    assert [line["step"] for line in lines] == [5, 10, 12] and "rare" in lines[1]
+    with pytest.raises(Interrupted):
+        osk.train("ce", bugs / "train", out=tmp_path / "cut", progress=interrupt_after(8), **options)
+    resume(tmp_path / "cut")
+    same_files(whole, tmp_path / "cut")
+
+
+def test_a_method_s_warning_is_shown_and_recorded(bugs, small, tmp_path, monkeypatch):
+    seen, shown = [], {}
+
+    def warn(self, means):
+        seen.append(means)
+        return "All is lost." if len(seen) == 3 else ""
+
+    monkeypatch.setattr(registry["ce"], "warning", warn)
+    osk.train(
+        "ce",
+        bugs / "train",
+        out=tmp_path / "run",
+        progress=lambda step, steps, latest: shown.setdefault(step, latest["warning"]),
+        tracker="tensorboard",  # Which takes numbers only.
+        **small,
+    )
+    lines = [record for record in records(tmp_path / "run") if record["kind"] == "train"]
+    assert [line.get("warning") for line in lines] == [None, None, "All is lost.", *[None] * 5]
+    assert [shown[step] for step in range(1, 9)] == ["", "", "All is lost.", *[""] * 5]
+    assert all("loss" in means for means in seen)
+
+
+# Preparation
+
+
+def test_a_method_prepares_once_on_all_images_unaugmented(bugs, small, tmp_path, monkeypatch):
+    prepare, given = registry["cider"].prepare, []
+
+    def watched(self, images):
+        assert not self.training and not torch.is_grad_enabled()
+        images = list(images)
+        given.append((torch.cat([block for block, _ in images]), torch.cat([labels for _, labels in images])))
+        prepare(self, images)
+
+    monkeypatch.setattr(registry["cider"], "prepare", watched)
+    options = {**small, "augment": "flip,crop:4,jitter", "embedding": 4}
+    with pytest.raises(Interrupted):
+        osk.train("cider", bugs / "train", out=tmp_path / "run", progress=interrupt_after(2), **options)
+    resume(tmp_path / "run")
+    ((images, labels),) = given
+    train, _ = training_sets(osk.Run.open(tmp_path / "run").recipe())
+    transform = osk.load(tmp_path / "run").transform
+    expected = torch.stack([transform.host(train[i][0]) for i in range(len(train))])
+    assert torch.equal(images, transform.device(expected))
+    assert labels.tolist() == train.labels.tolist()
+
+
+def test_without_a_step_prototypes_are_the_class_means(bugs, small, tmp_path):
+    run = osk.train("cider", bugs / "train", out=tmp_path / "run", embedding=4, **{**small, "epochs": 0})
+    classifier, (train, _) = osk.load(run.path), training_sets(run.recipe())
+    points = osk.extract(classifier, train, features="projection").features
+    means = torch.stack([points[train.labels == label].mean(0) for label in (0, 1)])
+    torch.testing.assert_close(classifier.head.prototypes, normalize(means, dim=1), atol=1e-5, rtol=0)
+
+
+def test_held_prototypes_leave_the_global_generator_alone(bugs, small, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    osk.train("cider", bugs / "train", out=tmp_path / "run", hold=0.5, embedding=4, **{**small, "epochs": 1})
+    assert torch.equal(torch.rand(3), expected)
+
+
+# The schedule
+
+
+@pytest.mark.parametrize("quirks", [False, True])
+def test_the_schedule_of_epochs_is_that_of_the_function(bugs, small, tmp_path, quirks):
+    options = {**small, "epochs": 4, "schedule": "epoch-cosine", "warmup": 0.5, "embedding": 4}
+    run = osk.train("cider", bugs / "train", out=tmp_path / "run", reference_quirks=quirks, **options)
+    rates = [record["lr"] for record in records(run.path) if record["kind"] == "train"]
+    assert rates == [epoch_cosine(step, 4, 4, 0.1, 2, quirks) for step in range(16)]
+    assert (min(rates) < 0) is quirks
+
+
+def test_quirks_change_no_other_schedule(bugs, small, tmp_path):
+    run = osk.train("cider", bugs / "train", out=tmp_path / "run", reference_quirks=True, embedding=4, **small)
+    assert all(record["lr"] > 0 for record in records(run.path) if record["kind"] == "train")

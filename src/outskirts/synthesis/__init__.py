@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from .boundary import BoundarySynthesizer
+from .gaussian import GaussianSynthesizer
 from .outliers import FeatureSynthesizer, Outliers
 from .pixel import PixelSynthesizer
 from .queue import ClassQueue
 
-__all__ = ["BoundarySynthesizer", "ClassQueue", "FeatureSynthesizer", "Outliers", "PixelSynthesizer"]
+__all__ = [
+    "BoundarySynthesizer",
+    "ClassQueue",
+    "FeatureSynthesizer",
+    "GaussianSynthesizer",
+    "Outliers",
+    "PixelSynthesizer",
+]

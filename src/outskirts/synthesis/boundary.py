@@ -239,8 +239,9 @@ class BoundarySynthesizer:
             norms = features.norm(dim=2)
             bank = features / norms.clamp_min(torch.finfo(dtype).tiny)[..., None]
             near = kth_own_cosine(bank, valid, self.neighbour, self.budget // 2)
-            # A feature without direction is nobody's boundary: above all cosines, it comes last.
-            edge = boundary_rows(near.masked_fill(norms == 0, 2), valid, self.boundary)
+            # A feature without direction is nobody's boundary: above all cosines, it comes last. The published search
+            # finds it infinitely far from everything, so that it comes first.
+            edge = boundary_rows(near.masked_fill(norms == 0, -2 if self.reference_quirks else 2), valid, self.boundary)
             made.boundary[part] = picked = edge.gather(1, order[part])
             made.boundary_distance[part] = _squared(near.gather(1, picked))
             source = bank if self.space == "sphere" else features
