@@ -57,3 +57,25 @@ def test_bad_input_is_an_error(blobs):
         Mahalanobis().fit(blobs[:0])
     with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' is -1"):
         Mahalanobis(ridge=-1)
+
+
+def test_the_total_covariance_of_the_published_code():
+    """Vector T13 of the specification; its score is half of the squared distance."""
+    features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+    outputs = Outputs(features, features, torch.tensor([0, 0, 1, 1]))
+    query = Outputs(torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2))
+    total = Mahalanobis(ridge=0, covariance="total").fit(outputs)
+    torch.testing.assert_close(total.score(query) / 2, torch.tensor([0.09375], dtype=torch.float64))
+    # The covariance within classes is diag(1, 0): the second direction does not count, or above all with a ridge.
+    within = Mahalanobis(ridge=0).fit(outputs)
+    torch.testing.assert_close(within.score(query), torch.zeros(1, dtype=torch.float64))
+    assert Mahalanobis(ridge=1e-6).fit(outputs).score(query) > 1e5
+
+
+def test_normalised_features_forget_their_length(blobs):
+    detector = Mahalanobis(normalise=True).fit(blobs)
+    lengths = torch.rand(len(blobs), 1, generator=torch.Generator().manual_seed(0)) + 0.5
+    scaled = Outputs(blobs.features * lengths, blobs.logits)
+    torch.testing.assert_close(detector.score(scaled), detector.score(blobs), rtol=1e-3, atol=1e-3)
+    with pytest.raises(OutskirtsError, match="total"):
+        Mahalanobis(covariance="totl")

@@ -98,3 +98,46 @@ def test_options_are_checked():
         metrics.aupr([0.0], [1.0], rule="simpson")
     with pytest.raises(OutskirtsError, match="tpr is 95"):
         metrics.fpr_at_tpr([0.0], [1.0], tpr=95)
+
+
+T11 = {
+    "M1": (
+        [0.95, 0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.1],
+        [0.85, 0.42, 0.3, 0.2, 0.05],
+        0.76,
+        0.8536832612,
+        0.8,
+    ),
+    "M2": ([*range(20, 0, -1)], [19.5, 10, 2.4, 2.2, 2, 1.4, 0.6], 0.75, 0.8525981067, 5 / 7),
+    "M3": ([0.9, 0.8, 0.7, 0.6], [0.65, 0.3], 0.875, 0.95, 0.5),
+    "tied": ([1.0] * 4, [1.0] * 2, 0.5, 2 / 3, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", T11)
+def test_vectors_of_the_hypersphere_papers(name):
+    """T11 of the specification, whose scores are larger for ID images."""
+    inside, outside, area, precision, fpr = T11[name]
+    inside, outside = -np.array(inside, float), -np.array(outside, float)
+    assert metrics.auroc(inside, outside) == pytest.approx(area, abs=1e-12)
+    assert metrics.aupr(inside, outside, rule="step") == pytest.approx(precision, abs=5e-11)
+    assert metrics.fpr_at_tpr(inside, outside) == pytest.approx(fpr, abs=1e-12)
+    if name == "M2":
+        assert metrics.fpr_at_tpr(inside, outside, point="nearest") == pytest.approx(6 / 7, abs=1e-12)
+
+
+def test_the_nearest_point_by_hand():
+    rng = np.random.default_rng(0)
+    differ = 0
+    for _ in range(50):
+        inside, outside = rng.integers(0, 12, 17).astype(float), rng.integers(3, 15, 11).astype(float)
+        points = []
+        for threshold in {*inside, *outside}:
+            if threshold <= inside.max():  # The first point at which all ID images are accepted is the last to count.
+                points.append((abs(np.mean(inside <= threshold) - 0.95), -np.mean(outside <= threshold)))
+        found = metrics.fpr_at_tpr(inside, outside, point="nearest")
+        assert found == -min(points)[1]
+        differ += found != metrics.fpr_at_tpr(inside, outside)
+    assert differ
+    with pytest.raises(OutskirtsError, match="first"):
+        metrics.fpr_at_tpr([0.0], [1.0], point="frist")

@@ -8,9 +8,13 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 from .inputs import checked, training_labels, training_rows
@@ -89,6 +93,9 @@ class Mahalanobis(Detector):
     """Squared Mahalanobis distance to the nearest class mean under one covariance for all classes.
 
     Arguments:
+        covariance: ``within`` classes, or ``total`` about the mean of all features, which the published code of CIDER
+            takes for it.
+        normalise: Scale every feature to unit length first, as CIDER does.
         ridge: Variance added in every direction, as a share of the mean variance within classes. It bounds
             the weight of directions in which the training features hardly vary; 0 is the pseudo-inverse of
             the published code, which leaves directions without any variance out of account.
@@ -99,18 +106,29 @@ class Mahalanobis(Detector):
     transform: Tensor | None
     centres: Tensor | None
 
-    def __init__(self, ridge: float = 1e-6) -> None:
+    def __init__(
+        self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalise: bool = False
+    ) -> None:
         super().__init__()
+        if covariance not in ("within", "total"):
+            raise unknown(f"covariance of the detector '{self.name}'", str(covariance), ("within", "total"))
+        self.covariance, self.normalise = covariance, normalise
         self.ridge = checked(self.name, "ridge", ridge, least=0)
         self.register_buffer("transform", None)
         self.register_buffer("centres", None)
 
     def fit(self, outputs: Outputs) -> Mahalanobis:
         labels = training_labels(outputs, self.name)
-        means, covariance = tied_gaussians(training_rows(outputs, self.name), labels)
+        features = self._scaled(training_rows(outputs, self.name))
+        means, covariance = tied_gaussians(features, labels)
+        if self.covariance == "total":
+            covariance = features.double().T.cov()
         self.transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())
         self.centres = means @ self.transform
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        return nearest_distance(outputs.features, self.require("transform"), self.require("centres"))
+        return nearest_distance(self._scaled(outputs.features), self.require("transform"), self.require("centres"))
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return normalize(features.float(), dim=1) if self.normalise else features

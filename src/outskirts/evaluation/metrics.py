@@ -112,7 +112,13 @@ def aupr(id_scores: Scores, ood_scores: Scores, positive: Positive = "id", rule:
     return float(np.sum(np.diff(recall) * heights))
 
 
-def fpr_at_tpr(id_scores: Scores, ood_scores: Scores, tpr: float = 0.95, positive: Positive = "id") -> float:
+def fpr_at_tpr(
+    id_scores: Scores,
+    ood_scores: Scores,
+    tpr: float = 0.95,
+    positive: Positive = "id",
+    point: Literal["first", "nearest"] = "first",
+) -> float:
     """The false-positive rate at the first point of the ROC curve that reaches a true-positive rate.
 
     The field uses both conventions under one name; they are different numbers.
@@ -124,10 +130,20 @@ def fpr_at_tpr(id_scores: Scores, ood_scores: Scores, tpr: float = 0.95, positiv
         positive: ``"id"`` gives the share of OOD images accepted when `tpr` of the ID images are (most
             papers, OpenOOD 1.0); ``"ood"`` the share of ID images rejected when `tpr` of the OOD images are
             (OpenOOD 1.5). A score tied with the threshold counts as positive.
+        point: ``"nearest"`` takes the point whose true-positive rate is nearest to `tpr`, of equally near ones that
+            with the largest false-positive rate, as the code of CIDER, NPOS and VOS does. It can lie on either side.
 
     >>> fpr_at_tpr([0.0, 1.0, 2.0], [2.0, 3.0]), fpr_at_tpr([0.0, 1.0, 2.0], [2.0, 3.0], positive="ood")
     (0.5, 0.3333333333333333)
     """
     positives, negatives = oriented(as_scores(id_scores), as_scores(ood_scores), positive)
-    threshold = np.sort(positives)[-recall_rank(tpr, len(positives))]
+    if point == "nearest":
+        thresholds = np.unique(np.concatenate([positives, negatives]))
+        thresholds = thresholds[thresholds >= positives.min()]
+        # Ascending, so that of equally near points the first has the largest false-positive rate.
+        threshold = thresholds[np.abs(at_least(positives, thresholds) / len(positives) - tpr).argmin()]
+    elif point == "first":
+        threshold = np.sort(positives)[-recall_rank(tpr, len(positives))]
+    else:
+        raise unknown("point of the ROC curve", str(point), ("first", "nearest"))
     return float(np.mean(negatives >= threshold))

@@ -88,7 +88,7 @@ class Embedding(Method[C], ABC, Generic[C]):
 
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
-        return ({"name": "knn", "k": config.neighbours},)
+        return ({"name": "knn", "k": config.neighbours}, {"name": "mahalanobis", "normalise": True})
 
     @property
     def views(self) -> int:

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from outskirts import Outputs, OutskirtsError
+from outskirts.detectors import KNN
+from outskirts.detectors.knn import kth_distance
+
+
+@pytest.fixture
+def sets() -> list[Outputs]:
+    g = torch.Generator().manual_seed(0)
+    return [Outputs(torch.randn(n, 6, generator=g), torch.zeros(n, 2)) for n in (40, 15)]
+
+
+def test_vector():
+    """T8 of the specification: rows among themselves, each its own first neighbour."""
+    rows = torch.tensor([[1, 0], [2, 0.2], [3, -0.3], [1, 1], [0, 2]], dtype=torch.float64)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    expected = {
+        2: [0.0099256196, 0.0099256196, 0.0099256196, 0.4520854016, 0.5857864376],
+        3: [0.0099256196, 0.0396039604, 0.0396039604, 0.5857864376, 1.8009925620],
+    }
+    for k, distances in expected.items():
+        found = kth_distance(rows, rows, k)
+        torch.testing.assert_close(found, torch.tensor(distances, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_equals_an_exhaustive_search(sets):
+    train, test = sets
+    unit = [(s.features / s.features.norm(dim=1, keepdim=True)).double().numpy() for s in sets]
+    squared = ((unit[1][:, None] - unit[0][None]) ** 2).sum(2)
+    for k in (1, 7, 40):
+        found = KNN(k).fit(train).score(test).double().numpy()
+        np.testing.assert_allclose(found, np.sort(squared, axis=1)[:, k - 1], atol=2e-6)
+
+
+def test_grows_with_k_and_forgets_scale_and_order(sets):
+    train, test = sets
+    scores = torch.stack([KNN(k).fit(train).score(test) for k in (1, 2, 5, 20, 40)])
+    assert (scores.diff(dim=0) >= 0).all() and (scores[-1] > scores[0]).all()
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    scaled = Outputs(7 * train.features[order], train.logits)
+    torch.testing.assert_close(KNN(5).fit(scaled).score(Outputs(test.features / 3, test.logits)), scores[2])
+
+
+def test_blocks_do_not_matter(sets):
+    train, test = (s.features for s in sets)
+    torch.testing.assert_close(kth_distance(test, train, 3, budget=1), kth_distance(test, train, 3))
+
+
+def test_features_without_direction_and_k_beyond_the_training_set(sets):
+    train, _ = sets
+    scores = KNN(3).fit(train).score(Outputs(torch.zeros(1, 6), torch.zeros(1, 2)))
+    torch.testing.assert_close(scores, torch.ones(1))
+    with pytest.raises(OutskirtsError, match="neighbour 41 among 40 training images; choose k of at most 40"):
+        KNN(41).fit(train)
