@@ -5,6 +5,7 @@ import torch
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import KNN
 from outskirts.detectors.knn import kth_distance
+from outskirts.evaluation.evaluate import lacking
 
 
 @pytest.fixture
@@ -55,3 +56,13 @@ def test_features_without_direction_and_k_beyond_the_training_set(sets):
     torch.testing.assert_close(scores, torch.ones(1))
     with pytest.raises(OutskirtsError, match="neighbour 41 among 40 training images; choose k of at most 40"):
         KNN(41).fit(train)
+
+
+def test_distances_on_the_sphere(sets):
+    train, test = sets
+    on_sphere = [Outputs(torch.zeros(len(s), 2), s.logits, extra={"projection": s.features}) for s in sets]
+    detector = KNN(5, space="projection").fit(on_sphere[0])
+    assert torch.equal(detector.score(on_sphere[1]), KNN(5).fit(train).score(test))
+    assert lacking(KNN(5, space="projection"), train) == "needs projection, which this classifier does not give"
+    with pytest.raises(OutskirtsError, match="projection"):
+        KNN(space="projektion")

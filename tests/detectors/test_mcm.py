@@ -20,7 +20,7 @@ def outputs(features, head=None):
     head.prototypes.copy_(TEXTS)
     classifier = Classifier(Backbone(nn.Identity(), 2, "none"), head, None, ["a", "b", "c"])
     logits = classifier(features)
-    return Outputs(features, logits, extra={"cosines": classifier.cosines(logits)})
+    return Outputs(features, logits, extra={"cosines": classifier.readings(features, logits)["cosines"]})
 
 
 @pytest.mark.parametrize(

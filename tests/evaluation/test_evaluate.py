@@ -72,7 +72,7 @@ def test_everything_runs_at_once_and_says_so(inside, ood, train):
 def test_same_name_with_other_parameters_gets_its_own_label(inside, ood, train):
     found = evaluate(inside, ood, [{"name": "knn", "k": 3}, detectors.KNN(k=7), "msp"], train=train)
     assert list(found.scores) == ["knn(k=3)", "knn(k=7)", "msp"]
-    assert [json.loads(row.params) for row in found.rows[::4]] == [{"k": 3}, {"k": 7}, {}]
+    assert [json.loads(row.params).get("k") for row in found.rows[::4]] == [3, 7, None]
     with pytest.raises(OutskirtsError, match="asked for twice"):
         choose_detectors(["msp", "msp"])
 

@@ -66,12 +66,17 @@ def test_a_projection_is_asked_for_in_vain_of_a_head_without(head):
         classifier(head).space(torch.randn(2, 8), "projection")
 
 
-def test_cosines_are_known_of_prototypes_only(images):
-    made = classifier(head_of("cider", temperature=0.05))
+def test_readings_are_what_a_head_says_beside_its_logits(images):
+    made = classifier(head_of("npos", temperature=0.05))
     with torch.no_grad():
-        points, prototypes = made.head.project(made.features(images)), made.head.prototypes
-        torch.testing.assert_close(made.cosines(made(images)), points @ prototypes.T)
-    assert classifier(head_of("ce")).cosines(torch.randn(2, 3)) is None
+        features, logits = made.features(images), made(images)
+        readings = made.readings(features, logits)
+        assert readings.keys() == {"risk", "projection", "cosines"}
+        points, prototypes = made.head.project(features), made.head.prototypes
+        assert torch.equal(readings["projection"], points) and torch.equal(readings["risk"], made.risk(features))
+        torch.testing.assert_close(readings["cosines"], points @ prototypes.T)
+    assert classifier(head_of("cider")).readings(features, logits).keys() == {"projection", "cosines"}
+    assert classifier(head_of("ce")).readings(features, logits) == {}
 
 
 def test_risk_is_that_of_the_head_s_network(images):

@@ -44,7 +44,7 @@ class Detector(nn.Module, ABC):
 
     name: ClassVar[str]
     #: What is read from the outputs, among ``"features"``, ``"logits"``, ``"labels"`` (at `fit`), ``"head"``.
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    needs: frozenset[str] = frozenset({"logits"})
     #: The in-distribution split that `fit` learns from; None where there is nothing to learn.
     fit_on: ClassVar[Literal["train", "val"] | None] = None
     #: What the detector needs beside features and logits.

@@ -7,11 +7,13 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 
@@ -46,15 +48,19 @@ class KNN(Detector):
 
     Arguments:
         k: Which neighbour; published grid 50, 100, 200, 500, 1000.
+        space: Distances between ``features``, or between points of the ``projection`` to the sphere that a
+            classifier with prototypes has.
     """
 
-    needs = frozenset({"features"})
     fit_on = "train"
     bank: Tensor | None
 
-    def __init__(self, k: int = 50) -> None:
+    def __init__(self, k: int = 50, space: Literal["features", "projection"] = "features") -> None:
         super().__init__()
-        self.k = k
+        if space not in ("features", "projection"):
+            raise unknown("space of the detector 'knn'", str(space), ("features", "projection"))
+        self.k, self.space = k, space
+        self.needs = frozenset({space})
         self.register_buffer("bank", None)
 
     def fit(self, outputs: Outputs) -> KNN:
@@ -63,9 +69,9 @@ class KNN(Detector):
                 f"The detector 'knn' looks for neighbour {self.k} among {len(outputs)} training images; "
                 f"choose k of at most {len(outputs)}."
             )
-        self.bank = normalize(outputs.features.float(), dim=1)
+        self.bank = normalize(outputs.need(self.space, self.name).float(), dim=1)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank = self.require("bank")
-        return kth_distance(normalize(outputs.features.to(bank), dim=1), bank, self.k)
+        return kth_distance(normalize(outputs.need(self.space, self.name).to(bank), dim=1), bank, self.k)

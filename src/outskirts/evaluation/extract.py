@@ -83,12 +83,8 @@ def extract(
     with torch.no_grad():
         raw = values["features"].to(device)
         inputs, linear = classifier.space(raw, features)
-        risk = classifier.risk(raw)
-        if risk is not None:
-            extra["risk"] = risk.cpu()
-        cosines = classifier.cosines(values["logits"])
-        if cosines is not None:
-            extra["cosines"] = cosines
+        readings = classifier.readings(raw, values["logits"].to(device))
+        extra |= {name: reading.float().cpu() for name, reading in readings.items()}
     return Outputs(
         inputs.cpu(),
         values["logits"],

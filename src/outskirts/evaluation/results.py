@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -80,18 +79,20 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def labels(detectors: Sequence[tuple[str, str]]) -> list[str]:
-    """A short, distinct label for each detector, given as its name and its parameters in JSON.
+    """A short label for each detector, given as its name and its parameters in JSON: of those that share a name, with
+    the parameters in which they differ.
 
-    >>> labels([("msp", "{}"), ("knn", '{"k": 10}'), ("knn", '{"k": 50}')])
+    >>> labels([("msp", "{}"), ("knn", '{"k": 10, "space": "features"}'), ("knn", '{"k": 50, "space": "features"}')])
     ['msp', 'knn(k=10)', 'knn(k=50)']
     """
-    counts = Counter(name for name, _ in detectors)
+    known = [(name, json.loads(params)) for name, params in detectors]
 
-    def label(name: str, params: str) -> str:
-        values = json.loads(params) if counts[name] > 1 else {}
-        return f"{name}({', '.join(f'{key}={value}' for key, value in values.items())})" if values else name
+    def label(name: str, params: dict[str, Any]) -> str:
+        namesakes = [other for its, other in known if its == name]
+        told = [f"{key}={value}" for key, value in params.items() if any(o.get(key) != value for o in namesakes)]
+        return f"{name}({', '.join(told)})" if told else name
 
-    return [label(*detector) for detector in detectors]
+    return [label(*detector) for detector in known]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class EmbeddingConfig(Config):
     """How much of a class's prototype stays when one sample moves it."""
     neighbours: int = 50
     """Which neighbour's distance the detector knn scores by."""
+    scored: Literal["features", "projection"] = "features"
+    """Whether it scores by penultimate features, as published, or by their projection."""
 
     def __post_init__(self) -> None:
         require_share("prototype_momentum", self.prototype_momentum)
@@ -88,7 +90,10 @@ class Embedding(Method[C], ABC, Generic[C]):
 
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
-        return ({"name": "knn", "k": config.neighbours}, {"name": "mahalanobis", "normalise": True})
+        return (
+            {"name": "knn", "k": config.neighbours, "space": config.scored},
+            {"name": "mahalanobis", "normalise": True},
+        )
 
     @property
     def views(self) -> int:

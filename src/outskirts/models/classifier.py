@@ -84,9 +84,17 @@ class Classifier(nn.Module):
         network = getattr(self.head, "risk", None)
         return None if network is None else network(features, self.head(features))
 
-    def cosines(self, logits: Tensor) -> Tensor | None:
-        """The cosines [B, C] that logits were made of; None if the head has no prototypes."""
-        return logits * self.head.temperature if isinstance(self.head, PrototypeHead) else None
+    def readings(self, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """What the head says beside its logits [B, C] of the backbone's features [B, D]: ``risk`` [B] as above, and of
+        a head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them.
+        """
+        found = {}
+        if (risk := self.risk(features)) is not None:
+            found["risk"] = risk
+        if isinstance(self.head, PrototypeHead):
+            found["projection"] = self.head.project(features)
+            found["cosines"] = logits * self.head.temperature
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all weights and buffers."""
