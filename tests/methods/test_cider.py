@@ -26,7 +26,7 @@ from outskirts.training.loop import _rate, optimizer_for
         {"prototypes": "learned"},
         {"projection": "linear", "embedding": 2},
         {"views": 1},
-        {"hold": 0.5},
+        {"initial": "simplex", "hold": 0.5},
         {"hold": 1.0, "prototypes": "learned"},
         {"reference_quirks": True, "prototype_momentum": 0.5, "temperature": 0.5},
     ],
@@ -150,7 +150,7 @@ def test_learned_prototypes_are_trained_by_both_losses_as_directions(make, views
 
 @pytest.mark.parametrize("prototypes", ["ordered", "mean", "learned"])
 def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make, views, prototypes):
-    method = make(CIDER, CIDERConfig(hold=0.5, prototypes=prototypes, embedding=8))
+    method = make(CIDER, CIDERConfig(initial="simplex", hold=0.5, prototypes=prototypes, embedding=8))
     state = torch.get_rng_state()
     with torch.no_grad():
         method.prepare(iter(()))
@@ -177,7 +177,7 @@ def test_hold_is_a_share():
 def test_seeds_hold_different_corners(make):
     corners = []
     for seed in (0, 1, 1):
-        method = make(CIDER, CIDERConfig(hold=0.5, embedding=8))
+        method = make(CIDER, CIDERConfig(initial="simplex", embedding=8))
         with isolated(seed):
             method.classifier.head = CIDER.head(method.config, 8, 3)
         with torch.no_grad():
@@ -293,7 +293,7 @@ def test_a_collapsed_state_leads_to_the_warning(make, views, prototypes):
 
 COMMON = {"batch_size": 512, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "schedule": "epoch-cosine"}
 COMMON |= {"temperature": 0.1, "embedding": 128, "projection": "mlp", "views": 2, "dispersion_weight": 1.0}
-COMMON |= {"prototypes": "ordered", "reference_quirks": False, "hold": 0.0}
+COMMON |= {"prototypes": "ordered", "reference_quirks": False, "initial": "means", "hold": 0.0}
 CROPS = "resized-crop:{}:1,flip,jitter:0.4:0.4:0.4:0.1,grey"
 SMALL = {"epochs": 500, "lr": 0.5, "warmup": 10 / 500, "augment": CROPS.format(0.2)}
 TABLE = {

@@ -354,7 +354,7 @@ def test_held_prototypes_leave_the_global_generator_alone(bugs, small, tmp_path)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    osk.train("cider", bugs / "train", out=tmp_path / "run", hold=0.5, embedding=4, **{**small, "epochs": 1})
+    osk.train("cider", bugs / "train", out=tmp_path / "run", initial="simplex", embedding=4, **{**small, "epochs": 1})
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -59,8 +59,10 @@ class CIDERConfig(EmbeddingConfig):
 
     prototypes: Literal["ordered", "mean", "learned"] = "ordered"
     """Moved sample by sample as published, by class means, or learned like weights."""
+    initial: Literal["means", "simplex"] = "means"
+    """Where prototypes begin: at the class means of the training images, or as far apart as can be."""
     hold: float = 0.0
-    """Share of the epochs in which the prototypes stand still at the corners of a simplex, before they move."""
+    """Share of the epochs in which they stay where they begin, before they move."""
     compactness_weight: float = 2 * 0.1 / 0.07
     """Weight of the attraction to the own prototype; published as 2, times the code's factor 0.1 / 0.07."""
     dispersion_weight: float = 1.0
@@ -120,7 +122,7 @@ class CIDER(Embedding[C], Generic[C]):
             return self.losses(projections, labels, batch)
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        if self.config.hold:
+        if self.config.initial == "simplex":
             self.sphere.prototypes.data.copy_(simplex(self.sphere.prototypes))
         else:
             super().prepare(images)
@@ -158,6 +160,6 @@ class CIDER(Embedding[C], Generic[C]):
         return (
             f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have lain nearly on each other, "
             f"the nearest two {means['angle_nearest']:.0f} and all on average {means['angle_between']:.0f} degrees "
-            "apart, so that their classes cannot be told apart. Let them stand still at first (--hold 0.3), start from "
-            "a trained run (--init RUN), or try a longer --warmup or a lower --lr."
+            "apart, so that their classes cannot be told apart. Begin as far apart as can be (--initial simplex --hold "
+            "0.3), start from a trained run (--init RUN), or try a longer --warmup or a lower --lr."
         )
