@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from outskirts.synthesis.neighbours import kth_cosine, kth_largest, kth_own_cosine
+from outskirts.synthesis.neighbours import Scratch, kth_cosine, kth_largest, kth_own_cosine
 
 
 def seeded(seed=0):
@@ -44,7 +44,7 @@ def test_kth_largest_with_ties_and_infinities():
 def test_kth_cosine_equals_a_search_by_distance(k, budget):
     bank, valid = unit(3, 9, 4), torch.arange(9) < torch.tensor([[9], [7], [8]])
     vectors = 5 * torch.randn(3, 6, 4, generator=seeded(1), dtype=torch.float64)
-    found = 2 - 2 * kth_cosine(vectors, bank.masked_fill(~valid[..., None], torch.nan), valid, k, budget)
+    found = 2 - 2 * kth_cosine(vectors, bank.masked_fill(~valid[..., None], torch.nan), valid, k, Scratch(budget))
     torch.testing.assert_close(found, naive(vectors, bank, valid, k))
 
 
@@ -53,7 +53,7 @@ def test_kth_cosine_equals_a_search_by_distance(k, budget):
 def test_own_cosine_is_that_of_the_rows(size, budget):
     bank = unit(2, size, 3)
     for k in {1, size // 2 + 1, size}:
-        found = kth_own_cosine(bank, None, k, budget)
+        found = kth_own_cosine(bank, None, k, Scratch(budget))
         torch.testing.assert_close(2 - 2 * found, naive(bank, bank, torch.ones(2, size, dtype=torch.bool), k))
         torch.testing.assert_close(found, kth_cosine(bank, bank, None, k))
 

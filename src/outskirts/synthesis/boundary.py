@@ -28,7 +28,7 @@ from torch.nn.functional import normalize
 
 from ..errors import OutskirtsError, unknown
 from .bank import FeatureBank, evenly
-from .neighbours import kth_cosine, kth_own_cosine
+from .neighbours import Scratch, kth_cosine, kth_own_cosine
 from .outliers import Outliers
 
 __all__ = ["BoundarySynthesizer", "boundary_rows", "select"]
@@ -233,12 +233,13 @@ class BoundarySynthesizer:
         if self.shared_noise or self.reference_quirks:
             shared = made.values.new_empty(self.candidates, dim).normal_(std=self.sigma, generator=generator)
         chunk, points = self._chunks(size, dim, dtype.itemsize)
+        cosines, noise = Scratch(self.budget // 2), Scratch()
         for part in torch.arange(len(rows), device=device).split(chunk) if len(rows) else ():
             features = values[rows[part]].to(dtype)
             valid = None if filled is None else torch.arange(size, device=device) < filled[rows[part], None]
             norms = features.norm(dim=2)
             bank = features / norms.clamp_min(torch.finfo(dtype).tiny)[..., None]
-            near = kth_own_cosine(bank, valid, self.neighbour, self.budget // 2)
+            near = kth_own_cosine(bank, valid, self.neighbour, cosines)
             # A feature without direction is nobody's boundary: above all cosines, it comes last. The published search
             # finds it infinitely far from everything, so that it comes first.
             edge = boundary_rows(near.masked_fill(norms == 0, -2 if self.reference_quirks else 2), valid, self.boundary)
@@ -246,8 +247,8 @@ class BoundarySynthesizer:
             made.boundary_distance[part] = _squared(near.gather(1, picked))
             source = bank if self.space == "sphere" else features
             for some in torch.arange(self.picks, device=device).split(points):
-                candidates = self._candidates(_vectors(source, picked[:, some]), shared, generator)
-                found = kth_cosine(candidates.flatten(1, 2), bank, valid, self.k, self.budget // 2)
+                candidates = self._candidates(_vectors(source, picked[:, some]), shared, noise, generator)
+                found = kth_cosine(candidates.flatten(1, 2), bank, valid, self.k, cosines)
                 found = found.view(candidates.shape[:3])
                 kept = self._kept(found)
                 at = (part[:, None], some)
@@ -268,12 +269,12 @@ class BoundarySynthesizer:
             return max(1, classes), self.picks
         return 1, max(1, (room - features) // point)
 
-    def _candidates(self, base: Tensor, shared: Tensor | None, generator: Generator) -> Tensor:
+    def _candidates(self, base: Tensor, shared: Tensor | None, scratch: Scratch, generator: Generator) -> Tensor:
         """Noise about `base` [C, P, D]: [C, P, L, D]."""
         base = base[:, :, None]
         if shared is not None:
             return base + shared
-        candidates = base.new_empty(*base.shape[:2], self.candidates, base.shape[3])
+        candidates = scratch.take((*base.shape[:2], self.candidates, base.shape[3]), base)
         # One draw per point, so that what is drawn does not depend on the chunks.
         for block in candidates.flatten(0, 1):
             block.normal_(std=self.sigma, generator=generator)

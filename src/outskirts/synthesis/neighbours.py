@@ -5,13 +5,34 @@ They stand for distances: of unit vectors, the squared one is ``2 - 2 cos``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["kth_cosine", "kth_largest", "kth_own_cosine"]
+__all__ = ["Scratch", "kth_cosine", "kth_largest", "kth_own_cosine"]
+
+
+class Scratch:
+    """Memory that is taken once and used again: fresh pages would cost a fifth of the product written to them.
+
+    Arguments:
+        budget: Bytes that those who take it should keep to.
+    """
+
+    def __init__(self, budget: int = 2**26) -> None:
+        self.budget = budget
+        self._memory: Tensor | None = None
+
+    def take(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """A tensor of the shape, on the device and of the type of `like`, valid until the next one is taken."""
+        size = math.prod(shape)
+        if self._memory is None or len(self._memory) < size:
+            self._memory = like.new_empty(size)
+        return self._memory[:size].view(*shape)
 
 
 def kth_largest(values: Tensor, k: int) -> Tensor:
@@ -35,7 +56,7 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     return values[..., place].clone()
 
 
-def kth_cosine(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, budget: int = 2**26) -> Tensor:
+def kth_cosine(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch | None = None) -> Tensor:
     """The cosine of each vector with its k-th nearest row of the bank, class by class.
 
     Arguments:
@@ -43,25 +64,26 @@ def kth_cosine(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, budg
         bank: [C, n, D], of unit norm where valid.
         valid: Which rows count, bool [C, n], at least k of each class; None for all.
         k: Which neighbour, counted from 1. A vector of the bank is its own first.
-        budget: Bytes that one block of cosines may take.
+        scratch: Where blocks of cosines are made, within its budget.
 
     Returns:
         [C, N].
     """
     # Dividing by the norm keeps the order, so it can wait until one value per vector is left.
     norms = vectors.norm(dim=2).clamp_min(torch.finfo(bank.dtype).tiny)
-    return _kth_product(vectors, bank, valid, k, budget) / norms
+    return _kth_product(vectors, bank, valid, k, scratch or Scratch()) / norms
 
 
-def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, budget: int = 2**26) -> Tensor:
+def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch | None = None) -> Tensor:
     """`kth_cosine` of the bank's own rows, each its own first neighbour, for three fifths of the products.
 
     That is if the budget has room for the cosines of all pairs, of which most are then computed once.
     """
+    scratch = scratch or Scratch()
     classes, size, _ = bank.shape
-    if classes * size**2 * bank.element_size() > budget:
-        return _kth_product(bank, bank, valid, k, budget)
-    cosine = bank.new_empty(classes, size, size)
+    if classes * size**2 * bank.element_size() > scratch.budget:
+        return _kth_product(bank, bank, valid, k, scratch)
+    cosine = scratch.take((classes, size, size), bank)
     step = -(-size // 4)
     for start, block in zip(range(0, size, step), bank.split(step, dim=1)):
         stop = start + step
@@ -71,10 +93,14 @@ def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, budget: int = 2**
     return _kth(cosine, valid, k)
 
 
-def _kth_product(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, budget: int) -> Tensor:
+def _kth_product(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch) -> Tensor:
     classes, size, _ = bank.shape
-    rows = max(1, budget // (classes * size * bank.element_size()))
-    return torch.cat([_kth(torch.bmm(block, bank.mT), valid, k) for block in vectors.split(rows, dim=1)], 1)
+    rows = max(1, scratch.budget // (classes * size * bank.element_size()))
+    near = []
+    for block in vectors.split(rows, dim=1):
+        cosine = scratch.take((classes, block.shape[1], size), bank)
+        near.append(_kth(torch.bmm(block, bank.mT, out=cosine), valid, k))
+    return torch.cat(near, 1)
 
 
 def _kth(cosine: Tensor, valid: Tensor | None, k: int) -> Tensor:
