@@ -49,7 +49,7 @@ from ..models.risk import FeatureRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import register
-from .cider import CIDER, CIDERConfig
+from .cider import CIDER, QUICK, CIDERConfig
 from .embedding import SCRATCH, full_precision
 from .exposure import risk_terms
 from .options import BoundaryOptions, scalars
@@ -91,7 +91,13 @@ class NPOS(CIDER[NPOSConfig]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cifar10": {**_SCRATCH},
         "cifar10-published": {**_SCRATCH, "reference_quirks": True, "space": "raw", "sigma": 0.1},
-        "cifar100": {**_SCRATCH, "backbone": "resnet34-cifar", "prototype_momentum": 0.5},
+        # Outliers of all classes at every step would cost a third of the step again.
+        "cifar100": {
+            **_SCRATCH,
+            "backbone": "resnet34-cifar",
+            "prototype_momentum": 0.5,
+            "classes_per_step": 20,
+        },
         "imagenet100": {
             **CIDER.presets["imagenet100"],
             "compactness_weight": 0.1 / 0.07,
@@ -99,7 +105,9 @@ class NPOS(CIDER[NPOSConfig]):
             "boundary": 300,
             "picks": 3,
             "candidates": 1500,
+            "classes_per_step": 25,
         },
+        "quick": {**QUICK, "k": 50, "boundary": 100, "picks": 10, "candidates": 200, "keep": 10, "sigma": 0.02},
     }
     #: The epoch that last emptied the queue, as published.
     epoch: Tensor
