@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ..errors import OutskirtsError
 
-__all__ = ["FeatureBank", "evenly"]
+__all__ = ["FeatureBank", "evenly", "latest"]
 
 
 class FeatureBank(NamedTuple):
@@ -61,16 +61,26 @@ class FeatureBank(NamedTuple):
                 f"{broken} of {len(features)} features are zero or not finite: they have no direction."
             )
         counts = torch.bincount(labels, minlength=len(names))
-        order = labels.argsort(stable=True)
-        # Counted from the end of the class, so that the last rows are those that stay.
-        left = counts.cumsum(0)[labels[order]] - torch.arange(len(labels), device=labels.device)
         most = int(counts.max()) if size is None else min(size, int(counts.max()))
-        order = order[left <= most]
+        order = latest(labels, most)
         filled = counts.clamp_max(most)
         place = torch.arange(most, device=labels.device) < filled[:, None]
         rows = torch.zeros_like(place, dtype=torch.int64)
         rows[place] = order
         return cls(features[rows].masked_fill(~place[..., None], 0), filled, rows, names)
+
+
+def latest(labels: Tensor, most: int) -> Tensor:
+    """The positions of the last `most` rows of each label, sorted by label and in their order.
+
+    Arguments:
+        labels: [N], not negative.
+        most: Rows of a label.
+    """
+    order = labels.argsort(stable=True)
+    # Counted from the end of the class, so that the last rows are those that stay.
+    left = torch.bincount(labels).cumsum(0)[labels[order]] - torch.arange(len(labels), device=labels.device)
+    return order[left <= most]
 
 
 def evenly(labels: Tensor, n: int, generator: Generator) -> Tensor:

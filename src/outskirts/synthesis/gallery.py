@@ -18,6 +18,7 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import atomic, save_json
 from ..methods import Method
+from .bank import latest
 from .outliers import Outliers
 from .plane import plane
 
@@ -105,7 +106,8 @@ def synthesise(
         raise OutskirtsError(f"{image_set.spec} has images without a label; outliers are made of labelled images.")
     batch = Batch((transform.device(images),), labels, epoch, epochs, seeding.generator(seed, "synthesise"))
     if features is not None:
-        features = _latest(*features, method.recalls)
+        order = latest(features[1], method.recalls)
+        features = features[0][order], features[1][order]
         method.recall(*features)
     outliers = method.eval().outliers(batch)
     if outliers is None:
@@ -129,15 +131,6 @@ def synthesise(
 def _describe(folder: Path, caption: str, outliers: Outliers, **about: bool) -> None:
     info = {key: value.item() for key, value in outliers.info.items() if value.numel() == 1}
     save_json(folder / "outliers.json", {"caption": caption, **about, **info})
-
-
-def _latest(features: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The last `most` features of each class, sorted by class."""
-    order = labels.argsort(stable=True)
-    counts = torch.bincount(labels)
-    left = counts.cumsum(0)[labels[order]] - torch.arange(len(labels))
-    order = order[left <= most]
-    return features[order], labels[order]
 
 
 def _more(outliers: Outliers, again: Callable[[], Outliers | None]) -> Outliers:
