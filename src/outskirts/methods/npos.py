@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,32 +51,25 @@ from ..synthesis.queue import ClassQueue
 from .base import register
 from .cider import CIDER, QUICK, CIDERConfig
 from .embedding import SCRATCH, full_precision
-from .exposure import risk_terms
-from .options import BoundaryOptions, scalars
+from .options import RiskOptions, scalars
 
 __all__ = ["NPOS", "NPOSConfig"]
 
 
 @dataclass(frozen=True)
-class NPOSConfig(CIDERConfig, BoundaryOptions):
+class NPOSConfig(CIDERConfig, RiskOptions):
     """NPOS."""
 
     compactness_weight: float = 0.1 / 0.07
     """Weight of the attraction to the own prototype; published as 1, times the code's factor 0.1 / 0.07."""
     dispersion_weight: float = 0.5
     """Weight of the repulsion between prototypes."""
-    outlier_weight: float = 0.1
-    """Weight β of telling images from outliers."""
-    reduction: Literal["balanced", "pooled"] = "balanced"
-    """Whether images and outliers count alike, or every row does."""
-    risk_lr_factor: float = 1.0
-    """Learning rate of φ relative to the rest."""
     reference_quirks: bool = False
     """Make outliers, average and warm up as published."""
 
     def __post_init__(self) -> None:
         CIDERConfig.__post_init__(self)
-        BoundaryOptions.__post_init__(self)
+        RiskOptions.__post_init__(self)
 
 
 #: The published scripts': smaller batches than CIDER's, and therefore no warm-up.
@@ -146,12 +139,9 @@ class NPOS(CIDER[NPOSConfig]):
             self.epoch.fill_(batch.epoch)
         self.queue.push(gather(features.detach()), gather(labels))
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
-        reduction = "pooled" if self.config.reference_quirks else self.config.reduction
         with full_precision(projections):
             embedding = self.losses(projections, labels, batch)
-            phi, outlier_phi = self.classifier.risk(features.float()), self.classifier.risk(outliers.values)
-            assert phi is not None and outlier_phi is not None
-            risk, accuracy = risk_terms(phi, outlier_phi, reduction)
+            risk, accuracy = self.config.risk(self.sphere.risk, features, outliers.values)
         return {
             **embedding,
             "loss": embedding["loss"] + self.config.outlier_weight * risk,

@@ -61,8 +61,7 @@ from ..models.risk import FeatureRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import Method, register
-from .exposure import risk_terms
-from .options import BoundaryOptions, scalars
+from .options import RiskOptions, scalars
 
 __all__ = ["NPOSCLIP", "NPOSCLIPConfig", "logit_norm"]
 
@@ -83,7 +82,7 @@ def logit_norm(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NPOSCLIPConfig(BoundaryOptions):
+class NPOSCLIPConfig(RiskOptions):
     """NPOS on CLIP."""
 
     templates: str = "ensemble"
@@ -94,10 +93,6 @@ class NPOSCLIPConfig(BoundaryOptions):
     """Divides the cosines in the logits."""
     logitnorm_temperature: float = 8.0
     """Inverse length of the logits of logitnorm."""
-    outlier_weight: float = 0.1
-    """Weight β of telling images from outliers."""
-    reduction: Literal["balanced", "pooled"] = "balanced"
-    """Whether images and outliers count alike, or every row does."""
     risk_lr_factor: float = 0.1
     """Learning rate of φ relative to the rest."""
     reference_quirks: bool = False
@@ -191,10 +186,7 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
         self.queue.push(gather(features.detach()), gather(batch.labels))
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
         loss_id = self._id_loss(logits, batch.labels)
-        reduction = "pooled" if self.config.reference_quirks else self.config.reduction
-        phi, outlier_phi = self.classifier.risk(features.float()), self.classifier.risk(outliers.values)
-        assert phi is not None and outlier_phi is not None
-        risk, accuracy = risk_terms(phi, outlier_phi, reduction)
+        risk, accuracy = self.config.risk(self.prototypes.risk, features, outliers.values)
         return {
             "loss": loss_id + self.config.outlier_weight * risk,
             "loss_id": loss_id.detach(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..errors import OutskirtsError
@@ -14,8 +14,9 @@ from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import Config, require_share
+from .exposure import risk_terms
 
-__all__ = ["BoundaryOptions", "GaussianOptions", "QueueOptions", "scalars"]
+__all__ = ["BoundaryOptions", "GaussianOptions", "QueueOptions", "RiskOptions", "scalars"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,26 @@ class BoundaryOptions(QueueOptions):
             return outliers
         lengths = queue.values[outliers.labels, outliers.info["boundary"]].norm(dim=1, keepdim=True)
         return replace(outliers, values=outliers.values * lengths)
+
+
+@dataclass(frozen=True)
+class RiskOptions(BoundaryOptions):
+    """A network φ trained to tell images from outliers about the boundary of each class."""
+
+    outlier_weight: float = 0.1
+    """Weight β of telling images from outliers."""
+    reduction: Literal["balanced", "pooled"] = "balanced"
+    """Whether images and outliers count alike, or every row does."""
+    risk_lr_factor: float = 1.0
+    """Learning rate of φ relative to the rest."""
+    reference_quirks: bool = False
+    """Make outliers and average as published."""
+
+    def risk(self, network: nn.Module | None, features: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of φ on features of images and of outliers, and how well it tells them apart."""
+        assert network is not None
+        reduction = "pooled" if self.reference_quirks else self.reduction
+        return risk_terms(network(features.float()), network(outliers), reduction)
 
 
 @dataclass(frozen=True)
