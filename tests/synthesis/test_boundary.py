@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from outskirts.errors import OutskirtsError
 from outskirts.synthesis import BoundarySynthesizer, ClassQueue
 from outskirts.synthesis.boundary import boundary_rows, select
-from outskirts.synthesis.neighbours import kth_cosine, kth_own_cosine
+from outskirts.synthesis.neighbours import kth_cosine_about, kth_own_cosine
 
 SMALL = BoundarySynthesizer(k=4, boundary=6, picks=2, candidates=12, keep=3, sigma=0.3)
 
@@ -76,9 +76,9 @@ def test_distances_including_itself(k, expected):
 
 def around(points):
     """The candidates of the vectors about these rows, and their cosines."""
-    candidates = (ROWS[points][:, None] + 0.5 * NOISE)[None]
-    near = kth_cosine(candidates.flatten(1, 2), normalize(ROWS, dim=1)[None], None, 2)
-    return candidates[0], near.view(1, len(points), 4)
+    base, noise, bank = ROWS[points], 0.5 * NOISE, normalize(ROWS, dim=1)
+    near = kth_cosine_about(base[None], noise[None], torch.ones(len(points)), bank[None], None, 2)
+    return base[:, None] + noise, near
 
 
 def test_candidates_and_what_is_kept():
@@ -115,13 +115,20 @@ def naive(values, filled, chosen, generator):
         ready = sorted(ready[i] for i in order[: chosen.classes_per_call])
     places = torch.rand(len(ready), chosen.boundary, generator=generator).topk(chosen.picks).indices
 
-    def noise():
+    def noise(own):
         shape = (chosen.candidates, values.shape[2])
-        return torch.empty(shape, dtype=values.dtype).normal_(std=chosen.sigma, generator=generator).numpy()
+        return torch.empty(shape, dtype=values.dtype).normal_(std=chosen.sigma, generator=own).numpy()
 
-    shared = noise() if chosen.shared_noise or chosen.reference_quirks else None
+    if chosen.shared_noise or chosen.reference_quirks:
+        shared = noise(generator)
+        noises = [[shared] * chosen.picks for _ in ready]
+    else:
+        pairs = (chosen.picks + 1) // 2
+        seeds = torch.randint(2**62, (pairs, len(ready)), generator=generator).T.tolist()
+        drawn = [[noise(torch.Generator().manual_seed(seed)) for seed in own] for own in seeds]
+        noises = [[own[p // 2] * (-1) ** p for p in range(chosen.picks)] for own in drawn]
     found = {"values": [], "labels": [], "boundary": [], "distance": []}
-    for c, own_places in zip(ready, places.tolist()):
+    for c, own_places, own_noise in zip(ready, places.tolist(), noises):
         raw = values[c, : filled[c]].numpy()
         bank = raw / np.linalg.norm(raw, axis=1, keepdims=True)
 
@@ -133,9 +140,8 @@ def naive(values, filled, chosen, generator):
         # Equals, which are each other's K-th neighbours, come in their order.
         boundary = np.argsort(np.round(1 - np.array(radius) / 2, 6), kind="stable")[: chosen.boundary]
         picked = [boundary[place] for place in own_places]
-        blocks = [
-            (bank if chosen.space == "sphere" else raw)[row] + (noise() if shared is None else shared) for row in picked
-        ]
+        source = bank if chosen.space == "sphere" else raw
+        blocks = [source[row] + noise for row, noise in zip(picked, own_noise)]
         far = np.array([[distance(vector, bank, chosen.k) for vector in block] for block in blocks])
         ranked = far.reshape(chosen.candidates, chosen.picks).T if chosen.reference_quirks else far
         for p, block in enumerate(blocks):
@@ -341,8 +347,8 @@ def test_a_budget_below_one_class_will_do():
     values = features()
     made = replace(SMALL, budget=1)(values, full(values), seeded())
     bank = normalize(values, dim=2)
-    found = torch.cat([kth_cosine(made.values[made.labels == c][None], bank[c : c + 1], None, 4)[0] for c in range(3)])
-    torch.testing.assert_close(made.info["distance"], 2 - 2 * found)
+    found = [(made.values[made.labels == c] @ bank[c].T).sort(1, descending=True).values[:, 3] for c in range(3)]
+    torch.testing.assert_close(made.info["distance"], 2 - 2 * torch.cat(found))
 
 
 class Largest(TorchDispatchMode):
@@ -382,14 +388,17 @@ def test_the_generator_decides_everything(synthesizer):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_noise_is_new_for_every_class_and_point_unless_shared():
+def test_noise_is_new_for_every_class_and_pair_of_points_unless_shared():
     values = features()
     for shared in (True, False):
-        chosen = replace(SMALL, keep=12, selection="random", space="raw", shared_noise=shared)
+        chosen = replace(SMALL, picks=5, keep=12, selection="random", space="raw", shared_noise=shared)
         made = chosen(values, full(values), seeded())
-        noise = (made.values - values[made.labels, made.info["boundary"]]).view(6, -1)
-        assert torch.allclose(noise, noise[:1].expand(6, -1)) == shared
-        assert torch.pdist(noise).min() < 1e-9 if shared else torch.pdist(noise).min() > 0.1
+        noise = (made.values - values[made.labels, made.info["boundary"]]).view(3, 5, -1)
+        if shared:
+            torch.testing.assert_close(noise, noise[:1, :1].expand(3, 5, -1))
+        else:
+            torch.testing.assert_close(noise[:, [1, 3]], -noise[:, [0, 2]])
+            assert torch.pdist(noise[:, [0, 2, 4]].flatten(0, 1)).min() > 0.1
 
 
 def test_noise_has_the_deviation_asked_for():

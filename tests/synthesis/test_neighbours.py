@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from outskirts.synthesis.neighbours import Scratch, kth_cosine, kth_largest, kth_own_cosine
+from outskirts.synthesis.neighbours import Scratch, kth_cosine_about, kth_largest, kth_own_cosine
 
 
 def seeded(seed=0):
@@ -41,11 +41,24 @@ def test_kth_largest_with_ties_and_infinities():
 
 @pytest.mark.parametrize("k", [1, 4, 7])
 @pytest.mark.parametrize("budget", [1, 500, 2**26])
-def test_kth_cosine_equals_a_search_by_distance(k, budget):
+@pytest.mark.parametrize("signs", [[1.0], [1.0, -1.0], [1.0, 1.0, -1.0]])
+def test_cosine_about_points_equals_a_search_by_distance(k, budget, signs):
     bank, valid = unit(3, 9, 4), torch.arange(9) < torch.tensor([[9], [7], [8]])
-    vectors = 5 * torch.randn(3, 6, 4, generator=seeded(1), dtype=torch.float64)
-    found = 2 - 2 * kth_cosine(vectors, bank.masked_fill(~valid[..., None], torch.nan), valid, k, Scratch(budget))
-    torch.testing.assert_close(found, naive(vectors, bank, valid, k))
+    draw = torch.Generator().manual_seed(1)
+    points = 5 * torch.randn(3, len(signs), 4, generator=draw, dtype=torch.float64)
+    offsets = torch.randn(3, 6, 4, generator=draw, dtype=torch.float64)
+    poisoned = bank.masked_fill(~valid[..., None], torch.nan)
+    sign = torch.tensor(signs, dtype=torch.float64)
+    found = kth_cosine_about(points, offsets, sign, poisoned, valid, k, Scratch(budget))
+    vectors = points[:, :, None] + sign[:, None, None] * offsets[:, None]
+    expected = naive(vectors.flatten(1, 2), bank, valid, k).view(found.shape)
+    torch.testing.assert_close(2 - 2 * found, expected)
+
+
+def test_cosine_of_a_vector_of_zeros_is_zero():
+    points, offsets = unit(1, 1, 4), unit(1, 1, 4)
+    found = kth_cosine_about(points, offsets, torch.tensor([-1.0]), unit(1, 5, 4, seed=1), None, 1)
+    assert found.abs() < 1e-9
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 13])
@@ -55,7 +68,6 @@ def test_own_cosine_is_that_of_the_rows(size, budget):
     for k in {1, size // 2 + 1, size}:
         found = kth_own_cosine(bank, None, k, Scratch(budget))
         torch.testing.assert_close(2 - 2 * found, naive(bank, bank, torch.ones(2, size, dtype=torch.bool), k))
-        torch.testing.assert_close(found, kth_cosine(bank, bank, None, k))
 
 
 def test_own_cosine_of_the_valid_rows():

@@ -3,8 +3,11 @@ r"""Outliers at the edge of each class, without assuming its distribution.
 A feature far from its K-th nearest neighbour lies where its class is thin. Around such boundary points Gaussian
 noise makes candidates, and those farthest from the class are kept.
 
-Distances are squared Euclidean between features of unit norm, ``2 - 2 cos``, so cosines do all the work. The
-published code departs from the paper in three ways, which `reference_quirks` brings back: it reads the selected
+Distances are squared Euclidean between features of unit norm, ``2 - 2 cos``, so cosines do all the work. A class's
+boundary points go in pairs, the second with the noise of the first, its sign turned: no less Gaussian for either, and
+the products that the search takes are made once for both.
+
+The published code departs from the paper in three ways, which `reference_quirks` brings back: it reads the selected
 candidates from wrong places whenever it uses more than one boundary point, which makes the selection one by chance;
 it counts a boundary point among its own neighbours; and one noise matrix serves every class and boundary point.
 
@@ -28,7 +31,8 @@ from torch.nn.functional import normalize
 
 from ..errors import OutskirtsError, unknown
 from .bank import FeatureBank, evenly
-from .neighbours import Scratch, kth_cosine, kth_own_cosine
+from .neighbours import Scratch, kth_cosine_about, kth_own_cosine
+from .noise import MirroredNoise, SharedNoise
 from .outliers import Outliers
 
 __all__ = ["BoundarySynthesizer", "boundary_rows", "select"]
@@ -114,12 +118,11 @@ class BoundarySynthesizer:
             as published, with sigma 0.1.
         exclude_self: Do not count a feature among its own neighbours.
         selection: ``distance``, or ``random`` to keep candidates regardless of their distance.
-        shared_noise: One noise matrix per call for all classes and boundary points.
+        shared_noise: One noise matrix per call for all classes and boundary points, as published.
         reference_quirks: Select as the published code does, see above; implies `shared_noise` and not `exclude_self`.
         min_rows: A class is ready when it has this many features, and as many as `k` and `boundary` need.
         classes_per_call: Of the ready classes, take so many at random in each call; 0 takes all.
-        budget: Bytes that features, candidates and cosines may take at once. At least the features of one class
-            and the candidates of one boundary point (with `reference_quirks`, of one class) are held.
+        budget: Bytes that features, noise and cosines may take at once, at least those of one class.
 
     >>> features = torch.eye(4).repeat(5, 1) + 0.1 * torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     >>> synthesizer = BoundarySynthesizer(k=3, boundary=4, candidates=9, keep=3).fit(features, torch.arange(20) % 2)
@@ -197,7 +200,7 @@ class BoundarySynthesizer:
                 f"A queue of {size} features per class never holds the {self.needed} that k = {self.k}, boundary = "
                 f"{self.boundary} and min_rows = {self.min_rows} need; choose smaller ones or a longer queue."
             )
-        # The only synchronisation: which classes are ready decides the shape of the result.
+        # Synchronises: which classes are ready decides the shape of the result.
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
         rows = torch.tensor(ready, dtype=torch.int64, device=values.device)
@@ -229,56 +232,40 @@ class BoundarySynthesizer:
         device, (_, size, dim) = values.device, values.shape
         made = _Made.empty((len(rows), self.picks, self.keep, dim), values.new_empty(0, dtype=dtype))
         order = torch.rand(len(rows), self.boundary, generator=generator, device=device).topk(self.picks).indices
-        shared = None
-        if self.shared_noise or self.reference_quirks:
-            shared = made.values.new_empty(self.candidates, dim).normal_(std=self.sigma, generator=generator)
-        chunk, points = self._chunks(size, dim, dtype.itemsize)
-        cosines, noise = Scratch(self.budget // 2), Scratch()
+        drawn = (self.picks, (self.candidates, dim), self.sigma, generator, made.values)
+        shared = self.shared_noise or self.reference_quirks
+        noise = SharedNoise(*drawn) if shared else MirroredNoise(len(rows), *drawn)
+        chunk, memory, cosines = self._chunk(size, dim, dtype.itemsize), Scratch(), Scratch(self.budget // 2)
         for part in torch.arange(len(rows), device=device).split(chunk) if len(rows) else ():
-            features = values[rows[part]].to(dtype)
-            valid = None if filled is None else torch.arange(size, device=device) < filled[rows[part], None]
-            norms = features.norm(dim=2)
-            bank = features / norms.clamp_min(torch.finfo(dtype).tiny)[..., None]
+            own = rows[part]
+            bank = torch.index_select(values, 0, own, out=memory.take((len(own), size, dim), values)).to(dtype)
+            valid = None if filled is None else torch.arange(size, device=device) < filled[own, None]
+            norms = bank.norm(dim=2)
+            bank.div_(norms.clamp_min(torch.finfo(dtype).tiny)[..., None])
             near = kth_own_cosine(bank, valid, self.neighbour, cosines)
             # A feature without direction is nobody's boundary: above all cosines, it comes last. The published search
             # finds it infinitely far from everything, so that it comes first.
             edge = boundary_rows(near.masked_fill(norms == 0, -2 if self.reference_quirks else 2), valid, self.boundary)
             made.boundary[part] = picked = edge.gather(1, order[part])
             made.boundary_distance[part] = _squared(near.gather(1, picked))
-            source = bank if self.space == "sphere" else features
-            for some in torch.arange(self.picks, device=device).split(points):
-                candidates = self._candidates(_vectors(source, picked[:, some]), shared, noise, generator)
-                found = kth_cosine(candidates.flatten(1, 2), bank, valid, self.k, cosines)
-                found = found.view(candidates.shape[:3])
+            for some, signs, offsets in noise.of(part):
+                at = picked[:, some]
+                base = _vectors(bank, at) if self.space == "sphere" else values[own[:, None], at].to(dtype)
+                found = kth_cosine_about(base, offsets, signs, bank, valid, self.k, cosines)
                 kept = self._kept(found)
-                at = (part[:, None], some)
-                made.values[at] = _vectors(candidates, kept)
-                made.distance[at] = _squared(found.gather(2, kept))
-                made.rejected[at] = _squared(found).scatter(2, kept, 0).sum(2)
+                chosen = _vectors(offsets[:, None].expand(-1, len(some), -1, -1), kept)
+                place = (part[:, None], some)
+                made.values[place] = base[:, :, None] + chosen * signs[:, None, None]
+                made.distance[place] = _squared(found.gather(2, kept))
+                made.rejected[place] = _squared(found).scatter(2, kept, 0).sum(2)
         if self.space == "sphere":
             normalize(made.values, dim=3, out=made.values)
         return made
 
-    def _chunks(self, size: int, dim: int, bytes_each: int) -> tuple[int, int]:
-        """How many classes fit into half of the budget, and how many boundary points of them; cosines have the rest."""
-        room = self.budget // 2 // bytes_each
-        # Features come twice, as they are and normalised.
-        features, point = 2 * size * dim, self.candidates * dim
-        classes = room // max(features + self.picks * point, size**2)
-        if classes or self.reference_quirks:
-            return max(1, classes), self.picks
-        return 1, max(1, (room - features) // point)
-
-    def _candidates(self, base: Tensor, shared: Tensor | None, scratch: Scratch, generator: Generator) -> Tensor:
-        """Noise about `base` [C, P, D]: [C, P, L, D]."""
-        base = base[:, :, None]
-        if shared is not None:
-            return base + shared
-        candidates = scratch.take((*base.shape[:2], self.candidates, base.shape[3]), base)
-        # One draw per point, so that what is drawn does not depend on the chunks.
-        for block in candidates.flatten(0, 1):
-            block.normal_(std=self.sigma, generator=generator)
-        return candidates.add_(base)
+    def _chunk(self, size: int, dim: int, bytes_each: int) -> int:
+        """How many classes fit into half of the budget; cosines have the rest."""
+        most = max((size + self.candidates) * dim, size**2)
+        return max(1, self.budget // 2 // bytes_each // most)
 
     def _kept(self, near: Tensor) -> Tensor:
         """Which candidates [C, P, m] to keep, given their cosines [C, P, L]."""

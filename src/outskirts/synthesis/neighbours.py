@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Scratch", "kth_cosine", "kth_largest", "kth_own_cosine"]
+__all__ = ["Scratch", "kth_cosine_about", "kth_largest", "kth_own_cosine"]
 
 
 class Scratch:
@@ -56,33 +56,65 @@ def kth_largest(values: Tensor, k: int) -> Tensor:
     return values[..., place].clone()
 
 
-def kth_cosine(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch | None = None) -> Tensor:
-    """The cosine of each vector with its k-th nearest row of the bank, class by class.
+def kth_cosine_about(
+    points: Tensor,
+    offsets: Tensor,
+    signs: Tensor,
+    bank: Tensor,
+    valid: Tensor | None,
+    k: int,
+    scratch: Scratch | None = None,
+) -> Tensor:
+    """The cosine of each ``points[:, p] + signs[p] * offsets`` with its k-th nearest row of the bank, class by class.
+
+    The products of offsets and bank, which take the time, are made once for all points.
 
     Arguments:
-        vectors: [C, N, D], of any norm.
+        points: [C, P, D], of any norm.
+        offsets: [C, L, D].
+        signs: Factors of the offsets, 1 or -1, [P].
         bank: [C, n, D], of unit norm where valid.
         valid: Which rows count, bool [C, n], at least k of each class; None for all.
-        k: Which neighbour, counted from 1. A vector of the bank is its own first.
+        k: Which neighbour, counted from 1.
         scratch: Where blocks of cosines are made, within its budget.
 
     Returns:
-        [C, N].
+        [C, P, L].
     """
+    scratch = scratch or Scratch()
+    classes, size, _ = bank.shape
+    squares = points.norm(dim=2)[:, :, None].square() + offsets.norm(dim=2)[:, None].square()
+    squares += 2 * signs[:, None] * torch.bmm(points, offsets.mT)
+    fixed = torch.bmm(points, bank.mT)
+    near = torch.empty_like(squares)
+    rows = max(1, scratch.budget // (2 * classes * size * bank.element_size()))
+    for start in range(0, offsets.shape[1], rows):
+        block = offsets[:, start : start + rows]
+        product, cosine = scratch.take((2, classes, block.shape[1], size), bank)
+        torch.bmm(block, bank.mT, out=product)
+        for p, sign in enumerate(signs):
+            torch.addcmul(fixed[:, p, None], product, sign, out=cosine)
+            near[:, p, start : start + rows] = _kth(cosine, valid, k)
     # Dividing by the norm keeps the order, so it can wait until one value per vector is left.
-    norms = vectors.norm(dim=2).clamp_min(torch.finfo(bank.dtype).tiny)
-    return _kth_product(vectors, bank, valid, k, scratch or Scratch()) / norms
+    return near / squares.clamp_min(torch.finfo(bank.dtype).tiny).sqrt()
 
 
 def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch | None = None) -> Tensor:
-    """`kth_cosine` of the bank's own rows, each its own first neighbour, for three fifths of the products.
+    """The cosine of each row of the bank with its k-th nearest, itself the first, for three fifths of the products.
 
     That is if the budget has room for the cosines of all pairs, of which most are then computed once.
+
+    Arguments:
+        bank: [C, n, D], of unit norm where valid.
+        valid, k, scratch: As for `kth_cosine_about`.
+
+    Returns:
+        [C, n].
     """
     scratch = scratch or Scratch()
     classes, size, _ = bank.shape
     if classes * size**2 * bank.element_size() > scratch.budget:
-        return _kth_product(bank, bank, valid, k, scratch)
+        return _kth_blockwise(bank, valid, k, scratch)
     cosine = scratch.take((classes, size, size), bank)
     step = -(-size // 4)
     for start, block in zip(range(0, size, step), bank.split(step, dim=1)):
@@ -93,11 +125,11 @@ def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch 
     return _kth(cosine, valid, k)
 
 
-def _kth_product(vectors: Tensor, bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch) -> Tensor:
+def _kth_blockwise(bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch) -> Tensor:
     classes, size, _ = bank.shape
     rows = max(1, scratch.budget // (classes * size * bank.element_size()))
     near = []
-    for block in vectors.split(rows, dim=1):
+    for block in bank.split(rows, dim=1):
         cosine = scratch.take((classes, block.shape[1], size), bank)
         near.append(_kth(torch.bmm(block, bank.mT, out=cosine), valid, k))
     return torch.cat(near, 1)
