@@ -123,3 +123,15 @@ def test_options_out_of_range():
     for options, said in (({"start": 2.0}, "start"), ({"temperature": 0.0}, "temperature")):
         with pytest.raises(OutskirtsError, match=said):
             replace(SMALL, **options)
+
+
+def test_features_drawing_together_lead_to_a_warning(make):
+    method = make(NPOS, SMALL)
+    fine = {"collapsed_steps": 0.0, "boundary_distance": 0.5, "kept_distance": 0.6}
+    assert method.warning(fine) == ""
+    assert method.warning(fine | {"boundary_distance": 0.0, "kept_distance": 0.0}) == ""
+    warning = method.warning(fine | {"boundary_distance": 0.009, "kept_distance": 0.121})
+    assert "squared distance of 0.009" in warning and "at 0.121" in warning and "--outlier-weight" in warning
+    # What CIDER warns of is still said.
+    collapsed = {"collapsed_steps": 300.0, "angle_nearest": 3.0, "angle_between": 10.0}
+    assert method.warning(fine | collapsed).startswith("Prototypes have collapsed")

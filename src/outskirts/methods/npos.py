@@ -24,6 +24,10 @@ Where the published code and the paper differ, or the code has a defect:
 * Prototypes begin at the training images' class means, where the code takes the test images.
 * As shipped, the ImageNet-100 code from scratch never adds the risk to its loss, and fails in its second epoch.
 
+Noise has one size whatever the features' spread, so that the network can make φ's task easy by drawing all features,
+those of OOD images too, into a narrow cone. In the code's average over all rows the network's part of φ's loss counts
+as N of N + M rows, a tenth or less; with the two means, short trainings want a smaller β. The method warns of the cone.
+
 ``reference_quirks`` brings back selection, self-match, shared noise, emptied queues, pooled average, φ's learning rate
 and the warm-up.
 
@@ -72,6 +76,10 @@ class NPOSConfig(CIDERConfig, RiskOptions):
         RiskOptions.__post_init__(self)
 
 
+#: Where features at the boundary of their class are nearer to it than this share of the outliers' distance, features
+#: have shrunk to a cone that is narrow beside the noise.
+_COLLAPSING = 1 / 3
+
 #: The published scripts': smaller batches than CIDER's, and therefore no warm-up.
 _SCRATCH = {**SCRATCH, "batch_size": 256, "warmup": 0.0, "keep": 200, "neighbours": 300}
 
@@ -100,7 +108,16 @@ class NPOS(CIDER[NPOSConfig]):
             "candidates": 1500,
             "classes_per_step": 25,
         },
-        "quick": {**QUICK, "k": 50, "boundary": 100, "picks": 10, "candidates": 200, "keep": 10, "sigma": 0.02},
+        "quick": {
+            **QUICK,
+            "k": 50,
+            "boundary": 100,
+            "picks": 10,
+            "candidates": 200,
+            "keep": 10,
+            "sigma": 0.02,
+            "outlier_weight": 0.03,
+        },
     }
     #: The epoch that last emptied the queue, as published.
     epoch: Tensor
@@ -120,6 +137,16 @@ class NPOS(CIDER[NPOSConfig]):
     def lr_factor(self, parameter: str) -> float:
         of_risk = parameter.startswith("classifier.head.risk.") and not self.config.reference_quirks
         return self.config.risk_lr_factor if of_risk else 1.0
+
+    def warning(self, means: Mapping[str, float]) -> str:
+        inside, outside = means["boundary_distance"], means["kept_distance"]
+        if not 0 < inside < _COLLAPSING * outside:
+            return super().warning(means)
+        return (
+            "Features of all classes are drawing together: those at the boundary lie at a squared distance of "
+            f"{inside:.3f} from their class, outliers, by their noise, at {outside:.3f}. Scores by penultimate "
+            "features will fail. Try a lower --outlier-weight or --sigma, or make outliers later (--start 0.8)."
+        )
 
     @property
     def recalls(self) -> int:
