@@ -203,6 +203,14 @@ def test_the_headline_is_msp_even_where_another_detector_is_better(runs: list[Pa
     assert replace(run, results=best).headline == "knn"
 
 
+def test_the_headline_is_what_the_method_is_published_with(runs: list[Path]) -> None:
+    run = RunFolder.read(runs[0], "ce")
+    assert replace(run, config={"method": "cider"}).headline == "knn"
+    # CLIP's is not among the results, and a stranger's method is not known here.
+    for method in ("npos-clip", "somebody's"):
+        assert replace(run, config={"method": method}).headline == "msp"
+
+
 def test_a_group_of_one_set_shows_no_mean(runs: list[Path]) -> None:
     near, far = RunFolder.read(runs[0], "ce").tables
     assert near.datasets == ("mean", "cifar100", "tin")

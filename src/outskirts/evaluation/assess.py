@@ -21,7 +21,7 @@ from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
 from .extract import extract
 from .misses import save_misses
 from .outputs import Outputs
-from .results import Results
+from .results import Results, headline
 
 __all__ = ["assess"]
 
@@ -124,7 +124,7 @@ def assess(
     results = replace(results, skipped={**results.skipped, **unfit})
     results.save(run.path)
     save_json(run.path / "notes.json", notes)
-    shown = "msp" if "msp" in results.scores else next(iter(results.scores), None)
+    shown = headline(list(results.scores), registry[made_with.method].detectors(made_with.settings))
     if shown is not None:
         seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
         save_misses(run.gallery, shown, results.scores[shown], seen, outputs, classifier.classes)

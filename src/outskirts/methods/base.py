@@ -111,7 +111,7 @@ class Method(nn.Module, ABC, Generic[C]):
 
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
-        """The detectors this method is published with, where their parameters differ from the defaults."""
+        """The detectors this method is published with and their parameters; reports speak of the first one."""
         return ()
 
     @property

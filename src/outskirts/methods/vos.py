@@ -33,7 +33,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,6 +96,10 @@ class VOS(Method[VOSConfig]):
     @classmethod
     def head(cls, config: VOSConfig, dim: int, classes: int) -> nn.Module:
         return LinearHead(nn.Linear(dim, classes), risk=EnergyRisk(classes))
+
+    @classmethod
+    def detectors(cls, config: VOSConfig) -> Sequence[Mapping[str, Any]]:
+        return ({"name": "energy"},)
 
     @property
     def recalls(self) -> int:

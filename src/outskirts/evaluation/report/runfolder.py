@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ...errors import OutskirtsError
 from ...files import load_json
-from ..results import MEAN, Result, Results, labels
+from ...methods import registry
+from ...training.config import recipe
+from ..results import MEAN, Result, Results, headline, labels
 from .diagnostics import Diagnostic, Warned, diagnostics, warned
 
 __all__ = ["RunFolder", "Table"]
@@ -86,9 +88,10 @@ class RunFolder:
 
     @property
     def headline(self) -> str:
-        """The detector the summary speaks of: fixed beforehand, never the best on the test sets."""
-        baseline = [label for (detector, _), label in self.detectors.items() if detector == "msp"]
-        return [*baseline, *self.detectors.values()][0]
+        """The detector the summary speaks of."""
+        found = headline(list(self.detectors.values()), _published(self.config))
+        assert found is not None
+        return found
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -153,6 +156,16 @@ def _settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values.")
     return settings
+
+
+def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The detectors that the run's method is published with; none if it is not installed here."""
+    options = {name: value for name, value in config.items() if name not in ("format", "method")}
+    try:
+        made_with = recipe(config.get("method", ""), options)
+    except OutskirtsError:
+        return ()
+    return registry[made_with.method].detectors(made_with.settings)
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
