@@ -25,11 +25,11 @@ def test_start_is_a_share(start):
 
 def test_options_reach_the_synthesisers():
     sizes = {"queue": 9, "k": 4, "boundary": 5, "picks": 3, "candidates": 7, "keep": 6}
-    options = BoundaryOptions(**sizes, sigma=0.5, space="raw", selection="random")
+    options = BoundaryOptions(**sizes, sigma=0.5, space="raw", selection="random", synthesis_budget=999)
     made = options.boundary_synthesizer()
     assert (made.k, made.boundary, made.picks, made.candidates) == (4, 5, 3, 7)
     assert (made.keep, made.sigma, made.space) == (6, 0.5, "raw")
-    assert (made.selection, made.reference_quirks) == ("random", False)
+    assert (made.selection, made.reference_quirks, made.budget) == ("random", False, 999)
     assert options.boundary_synthesizer(reference_quirks=True).reference_quirks
     gaussian = GaussianOptions(draws=11, keep=2, refresh=3).gaussian_synthesizer(2, 5)
     assert (gaussian.draws, gaussian.keep, gaussian.refresh) == (11, 2, 3)

@@ -74,6 +74,8 @@ class Boundary(FeatureOptions):
     """Add noise to features of norm 1, or to features as they are."""
     selection: Literal["distance", "random"] = "distance"
     """Keep the farthest candidates, or any."""
+    memory_budget: int = 2**26
+    """Bytes that features, candidates and distances may take at once."""
 
     def make(
         self, features: Tensor, labels: Tensor, classes: Sequence[str], generator: Generator
@@ -95,6 +97,7 @@ class Boundary(FeatureOptions):
             sigma=self.sigma,
             space=self.space,
             selection=self.selection,
+            budget=self.memory_budget,
         )
         made = synthesizer.fit(features, labels, classes, self.rows).sample(self.count, generator)
         names = ("k", "boundary", "picks", "candidates", "keep", "sigma", "space", "selection", "exclude_self")

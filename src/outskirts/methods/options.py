@@ -58,6 +58,8 @@ class BoundaryOptions(QueueOptions):
     """Classes to make outliers of in a step, drawn at random from those that are ready; 0 takes all."""
     selection: Literal["distance", "random"] = "distance"
     """Keep the candidates farthest from their class, or any."""
+    synthesis_budget: int = BoundarySynthesizer.budget
+    """Bytes that features, candidates and distances may take at once."""
 
     def boundary_synthesizer(self, reference_quirks: bool = False) -> BoundarySynthesizer:
         """The synthesiser of these options."""
@@ -71,6 +73,7 @@ class BoundaryOptions(QueueOptions):
             space=self.space,
             selection=self.selection,
             classes_per_call=self.classes_per_step,
+            budget=self.synthesis_budget,
             reference_quirks=reference_quirks,
         )
         if synthesizer.needed > self.queue:
