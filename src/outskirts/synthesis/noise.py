@@ -30,7 +30,14 @@ class SharedNoise:
         self.noise = like.new_empty(shape).normal_(std=sigma, generator=generator)
 
     def of(self, classes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Numbers of points [p], the sign that the noise has for each [p], and the noise [c, L, D]; see `classes`."""
+        """What to add to which points of some classes.
+
+        Arguments:
+            classes: Their numbers, [c].
+
+        Yields:
+            Numbers of points [p], the sign that the noise has for each of them [p], and the noise [c, L, D].
+        """
         yield self.points, self.signs, self.noise.expand(len(classes), -1, -1)
 
 
@@ -53,11 +60,7 @@ class MirroredNoise:
         self.shape, self.sigma, self.like, self.memory = shape, sigma, like, Scratch()
 
     def of(self, classes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """As `SharedNoise.of`, pair by pair; the noise is overwritten by that of the next pair.
-
-        Arguments:
-            classes: Their numbers, [c].
-        """
+        """As `SharedNoise.of`, pair by pair; the noise is overwritten by that of the next pair."""
         for points, seeds in zip(self.pairs, self.seeds[:, classes.cpu()].tolist()):
             noise = self.memory.take((len(seeds), *self.shape), self.like)
             _fill(noise, seeds, self.sigma)
