@@ -326,6 +326,18 @@ def _check_step(problem: _Training) -> None:
         _require(all(factor >= 0 for factor in factors), "a learning-rate factor is negative")
 
 
+def _check_weights(problem: _Training) -> None:
+    def loss(weights: Tensor | None) -> Tensor:
+        return problem.method()(replace(problem.batch(epoch=5, epochs=5), weights=weights))["loss"]
+
+    plain = loss(None)
+    equal = loss(torch.full((_IMAGES,), 1 / _IMAGES))
+    _require(_close(equal, plain), f"equal weights of the images change the loss from {plain:.6f} to {equal:.6f}")
+    uneven = torch.arange(1.0, _IMAGES + 1).square()
+    # Bit-equal, and no rounding, where weights are not read.
+    _require(not torch.equal(loss(uneven / uneven.sum()), equal), "the loss does not heed the weights of the images")
+
+
 def _check_logits(problem: _Training) -> None:
     classifier, images = problem.method().classifier.eval(), problem.batch().images
     with torch.no_grad():
@@ -397,6 +409,7 @@ def check_method(method: type[Method] | str, config: Config | None = None) -> No
     for check in (
         _check_config,
         _check_step,
+        _check_weights,
         _check_logits,
         _check_repeatable,
         _check_outliers,

@@ -1,6 +1,6 @@
 """Every registered method keeps the contract."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import pytest
@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from outskirts.methods import Config, Method, registry
 from outskirts.methods.ascood import ASCOODConfig
+from outskirts.methods.averages import classification
 from outskirts.synthesis import Outliers
 from outskirts.synthesis.pixel import KINDS
 from outskirts.testing import check_method
@@ -53,7 +54,7 @@ class Sound(Method):
     name = "sound"
 
     def step(self, batch):
-        return {"loss": cross_entropy(self.classifier(batch.images), batch.labels)}
+        return {"loss": classification(self.classifier(batch.images), batch.labels, batch.weights)}
 
 
 @dataclass
@@ -97,6 +98,11 @@ class DeadBackbone(Sound):
     def step(self, batch):
         features = self.classifier.features(batch.images).detach()
         return {"loss": cross_entropy(self.classifier.head(features), batch.labels)}
+
+
+class Unweighted(Sound):
+    def step(self, batch):
+        return super().step(replace(batch, weights=None))
 
 
 class Forgetful(Sound):
@@ -148,6 +154,7 @@ def with_config(config):
         (Attached, "'half' is not detached"),
         (Overwriting, "changes the images"),
         (DeadBackbone, "no gradient in the backbone"),
+        (Unweighted, "does not heed the weights"),
         (Forgetful, "resumed run"),
         (Worsening, "do not lower the loss"),
         (MadeWithGradients, "outliers"),

@@ -8,7 +8,9 @@ import outskirts as osk
 from outskirts.data.batches import Batch
 from outskirts.data.tokens import extract_tokens
 from outskirts.errors import OutskirtsError
-from outskirts.methods.npos_clip import NPOSCLIP, NPOSCLIPConfig, logit_norm
+from outskirts.methods.averages import classification
+from outskirts.methods.logitnorm import logit_norm
+from outskirts.methods.npos_clip import NPOSCLIP, NPOSCLIPConfig
 from outskirts.models.classifier import Classifier
 from outskirts.models.clip import clip_backbone, text_prototypes
 from outskirts.testing import check_method
@@ -41,13 +43,13 @@ def batch():
 def test_vector_t6():
     logits, labels = torch.tensor([[3.0, 4.0, 0.0], [1.0, 2.0, 2.0]], dtype=torch.float64), torch.tensor([1, 0])
     for temperature, expected in ((8, 1.0922117572), (1, 1.0758069293), (0.04, 4.5166578824)):
-        assert logit_norm(logits, labels, temperature).item() == pytest.approx(expected, abs=1e-7)
+        assert classification(logit_norm(logits, temperature), labels).item() == pytest.approx(expected, abs=1e-7)
 
 
 def test_logit_norm_at_eight_is_almost_flat():
     best = torch.eye(100)[:1] * 1e3 - 1e3 / 99
-    assert logit_norm(torch.zeros(1, 100), torch.tensor([0]), 8).item() == pytest.approx(math.log(100))
-    assert logit_norm(best, torch.tensor([0]), 8).item() == pytest.approx(4.481, abs=1e-3)
+    assert classification(logit_norm(torch.zeros(1, 100), 8), torch.tensor([0])).item() == pytest.approx(math.log(100))
+    assert classification(logit_norm(best, 8), torch.tensor([0])).item() == pytest.approx(4.481, abs=1e-3)
 
 
 def test_logits_are_cosines_to_the_class_names(method, clip_folder, batch):

@@ -69,7 +69,7 @@ def test_features_teach_the_backbone_through_images_alone(make, batch, outliers,
     made = method.outliers(batch).values
     assert not made.requires_grad
     features = torch.rand(6, 8, generator=batch.generator).requires_grad_()
-    loss, _ = method._exposure(features, method.classifier.head(features), made, method.classifier.head(made))
+    loss, _ = method._exposure(features, method.classifier.head(features), made, method.classifier.head(made), None)
     (gradient,) = torch.autograd.grad(loss, features, allow_unused=True)
     assert (gradient is not None and bool(gradient.any())) is reached
 

@@ -39,6 +39,7 @@ from ..models.heads import LinearHead, Standardise
 from ..models.normalisation import unrecorded_statistics
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
+from .averages import classification
 from .base import Config, Method, register, require_share
 from .exposure import uniformity
 
@@ -150,7 +151,7 @@ class ASCOOD(Method[ASCOODConfig]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         outliers = self.outliers(batch)
         logits, outlier_logits = self._logits(batch.images, outliers.values)
-        loss_id = cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
+        loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
         loss_outlier = self._outlier_loss(logits, outlier_logits)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,

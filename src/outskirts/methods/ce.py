@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
+from .averages import classification
 from .base import Config, Method, register, require_share
 
 __all__ = ["CE", "CEConfig"]
@@ -31,5 +31,5 @@ class CE(Method[CEConfig]):
     Config = CEConfig
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.classifier(batch.images).float()
-        return {"loss": cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)}
+        logits = self.classifier(batch.images)
+        return {"loss": classification(logits, batch.labels, batch.weights, self.config.label_smoothing)}

@@ -145,7 +145,7 @@ class CIDER(Embedding[C], Generic[C]):
         held = batch.epoch <= self.config.hold * batch.epochs
         prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, labels)
         attracting = prototypes if self.config.prototypes == "learned" else prototypes.detach()
-        compact = compactness(projections, attracting, labels, self.config.temperature)
+        compact = compactness(projections, attracting, labels, self.config.temperature, batch.view_weights)
         disperse = dispersion(prototypes, self.config.temperature)
         geometry = self.geometry(projections, labels)
         collapsed = (disperse > _COLLAPSED / self.config.temperature) | (geometry["angle_nearest"] < _CLOSE)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
+
+from .averages import mean
 
 __all__ = ["balanced_accuracy", "energy_margin", "open_risk", "risk_terms", "uniformity"]
 
@@ -33,7 +34,10 @@ def uniformity(logits: Tensor) -> Tensor:
 
 
 def open_risk(
-    id_logits: Tensor, outlier_logits: Tensor, reduction: Literal["balanced", "pooled"] = "balanced"
+    id_logits: Tensor,
+    outlier_logits: Tensor,
+    reduction: Literal["balanced", "pooled"] = "balanced",
+    weights: Tensor | None = None,
 ) -> Tensor:
     r"""The logistic loss of telling images from outliers by one logit φ, positive for images.
 
@@ -44,21 +48,25 @@ def open_risk(
         outlier_logits: φ of outliers, [M].
         reduction: ``balanced`` is the sum of two means, as the paper writes it; ``pooled`` is one mean over all
             N + M rows, as its code computes it, in which the rarer kind hardly counts.
+        weights: Of the images among themselves, [N]; see `mean`.
 
     References:
         | Non-Parametric Outlier Synthesis (Tao et al., 2023): equation 6
         | https://arxiv.org/abs/2303.02966
 
-    >>> open_risk(torch.tensor([2.0, -1.0]), torch.tensor([0.5, -2.0, -3.0, 0.0])).item()
+    >>> open_risk(Tensor([2.0, -1.0]), Tensor([0.5, -2.0, -3.0, 0.0])).item()
     1.18077...
     """
     id_losses, outlier_losses = softplus(-id_logits), softplus(outlier_logits)
     if reduction == "pooled":
-        return _mean(torch.cat([id_losses, outlier_losses]))
-    return _mean(id_losses) + _mean(outlier_losses)
+        images, outliers = len(id_losses), len(outlier_losses)
+        return (images * mean(id_losses, weights) + outlier_losses.sum()) / max(images + outliers, 1)
+    return mean(id_losses, weights) + mean(outlier_losses)
 
 
-def energy_margin(id_logits: Tensor, outlier_logits: Tensor, m_in: float, m_out: float) -> Tensor:
+def energy_margin(
+    id_logits: Tensor, outlier_logits: Tensor, m_in: float, m_out: float, weights: Tensor | None = None
+) -> Tensor:
     r"""Squared hinges that push the energy :math:`E = -\log \sum_c e^{z_c}` of images below `m_in`, that of
     outliers above `m_out`.
 
@@ -67,6 +75,7 @@ def energy_margin(id_logits: Tensor, outlier_logits: Tensor, m_in: float, m_out:
         outlier_logits: Of outliers, [M, C].
         m_in: Energy of images from which on they cost nothing, in nats.
         m_out: Energy of outliers from which on they cost nothing.
+        weights: Of the images among themselves, [N]; see `mean`.
 
     References:
         | Energy-based Out-of-distribution Detection (Liu et al., 2020): energy-bounded learning
@@ -74,7 +83,7 @@ def energy_margin(id_logits: Tensor, outlier_logits: Tensor, m_in: float, m_out:
     """
     too_high = (-id_logits.logsumexp(1) - m_in).relu()
     too_low = (m_out + outlier_logits.logsumexp(1)).relu()
-    return _mean(too_high.square()) + _mean(too_low.square())
+    return mean(too_high.square(), weights) + mean(too_low.square())
 
 
 def balanced_accuracy(id_logits: Tensor, outlier_logits: Tensor) -> Tensor:
@@ -84,19 +93,18 @@ def balanced_accuracy(id_logits: Tensor, outlier_logits: Tensor) -> Tensor:
     """
     if not len(outlier_logits):
         return id_logits.new_zeros(())
-    return (_mean((id_logits > 0).float()) + _mean((outlier_logits <= 0).float())) / 2
+    return (mean((id_logits > 0).float()) + mean((outlier_logits <= 0).float())) / 2
 
 
 def risk_terms(
-    id_logits: Tensor, outlier_logits: Tensor, reduction: Literal["balanced", "pooled"] = "balanced"
+    id_logits: Tensor,
+    outlier_logits: Tensor,
+    reduction: Literal["balanced", "pooled"] = "balanced",
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The `open_risk` and the `balanced_accuracy` of a network φ, both 0 where there are no outliers: without them
     there is nothing to tell the images from.
     """
     id_logits, outlier_logits = id_logits.float(), outlier_logits.float()
-    loss = open_risk(id_logits, outlier_logits, reduction) * (len(outlier_logits) > 0)
+    loss = open_risk(id_logits, outlier_logits, reduction, weights) * (len(outlier_logits) > 0)
     return loss, balanced_accuracy(id_logits.detach(), outlier_logits.detach())
-
-
-def _mean(values: Tensor) -> Tensor:
-    return values.sum() / max(len(values), 1)

@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from .averages import mean
+
 __all__ = ["angles", "compactness", "dispersion", "mean_update", "ordered_update", "simplex", "supervised_contrast"]
 
 
-def compactness(projections: Tensor, prototypes: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def compactness(
+    projections: Tensor, prototypes: Tensor, labels: Tensor, temperature: float, weights: Tensor | None = None
+) -> Tensor:
     r"""The cross-entropy of cosines to the prototypes: :math:`-\log \mathrm{softmax}_c(z \cdot \mu_c / \tau)_y`.
 
     Equation 5 of the paper. The published code multiplies it by τ / 0.07, which here belongs to its weight.
@@ -26,8 +30,9 @@ def compactness(projections: Tensor, prototypes: Tensor, labels: Tensor, tempera
         prototypes: Unit vectors [C, d].
         labels: [B].
         temperature: τ.
+        weights: Of the samples, [B]; see `mean`.
     """
-    return cross_entropy(projections @ prototypes.T / temperature, labels)
+    return mean(cross_entropy(projections @ prototypes.T / temperature, labels, reduction="none"), weights)
 
 
 def dispersion(prototypes: Tensor, temperature: float) -> Tensor:
@@ -108,7 +113,9 @@ def mean_update(prototypes: Tensor, projections: Tensor, labels: Tensor, momentu
     return torch.where(counts > 0, normalize(kept * prototypes + (1 - kept) * means, dim=1), prototypes)
 
 
-def supervised_contrast(projections: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def supervised_contrast(
+    projections: Tensor, labels: Tensor, temperature: float, weights: Tensor | None = None
+) -> Tensor:
     r"""The supervised contrastive loss: samples of one class attract, all others repel.
 
     .. math:: -\frac{1}{|P_i|} \sum_{p \in P_i} \log \frac{e^{z_i z_p / \tau}}{\sum_{a \ne i} e^{z_i z_a / \tau}}
@@ -120,6 +127,7 @@ def supervised_contrast(projections: Tensor, labels: Tensor, temperature: float)
         projections: Unit vectors [B, d] of all views.
         labels: [B].
         temperature: τ.
+        weights: Of the samples, [B]; see `mean`.
 
     References:
         | Supervised Contrastive Learning (Khosla et al., 2020), equation 2
@@ -131,7 +139,8 @@ def supervised_contrast(projections: Tensor, labels: Tensor, temperature: float)
     log_shares = similarities - similarities.logsumexp(1, keepdim=True)
     counts = positives.sum(1)
     attraction = log_shares.masked_fill(~positives, 0).sum(1) / counts.clamp_min(1)
-    return -attraction.sum() / (counts > 0).sum().clamp_min(1)
+    weights = torch.full_like(attraction, 1 / len(attraction)) if weights is None else weights
+    return -(weights * attraction).sum() / (weights * (counts > 0)).sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def simplex(directions: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ class NPOS(CIDER[NPOSConfig]):
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
         with full_precision(projections):
             embedding = self.losses(projections, labels, batch)
-            risk, accuracy = self.config.risk(self.sphere.risk, features, outliers.values)
+            risk, accuracy = self.config.risk(self.sphere.risk, features, outliers.values, batch.view_weights)
         return {
             **embedding,
             "loss": embedding["loss"] + self.config.outlier_weight * risk,

@@ -49,7 +49,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
 from ..distributed import gather
@@ -60,25 +59,12 @@ from ..models.heads import PrototypeHead
 from ..models.risk import FeatureRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
+from .averages import classification
 from .base import Method, register
+from .logitnorm import logit_norm
 from .options import RiskOptions, scalars
 
-__all__ = ["NPOSCLIP", "NPOSCLIPConfig", "logit_norm"]
-
-
-def logit_norm(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The cross-entropy of logits of length 1 / t, whatever their own length.
-
-    Arguments:
-        logits: [B, C].
-        labels: [B].
-        temperature: t.
-
-    References:
-        | Mitigating Neural Network Overconfidence with Logit Normalization (Wei et al., 2022)
-        | https://arxiv.org/abs/2205.09310
-    """
-    return cross_entropy(logits / ((logits.norm(dim=1, keepdim=True) + 1e-7) * temperature), labels)
+__all__ = ["NPOSCLIP", "NPOSCLIPConfig"]
 
 
 @dataclass(frozen=True)
@@ -185,8 +171,10 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
         logits = self.classifier.head(features)
         self.queue.push(gather(features.detach()), gather(batch.labels))
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
-        loss_id = self._id_loss(logits, batch.labels)
-        risk, accuracy = self.config.risk(self.prototypes.risk, features, outliers.values)
+        if self.config.id_loss == "logitnorm":
+            logits = logit_norm(logits, self.config.logitnorm_temperature)
+        loss_id = classification(logits, batch.labels, batch.weights)
+        risk, accuracy = self.config.risk(self.prototypes.risk, features, outliers.values, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * risk,
             "loss_id": loss_id.detach(),
@@ -194,8 +182,3 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
             "outlier_accuracy": accuracy,
             **scalars(outliers),
         }
-
-    def _id_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.config.id_loss == "logitnorm":
-            return logit_norm(logits, labels, self.config.logitnorm_temperature)
-        return cross_entropy(logits, labels)

@@ -28,7 +28,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
 from ..distributed import gather
@@ -40,6 +39,7 @@ from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
 from ..synthesis.queue import ClassQueue
+from .averages import classification
 from .base import Method, register, require_share
 from .exposure import energy_margin, risk_terms, uniformity
 from .options import BoundaryOptions, GaussianOptions, scalars
@@ -137,8 +137,8 @@ class OE(Method[OEConfig]):
             outliers = self._made_of_features(self.queue, batch)
             outlier_features = outliers.values
         logits, outlier_logits = (self.classifier.head(each).float() for each in (features, outlier_features))
-        loss_id = cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
-        loss_outlier, decision = self._exposure(features, logits, outlier_features, outlier_logits)
+        loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
+        loss_outlier, decision = self._exposure(features, logits, outlier_features, outlier_logits, batch.weights)
         # Without outliers there is nothing to tell the images from.
         loss_outlier = loss_outlier * (len(outliers) > 0)
         return {
@@ -171,14 +171,20 @@ class OE(Method[OEConfig]):
             return features, self.classifier.features(outliers)
 
     def _exposure(
-        self, features: Tensor, logits: Tensor, outlier_features: Tensor, outlier_logits: Tensor
+        self,
+        features: Tensor,
+        logits: Tensor,
+        outlier_features: Tensor,
+        outlier_logits: Tensor,
+        weights: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and how well images and outliers are told apart where a network does so."""
         if self.config.exposure == "uniform":
             return uniformity(outlier_logits), {}
         if self.config.exposure == "margin":
-            return energy_margin(logits, outlier_logits, self.config.m_in, self.config.m_out), {}
+            return energy_margin(logits, outlier_logits, self.config.m_in, self.config.m_out, weights), {}
         head = self.classifier.head
         assert isinstance(head, LinearHead) and head.risk is not None
-        loss, accuracy = risk_terms(head.risk(features, logits), head.risk(outlier_features, outlier_logits))
+        phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
+        loss, accuracy = risk_terms(phi, outlier_phi, weights=weights)
         return loss, {"outlier_accuracy": accuracy}

@@ -106,11 +106,13 @@ class RiskOptions(BoundaryOptions):
     reference_quirks: bool = False
     """Make outliers and average as published."""
 
-    def risk(self, network: nn.Module | None, features: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
+    def risk(
+        self, network: nn.Module | None, features: Tensor, outliers: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The loss of φ on features of images and of outliers, and how well it tells them apart."""
         assert network is not None
         reduction = "pooled" if self.reference_quirks else self.reduction
-        return risk_terms(network(features.float()), network(outliers), reduction)
+        return risk_terms(network(features.float()), network(outliers), reduction, weights)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class SupCon(Embedding[SupConConfig]):
         _, projections, labels = self.embed(batch)
         projections, labels = gather(projections), gather(labels)
         with full_precision(projections):
-            contrast = supervised_contrast(projections, labels, self.config.temperature)
+            weights = None if batch.view_weights is None else gather(batch.view_weights)
+            contrast = supervised_contrast(projections, labels, self.config.temperature, weights)
         with torch.no_grad():
             head = self.sphere
             head.prototypes.copy_(mean_update(head.prototypes, projections, labels, self.config.prototype_momentum))

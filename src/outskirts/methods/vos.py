@@ -38,7 +38,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..data.batches import Batch
 from ..distributed import gather
@@ -47,6 +46,7 @@ from ..models.heads import LinearHead
 from ..models.risk import EnergyRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
+from .averages import classification
 from .base import Method, register, require_share
 from .exposure import risk_terms
 from .options import GaussianOptions, scalars
@@ -118,8 +118,8 @@ class VOS(Method[VOSConfig]):
         self.queue.push(gather(features.detach()), gather(batch.labels))
         outliers = self._virtual(batch)
         outlier_logits = self.classifier.head(outliers.values).float()
-        loss_id = cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing)
-        loss_outlier, accuracy = self._regulariser(features, logits, outliers.values, outlier_logits)
+        loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
+        loss_outlier, accuracy = self._regulariser(features, logits, outliers.values, outlier_logits, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),
@@ -134,7 +134,12 @@ class VOS(Method[VOSConfig]):
         return self.synthesizer(self.queue.values, filled, batch.generator)
 
     def _regulariser(
-        self, features: Tensor, logits: Tensor, outlier_features: Tensor, outlier_logits: Tensor
+        self,
+        features: Tensor,
+        logits: Tensor,
+        outlier_features: Tensor,
+        outlier_logits: Tensor,
+        weights: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The logistic loss, and how well it tells images from outliers."""
         head, quirks = self.classifier.head, self.config.reference_quirks
@@ -142,4 +147,4 @@ class VOS(Method[VOSConfig]):
         if quirks:
             logits, outlier_logits = logits.detach(), outlier_logits.detach()
         phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
-        return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced")
+        return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights)
