@@ -1,0 +1,90 @@
+r"""CutMix: a rectangle of each image is replaced by that of another, and the target by their shares of the area.
+
+.. math:: L = \lambda \, \mathrm{CE}(\tilde x, y_a) + (1 - \lambda) \, \mathrm{CE}(\tilde x, y_b)
+
+with λ drawn anew for every batch from a Beta distribution, and set to the area that is left after the rectangle was
+clipped at the border.
+
+References:
+    | CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al., 2019)
+    | https://arxiv.org/abs/1905.04899
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ..data.batches import Batch
+from ..errors import OutskirtsError
+from .averages import classification
+from .base import Config, Method, register, require_share
+
+__all__ = ["CutMix", "CutMixConfig", "rectangle"]
+
+
+@dataclass(frozen=True)
+class CutMixConfig(Config):
+    """CutMix."""
+
+    beta: float = 1.0
+    """Both parameters of the Beta distribution of the share that stays."""
+    share: float = 0.5
+    """Share of the steps whose images are mixed."""
+
+    def __post_init__(self) -> None:
+        require_share("share", self.share)
+        if not self.beta > 0:
+            raise OutskirtsError(f"beta is positive, not {self.beta}.")
+
+
+def rectangle(height: int, width: int, kept: float, generator: Generator) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle about a random point, of the area 1 - kept before it is clipped at the border.
+
+    Arguments:
+        height: Of the image, in pixels.
+        width: Of the image.
+        kept: Share of the area outside.
+        generator: On any device.
+    """
+    side = (1 - kept) ** 0.5
+    spans = []
+    for length, draw in zip((height, width), torch.rand(2, generator=generator, device=generator.device).tolist()):
+        half, centre = int(length * side) // 2, int(length * draw)
+        spans.append(slice(max(0, centre - half), min(length, centre + half)))
+    return spans[0], spans[1]
+
+
+@register("cutmix")
+class CutMix(Method[CutMixConfig]):
+    """Cross-entropy on images mixed by rectangles."""
+
+    Config = CutMixConfig
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        images, other, kept = self.mixed(batch)
+        logits = self.classifier(images)
+        weights = None if batch.weights is None else batch.weights[other]
+        own = classification(logits, batch.labels, batch.weights)
+        return {"loss": kept * own + (1 - kept) * classification(logits, batch.labels[other], weights)}
+
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
+        """Images [B, C, H, W], the number of the image in each rectangle [B], and the share of the area around it."""
+        draws = batch.generator
+        other = torch.randperm(len(batch.images), generator=draws, device=draws.device)
+        if torch.rand((), generator=draws, device=draws.device) >= self.config.share:
+            return batch.images, other, 1.0
+        height, width = batch.images.shape[2:]
+        rows, columns = rectangle(height, width, self._kept(draws), draws)
+        images = batch.images.clone()
+        images[:, :, rows, columns] = batch.images[other][:, :, rows, columns]
+        cut = (rows.stop - rows.start) * (columns.stop - columns.start)
+        return images, other, 1 - cut / (height * width)
+
+    def _kept(self, draws: Generator) -> float:
+        # Torch draws from this distribution with its global generator alone.
+        seed = int(torch.randint(2**62, (), generator=draws, device=draws.device))
+        return np.random.default_rng(seed).beta(self.config.beta, self.config.beta)
