@@ -16,6 +16,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from ..errors import OutskirtsError, unknown
 from ..seeding import generator
+from .pixmix import PixMix
 
 __all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse"]
 
@@ -220,6 +221,7 @@ _BY_NAME: dict[str, Callable[..., Augmentation]] = {
     "resized-crop": ResizedCrop,
     "jitter": lambda size, *strengths: ColourJitter(*strengths),
     "grey": lambda size, p=0.2: Greyscale(p),
+    "pixmix": lambda size, rounds=4, *strengths: PixMix(_whole(rounds), *strengths),
 }
 
 
