@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
+from ..data.pool import verify_pool
 from ..data.sources import open as open_images
 from ..data.tokens import DType, extract_tokens
 from ..errors import OutskirtsError, unknown
@@ -92,6 +95,22 @@ def _extract(arguments: Sequence[str]) -> None:
     say(f"{len(images):,} images in {out}; open them as tokens:{out}")
 
 
+@dataclass(frozen=True)
+class Verify:
+    """Compare a pool of synthetic images with its manifest, byte by byte."""
+
+    pool: tyro.conf.Positional[str]
+    """The pool's folder."""
+
+
+def _verify(arguments: Sequence[str]) -> None:
+    given = options(Verify, "data verify", arguments)
+    about = verify_pool(Path(given.pool.removeprefix("pool:")).absolute())
+    made_by = about["generator"]["name"]
+    say(f"{given.pool} is whole: {about['count']:,} images of {len(about['classes'])} classes, made by {made_by}.")
+
+
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "extract": ("what the frozen blocks of a CLIP model say of each image, computed once", _extract),
+    "verify": ("whether a pool of synthetic images is whole", _verify),
 }

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ..data.imageset import ImageSet, overlap
+from ..data.pool import TOLERATED, require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..files import save_json
@@ -24,9 +25,6 @@ from .outputs import Outputs
 from .results import Results, headline
 
 __all__ = ["assess"]
-
-#: The share of shared images above which two sets are taken to be the same data.
-_TOLERATED = 0.01
 
 
 def assess(
@@ -65,6 +63,8 @@ def assess(
     chosen = choose_detectors(detectors, registry[made_with.method].detectors(made_with.settings))
     sets = {"id": test.align(classifier.classes), **_flat(ood)}
     notes = _check(sets, train, skip_corrupt)
+    for name, image_set in sets.items():
+        require_unseen(run.seen_by_generator, image_set, f"'{name}'")
     method = registry[made_with.method](made_with.settings, classifier)
     epochs, seed = made_with.training.epochs, made_with.training.seed
     recalls = method.recalls and epochs > 0
@@ -184,7 +184,7 @@ def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) ->
             shared = 0 if image_set is against else overlap(image_set, against)
             if shared and skip_corrupt:  # Empty files are all alike.
                 shared = overlap(image_set.decodable(), against)
-            if shared > _TOLERATED * len(image_set):
+            if shared > TOLERATED * len(image_set):
                 raise OutskirtsError(
                     f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
                     f"{other} images ({against.spec}); results would mean nothing. Choose another set."

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from ..data.mixing import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
 
@@ -23,6 +24,16 @@ class TrainConfig:
     """Validation images of the same classes; by default a part of the training images is set aside."""
     val_fraction: float = 0.05
     """Share of the training images set aside for validation where no --val is given."""
+    synthetic: str = ""
+    """Synthetic images of the same classes to train with as well, such as pool:DIR."""
+    real_ratio: float = 0.8
+    """Share of real images in a batch, where there are synthetic ones."""
+    real_weight: float = -1.0
+    """Weight of the mean loss of the real images, the synthetic ones having the rest; by their numbers if below 0."""
+    mixing: Literal["replace", "add", "legacy"] = "replace"
+    """Synthetic images replace real ones in a batch, are added to it, or are drawn as SIO's code does."""
+    epoch_of: Literal["steps", "real"] = "steps"
+    """An epoch has the steps that it has without synthetic images, or shows each real one once."""
     backbone: str = "fast"
     """fast, resnet18-cifar, clip:DIR, or any torchvision or timm model."""
     pretrained: str = ""
@@ -36,7 +47,7 @@ class TrainConfig:
     size: int = 0
     """Side of the network's square input in pixels; 0 takes the images' own, at most 64 or 224."""
     augment: str = "flip,crop:2"
-    """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, none."""
+    """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, pixmix, none."""
     epochs: int = 16
     """Passes over the training images; 0 leaves the network as it comes."""
     batch_size: int = 256
@@ -77,6 +88,7 @@ class TrainConfig:
     """Accelerate trackers beside metrics.jsonl, comma-separated: tensorboard, wandb, mlflow, …"""
 
     def __post_init__(self) -> None:
+        self.mixed()
         if not 0 < self.val_fraction < 1:
             raise OutskirtsError(f"val_fraction is a share between 0 and 1, not {self.val_fraction}.")
         for name in ("batch_size", "val_every", "checkpoint_every"):
@@ -93,6 +105,10 @@ class TrainConfig:
             raise OutskirtsError(f"warmup is a share of the steps from 0 to below 1, not {self.warmup}.")
         if not 0 <= self.ema < 1:
             raise OutskirtsError(f"ema is a decay from 0 to below 1, not {self.ema}.")
+
+    def mixed(self) -> Mixing:
+        """How synthetic images enter the batches."""
+        return Mixing(self.real_ratio, self.mixing, self.epoch_of, None if self.real_weight < 0 else self.real_weight)
 
 
 class Recipe(NamedTuple):

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import unknown
 from ..methods import Method
 from ..models.classifier import Classifier
+from ..trainable import Trainable
 from .config import TrainConfig
 
 __all__ = ["freeze", "training"]
@@ -34,7 +35,7 @@ def freeze(classifier: Classifier, layers: str) -> None:
             parts[name].requires_grad_(True)
 
 
-def training(method: Method, config: TrainConfig) -> None:
+def training(method: Trainable, config: TrainConfig) -> None:
     """Put a method in training mode, but for the normalisation of frozen layers where it is to stay fixed.
 
     The published code of CIDER freezes parameters only, so that the running statistics of the frozen layers drift
@@ -42,7 +43,7 @@ def training(method: Method, config: TrainConfig) -> None:
     """
     method.train()
     names = tuple(f"{name}." for name in _names(config.train_layers))
-    if names and config.frozen_batchnorm == "fixed":
+    if names and config.frozen_batchnorm == "fixed" and isinstance(method, Method):
         for name, part in method.classifier.backbone.named_modules():
             if isinstance(part, _BatchNorm) and not f"{name}.".startswith(names):
                 part.eval()

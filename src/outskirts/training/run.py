@@ -86,6 +86,12 @@ class Run:
     def gallery(self) -> Path:
         return self.path / "gallery"
 
+    @property
+    def seen_by_generator(self) -> Path | None:
+        """The keys of what the generator of its synthetic images has seen, if it was trained with any."""
+        keys = self.gallery / "synthetic.npy"
+        return keys if keys.is_file() else None
+
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""
         options = read_options(self.config)

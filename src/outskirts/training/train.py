@@ -13,6 +13,7 @@ from .. import seeding
 from ..data.augment import parse
 from ..data.batches import training_batches
 from ..data.imageset import ImageSet
+from ..data.pool import describe, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError
@@ -122,6 +123,7 @@ def execute(
     """Train into `run` what `made_with` says, on images that are already open."""
     images.require_trainable()
     images, val_images = _with_validation(images, val_images, made_with.training)
+    pool = _pool(made_with.training, images, val_images)
     sample = _sample(images, made_with.training.skip_corrupt)
     earlier = load(made_with.training.init, model, head) if made_with.training.init else None
     made_with = made_with._replace(training=_resolved(made_with.training, sample, model, earlier))
@@ -145,6 +147,8 @@ def execute(
         epochs=config.epochs,
         seed=config.seed,
         device=engine.device,
+        pool=pool,
+        mixing=config.mixed(),
         views=method.views,
         rank=engine.process_index,
         world=engine.num_processes,
@@ -157,13 +161,14 @@ def execute(
     try:
         if engine.is_main_process and not run.config.is_file():
             run.begin(made_with, len(images), len(val_images), images.skipped + val_images.skipped)
+            describe(config.synthetic, run.gallery)
         fit(
             method,
             batches,
             config,
             run,
             engine,
-            lambda trained: accuracy(trained, val_pixels, val_labels, engine),
+            lambda: accuracy(method.classifier, val_pixels, val_labels, engine),
             progress or (lambda step, steps, latest: None),
         )
     finally:
@@ -188,6 +193,24 @@ def _with_validation(images: ImageSet, val_images: ImageSet | None, config: Trai
     if (val_images.labels < 0).any():
         raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
     return images, val_images
+
+
+def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageSet | None:
+    """The synthetic images, with the labels of the real ones."""
+    if not config.synthetic:
+        return None
+    require_unseen(seen(config.synthetic), val_images, "validation")
+    pool = open_images(config.synthetic).align(images.classes)
+    unlabelled = int((pool.labels < 0).sum())
+    if unlabelled:
+        raise OutskirtsError(f"{unlabelled} of the {len(pool)} synthetic images of {config.synthetic} have no label.")
+    real, made = images.image(0).shape[1:], pool.image(0).shape[1:]
+    if real != made and min(made) < min(real):
+        raise OutskirtsError(
+            f"Synthetic images of {made[1]}x{made[0]} pixels beside real ones of {real[1]}x{real[0]} would be told by "
+            "their blur; make some of that size."
+        )
+    return pool
 
 
 def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Where image sets come from: `open` and one module per kind of store."""
 
 from .. import pictures as pictures
+from .. import pool as pool
 from . import arrays as arrays
 from . import arrow as arrow
 from . import folder as folder

@@ -17,7 +17,7 @@ from ..imageset import ImageSet
 from .labels import class_indices
 from .spec import source
 
-__all__ = ["npy", "npz", "pixels"]
+__all__ = ["mapped", "npy", "npz", "pixels"]
 
 _IMAGES = ("images", "x", "data")
 _LABELS = ("labels", "y")
@@ -54,8 +54,8 @@ def npy(where: Path, labels: Path | None = None) -> ImageSet:
         where: The file.
         labels: An ``.npy`` file of their labels.
     """
-    values = None if labels is None else _mapped(labels)
-    return _image_set(pixels(_mapped(where), str(where)), values, f"The labels {labels}", f"npy:{where}")
+    values = None if labels is None else mapped(labels)
+    return _image_set(pixels(mapped(where), str(where)), values, f"The labels {labels}", f"npy:{where}")
 
 
 def pixels(array: Any, where: str) -> NDArray[np.uint8]:
@@ -89,7 +89,8 @@ def _image_set(stored: NDArray[np.uint8], values: Any, labels_name: str, spec: s
     return ImageSet(stored, labels, spec=spec)
 
 
-def _mapped(path: Path) -> Any:
+def mapped(path: Path) -> Any:
+    """The array in an ``.npy`` file, read as it is used."""
     with _reading(path):
         if zipfile.is_zipfile(path):
             raise OutskirtsError(f"{path} is an .npz file; write npz:{path}.")

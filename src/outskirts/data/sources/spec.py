@@ -60,9 +60,9 @@ def open(spec: str | Path) -> ImageSet:
 
     Arguments:
         spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …), ``folder:DIR``, ``parquet:FILE``,
-            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, or just the path of a
-            folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``, ``part=0-60%``,
-            ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
+            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the
+            path of a folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
+            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
             ``split=test``.
 
     Returns:
@@ -139,7 +139,8 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
             raise OutskirtsError(
                 f"{path} is not a folder, .parquet, .npz or .npy file; say what it is, as SCHEME:PATH."
             )
-        return _BY_SUFFIX[suffix], body
+        is_pool = path.is_dir() and (path / "images.npy").is_file()
+        return "pool" if is_pool else _BY_SUFFIX[suffix], body
     if os.sep in body or body.startswith((".", "~")) or path.suffix in (".parquet", ".npz", ".npy"):
         raise OutskirtsError(f"There is no file or folder {path}.")
     raise unknown("kind of source" if colon else "image set", name, SOURCES)

@@ -49,6 +49,7 @@ class RunFolder:
     environment: dict[str, Any] | None
     metrics: list[dict[str, Any]] | None
     outliers: dict[str, Any] | None
+    synthetic: dict[str, Any] | None
     misses: list[dict[str, Any]] | None
     notes: list[str] | None
 
@@ -66,6 +67,7 @@ class RunFolder:
             environment=_optional(path / "environment.json", load_json),
             metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),
             outliers=_optional(gallery / "outliers.json", load_json),
+            synthetic=_optional(gallery / "synthetic.json", load_json),
             misses=_records(
                 gallery / "misses.json",
                 load_json,

@@ -1,0 +1,252 @@
+"""Pools: synthetic images of known classes on disk, with a record of what made them and from what.
+
+======================  ==================================================================================
+``images.npy``          uint8 [M, H, W] or [M, H, W, 3], mapped into memory rather than read
+``labels.npy``          int64 [M], positions in the manifest's list of classes
+``keys.npy``            uint8 [N, 16]: the images that the generator has seen, by `ImageSet.keys`, sorted
+``manifest.json``       generator, seed, classes, counts, filters, quality, and the SHA-256 of the arrays
+======================  ==================================================================================
+
+The manifest is written last: without it a pool is not finished, and opens as no image set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import __version__
+from ..errors import OutskirtsError
+from ..files import atomic, load_json, save_json
+from .imageset import ImageSet
+from .sources.arrays import mapped, pixels
+from .sources.labels import class_indices
+from .sources.spec import parse, source
+
+__all__ = ["SAMPLES", "TOLERATED", "PoolWriter", "describe", "open_pool", "require_unseen", "seen", "verify_pool"]
+
+#: Raised when pools of an earlier version can no longer be read.
+FORMAT = 1
+
+#: The share of shared images above which two sets are taken to be the same data: real ones have copies.
+TOLERATED = 0.01
+
+#: A contact sheet of the images, if there is one.
+SAMPLES = "samples.png"
+
+_ARRAYS = ("images.npy", "labels.npy", "keys.npy")
+
+
+@source("pool")
+def open_pool(where: Path) -> ImageSet:
+    """A finished pool; its arrays are mapped, and only their shapes checked."""
+    about = _manifest(where)
+    stored, labels = pixels(mapped(where / "images.npy"), str(where / "images.npy")), mapped(where / "labels.npy")
+    classes: list[str] = about["classes"]
+    if len(stored) != about["count"]:
+        raise OutskirtsError(
+            f"{where / 'images.npy'} holds {len(stored)} images, and the manifest says {about['count']}; "
+            "make the pool again."
+        )
+    indices = class_indices(labels, len(stored), f"The labels of {where}")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(classes):
+        raise OutskirtsError(
+            f"The labels of {where} go from {int(indices.min())} to {int(indices.max())}, and it has {len(classes)} "
+            f"classes, counted from 0."
+        )
+    return ImageSet(stored, indices, classes, spec=f"pool:{where}", note=f"synthetic, by {about['generator']['name']}")
+
+
+def verify_pool(folder: Path) -> dict[str, Any]:
+    """The manifest, after every byte of the pool was compared with it.
+
+    Raises:
+        OutskirtsError: If a file is missing or other than when it was written, or anything contradicts the manifest.
+    """
+    about, images = _manifest(folder), open_pool(folder)
+    for name in _ARRAYS:
+        if (found := _sha256(folder / name)) != about["sha256"].get(name):
+            raise OutskirtsError(
+                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {found[:12]}, "
+                f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
+            )
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    if dict(zip(images.classes, counts)) != about["counts"]:
+        raise OutskirtsError(f"The classes of {folder} are not as frequent as its manifest says; make the pool again.")
+    return about
+
+
+def seen(spec: str) -> Path | None:
+    """The file with the keys of the images that the generator of a pool has seen; None if the spec is of no pool."""
+    parsed = parse(spec) if spec else None
+    return Path(parsed.arguments["where"]) / "keys.npy" if parsed is not None and parsed.source == "pool" else None
+
+
+def require_unseen(known: Path | None, images: ImageSet, called: str) -> None:
+    """Raise if a generator has seen these images, by more than the copies that real sets have.
+
+    Arguments:
+        known: See `seen`, and `describe` for what a run keeps of it; there may be none.
+        images: Any.
+        called: What they are, for the message.
+    """
+    if known is None:
+        return
+    leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
+    if leaked > TOLERATED * len(images):
+        raise OutskirtsError(
+            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images, which then "
+            "measure what it has memorised. Make the pool of the training part alone: give both the same images, such "
+            "as --data SPEC?part=0-95%, and pass the rest as --val SPEC?part=95-100%."
+        )
+
+
+def describe(spec: str, gallery: Path) -> Path | None:
+    """Copy what reports and evaluation need of a pool: ``synthetic.json``, ``.png`` and, returned, ``.npy``, the keys.
+
+    A run keeps them, for the pool may move. Of an image set that is no pool there is nothing.
+    """
+    keys = seen(spec)
+    if keys is None:
+        return None
+    save_json(gallery / "synthetic.json", {"spec": spec, **_manifest(keys.parent)})
+    for original, kept in ((keys.parent / SAMPLES, "synthetic.png"), (keys, "synthetic.npy")):
+        if original.is_file():
+            with atomic(gallery / kept) as temporary:
+                shutil.copyfile(original, temporary)
+    return gallery / "synthetic.npy"
+
+
+class PoolWriter:
+    """A pool being made, whole batches at a time; one that was begun alike goes on where it was.
+
+    Arguments:
+        folder: New, empty, or begun with the same arguments.
+        count: M.
+        shape: Of an image, [1 or 3, H, W].
+        classes: Their names.
+        keys: Of the images that the generator has seen.
+        about: What else defines the pool: whatever it was begun with must be the same to go on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        shape: Sequence[int],
+        classes: Sequence[str],
+        keys: Sequence[str],
+        about: Mapping[str, Any],
+    ) -> None:
+        channels, height, width = shape
+        self.folder, self.classes = folder, list(classes)
+        size = (count, height, width) if channels == 1 else (count, height, width, channels)
+        begun = {"format": FORMAT, "count": count, "shape": list(size), "classes": self.classes, **about}
+        if (folder / "manifest.json").is_file():
+            raise OutskirtsError(f"{folder} holds a finished pool; choose another folder.")
+        if not self._state.is_file():
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
+            self.state: dict[str, Any] = {"begun": begun, "done": 0, "drawn": [0] * len(classes)}
+            folder.mkdir(parents=True, exist_ok=True)
+            unique = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
+            with atomic(folder / "keys.npy") as temporary:
+                _save(temporary, unique)
+            self.images = open_memmap(folder / "images.npy", "w+", np.uint8, size)
+            self.labels = open_memmap(folder / "labels.npy", "w+", np.int64, (count,))
+            save_json(self._state, self.state)
+        else:
+            self.state = load_json(self._state)
+            for name, value in begun.items():
+                if self.state["begun"].get(name) != value:
+                    raise OutskirtsError(
+                        f"{folder} was begun with the {name} {self.state['begun'].get(name)}, not {value}; "
+                        "choose another folder."
+                    )
+            self.images = open_memmap(folder / "images.npy", "r+")
+            self.labels = open_memmap(folder / "labels.npy", "r+")
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def done(self) -> int:
+        """Images written."""
+        return int(self.state["done"])
+
+    @property
+    def drawn(self) -> Tensor:
+        """Images made of each class, those that were not kept as well, [C]."""
+        return torch.tensor(self.state["drawn"])
+
+    @property
+    def written(self) -> Tensor:
+        """Labels of the images written, [done]."""
+        return torch.from_numpy(np.array(self.labels[: self.done]))
+
+    def add(self, images: Tensor, labels: Tensor, drawn: Tensor) -> None:
+        """Append images, uint8 [n, C, H, W], with labels [n], the ones kept of those with the labels `drawn`."""
+        place = slice(self.done, self.done + len(images))
+        pictures = images.movedim(1, 3).numpy()
+        self.images[place] = pictures[..., 0] if self.images.ndim == 3 else pictures
+        self.labels[place] = labels.numpy()
+        self.images.flush()
+        self.labels.flush()
+        made = self.drawn + torch.bincount(drawn, minlength=len(self.classes))
+        # Written last: what it does not count will be written again.
+        self.state |= {"done": self.done + len(images), "drawn": made.tolist()}
+        save_json(self._state, self.state)
+
+    def finish(self, **more: Any) -> None:
+        """Write the manifest, with whatever else belongs in it."""
+        counts = torch.bincount(self.written, minlength=len(self.classes)).tolist()
+        save_json(
+            self.folder / "manifest.json",
+            {
+                **self.state["begun"],
+                "counts": dict(zip(self.classes, counts)),
+                "drawn": dict(zip(self.classes, self.state["drawn"])),
+                "outskirts": __version__,
+                "sha256": {name: _sha256(self.folder / name) for name in _ARRAYS},
+                **more,
+            },
+        )
+        self._state.unlink()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise OutskirtsError(f"There is no folder {folder}.")
+    if (folder / "state.json").is_file():
+        raise OutskirtsError(f"The pool {folder} is not finished; go on with the command that began it.")
+    if not (folder / "manifest.json").is_file():
+        raise OutskirtsError(f"{folder} is no pool: it has no manifest.json.")
+    about = load_json(folder / "manifest.json")
+    if about.get("format") != FORMAT:
+        raise OutskirtsError(
+            f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads {FORMAT}."
+        )
+    return about
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing.") from error
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
