@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..registry import Registry
 from ..synthesis.outliers import Outliers
+from ..trainable import Trainable
 
 __all__ = ["Config", "Method", "register", "registry", "require_share"]
 
@@ -33,11 +34,8 @@ def require_share(name: str, value: float) -> None:
 C = TypeVar("C", bound=Config)
 
 
-class Method(nn.Module, ABC, Generic[C]):
-    """A way to train a classifier: one step at a time, with no loop of its own.
-
-    Whatever it learns or remembers lives in parameters and buffers, so that the loop can checkpoint it, move it
-    and run it on several devices.
+class Method(Trainable, ABC, Generic[C]):
+    """A way to train a classifier.
 
     Arguments:
         config: The hyper-parameters.
@@ -56,11 +54,6 @@ class Method(nn.Module, ABC, Generic[C]):
         self.classifier = classifier
 
     @property
-    def views(self) -> int:
-        """How many differently augmented copies of each image a step takes."""
-        return 1
-
-    @property
     def recalls(self) -> int:
         """How many features of each class `recall` has room for; 0 if outliers are not made of features."""
         return 0
@@ -70,13 +63,6 @@ class Method(nn.Module, ABC, Generic[C]):
         """The head this method trains, from features [B, dim] to logits [B, classes]."""
         return LinearHead(nn.Linear(dim, classes))
 
-    @abstractmethod
-    def step(self, batch: Batch) -> dict[str, Tensor]:
-        """The ``loss`` to minimise on one batch, and any other scalars worth recording."""
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.step(batch)
-
     def setup(self) -> None:
         """Called on a method that is going to be trained, before anything is written, for what it takes from
         elsewhere than the training images.
@@ -85,39 +71,16 @@ class Method(nn.Module, ABC, Generic[C]):
             OutskirtsError: If this is no classifier that the method can train.
         """
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Called once, before the first step, for what a method must know of the training set as a whole.
-
-        Arguments:
-            images: Every training image once, un-augmented, in blocks of normalised images [B, C, H, W] and
-                labels [B]. Forwarded only if it is iterated.
-        """
-
     def recall(self, features: Tensor, labels: Tensor) -> None:
         """Take in features [N, D] of training images, for methods whose outliers are made of what they have seen.
 
         Called on a method made anew from a trained run, before `outliers`, with at most `recalls` rows of a class.
         """
 
-    def lr_factor(self, parameter: str) -> float:
-        """What to multiply the learning rate by for the parameter of this name."""
-        return 1.0
-
-    def warning(self, means: Mapping[str, float]) -> str:
-        """What a user should know of the training's course and what would help, given the averages of the latest
-        scalars; empty if all is well.
-        """
-        return ""
-
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
         """The detectors this method is published with and their parameters; reports speak of the first one."""
         return ()
-
-    @property
-    def published_warmup(self) -> bool:
-        """Whether the schedule ``epoch-cosine`` warms up as in CIDER's code, below zero at first."""
-        return False
 
     def outliers(self, batch: Batch) -> Outliers | None:
         """The outliers a step would train on, for people to look at; None if the method makes none."""

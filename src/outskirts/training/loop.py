@@ -26,9 +26,9 @@ from torch.optim import Optimizer
 from ..data.batches import Batches
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
-from ..methods import Method
 from ..models.classifier import Classifier
 from ..seeding import subseed
+from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .ema import EMA
@@ -94,7 +94,7 @@ def start_trackers(engine: Accelerator, method: str, config: TrainConfig, folder
         raise OutskirtsError(f"The tracker '{config.tracker}' does not start ({reason}).") from error
 
 
-def optimizer_for(method: Method, config: TrainConfig) -> Optimizer:
+def optimizer_for(method: Trainable, config: TrainConfig) -> Optimizer:
     """SGD or AdamW, with one group of parameters per learning-rate factor of the method."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in method.named_parameters():
@@ -137,12 +137,12 @@ class Log:
 
 
 def fit(
-    method: Method,
+    method: Trainable,
     batches: Batches,
     config: TrainConfig,
     run: Run,
     engine: Accelerator,
-    validate: Callable[[Classifier], dict[str, float]],
+    validate: Callable[[], dict[str, float]],
     progress: Progress,
 ) -> None:
     """Train `method` from the run's checkpoint, if there is one, to the end.
@@ -153,7 +153,7 @@ def fit(
         config: The options of the training.
         run: Where metrics and checkpoints go.
         engine: Precision, device, processes and trackers.
-        validate: Accuracy and loss of the classifier on the validation images.
+        validate: Accuracy, loss or the like on the validation images.
         progress: Told of every step.
 
     Raises:
@@ -220,7 +220,7 @@ def fit(
                 _require_finite(method, step)
                 method.eval()
                 with ema.applied():
-                    latest |= record("val", step, validate(method.classifier))
+                    latest |= record("val", step, validate())
                 training(method, config)
             if within == 0 and epoch % config.checkpoint_every == 0 and step < batches.steps:
                 save(step)
@@ -236,10 +236,10 @@ def fit(
         method.load_state_dict(ema.state, strict=False)
     method.eval()
     if not batches.steps:
-        record("val", 0, validate(method.classifier))
+        record("val", 0, validate())
 
 
-def _rate(step: int, steps_per_epoch: int, config: TrainConfig, method: Method) -> float:
+def _rate(step: int, steps_per_epoch: int, config: TrainConfig, method: Trainable) -> float:
     """The learning rate at a step counted from 0."""
     if config.schedule == "epoch-cosine":
         warmup = round(config.warmup * config.epochs)
@@ -266,7 +266,7 @@ def _finite(means: dict[str, float], step: int) -> dict[str, float]:
     return means
 
 
-def _require_finite(method: Method, step: int) -> None:
+def _require_finite(method: Trainable, step: int) -> None:
     if not torch.stack([parameter.detach().isfinite().all() for parameter in method.parameters()]).all():
         raise _diverged("Weights are no longer finite", step)
 
