@@ -14,7 +14,7 @@ from .console import options, show
 
 __all__ = ["main"]
 
-Kind = Literal["all", "methods", "detectors", "presets", "backbones", "benchmarks"]
+Kind = Literal["all", "methods", "detectors", "presets", "backbones", "generators", "benchmarks"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ def _backbones() -> list[tuple[str, ...]]:
     ]
 
 
+def _generators() -> list[tuple[str, ...]]:
+    from ..synthesis.generators import registry
+
+    return [(name, _first_line(registry[name])) for name in registry.names()]
+
+
 def _benchmarks() -> list[tuple[str, ...]]:
     from ..data.benchmark import benchmarks, load_benchmark
 
@@ -91,5 +97,6 @@ _TABLES: dict[str, Callable[[], list[tuple[str, ...]]]] = {
     "presets": _presets,
     "detectors": _detectors,
     "backbones": _backbones,
+    "generators": _generators,
     "benchmarks": _benchmarks,
 }

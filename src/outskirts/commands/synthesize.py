@@ -14,7 +14,7 @@ from ..files import save_json
 from ..methods import registry
 from ..synthesis.gallery import pixels, save_png, synthesise
 from ..training.run import load
-from . import feature_outliers
+from . import feature_outliers, synthetic
 from .console import console, options, say
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ class Synthesize:
     """Make an outlier of each image with a trained run, without training: pictures and a contact sheet.
 
     Outliers of features, rather than images, have options of their own: outskirts synthesize boundary --help.
+    So have new images of the training classes: outskirts synthesize id --help.
     """
 
     method: tyro.conf.Positional[str]
@@ -45,6 +46,8 @@ class Synthesize:
 
 def main(arguments: Sequence[str]) -> None:
     """Write one picture per outlier, ``outliers.png`` and ``manifest.json``."""
+    if arguments and arguments[0] == "id":
+        return synthetic.main(arguments[1:])
     if arguments and arguments[0] in feature_outliers.FEATURE_SPACE:
         return feature_outliers.main(arguments[0], arguments[1:])
     given = options(Synthesize, "synthesize", arguments)

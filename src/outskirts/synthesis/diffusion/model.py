@@ -1,0 +1,233 @@
+r"""A class-conditional diffusion model of small images.
+
+It learns to predict :math:`v = \sqrt{\bar\alpha_t} \, \epsilon - \sqrt{1 - \bar\alpha_t} \, z` of the codes z of
+images, noised to :math:`z_t = \sqrt{\bar\alpha_t} \, z + \sqrt{1 - \bar\alpha_t} \, \epsilon`, given their class and
+their place in it.
+
+References:
+    | Denoising Diffusion Probabilistic Models (Ho et al., 2020)
+    | https://arxiv.org/abs/2006.11239
+    |
+    | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022): prediction of v
+    | https://arxiv.org/abs/2202.00512
+    |
+    | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
+    | https://arxiv.org/abs/2112.10752
+    |
+    | Classifier-Free Diffusion Guidance (Ho & Salimans, 2022)
+    | https://arxiv.org/abs/2207.12598
+    |
+    | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models (Lu et al., 2022)
+    | https://arxiv.org/abs/2211.01095
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Generator, Tensor, nn
+from torch.nn.functional import mse_loss
+from transformers import CLIPTextModel
+from transformers.utils import logging
+
+from ...errors import OutskirtsError
+from ...files import load_json, load_tensors, save_json, save_tensors
+from .codec import PatchCodec
+from .prompts import ImageCodes, Prompts, text_encoder
+
+__all__ = ["SIZES", "DiffusionModel", "Size"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a network.
+
+    Arguments:
+        widths: Channels at each resolution, the last of which attend to the prompt.
+        layers: Residual blocks at each.
+        dim: Of the prompts.
+        patch: Side of the codec's patches, in pixels.
+        kept: Share of their components that are kept.
+    """
+
+    widths: tuple[int, ...]
+    layers: int
+    dim: int
+    patch: int
+    kept: float = 1.0
+
+
+SIZES = {
+    "tiny": Size((32, 64), 1, 64, 2),
+    "small": Size((128, 192), 1, 128, 4, 0.5),
+    "base": Size((128, 256, 256), 2, 256, 4, 0.5),
+}
+
+
+class DiffusionModel(nn.Module):
+    """Codec, prompts and denoiser.
+
+    Arguments:
+        size: A name in `SIZES`.
+        classes: Names.
+        channels: Of the images, 1 or 3.
+        side: Their height and width, in pixels.
+    """
+
+    def __init__(self, size: str, classes: Sequence[str], channels: int, side: int) -> None:
+        super().__init__()
+        shape = SIZES[size]
+        grid = shape.patch * 2 ** (len(shape.widths) - 1)
+        if side % grid:
+            raise OutskirtsError(
+                f"Images of {side} pixels do not divide into the {grid} that size '{size}' needs; pass --size "
+                f"{side // grid * grid or grid}."
+            )
+        self.size, self.classes, self.channels, self.side = size, list(classes), channels, side
+        kept, latent = round(shape.kept * channels * shape.patch**2), side // shape.patch
+        self.codec = PatchCodec(channels, shape.patch, kept)
+        self.prompts = Prompts(text_encoder(len(classes), shape.dim))
+        self.codes = ImageCodes(len(classes), kept * latent**2, shape.dim)
+        levels = len(shape.widths)
+        self.unet: Any = _fast(
+            UNet2DConditionModel(
+                sample_size=latent,
+                in_channels=kept,
+                out_channels=kept,
+                # Attention at the finest resolution costs more than it brings.
+                down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (levels - 1),
+                up_block_types=("CrossAttnUpBlock2D",) * (levels - 1) + ("UpBlock2D",),
+                block_out_channels=shape.widths,
+                layers_per_block=shape.layers,
+                cross_attention_dim=shape.dim,
+                # Their number, whatever its name.
+                attention_head_dim=4,
+                norm_num_groups=16,
+            )
+        )
+        self.noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+
+    def fit_codec(self, images: Tensor, labels: Tensor) -> Self:
+        """Fit what has a closed form: the codec and the image codes.
+
+        Arguments:
+            images: Floats from -1 to 1, [N, C, S, S].
+            labels: [N].
+        """
+        self.codec.fit(images)
+        self.codes.fit(self.codec.encode(images), labels)
+        return self
+
+    def loss(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """The mean squared error of v at random times.
+
+        A tenth of the images comes without a prompt, as guidance needs; two fifths without their code.
+
+        Arguments:
+            images: Floats from -1 to 1, [B, C, S, S].
+            labels: [B].
+            generator: On their device.
+        """
+
+        def random(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=images.device)
+
+        def normal(like: Tensor) -> Tensor:
+            return torch.randn(like.shape, generator=generator, device=images.device)
+
+        count = len(images)
+        latents = self.codec.encode(images)
+        # One time in each of as many equal spans, which lowers the variance of the mean.
+        spans = (torch.randperm(count, generator=generator, device=images.device) + random(count)) / count
+        times = (spans * self.noising.config.num_train_timesteps).long()
+        noise = normal(latents)
+        noised = self.noising.add_noise(latents, noise, times)
+        target = self.noising.get_velocity(latents, noise, times)
+        codes = self.codes(latents, labels)
+        codes = (codes + 0.2 * normal(codes)) * (random(count, 1) < 0.6)
+        conditions = self.prompts(self.prompts.vectors(labels) + self.codes.move(codes))
+        without = random(count)[:, None, None] < 0.1
+        conditions = torch.where(without, self.prompts.empty(codes), conditions)
+        return mse_loss(self.unet(noised, times, conditions).sample.float(), target)
+
+    @torch.no_grad()
+    def sample(self, vectors: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float = 1.0) -> Tensor:
+        """Images [B, C, S, S], floats from -1 to 1, of token vectors [B, D], each from the noise of its own seed.
+
+        Arguments:
+            vectors: See `Prompts.vectors`; images of a class vary more where codes move it.
+            seeds: One per image.
+            steps: Evaluations of the network per image; with guidance, twice as many.
+            guidance: How much more of the prompt; 1 takes it as it is.
+        """
+        scheduler: Any = DPMSolverMultistepScheduler.from_config(
+            self.noising.config, timestep_spacing="trailing", algorithm_type="dpmsolver++"
+        )
+        scheduler.set_timesteps(steps, device=vectors.device)
+        shape = (self.unet.config.in_channels, *(self.unet.config.sample_size,) * 2)
+        noise = [torch.randn(shape, generator=Generator().manual_seed(seed)) for seed in seeds]
+        latents = torch.stack(noise).to(vectors)
+        conditions = self.prompts(vectors)
+        empty = self.prompts.empty(vectors) if guidance != 1 else None
+        for time in scheduler.timesteps:
+            found = self.unet(latents, time, conditions).sample
+            if empty is not None:
+                without = self.unet(latents, time, empty).sample
+                found = without + guidance * (found - without)
+            latents = scheduler.step(found, time, latents).prev_sample
+        return self.codec.decode(latents.float()).clamp(-1, 1)
+
+    # On disk
+
+    def save(self, folder: Path) -> None:
+        """Write the folder: ``unet``, ``text_encoder``, ``vae`` (the codec) and ``scheduler``, as diffusers names
+        them, and beside them ``codes.safetensors`` and ``generator.json``, written last.
+        """
+        self.unet.save_pretrained(folder / "unet")
+        with _quietly():
+            self.prompts.encoder.save_pretrained(folder / "text_encoder")
+        self.codec.save_pretrained(folder / "vae")
+        self.noising.save_pretrained(folder / "scheduler")
+        save_tensors(folder / "codes.safetensors", self.codes.state_dict())
+        about = {name: getattr(self, name) for name in ("size", "classes", "channels", "side")}
+        save_json(folder / "generator.json", about)
+
+    @classmethod
+    def load(cls, folder: Path) -> DiffusionModel:
+        """A saved model, in evaluation mode."""
+        if not (folder / "generator.json").is_file():
+            raise OutskirtsError(f"{folder} holds no trained generator: it has no generator.json.")
+        about: dict[str, Any] = load_json(folder / "generator.json")
+        model = cls(**about)
+        model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))
+        with _quietly():
+            model.prompts = Prompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
+        model.codec = PatchCodec.from_pretrained(folder / "vae", local_files_only=True)
+        model.codes.load_state_dict(load_tensors(folder / "codes.safetensors")[0])
+        return model.eval()
+
+
+def _fast(unet: Any) -> Any:
+    """The same network, arranged for sequences as short as here."""
+    # The gradient of the fused attention takes longer than all convolutions together on processors.
+    unet.set_attn_processor(AttnProcessor())
+    return unet.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the progress bars of transformers, which take longer to read than so small a network to load."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,121 @@
+"""Training the diffusion model, by the loop that trains classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import seeding
+from ...data.augment import Compose, parse
+from ...data.batches import Batch, training_batches
+from ...data.imageset import ImageSet
+from ...data.transform import Transform
+from ...errors import OutskirtsError
+from ...files import load_json, save_json
+from ...trainable import Trainable
+from ...training.config import TrainConfig
+from ...training.loop import Progress, accelerator, fit
+from ...training.precision import faster_precision
+from ...training.run import Run
+from .model import DiffusionModel
+
+__all__ = ["Denoising", "begun", "train_model"]
+
+#: Images that the closed-form parts are fitted to, and on which the loss is followed.
+_FITTED, _FOLLOWED = 10_000, 512
+
+
+class Denoising(Trainable):
+    """The training of a diffusion model on images in the range from -1 to 1."""
+
+    def __init__(self, model: DiffusionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+        blocks, count = [], 0
+        for block in images:
+            blocks.append(block)
+            count += len(block[0])
+            if count >= _FITTED:
+                break
+        self.model.fit_codec(*(torch.cat(column) for column in zip(*blocks)))
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.model.loss(batch.images, batch.labels, batch.generator)}
+
+
+def begun(folder: Path) -> dict[str, Any]:
+    """How the training in a folder was begun: ``size``, the ``fingerprint`` of its images, and its `TrainConfig`;
+    empty if none was.
+    """
+    return load_json(folder / "training.json") if (folder / "training.json").is_file() else {}
+
+
+def train_model(
+    size: str, images: ImageSet, transform: Transform, config: TrainConfig, folder: Path, progress: Progress
+) -> DiffusionModel:
+    """Train a model and save it, or go on with a training that was stopped, or load what it left.
+
+    Arguments:
+        size: A name in `SIZES`.
+        images: Labelled, of all classes.
+        transform: To the range from -1 to 1.
+        config: Of the optimisation; ``data`` is the images' spec, and ``device`` has been resolved.
+        folder: New, empty, or one that this function was called with before.
+        progress: Called after each step.
+
+    Raises:
+        OutskirtsError: If the folder was begun otherwise.
+        Interrupted: On Ctrl-C or SIGTERM, after saving.
+    """
+    run, found = Run(folder), begun(folder)
+    if config.precision == "auto":
+        precision = found.get("precision") or faster_precision(torch.device(config.device))
+        config = replace(config, precision=precision)  # type: ignore[arg-type]
+    asked = {"size": size, "fingerprint": images.fingerprint, **asdict(config)}
+    if found:
+        for name, value in asked.items():
+            if found.get(name) != value:
+                raise OutskirtsError(
+                    f"The generator in {folder} was begun with the {name} {found.get(name)}, not {value}; choose "
+                    "another folder."
+                )
+    elif folder.exists() and any(folder.iterdir()):
+        raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
+    if (folder / "generator.json").is_file():
+        return DiffusionModel.load(folder)
+    with seeding.isolated(config.seed, "initialisation"):
+        model = DiffusionModel(size, images.classes, transform.channels, transform.size)
+    task, engine = Denoising(model), accelerator(config, folder)
+    augment = parse(config.augment, transform.size) if config.augment != "none" else Compose()
+    batches = training_batches(
+        images,
+        transform,
+        augment,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        device=engine.device,
+        memory_budget=config.memory_budget,
+        workers=config.workers,
+    )
+    pixels, labels = images.limit(min(_FOLLOWED, len(images))).resident(transform)
+
+    def followed() -> dict[str, float]:
+        """The loss on the same images with the same noise."""
+        draws = seeding.generator(config.seed, "followed", device=engine.device)
+        with torch.no_grad(), engine.autocast():
+            shown = transform.device(pixels.to(engine.device))
+            return {"loss": float(model.loss(shown, labels.to(engine.device), draws))}
+
+    save_json(folder / "training.json", asked)
+    fit(task, batches, config, run, engine, followed, progress)
+    model.cpu().save(folder)
+    # Not the one in memory, whose layout, and thereby rounding, is another.
+    return DiffusionModel.load(folder)

@@ -1,0 +1,142 @@
+"""Images by a class-conditional diffusion model that is trained on the training images: see `DiffusionModel`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import torch
+from torch import Generator, Tensor
+
+from ...data.imageset import ImageSet
+from ...data.transform import Transform
+from ...errors import MissingExtra, OutskirtsError
+from ...training.config import TrainConfig
+from ...training.loop import Progress
+from ...training.precision import resolve_device
+from .base import Config, ImageGenerator, register
+
+if TYPE_CHECKING:
+    from ..diffusion import DiffusionModel
+
+__all__ = ["Diffusion", "DiffusionConfig"]
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(Config):
+    """A diffusion model."""
+
+    network: Literal["auto", "tiny", "small", "base"] = "auto"
+    """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
+    model: str = ""
+    """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
+    epochs: int = 100
+    """Of its training."""
+    batch_size: int = 128
+    """Images per step of its training."""
+    lr: float = 1e-3
+    """Peak learning rate, of AdamW."""
+    ema: float = 0.999
+    """Decay of the average of the weights, which is what makes the images."""
+    augment: str = "none"
+    """Augmentations in its training, such as flip."""
+    steps: int = 20
+    """Evaluations of the network per image; twice as many with guidance."""
+    guidance: float = 1.0
+    """How much more of the class than it would have by itself: above 1, images are plainer and less varied."""
+    variety: float = 1.0
+    """Standard deviation of where in their class images lie, 1 being that of the training images."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of its training and of sampling: bf16 where it is faster on this processor."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "steps"):
+            if getattr(self, name) < 1:
+                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+        for name in ("guidance", "variety"):
+            if not getattr(self, name) >= 0:
+                raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
+
+
+@register("diffusion")
+class Diffusion(ImageGenerator[DiffusionConfig]):
+    """A class-conditional diffusion model, trained here."""
+
+    Config = DiffusionConfig
+    model: DiffusionModel
+    precision: str
+
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        try:
+            from ..diffusion.training import begun, train_model
+        except ImportError as error:
+            raise MissingExtra("The generator 'diffusion'", "generate") from error
+        config = self.config
+        if config.model:
+            self.model, folder = self._trained(images, transform), Path(config.model)
+        else:
+            self.model = train_model(self._size(transform), images, transform, self._training(images), folder, progress)
+        # Not that which is faster now: the same images are to come of the same model.
+        self.precision = begun(folder)["precision"] if config.precision == "auto" else config.precision
+        return self
+
+    def _training(self, images: ImageSet) -> TrainConfig:
+        config = self.config
+        return TrainConfig(
+            data=images.spec,
+            augment=config.augment,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            optimizer="adamw",
+            lr=config.lr,
+            weight_decay=1e-4,
+            warmup=0.02,
+            clip_norm=1.0,
+            ema=config.ema,
+            precision=config.precision,
+            device=resolve_device(config.device).type,
+        )
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        seeds = self.seeds(labels, numbers, seed)
+        device = resolve_device(self.config.device)
+        model = self.model.to(device)
+        labels = labels.to(device)
+        # Another draw than that of the noise.
+        codes = torch.stack([torch.randn(model.codes.basis.shape[1], generator=_draws(own + 1)) for own in seeds])
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            vectors = model.prompts.vectors(labels) + model.codes.move(self.config.variety * codes.to(device))
+            images = model.sample(vectors, seeds, steps=self.config.steps, guidance=self.config.guidance)
+        return ((images + 1) * 127.5).round().to(torch.uint8).cpu()
+
+    def _size(self, transform: Transform) -> str:
+        if self.config.network != "auto":
+            return self.config.network
+        if transform.size > 32:
+            return "base"
+        return "tiny" if transform.channels == 1 and transform.size <= 28 else "small"
+
+    def _trained(self, images: ImageSet, transform: Transform) -> DiffusionModel:
+        from ..diffusion import DiffusionModel
+        from ..diffusion.training import begun
+
+        folder = Path(self.config.model)
+        model, about = DiffusionModel.load(folder), (transform.channels, transform.size)
+        if (model.channels, model.side) != about:
+            raise OutskirtsError(
+                f"The generator in {folder} makes images of {model.side} pixels and {model.channels} channels, not of "
+                f"{about[1]} and {about[0]}."
+            )
+        if begun(folder).get("fingerprint") != images.fingerprint:
+            raise OutskirtsError(
+                f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool "
+                "can say what it was made of."
+            )
+        return model
+
+
+def _draws(seed: int) -> Generator:
+    return Generator().manual_seed(seed)

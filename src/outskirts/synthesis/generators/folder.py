@@ -1,0 +1,56 @@
+"""Images that were made elsewhere: brought to one size, judged, and kept as a pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ...data.imageset import ImageSet
+from ...data.sources import open as open_images
+from ...data.transform import Transform
+from ...errors import OutskirtsError
+from ...seeding import generator
+from ...training.loop import Progress
+from .base import Config, ImageGenerator, register
+
+__all__ = ["Folder", "FolderConfig"]
+
+
+@dataclass(frozen=True)
+class FolderConfig(Config):
+    """Images made elsewhere."""
+
+    source: str = ""
+    """The images, of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE."""
+
+
+@register("folder")
+class Folder(ImageGenerator[FolderConfig]):
+    """Images made elsewhere, each once, in a random order."""
+
+    Config = FolderConfig
+
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        if not self.config.source:
+            raise OutskirtsError("Say where the images are: --source SPEC, such as --source folder:DIR.")
+        self.images = open_images(self.config.source).align(images.classes)
+        self.transform = transform
+        self.rows = [(self.images.labels == c).nonzero().flatten() for c in range(len(images.classes))]
+        return self
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        chosen = []
+        for label, number in zip(labels.tolist(), numbers.tolist()):
+            rows = self.rows[label]
+            if number >= len(rows):
+                raise OutskirtsError(
+                    f"{self.config.source} has {len(rows)} images of the class '{self.images.classes[label]}', and "
+                    "more are asked for; lower --count, or ask less of them."
+                )
+            order = torch.randperm(len(rows), generator=generator(seed, "folder", label))
+            chosen.append(rows[order[number]])
+        return self.images.subset(torch.stack(chosen)).resident(self.transform)[0]

@@ -1,0 +1,145 @@
+"""Images by any diffusers pipeline that lies in a folder: by texts, or by class labels.
+
+References:
+    | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022): by texts
+    | https://arxiv.org/abs/2112.10752
+    |
+    | Scalable Diffusion Models with Transformers (Peebles & Xie, 2022): by class labels
+    | https://arxiv.org/abs/2212.09748
+    |
+    | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022): a denoiser alone
+    | https://arxiv.org/abs/2206.00364
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from ...data.imageset import ImageSet
+from ...data.transform import Transform
+from ...errors import MissingExtra, OutskirtsError
+from ...training.loop import Progress
+from ...training.precision import resolve_device
+from .base import Config, ImageGenerator, register
+
+__all__ = ["Pipeline", "PipelineConfig"]
+
+
+@dataclass(frozen=True)
+class PipelineConfig(Config):
+    """A diffusers pipeline."""
+
+    model: str = ""
+    """Its folder, as save_pretrained writes it."""
+    prompt: str = "a photo of a {}"
+    """The text of an image, with {} for the name of its class."""
+    class_ids: str = ""
+    """For models with numbered classes: the numbers of ours, comma-separated; from 0 on unless given."""
+    steps: int = 20
+    """Evaluations of the network per image; twice as many with guidance."""
+    guidance: float = 1.0
+    """How much more of the class than it would have by itself."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise OutskirtsError(f"steps is at least 1, not {self.steps}.")
+
+
+@register("pipeline")
+class Pipeline(ImageGenerator[PipelineConfig]):
+    """Any local diffusers pipeline."""
+
+    Config = PipelineConfig
+
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        self.classes, self.transform = images.classes, transform
+        self.device = resolve_device(self.config.device)
+        self.pipeline = _loaded(self.config.model, self.device)
+        self.takes = inspect.signature(type(self.pipeline).__call__).parameters
+        unet = getattr(self.pipeline, "unet", None)
+        self.numbered = getattr(getattr(unet, "config", None), "num_class_embeds", None)
+        if not {"prompt", "class_labels"} & set(self.takes) and self.numbered is None:
+            raise OutskirtsError(
+                f"The {type(self.pipeline).__name__} in {self.config.model} takes neither texts nor classes, and "
+                "makes images of any kind."
+            )
+        if "prompt" in self.takes and "{}" not in self.config.prompt:
+            raise OutskirtsError(f"The prompt '{self.config.prompt}' has no {{}} for the name of a class.")
+        self.ids = self._ids()
+        return self
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        draws = [Generator().manual_seed(own) for own in self.seeds(labels, numbers, seed)]
+        named = [self.classes[label] for label in labels.tolist()]
+        with torch.no_grad():
+            pictures = self._pictures(named, [self.ids[label] for label in labels.tolist()], draws)
+        uint8 = torch.from_numpy((pictures * 255).round().clip(0, 255).astype(np.uint8)).movedim(3, 1)
+        return torch.stack([self.transform.host(picture) for picture in uint8])
+
+    def _pictures(self, names: Sequence[str], ids: Sequence[int], draws: list[Generator]) -> Any:
+        """Floats from 0 to 1, [n, H, W, C]."""
+        options: dict[str, Any] = {"num_inference_steps": self.config.steps, "generator": draws, "output_type": "np"}
+        if "guidance_scale" in self.takes:
+            options["guidance_scale"] = self.config.guidance
+        if "prompt" in self.takes:
+            return self.pipeline([self.config.prompt.format(name) for name in names], **options).images
+        if "class_labels" in self.takes:
+            return self.pipeline(list(ids), **options).images
+        return self._denoised(ids, draws)
+
+    def _denoised(self, ids: Sequence[int], draws: list[Generator]) -> Any:
+        """What a denoiser of numbered classes makes, for pipelines that do not pass a class on."""
+        unet, scheduler = self.pipeline.unet, self.pipeline.scheduler
+        scheduler.set_timesteps(self.config.steps)
+        side = unet.config.sample_size
+        shape = (unet.config.in_channels, side, side)
+        images = torch.stack([torch.randn(shape, generator=draw) for draw in draws]).to(self.device)
+        images = images * getattr(scheduler, "init_noise_sigma", 1.0)
+        labels = torch.tensor(ids, device=self.device)
+        # Schedulers that add noise at every step draw it for each image, too.
+        noise = {"generator": draws} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        for time in scheduler.timesteps:
+            found = unet(scheduler.scale_model_input(images, time), time, class_labels=labels).sample
+            images = scheduler.step(found, time, images, **noise).prev_sample
+        return ((images + 1) / 2).clamp(0, 1).movedim(1, 3).cpu().numpy()
+
+    def _ids(self) -> list[int]:
+        if not self.config.class_ids:
+            return list(range(len(self.classes)))
+        try:
+            ids = [int(number) for number in self.config.class_ids.split(",")]
+        except ValueError as error:
+            raise OutskirtsError(
+                f"class_ids are whole numbers, comma-separated, not '{self.config.class_ids}'."
+            ) from error
+        if len(ids) != len(self.classes):
+            raise OutskirtsError(f"There are {len(self.classes)} classes and {len(ids)} class_ids.")
+        return ids
+
+
+def _loaded(folder: str, device: torch.device) -> Any:
+    if not folder:
+        raise OutskirtsError("Say where the pipeline is: --model DIR.")
+    if not (Path(folder) / "model_index.json").is_file():
+        raise OutskirtsError(f"{folder} is no folder of a diffusers pipeline: it has no model_index.json.")
+    try:
+        from diffusers import DiffusionPipeline
+    except ImportError as error:
+        raise MissingExtra("The generator 'pipeline'", "generate") from error
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason}).") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
