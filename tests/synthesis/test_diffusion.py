@@ -270,7 +270,7 @@ def test_a_trained_generator_is_used_again(nano, tmp_path):
     part = registry["diffusion"]
 
     def fitted(images=None, side=8):
-        generator = part(part.Config(model=str(tmp_path / "model"), steps=3))
+        generator = part(part.Config(model=str(tmp_path / "model"), evaluations=3))
         return generator.fit(images or image_set(), Transform(side, 1), Path("unused"), lambda *state: None)
 
     labels = torch.tensor([0, 1, 2])

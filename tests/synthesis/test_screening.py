@@ -54,6 +54,7 @@ def test_copies_are_found(judge, train):
     assert not judge.keep(copies, Rules(distinct=0.9999))["distinct"].any()
     assert judge.keep(copies, Rules(distinct=1.0))["distinct"].float().mean() > 0.2, "rounding aside, 1 keeps all"
     quality = judge.quality(copies)
+    assert quality["copies_training"] < 1, "an image is no copy of itself"
     assert quality["copies"] == 1 and quality["nearest"] == pytest.approx([1, 1, 1], abs=1e-5)
 
 

@@ -20,6 +20,9 @@ from .fidelity import frechet, kernel_distance
 
 __all__ = ["Judge", "Rules"]
 
+#: The cosine of features above which images are taken for copies.
+_COPY = 0.95
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -82,8 +85,9 @@ class Judge:
         Returns:
             ``agreement``, the share whose label the classifier agrees with; ``frechet`` and ``kernel``, the distances
             of `outskirts.synthesis.fidelity` on this classifier's features, and as ``per_class`` within each;
-            ``copies``, the share nearer to a training image than a cosine of 0.95, and ``nearest``, the 5th, 50th and
-            95th percentile of the cosine to the nearest one.
+            ``nearest``, the 5th, 50th and 95th percentile of the cosine to the nearest training image, and ``copies``,
+            the share above 0.95. Of training images among themselves, ``agreement_training`` and ``copies_training``:
+            a classifier that draws a class together makes copies of all its images.
         """
         images = images.limit(min(most, len(images)))
         said, labels = extract(self.classifier, images, features="raw"), images.labels
@@ -101,7 +105,9 @@ class Judge:
                 if (size := int((labels == c).sum())) > 1 and int((real_labels == c).sum()) > 1
             },
             "nearest": nearest.quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),
-            "copies": float((nearest > 0.95).float().mean()),
+            "copies": float((nearest > _COPY).float().mean()),
+            # The nearest of all is the image itself.
+            "copies_training": float((_cosine(self.bank[order][:most], self.bank, 2) > _COPY).float().mean()),
         }
 
     @property
@@ -111,7 +117,12 @@ class Judge:
 
     def _nearest(self, said: Outputs) -> Tensor:
         """The cosine to the nearest training image."""
-        return 1 - kth_distance(normalize(said.features, dim=1), self.bank, 1) / 2
+        return _cosine(normalize(said.features, dim=1), self.bank, 1)
+
+
+def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
+    """Of each row to its k-th nearest in the bank, both of unit length."""
+    return 1 - kth_distance(rows, bank, min(k, len(bank))) / 2
 
 
 def _confidence(said: Outputs) -> Tensor:

@@ -162,7 +162,7 @@ class DiffusionModel(nn.Module):
         """Images [B, C, S, S], floats from -1 to 1, of token vectors [B, D], each from the noise of its own seed.
 
         Arguments:
-            vectors: See `Prompts.vectors`; images of a class vary more where codes move it.
+            vectors: See `Prompts.vectors`; moved by an image's code, images are more like it.
             seeds: One per image.
             steps: Evaluations of the network per image; with guidance, twice as many.
             guidance: How much more of the prompt; 1 takes it as it is.

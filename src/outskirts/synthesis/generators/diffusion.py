@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
@@ -41,24 +41,21 @@ class DiffusionConfig(Config):
     """Decay of the average of the weights, which is what makes the images."""
     augment: str = "none"
     """Augmentations in its training, such as flip."""
-    steps: int = 20
-    """Evaluations of the network per image; twice as many with guidance."""
-    guidance: float = 1.0
+    evaluations: int = 20
+    """Of the network, per image: one a step, or two where there is guidance."""
+    guidance: float = 2.0
     """How much more of the class than it would have by itself: above 1, images are plainer and less varied."""
-    variety: float = 1.0
-    """Standard deviation of where in their class images lie, 1 being that of the training images."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of its training and of sampling: bf16 where it is faster on this processor."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "steps"):
+        for name in ("epochs", "batch_size", "evaluations"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-        for name in ("guidance", "variety"):
-            if not getattr(self, name) >= 0:
-                raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
+        if not self.guidance >= 0:
+            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
 
 
 @register("diffusion")
@@ -101,15 +98,14 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
         )
 
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
-        seeds = self.seeds(labels, numbers, seed)
+        seeds, guidance = self.seeds(labels, numbers, seed), self.config.guidance
+        steps = max(1, self.config.evaluations // (1 if guidance == 1 else 2))
         device = resolve_device(self.config.device)
         model = self.model.to(device)
-        labels = labels.to(device)
-        # Another draw than that of the noise.
-        codes = torch.stack([torch.randn(model.codes.basis.shape[1], generator=_draws(own + 1)) for own in seeds])
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            vectors = model.prompts.vectors(labels) + model.codes.move(self.config.variety * codes.to(device))
-            images = model.sample(vectors, seeds, steps=self.config.steps, guidance=self.config.guidance)
+            # No code of an image: to the model that means any image of the class.
+            vectors = model.prompts.vectors(labels.to(device))
+            images = model.sample(vectors, seeds, steps=steps, guidance=guidance)
         return ((images + 1) * 127.5).round().to(torch.uint8).cpu()
 
     def _size(self, transform: Transform) -> str:
@@ -136,7 +132,3 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
                 "can say what it was made of."
             )
         return model
-
-
-def _draws(seed: int) -> Generator:
-    return Generator().manual_seed(seed)
