@@ -180,8 +180,26 @@ def test_saved_and_loaded(nano, tmp_path):
 
 
 def test_sides_that_do_not_divide():
-    with pytest.raises(OutskirtsError, match=r"Images of 30 pixels do not divide .* --size 28"):
-        DiffusionModel("tiny", CLASSES, 1, 30)
+    with pytest.raises(OutskirtsError, match=r"Images of 31 pixels do not divide into patches of 2, .* --size 30"):
+        DiffusionModel("tiny", CLASSES, 1, 31)
+
+
+@pytest.mark.parametrize("side", [6, 8, 10])
+def test_sides_whose_halves_are_odd(nano, side):
+    model = DiffusionModel("nano", CLASSES, 1, side).fit_codec(*pictures(side=side)).eval()
+    assert model.sample(model.prompts.vectors(torch.tensor([0])), [1], steps=2).shape == (1, 1, side, side)
+    assert model.loss(*pictures(side=side), seeded()).isfinite()
+
+
+def test_guidance_takes_its_share_of_the_evaluations(nano, tmp_path):
+    train(tmp_path / "model", epochs=1)
+    part, calls = registry["diffusion"], []
+    for guidance in (1.0, 2.0):
+        generator = part(part.Config(model=str(tmp_path / "model"), evaluations=6, guidance=guidance))
+        generator.fit(image_set(), Transform(8, 1), Path("unused"), lambda *state: None)
+        generator.model.unet.register_forward_hook(lambda *given: calls.append(1))
+        generator.sample(torch.tensor([0, 1]), torch.tensor([0, 0]), 0)
+    assert len(calls) == 12
 
 
 # Training

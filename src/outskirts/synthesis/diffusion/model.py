@@ -84,11 +84,10 @@ class DiffusionModel(nn.Module):
     def __init__(self, size: str, classes: Sequence[str], channels: int, side: int) -> None:
         super().__init__()
         shape = SIZES[size]
-        grid = shape.patch * 2 ** (len(shape.widths) - 1)
-        if side % grid:
+        if side % shape.patch:
             raise OutskirtsError(
-                f"Images of {side} pixels do not divide into the {grid} that size '{size}' needs; pass --size "
-                f"{side // grid * grid or grid}."
+                f"Images of {side} pixels do not divide into patches of {shape.patch}, which size '{size}' needs; pass "
+                f"--size {side // shape.patch * shape.patch or shape.patch}."
             )
         self.size, self.classes, self.channels, self.side = size, list(classes), channels, side
         kept, latent = round(shape.kept * channels * shape.patch**2), side // shape.patch
