@@ -142,6 +142,16 @@ def test_the_long_run_ratio_is_exact(mode, ratio):
     assert all(max(column) - min(column) <= 1 for column in zip(*counts(made)))
 
 
+@pytest.mark.parametrize(
+    ("mode", "ratio", "most"), [("replace", 0.37, 11), ("add", 0.37, 28), ("add", 0.123456789, 114)]
+)
+def test_a_pool_smaller_than_what_a_batch_takes_is_refused(mode, ratio, most):
+    assert max(other for _, other in counts(plan(200, most, 16, ratio, mode=mode))) == most
+    with pytest.raises(OutskirtsError, match=f"A batch takes up to {most} synthetic images, and there are {most - 1}"):
+        plan(200, most - 1, 16, ratio, mode=mode)
+    assert steps(plan(200, most - 1, 16, ratio, mode="legacy"))
+
+
 def test_only_real_images_are_the_same_images_as_without_a_pool():
     made, alone = plan(100, 50, 10, 1.0), Plan(100, 10, 3, 0)
     for step in range(30):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import floor
+from math import ceil, floor
 from typing import Literal
 
 import numpy as np
@@ -68,6 +68,15 @@ class MixedPlan(Plan):
 
     synthetic: int = 0
     mixing: Mixing = Mixing()
+
+    def __post_init__(self) -> None:
+        share = self.batch_size * (1 - self._ratio)
+        most = ceil(share if self.mixing.mode == "replace" else share / self._ratio)
+        if self.mixing.mode != "legacy" and most > self.synthetic:
+            raise OutskirtsError(
+                f"A batch takes up to {most} synthetic images, and there are {self.synthetic}; make more, or raise "
+                "--real-ratio."
+            )
 
     @property
     def steps_per_epoch(self) -> int:
