@@ -257,7 +257,7 @@ def test_a_stopped_training_ends_as_a_whole_one(nano, tmp_path):
         if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="Stopped after step 4 of 6; go on with: the same command once more"):
         train(tmp_path / "stopped", stop, epochs=2)
     assert not (tmp_path / "stopped" / "generator.json").exists()
     again = train(tmp_path / "stopped", epochs=2)

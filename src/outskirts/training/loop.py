@@ -144,6 +144,7 @@ def fit(
     engine: Accelerator,
     validate: Callable[[], dict[str, float]],
     progress: Progress,
+    again: str,
 ) -> None:
     """Train `method` from the run's checkpoint, if there is one, to the end.
 
@@ -155,6 +156,7 @@ def fit(
         engine: Precision, device, processes and trackers.
         validate: Accuracy, loss or the like on the validation images.
         progress: Told of every step.
+        again: What to do to go on after an interruption.
 
     Raises:
         Interrupted: On Ctrl-C or SIGTERM, after saving.
@@ -229,9 +231,7 @@ def fit(
                 since, clock = step, time.perf_counter()
             if stop_requested() and step < batches.steps:
                 save(step)
-                raise Interrupted(
-                    f"Stopped after step {step} of {batches.steps}; go on with: outskirts train --resume {run.path}"
-                )
+                raise Interrupted(f"Stopped after step {step} of {batches.steps}; go on with: {again}")
     if config.ema:
         method.load_state_dict(ema.state, strict=False)
     method.eval()

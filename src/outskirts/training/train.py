@@ -170,6 +170,7 @@ def execute(
             engine,
             lambda: accuracy(method.classifier, val_pixels, val_labels, engine),
             progress or (lambda step, steps, latest: None),
+            again=f"outskirts train --resume {run.path}",
         )
     finally:
         engine.end_training()

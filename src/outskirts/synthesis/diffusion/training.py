@@ -115,7 +115,7 @@ def train_model(
             return {"loss": float(model.loss(shown, labels.to(engine.device), draws))}
 
     save_json(folder / "training.json", asked)
-    fit(task, batches, config, run, engine, followed, progress)
+    fit(task, batches, config, run, engine, followed, progress, again="the same command once more")
     model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.
     return DiffusionModel.load(folder)
