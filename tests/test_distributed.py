@@ -11,7 +11,7 @@ from outskirts.data.batches import Batch
 from outskirts.distributed import gather
 from outskirts.files import load_tensors
 from outskirts.methods import registry
-from outskirts.testing import _Training
+from outskirts.testing.method import Training
 
 #: What each process runs: CIDER and SupCon on its half of the batch, under data parallelism.
 WORKER = """
@@ -44,14 +44,14 @@ METHODS = {
 def made(name):
     """A method whose normalisation is fixed, as its statistics would be those of each half."""
     kind, options = METHODS[name]
-    method = _Training(registry[kind], registry[kind].Config(**options)).method()
+    method = Training(registry[kind], registry[kind].Config(**options)).method()
     method.classifier.backbone.eval()
     return method
 
 
 def half(name, rank):
     """Twelve of the batch's images of three classes."""
-    batch = _Training(registry[METHODS[name][0]], made(name).config).batch()
+    batch = Training(registry[METHODS[name][0]], made(name).config).batch()
     rows = slice(12 * rank, 12 * rank + 12)
     return Batch(tuple(view[rows] for view in batch.views), batch.labels[rows], 1, 1, batch.generator)
 

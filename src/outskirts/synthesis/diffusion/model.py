@@ -39,6 +39,7 @@ from transformers.utils import logging
 
 from ...errors import OutskirtsError
 from ...files import load_json, load_tensors, save_json, save_tensors
+from ...seeding import isolated
 from .codec import PatchCodec
 from .prompts import ImageCodes, Prompts, text_encoder
 
@@ -204,7 +205,8 @@ class DiffusionModel(nn.Module):
         if not (folder / "generator.json").is_file():
             raise OutskirtsError(f"{folder} holds no trained generator: it has no generator.json.")
         about: dict[str, Any] = load_json(folder / "generator.json")
-        model = cls(**about)
+        with isolated(0, "loading"):
+            model = cls(**about)
         model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))
         with _quietly():
             model.prompts = Prompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
