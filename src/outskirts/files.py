@@ -19,7 +19,17 @@ from torch import Tensor
 
 from .errors import OutskirtsError
 
-__all__ = ["atomic", "digest", "load_json", "load_tensors", "save_json", "save_tensors", "write_text", "writing"]
+__all__ = [
+    "atomic",
+    "digest",
+    "file_digest",
+    "load_json",
+    "load_tensors",
+    "save_json",
+    "save_tensors",
+    "write_text",
+    "writing",
+]
 
 
 @contextmanager
@@ -116,3 +126,12 @@ def digest(*parts: bytes | str | Tensor) -> str:
         state.update(header.encode() + b"\0")
         state.update(body)
     return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing.") from error

@@ -1,3 +1,4 @@
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,11 @@ def test_a_trained_generator_is_used_again(nano, tmp_path):
     labels = torch.tensor([0, 1, 2])
     one, two = (fitted().sample(labels, torch.tensor([7, 8, 9]), 0) for _ in range(2))
     assert one.dtype == torch.uint8 and one.shape == (3, 1, 8, 8) and torch.equal(one, two)
+    learned = fitted().learned()
+    assert learned["training"]["fingerprint"] == image_set().fingerprint and learned["training"]["epochs"] == 1
+    assert {name.partition("/")[0] for name in learned["weights"]} >= {"unet", "text_encoder", "vae"}
+    file = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    assert learned["weights"][file.relative_to(tmp_path / "model").as_posix()] == sha256(file.read_bytes()).hexdigest()
     with pytest.raises(OutskirtsError, match="has seen other images"):
         fitted(image_set(24))
     with pytest.raises(OutskirtsError, match="makes images of 8 pixels"):

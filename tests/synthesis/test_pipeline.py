@@ -85,6 +85,8 @@ def test_images_of_classes(folders, kind):
     assert (made[1:2].int() - alone.int()).abs().max() <= 2
     other = generator.sample(torch.tensor([1, 2, 0]), numbers, 0)
     assert not torch.equal(other[0], made[0]), "the class matters"
+    kept = generator.learned()["weights"]
+    assert kept and all((folders / kind / name).is_file() and len(digest) == 64 for name, digest in kept.items())
 
 
 def test_sizes_and_class_numbers(folders):

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     made = ImageSet(pool.images, pool.written, train.classes)
     save_png(pool.folder / SAMPLES, _sheet(made, transform))
-    pool.finish(quality=None if judge is None else judge.quality(made))
+    pool.finish(learned=generator.learned(), quality=None if judge is None else judge.quality(made))
     say(f"{len(made):,} images in {pool.folder}; look at {pool.folder / SAMPLES}")
     say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{pool.folder}")
 

@@ -12,7 +12,6 @@ The manifest is written last: without it a pool is not finished, and opens as no
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import OutskirtsError
-from ..files import atomic, load_json, save_json
+from ..files import atomic, file_digest, load_json, save_json
 from .imageset import ImageSet
 from .sources.arrays import mapped, pixels
 from .sources.labels import class_indices
@@ -74,7 +73,7 @@ def verify_pool(folder: Path) -> dict[str, Any]:
     """
     about, images = _manifest(folder), open_pool(folder)
     for name in _ARRAYS:
-        if (found := _sha256(folder / name)) != about["sha256"].get(name):
+        if (found := file_digest(folder / name)) != about["sha256"].get(name):
             raise OutskirtsError(
                 f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {found[:12]}, "
                 f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
@@ -217,7 +216,7 @@ class PoolWriter:
                 "counts": dict(zip(self.classes, counts)),
                 "drawn": dict(zip(self.classes, self.state["drawn"])),
                 "outskirts": __version__,
-                "sha256": {name: _sha256(self.folder / name) for name in _ARRAYS},
+                "sha256": {name: file_digest(self.folder / name) for name in _ARRAYS},
                 **more,
             },
         )
@@ -237,14 +236,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads {FORMAT}."
         )
     return about
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

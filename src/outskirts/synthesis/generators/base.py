@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
+from ...files import file_digest
 from ...registry import Registry
 from ...seeding import subseed
 from ...training.loop import Progress
 
-__all__ = ["Config", "ImageGenerator", "register", "registry"]
+__all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,18 @@ class ImageGenerator(ABC, Generic[C]):
         return [subseed(seed, "image", *which) for which in zip(labels.tolist(), numbers.tolist())]
 
     def about(self) -> Mapping[str, Any]:
-        """What a pool's manifest says of the generator."""
+        """What a pool's manifest says of the generator, known before it is fitted."""
         return {"name": self.name, **asdict(self.config)}
+
+    def learned(self) -> Mapping[str, Any]:
+        """What else the manifest says once it is fitted: the training of its network, the SHA-256 of its weights."""
+        return {}
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of weights in a folder, by its path there."""
+    files = (path for kind in ("safetensors", "bin") for path in folder.rglob(f"*.{kind}"))
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(files)}
 
 
 G = TypeVar("G", bound=type[ImageGenerator])

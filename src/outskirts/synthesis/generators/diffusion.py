@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ...errors import MissingExtra, OutskirtsError
 from ...training.config import TrainConfig
 from ...training.loop import Progress
 from ...training.precision import resolve_device
-from .base import Config, ImageGenerator, register
+from .base import Config, ImageGenerator, register, weights
 
 if TYPE_CHECKING:
     from ..diffusion import DiffusionModel
@@ -73,12 +74,18 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
             raise MissingExtra("The generator 'diffusion'", "generate") from error
         config = self.config
         if config.model:
-            self.model, folder = self._trained(images, transform), Path(config.model)
+            folder = Path(config.model)
+            self.model = self._trained(images, transform)
         else:
             self.model = train_model(self._size(transform), images, transform, self._training(images), folder, progress)
         # Not that which is faster now: the same images are to come of the same model.
-        self.precision = begun(folder)["precision"] if config.precision == "auto" else config.precision
+        self.training = begun(folder)
+        self.precision = self.training["precision"] if config.precision == "auto" else config.precision
+        self.weights = {name: sha for name, sha in weights(folder).items() if not name.startswith("checkpoint")}
         return self
+
+    def learned(self) -> Mapping[str, Any]:
+        return {"training": self.training, "weights": self.weights}
 
     def _training(self, images: ImageSet) -> TrainConfig:
         config = self.config

@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from ...data.transform import Transform
 from ...errors import MissingExtra, OutskirtsError
 from ...training.loop import Progress
 from ...training.precision import resolve_device
-from .base import Config, ImageGenerator, register
+from .base import Config, ImageGenerator, register, weights
 
 __all__ = ["Pipeline", "PipelineConfig"]
 
@@ -77,6 +77,10 @@ class Pipeline(ImageGenerator[PipelineConfig]):
             raise OutskirtsError(f"The prompt '{self.config.prompt}' has no {{}} for the name of a class.")
         self.ids = self._ids()
         return self
+
+    def learned(self) -> Mapping[str, Any]:
+        # What it was trained on, its folder does not say.
+        return {"weights": weights(Path(self.config.model))}
 
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
         draws = [Generator().manual_seed(own) for own in self.seeds(labels, numbers, seed)]
