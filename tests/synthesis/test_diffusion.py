@@ -156,6 +156,26 @@ def test_images_depend_on_their_seed_alone(nano):
     assert (nano.sample(vectors, [4, 5, 6], steps=5) - whole).abs().max() > 0.1
 
 
+@pytest.mark.parametrize(("steps", "off"), [(10, 0.08), (20, 0.03), (40, 0.02)])
+@pytest.mark.parametrize("deviation", [0.6, 0.4, 0.1])
+def test_a_perfect_denoiser_gives_the_distribution_back(nano, deviation, steps, off):
+    """For codes of the law N(m, s²) the best v is known in closed form, and so is what sampling must give."""
+    mean = 0.3
+    alphas = nano.noising.alphas_cumprod
+
+    def best(noised, time, conditions):
+        alpha, sigma = alphas[time].sqrt(), (1 - alphas[time]).sqrt()
+        gain = alpha * deviation**2 / (alpha**2 * deviation**2 + sigma**2)
+        origin = mean + gain * (noised - alpha * mean)
+        return type("Said", (), {"sample": (alpha * noised - origin) / sigma})
+
+    nano.unet.forward = best
+    vectors = nano.prompts.vectors(torch.zeros(400, dtype=torch.int64))
+    codes = nano.codec.encode(nano.sample(vectors, range(400), steps=steps))
+    assert codes.mean().item() == pytest.approx(mean, abs=0.02)
+    assert codes.std().item() == pytest.approx(deviation, rel=off)
+
+
 @pytest.mark.parametrize(("guidance", "passes"), [(1.0, 6), (2.0, 12), (0.0, 12)])
 def test_evaluations_of_the_network(nano, guidance, passes):
     calls = []
