@@ -15,7 +15,7 @@ from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 
-__all__ = ["bar", "console", "merged", "options", "pairs", "say", "show", "training_progress"]
+__all__ = ["bar", "console", "merged", "options", "pairs", "say", "show", "training_progress", "value"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,16 @@ def merged(arguments: Sequence[str], *flags: str) -> list[str]:
             into = rest
         into.append(argument)
     return rest + [word for flag, several in values.items() for word in (flag, *several)]
+
+
+def value(arguments: Sequence[str], flag: str) -> str:
+    """What follows a flag, which decides which options there are; empty if it is not given."""
+    for place, argument in enumerate(arguments):
+        if argument == flag and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return ""
 
 
 def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:

@@ -21,7 +21,7 @@ from ..synthesis.populate import populate
 from ..synthesis.screening import Judge, Rules
 from ..training.run import Run, load
 from ..training.train import training_sets
-from .console import bar, options, say, training_progress
+from .console import bar, options, say, training_progress, value
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ class Make:
 
 def main(arguments: Sequence[str]) -> None:
     """Write a pool, ``samples.png`` and, last, its manifest."""
-    name = _value(arguments, "--generator") or Make.generator
+    name = value(arguments, "--generator") or Make.generator
     part = registry[name]
     shape = make_dataclass(
         "Synthesize",
@@ -133,12 +133,3 @@ def _sheet(images: ImageSet, transform: Transform, rows: int = 10) -> Any:
     of_class = [(images.labels == c).nonzero().flatten()[:rows] for c in range(columns)]
     shown = torch.stack([places[: min(map(len, of_class))] for places in of_class], 1).flatten()
     return contact_sheet([images.subset(shown).resident(transform)[0]], columns=columns)
-
-
-def _value(arguments: Sequence[str], flag: str) -> str:
-    for place, argument in enumerate(arguments):
-        if argument == flag and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return ""

@@ -12,7 +12,7 @@ from ..methods import registry
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig, preset_options, recipe
 from ..training.run import Run, read_options
-from .console import options, say, training_progress
+from .console import options, say, training_progress, value
 
 __all__ = ["main"]
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         print(_USAGE.format(", ".join(registry.names())))
         return
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
-        resumed = _value(arguments, "--resume")
+        resumed = value(arguments, "--resume")
         if not resumed or len(arguments) > 1 + ("--resume" in arguments):
             raise OutskirtsError("--resume takes a run folder and no other option: the run goes on as it began.")
         with training_progress(f"resuming {resumed}") as progress:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     """Options over a preset over a file, each by name."""
-    file = _value(arguments, "--config")
+    file = value(arguments, "--config")
     base: dict[str, Any] = read_options(Path(file)) if file else {}
     method = base.pop("method", None)
     method = method if arguments[0].startswith("-") else arguments[0]
@@ -68,7 +68,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
         raise OutskirtsError(
             f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
         )
-    defaults = recipe(method, {**base, **preset_options(method, _value(arguments, "--preset"))})
+    defaults = recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     shape = make_dataclass(
         "Train",
@@ -82,15 +82,6 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     shape.__doc__ = f"Train with the method '{method}'."
     given: Any = options(shape, f"train {method}", flags)
     return Recipe(method, given.training, given.settings), given.start
-
-
-def _value(arguments: Sequence[str], flag: str) -> str:
-    for place, argument in enumerate(arguments):
-        if argument == flag and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return ""
 
 
 def _arguments(made_with: Recipe) -> dict[str, Any]:

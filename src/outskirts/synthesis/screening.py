@@ -89,7 +89,7 @@ class Judge:
             the share above 0.95. Of training images among themselves, ``agreement_training`` and ``copies_training``:
             a classifier that draws a class together makes copies of all its images.
         """
-        images = images.limit(min(most, len(images)))
+        images = images.limit(most)
         said, labels = extract(self.classifier, images, features="raw"), images.labels
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
         real, real_labels = self.train.features[order], self._labels[order]

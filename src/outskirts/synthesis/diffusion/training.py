@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import seeding
-from ...data.augment import Compose, parse
+from ...data.augment import parse
 from ...data.batches import Batch, training_batches
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
@@ -93,7 +93,7 @@ def train_model(
     with seeding.isolated(config.seed, "initialisation"):
         model = DiffusionModel(size, images.classes, transform.channels, transform.size)
     task, engine = Denoising(model), accelerator(config, folder)
-    augment = parse(config.augment, transform.size) if config.augment != "none" else Compose()
+    augment = parse(config.augment, transform.size)
     batches = training_batches(
         images,
         transform,
@@ -105,7 +105,7 @@ def train_model(
         memory_budget=config.memory_budget,
         workers=config.workers,
     )
-    pixels, labels = images.limit(min(_FOLLOWED, len(images))).resident(transform)
+    pixels, labels = images.limit(_FOLLOWED).resident(transform)
 
     def followed() -> dict[str, float]:
         """The loss on the same images with the same noise."""
