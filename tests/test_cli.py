@@ -95,3 +95,19 @@ def test_a_defect_is_not_hidden(monkeypatch):
 def test_the_module_runs():
     found = subprocess.run([sys.executable, "-m", "outskirts", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout == f"outskirts {osk.__version__}\n"
+
+
+def test_a_reader_that_leaves_is_no_defect():
+    program = "import sys; from outskirts.cli import main; print(flush=True); sys.stdin.read(); main(sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "train", "ce", "--help"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

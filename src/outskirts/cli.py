@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 __all__ = ["main"]
@@ -41,6 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     except PermissionError as error:
         print(f"outskirts: {error.filename} cannot be read: permission denied.", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read this, such as head, has seen enough; nor is there anyone to flush to at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("outskirts: interrupted.", file=sys.stderr)
         sys.exit(130)

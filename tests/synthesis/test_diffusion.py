@@ -16,7 +16,7 @@ from outskirts.training.loop import Interrupted
 pytest.importorskip("diffusers")
 
 from outskirts.synthesis.diffusion import SIZES, DiffusionModel
-from outskirts.synthesis.diffusion.codec import PatchCodec
+from outskirts.synthesis.diffusion.codec import PatchCodec, load_codec
 from outskirts.synthesis.diffusion.model import Size
 from outskirts.synthesis.diffusion.prompts import ImageCodes, Prompts, text_encoder
 from outskirts.synthesis.diffusion.training import begun, train_model
@@ -80,6 +80,52 @@ def test_fewer_components_lose_the_least():
     codec = PatchCodec(3, 2, 5).fit(images)
     lost = (codec.decode(codec.encode(images)) - images).square().sum().item()
     assert lost == pytest.approx((singular[5:] ** 2).sum(), rel=1e-3)
+
+
+@pytest.fixture(scope="session")
+def autoencoder(tmp_path_factory):
+    """The folder of a small autoencoder of grey images."""
+    from diffusers import AutoencoderKL
+
+    folder = tmp_path_factory.mktemp("autoencoder")
+    with isolated(0, "autoencoder"):
+        AutoencoderKL(
+            in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4, latent_channels=2,
+            layers_per_block=1, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def test_an_autoencoder_as_codec(autoencoder, tmp_path):
+    images, _ = pictures(40)
+    codec = load_codec(autoencoder)
+    codes = codec.fit(images).encode(images)
+    assert codes.shape == (40, 2, 4, 4) and codes.std().item() == pytest.approx(1, abs=1e-4)
+    assert not any(parameter.requires_grad for parameter in codec.parameters())
+    # Diffusers' own arithmetic.
+    codec.save_pretrained(tmp_path)
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
+        torch.testing.assert_close(codes, expected, rtol=1e-4, atol=1e-4)
+        decoded = vae.decode(expected / vae.config.scaling_factor).sample
+    torch.testing.assert_close(codec.decode(codes), decoded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(load_codec(tmp_path).encode(images), codes, rtol=1e-5, atol=1e-5)
+
+
+def test_codecs_that_will_not_do(autoencoder, tmp_path):
+    with pytest.raises(OutskirtsError, match=r"it has no config\.json"):
+        load_codec(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "VQModel"}')
+    with pytest.raises(OutskirtsError, match="holds a VQModel; only an AutoencoderKL"):
+        load_codec(tmp_path)
+    (tmp_path / "config.json").write_text((autoencoder / "config.json").read_text())
+    with pytest.raises(OutskirtsError, match="cannot be loaded"):
+        load_codec(tmp_path)
+    with pytest.raises(OutskirtsError, match="images with 1 channels, and these have 3"):
+        DiffusionModel("tiny", CLASSES, 3, 8, load_codec(autoencoder))
 
 
 # Prompts
@@ -247,10 +293,10 @@ CONFIG = TrainConfig(
 GREY = Transform(8, 1)
 
 
-def train(folder, progress=lambda *state: None, **options):
+def train(folder, progress=lambda *state: None, codec="", **options):
     from dataclasses import replace
 
-    return train_model("nano", image_set(), GREY, replace(CONFIG, **options), folder, progress)
+    return train_model("nano", image_set(), GREY, replace(CONFIG, **options), folder, progress, codec)
 
 
 def test_training_learns_the_classes(nano, tmp_path):
@@ -268,20 +314,22 @@ def test_training_learns_the_classes(nano, tmp_path):
         train(tmp_path / "model", lr=0.1, epochs=80)
 
 
-def test_a_stopped_training_ends_as_a_whole_one(nano, tmp_path):
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, coded):
     import os
     import signal
 
-    whole = train(tmp_path / "whole", epochs=2)
+    codec = str(autoencoder) if coded else ""
+    whole = train(tmp_path / "whole", epochs=2, codec=codec)
 
     def stop(step, steps, latest):
         if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="Stopped after step 4 of 6; go on with: the same command once more"):
-        train(tmp_path / "stopped", stop, epochs=2)
+        train(tmp_path / "stopped", stop, epochs=2, codec=codec)
     assert not (tmp_path / "stopped" / "generator.json").exists()
-    again = train(tmp_path / "stopped", epochs=2)
+    again = train(tmp_path / "stopped", epochs=2, codec=codec)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
     losses = [load_json(tmp_path / name / "training.json")["lr"] for name in ("whole", "stopped")]

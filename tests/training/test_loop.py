@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from torch.nn.functional import normalize
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.transform import Transform
 from outskirts.files import load_tensors
 from outskirts.methods import registry
-from outskirts.training.loop import Interrupted, Log
+from outskirts.training.config import TrainConfig
+from outskirts.training.loop import Interrupted, Log, batches_for
 from outskirts.training.schedule import epoch_cosine
 from outskirts.training.train import resume, training_sets
 
@@ -373,3 +376,20 @@ def test_the_schedule_of_epochs_is_that_of_the_function(bugs, small, tmp_path, q
 def test_quirks_change_no_other_schedule(bugs, small, tmp_path):
     run = osk.train("cider", bugs / "train", out=tmp_path / "run", reference_quirks=True, embedding=4, **small)
     assert all(record["lr"] > 0 for record in records(run.path) if record["kind"] == "train")
+
+
+def test_each_process_is_given_its_share(bugs):
+    images = osk.open(f"folder:{bugs}")
+    transform = Transform(images.image(0).shape[1], 3)
+    config = TrainConfig(batch_size=8, epochs=1, augment="none")
+
+    def shown(rank, world):
+        engine = SimpleNamespace(device=torch.device("cpu"), process_index=rank, num_processes=world)
+        return [batch.images for batch in batches_for(config, engine, images, transform).start(0)]
+
+    whole, *shares = shown(0, 1), shown(0, 2), shown(1, 2)
+    assert len(whole) > 2
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert [len(part) for part in parts] == [len(batch) // 2] * 2
+        rows = {tuple(image.flatten().tolist()) for image in batch}
+        assert rows == {tuple(image.flatten().tolist()) for part in parts for image in part}

@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ..data.batches import Batches
+from ..data.augment import parse
+from ..data.batches import Batches, training_batches
+from ..data.imageset import ImageSet
+from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
 from ..models.classifier import Classifier
@@ -37,7 +40,7 @@ from .memory import keep_freed_memory
 from .run import Run
 from .schedule import cosine_factor, epoch_cosine
 
-__all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "fit", "start_trackers"]
+__all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "batches_for", "fit", "start_trackers"]
 
 #: Called with the steps done, the steps in all, and the latest record.
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -64,6 +67,34 @@ def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
     if engine.device.type != config.device:
         raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
     return engine
+
+
+def batches_for(
+    config: TrainConfig,
+    engine: Accelerator,
+    images: ImageSet,
+    transform: Transform,
+    pool: ImageSet | None = None,
+    views: int = 1,
+) -> Batches:
+    """The batches of a training on `images`, and this process's share of each; see `training_batches`."""
+    return training_batches(
+        images,
+        transform,
+        parse(config.augment, transform.size),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        device=engine.device,
+        pool=pool,
+        mixing=config.mixed(),
+        views=views,
+        rank=engine.process_index,
+        world=engine.num_processes,
+        memory_budget=config.memory_budget,
+        workers=config.workers,
+        skip_corrupt=config.skip_corrupt,
+    )
 
 
 def _distributed() -> bool:

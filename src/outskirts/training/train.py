@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from .. import seeding
-from ..data.augment import parse
-from ..data.batches import training_batches
 from ..data.imageset import ImageSet
 from ..data.pool import describe, require_unseen, seen
 from ..data.sources import open as open_images
@@ -23,7 +21,7 @@ from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
 from .config import Recipe, TrainConfig, recipe
 from .freeze import freeze
-from .loop import Progress, accelerator, accuracy, fit, start_trackers
+from .loop import Progress, accelerator, accuracy, batches_for, fit, start_trackers
 from .precision import faster_precision, resolve_device
 from .run import Run, assemble, load
 
@@ -128,7 +126,6 @@ def execute(
     earlier = load(made_with.training.init, model, head) if made_with.training.init else None
     made_with = made_with._replace(training=_resolved(made_with.training, sample, model, earlier))
     config = made_with.training
-    augment = parse(config.augment, config.size)
     part = registry[made_with.method]
     with seeding.isolated(config.seed, "initialisation"):
         backbone, transform = _network(config, sample, model, head) if earlier is None else _taken_over(earlier)
@@ -139,23 +136,7 @@ def execute(
         method = part(made_with.settings, classifier)
         method.setup()
     engine = accelerator(config, run.path)
-    batches = training_batches(
-        images,
-        transform,
-        augment,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
-        device=engine.device,
-        pool=pool,
-        mixing=config.mixed(),
-        views=method.views,
-        rank=engine.process_index,
-        world=engine.num_processes,
-        memory_budget=config.memory_budget,
-        workers=config.workers,
-        skip_corrupt=config.skip_corrupt,
-    )
+    batches = batches_for(config, engine, images, transform, pool, method.views)
     val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
     start_trackers(engine, made_with.method, config, run.path)
     try:

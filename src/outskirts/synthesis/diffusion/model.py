@@ -43,7 +43,7 @@ from transformers.utils import logging
 from ...errors import OutskirtsError
 from ...files import load_json, load_tensors, save_json, save_tensors
 from ...seeding import isolated
-from .codec import PatchCodec
+from .codec import Codec, PatchCodec, load_codec
 from .prompts import ImageCodes, Prompts, text_encoder
 
 __all__ = ["SIZES", "DiffusionModel", "Size"]
@@ -60,7 +60,7 @@ class Size:
         widths: Channels at each resolution, the last of which attend to the prompt.
         layers: Residual blocks at each.
         dim: Of the prompts.
-        patch: Side of the codec's patches, in pixels.
+        patch: Side of the patches that are coded, in pixels.
         kept: Share of their components that are kept.
     """
 
@@ -86,19 +86,25 @@ class DiffusionModel(nn.Module):
         classes: Names.
         channels: Of the images, 1 or 3.
         side: Their height and width, in pixels.
+        codec: Makes small grids of them; principal components of patches unless given.
     """
 
-    def __init__(self, size: str, classes: Sequence[str], channels: int, side: int) -> None:
+    codec: Codec
+
+    def __init__(self, size: str, classes: Sequence[str], channels: int, side: int, codec: Codec | None = None) -> None:
         super().__init__()
         shape = SIZES[size]
-        if side % shape.patch:
+        codec = codec or PatchCodec(channels, shape.patch, round(shape.kept * channels * shape.patch**2))
+        if side % codec.patch:
             raise OutskirtsError(
-                f"Images of {side} pixels do not divide into patches of {shape.patch}, which size '{size}' needs; pass "
-                f"--size {side // shape.patch * shape.patch or shape.patch}."
+                f"Images of {side} pixels do not divide into patches of {codec.patch}, which the codec of size "
+                f"'{size}' needs; pass --size {side // codec.patch * codec.patch or codec.patch}."
             )
+        if codec.channels != channels:
+            raise OutskirtsError(f"The codec is of images with {codec.channels} channels, and these have {channels}.")
         self.size, self.classes, self.channels, self.side = size, list(classes), channels, side
-        kept, latent = round(shape.kept * channels * shape.patch**2), side // shape.patch
-        self.codec = PatchCodec(channels, shape.patch, kept)
+        self.codec = codec
+        kept, latent = codec.kept, side // codec.patch
         self.prompts = Prompts(text_encoder(len(classes), shape.dim))
         self.codes = ImageCodes(len(classes), kept * latent**2, shape.dim)
         levels = len(shape.widths)
@@ -221,11 +227,10 @@ class DiffusionModel(nn.Module):
             raise OutskirtsError(f"{folder} holds no trained generator: it has no generator.json.")
         about: dict[str, Any] = load_json(folder / "generator.json")
         with isolated(0, "loading"):
-            model = cls(**about)
+            model = cls(**about, codec=load_codec(folder / "vae"))
         model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))
         with _quietly():
             model.prompts = Prompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
-        model.codec = PatchCodec.from_pretrained(folder / "vae", local_files_only=True)
         model.codes.load_state_dict(load_tensors(folder / "codes.safetensors")[0])
         return model.eval()
 

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from ... import seeding
-from ...data.augment import parse
-from ...data.batches import Batch, training_batches
+from ...data.batches import Batch
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import load_json, save_json
 from ...trainable import Trainable
 from ...training.config import TrainConfig
-from ...training.loop import Progress, accelerator, fit
+from ...training.loop import Progress, accelerator, batches_for, fit
 from ...training.precision import faster_precision
 from ...training.run import Run
+from .codec import load_codec
 from .model import DiffusionModel
 
 __all__ = ["Denoising", "begun", "train_model"]
@@ -58,7 +58,13 @@ def begun(folder: Path) -> dict[str, Any]:
 
 
 def train_model(
-    size: str, images: ImageSet, transform: Transform, config: TrainConfig, folder: Path, progress: Progress
+    size: str,
+    images: ImageSet,
+    transform: Transform,
+    config: TrainConfig,
+    folder: Path,
+    progress: Progress,
+    codec: str = "",
 ) -> DiffusionModel:
     """Train a model and save it, or go on with a training that was stopped, or load what it left.
 
@@ -69,6 +75,7 @@ def train_model(
         config: Of the optimisation; ``data`` is the images' spec, and ``device`` has been resolved.
         folder: New, empty, or one that this function was called with before.
         progress: Called after each step.
+        codec: See `load_codec`; principal components of patches unless given.
 
     Raises:
         OutskirtsError: If the folder was begun otherwise.
@@ -78,7 +85,7 @@ def train_model(
     if config.precision == "auto":
         precision = found.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
-    asked = {"size": size, "fingerprint": images.fingerprint, **asdict(config)}
+    asked = {"size": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
     if found:
         for name, value in asked.items():
             if found.get(name) != value:
@@ -91,20 +98,10 @@ def train_model(
     if (folder / "generator.json").is_file():
         return DiffusionModel.load(folder)
     with seeding.isolated(config.seed, "initialisation"):
-        model = DiffusionModel(size, images.classes, transform.channels, transform.size)
+        coded = load_codec(Path(codec)) if codec else None
+        model = DiffusionModel(size, images.classes, transform.channels, transform.size, coded)
     task, engine = Denoising(model), accelerator(config, folder)
-    augment = parse(config.augment, transform.size)
-    batches = training_batches(
-        images,
-        transform,
-        augment,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
-        device=engine.device,
-        memory_budget=config.memory_budget,
-        workers=config.workers,
-    )
+    batches = batches_for(config, engine, images, transform)
     pixels, labels = images.limit(_FOLLOWED).resident(transform)
 
     def followed() -> dict[str, float]:

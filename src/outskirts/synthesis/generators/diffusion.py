@@ -32,6 +32,9 @@ class DiffusionConfig(Config):
     """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
     model: str = ""
     """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
+    codec: str = ""
+    """The folder of a trained autoencoder of diffusers (AutoencoderKL), whose codes it then learns to make; principal
+    components of patches unless given."""
     epochs: int = 100
     """Of its training."""
     batch_size: int = 128
@@ -77,7 +80,9 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
             folder = Path(config.model)
             self.model = self._trained(images, transform)
         else:
-            self.model = train_model(self._size(transform), images, transform, self._training(images), folder, progress)
+            self.model = train_model(
+                self._size(transform), images, transform, self._training(images), folder, progress, config.codec
+            )
         # Not that which is faster now: the same images are to come of the same model.
         self.training = begun(folder)
         self.precision = self.training["precision"] if config.precision == "auto" else config.precision
