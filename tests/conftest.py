@@ -147,3 +147,45 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {"image_processor_type": "CLIPImageProcessor", "do_resize": True, "do_center_crop": True}
     (folder / "preprocessor_config.json").write_text(json.dumps({**about, **crop, **pixels}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def stable_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion of images of 16 pixels, with random weights, in the folders of a real one; not to be changed.
+
+    Its tokens are single letters, and the words "cat" and "dog".
+    """
+    diffusers = pytest.importorskip("diffusers")
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("stable")
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>")]
+    words += ["".join(pair) for pair in merges]
+    tokenizer = transformers.CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=32
+    )
+    small = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
+    with isolated(0, "stable"):
+        vae = diffusers.AutoencoderKL(
+            **small, latent_channels=2,
+            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        )  # fmt: skip
+        text = transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(
+                vocab_size=len(words), hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                max_position_embeddings=32, bos_token_id=52, eos_token_id=53,
+            )
+        )  # fmt: skip
+        unet = diffusers.UNet2DConditionModel(
+            **small, sample_size=8, in_channels=2, out_channels=2, cross_attention_dim=8, attention_head_dim=2,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        )  # fmt: skip
+    noising = diffusers.PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+    )
+    diffusers.StableDiffusionPipeline(
+        vae, text, tokenizer, unet, noising, None, None, requires_safety_checker=False
+    ).save_pretrained(folder)
+    return folder

@@ -17,8 +17,9 @@ pytest.importorskip("diffusers")
 
 from outskirts.synthesis.diffusion import SIZES, DiffusionModel
 from outskirts.synthesis.diffusion.codec import PatchCodec, load_codec
+from outskirts.synthesis.diffusion.codes import ImageCodes
 from outskirts.synthesis.diffusion.model import Size
-from outskirts.synthesis.diffusion.prompts import ImageCodes, Prompts, text_encoder
+from outskirts.synthesis.diffusion.prompts import ClassPrompts, text_encoder
 from outskirts.synthesis.diffusion.training import begun, train_model
 from outskirts.synthesis.generators import registry
 
@@ -133,7 +134,7 @@ def test_codecs_that_will_not_do(autoencoder, tmp_path):
 
 def test_vectors_stand_where_the_vocabulary_would():
     with isolated(0, "prompts"):
-        prompts = Prompts(text_encoder(3, 16)).eval()
+        prompts = ClassPrompts(text_encoder(3, 16)).eval()
     table = prompts.encoder.get_input_embeddings().weight
     labels = torch.tensor([0, 2])
     found = prompts(prompts.vectors(labels))
@@ -146,7 +147,7 @@ def test_vectors_stand_where_the_vocabulary_would():
 
 def test_the_gradient_of_a_vector_is_its_own():
     with isolated(0, "prompts"):
-        prompts = Prompts(text_encoder(3, 16)).eval()
+        prompts = ClassPrompts(text_encoder(3, 16)).eval()
     vectors = torch.randn(3, 16, generator=seeded(), requires_grad=True)
     prompts(vectors)[1].square().sum().backward()
     assert vectors.grad is not None

@@ -24,7 +24,7 @@ def fitted(folder, side=16, **options):
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, stable_folder):
     root = tmp_path_factory.mktemp("pipelines")
     small = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
@@ -41,36 +41,8 @@ def folders(tmp_path_factory):
         for name, classes in (("numbered", 5), ("unconditional", None)):
             unet = diffusers.UNet2DModel(sample_size=16, num_class_embeds=classes, **small, **blocks)
             diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(root / name)
-        _stable_diffusion(vae, small).save_pretrained(root / "texts")
+    (root / "texts").symlink_to(stable_folder)
     return root
-
-
-def _stable_diffusion(vae, small):
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    letters = [*"abcdefghijklmnopqrstuvwxyz"]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=32)
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words), hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=32, bos_token_id=52, eos_token_id=53,
-        )
-    )  # fmt: skip
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8, in_channels=2, out_channels=2, cross_attention_dim=8, attention_head_dim=2, **small,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
-    return diffusers.StableDiffusionPipeline(
-        vae,
-        text,
-        tokenizer,
-        unet,
-        diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
-        None,
-        None,
-        requires_safety_checker=False,
-    )
 
 
 @pytest.mark.parametrize("kind", ["dit", "numbered", "texts"])

@@ -10,46 +10,31 @@ References:
     |
     | Progressive Distillation for Fast Sampling of Diffusion Models (Salimans & Ho, 2022): prediction of v
     | https://arxiv.org/abs/2202.00512
-    |
-    | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
-    | https://arxiv.org/abs/2112.10752
-    |
-    | Classifier-Free Diffusion Guidance (Ho & Salimans, 2022)
-    | https://arxiv.org/abs/2207.12598
-    |
-    | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models (Lu et al., 2022)
-    | https://arxiv.org/abs/2211.01095
-    |
-    | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022): spacing of the steps
-    | https://arxiv.org/abs/2206.00364
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Generator, Tensor, nn
-from torch.nn.functional import mse_loss
+from torch import Generator, Tensor
 from transformers import CLIPTextModel
-from transformers.utils import logging
 
 from ...errors import OutskirtsError
 from ...files import load_json, load_tensors, save_json, save_tensors
 from ...seeding import isolated
 from .codec import Codec, PatchCodec, load_codec
-from .prompts import ImageCodes, Prompts, text_encoder
+from .codes import ImageCodes
+from .latent import LatentDiffusion
+from .prompts import ClassPrompts, text_encoder
+from .quiet import quietly
 
 __all__ = ["SIZES", "DiffusionModel", "Size"]
-
-#: Ratios of noise to image between which sampling is spaced.
-_MOST, _LEAST = 6.4, 0.02
 
 
 @dataclass(frozen=True)
@@ -78,8 +63,8 @@ SIZES = {
 }
 
 
-class DiffusionModel(nn.Module):
-    """Codec, prompts and denoiser.
+class DiffusionModel(LatentDiffusion):
+    """A `LatentDiffusion` to be trained, whose prompts are of the classes and of the places of images in them.
 
     Arguments:
         size: A name in `SIZES`.
@@ -89,10 +74,7 @@ class DiffusionModel(nn.Module):
         codec: Makes small grids of them; principal components of patches unless given.
     """
 
-    codec: Codec
-
     def __init__(self, size: str, classes: Sequence[str], channels: int, side: int, codec: Codec | None = None) -> None:
-        super().__init__()
         shape = SIZES[size]
         codec = codec or PatchCodec(channels, shape.patch, round(shape.kept * channels * shape.patch**2))
         if side % codec.patch:
@@ -102,29 +84,27 @@ class DiffusionModel(nn.Module):
             )
         if codec.channels != channels:
             raise OutskirtsError(f"The codec is of images with {codec.channels} channels, and these have {channels}.")
-        self.size, self.classes, self.channels, self.side = size, list(classes), channels, side
-        self.codec = codec
         kept, latent = codec.kept, side // codec.patch
-        self.prompts = Prompts(text_encoder(len(classes), shape.dim))
-        self.codes = ImageCodes(len(classes), kept * latent**2, shape.dim)
         levels = len(shape.widths)
-        self.unet: Any = _fast(
-            UNet2DConditionModel(
-                sample_size=latent,
-                in_channels=kept,
-                out_channels=kept,
-                # Attention at the finest resolution costs more than it brings.
-                down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (levels - 1),
-                up_block_types=("CrossAttnUpBlock2D",) * (levels - 1) + ("UpBlock2D",),
-                block_out_channels=shape.widths,
-                layers_per_block=shape.layers,
-                cross_attention_dim=shape.dim,
-                # Their number, whatever its name.
-                attention_head_dim=4,
-                norm_num_groups=16,
-            )
+        prompts = ClassPrompts(text_encoder(len(classes), shape.dim))
+        codes = ImageCodes(len(classes), kept * latent**2, shape.dim)
+        unet = UNet2DConditionModel(
+            sample_size=latent,
+            in_channels=kept,
+            out_channels=kept,
+            # Attention at the finest resolution costs more than it brings.
+            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (levels - 1),
+            up_block_types=("CrossAttnUpBlock2D",) * (levels - 1) + ("UpBlock2D",),
+            block_out_channels=shape.widths,
+            layers_per_block=shape.layers,
+            cross_attention_dim=shape.dim,
+            # Their number, whatever its name.
+            attention_head_dim=4,
+            norm_num_groups=16,
         )
-        self.noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+        noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+        super().__init__(codec, prompts, _fast(unet), noising, classes, side)
+        self.size, self.codes = size, codes
 
     def fit_codec(self, images: Tensor, labels: Tensor) -> Self:
         """Fit what has a closed form: the codec and the image codes.
@@ -160,50 +140,12 @@ class DiffusionModel(nn.Module):
         spans = (torch.randperm(count, generator=generator, device=images.device) + random(count)) / count
         times = (spans * self.noising.config.num_train_timesteps).long()
         noise = normal(latents)
-        noised = self.noising.add_noise(latents, noise, times)
-        target = self.noising.get_velocity(latents, noise, times)
         codes = self.codes(latents, labels)
         codes = (codes + 0.2 * normal(codes)) * (random(count, 1) < 0.6)
         conditions = self.prompts(self.prompts.vectors(labels) + self.codes.move(codes))
         without = random(count)[:, None, None] < 0.1
         conditions = torch.where(without, self.prompts.empty(codes), conditions)
-        return mse_loss(self.unet(noised, times, conditions).sample.float(), target)
-
-    @torch.no_grad()
-    def sample(self, vectors: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float = 1.0) -> Tensor:
-        """Images [B, C, S, S], floats from -1 to 1, of token vectors [B, D], each from the noise of its own seed.
-
-        Arguments:
-            vectors: See `Prompts.vectors`; moved by an image's code, images are more like it.
-            seeds: One per image.
-            steps: Evaluations of the network per image; with guidance, twice as many.
-            guidance: How much more of the prompt; 1 takes it as it is.
-        """
-        scheduler: Any = DPMSolverMultistepScheduler.from_config(self.noising.config, algorithm_type="dpmsolver++")
-        scheduler.set_timesteps(timesteps=self._times(steps), device=vectors.device)
-        shape = (self.unet.config.in_channels, *(self.unet.config.sample_size,) * 2)
-        noise = [torch.randn(shape, generator=Generator().manual_seed(seed)) for seed in seeds]
-        latents = torch.stack(noise).to(vectors)
-        conditions = self.prompts(vectors)
-        empty = self.prompts.empty(vectors) if guidance != 1 else None
-        for time in scheduler.timesteps:
-            found = self.unet(latents, time, conditions).sample
-            if empty is not None:
-                without = self.unet(latents, time, empty).sample
-                found = without + guidance * (found - without)
-            latents = scheduler.step(found, time, latents).prev_sample
-        return self.codec.decode(latents.float()).clamp(-1, 1)
-
-    def _times(self, steps: int) -> list[int]:
-        """At which to evaluate the network: pure noise, then as Karras et al. space the ratio of noise to image.
-
-        Even spacing in time leaves all fine detail to one last step, which halves it.
-        """
-        alphas = self.noising.alphas_cumprod.double()
-        ratios = ((1 - alphas) / alphas).sqrt().log()
-        spaced = torch.linspace(_MOST ** (1 / 7), _LEAST ** (1 / 7), max(1, steps - 1)).double() ** 7
-        times = {len(ratios) - 1, *(int((ratios - ratio).abs().argmin()) for ratio in spaced.log())}
-        return sorted(times, reverse=True)[:steps]
+        return self.errors(latents, conditions, times, noise).mean()
 
     # On disk
 
@@ -212,7 +154,7 @@ class DiffusionModel(nn.Module):
         them, and beside them ``codes.safetensors`` and ``generator.json``, written last.
         """
         self.unet.save_pretrained(folder / "unet")
-        with _quietly():
+        with quietly():
             self.prompts.encoder.save_pretrained(folder / "text_encoder")
         self.codec.save_pretrained(folder / "vae")
         self.noising.save_pretrained(folder / "scheduler")
@@ -229,8 +171,8 @@ class DiffusionModel(nn.Module):
         with isolated(0, "loading"):
             model = cls(**about, codec=load_codec(folder / "vae"))
         model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))
-        with _quietly():
-            model.prompts = Prompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
+        with quietly():
+            model.prompts = ClassPrompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
         model.codes.load_state_dict(load_tensors(folder / "codes.safetensors")[0])
         return model.eval()
 
@@ -240,15 +182,3 @@ def _fast(unet: Any) -> Any:
     # The gradient of the fused attention takes longer than all convolutions together on processors.
     unet.set_attn_processor(AttnProcessor())
     return unet.to(memory_format=torch.channels_last)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars of transformers, which take longer to read than so small a network to load."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -1,0 +1,113 @@
+"""Stable Diffusion, and whatever is laid out as it is, from a local folder.
+
+References:
+    | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
+    | https://arxiv.org/abs/2112.10752
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ...errors import OutskirtsError
+from .codec import Autoencoder, load_codec
+from .latent import LatentDiffusion
+from .prompts import Prompts
+from .quiet import quietly
+
+__all__ = ["TEMPLATE", "WordPrompts", "load_stable_diffusion"]
+
+TEMPLATE = "an image of a {}"
+
+_PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+
+
+class WordPrompts(Prompts):
+    """Prompts in the words of a trained text encoder.
+
+    A class's vector is the mean of those of its words' pieces, so that a word may have several; the vector's place is
+    none of the vocabulary, so that no word is changed.
+
+    Arguments:
+        encoder: Of the texts.
+        tokenizer: Of that encoder.
+        words: What the classes are called in texts.
+        template: With one {} for the word.
+    """
+
+    rows: Tensor
+
+    def __init__(self, encoder: CLIPTextModel, tokenizer: Any, words: Sequence[str], template: str = TEMPLATE) -> None:
+        if template.count("{}") != 1:
+            raise OutskirtsError(f"The prompt '{template}' has no place for a class, or several; write {{}} once.")
+        before, after = (_pieces(tokenizer, part) for part in template.split("{}"))
+        length = encoder.config.max_position_embeddings
+        text = [tokenizer.bos_token_id, *before, tokenizer.eos_token_id, *after, tokenizer.eos_token_id]
+        if len(text) > length:
+            raise OutskirtsError(f"The prompt '{template}' has {len(text)} tokens, and its encoder takes {length}.")
+
+        def filled(ids: list[int]) -> list[int]:
+            return ids + [tokenizer.pad_token_id] * (length - len(ids))
+
+        empty = [tokenizer.bos_token_id, tokenizer.eos_token_id]
+        super().__init__(encoder, filled(text), 1 + len(before), filled(empty))
+        pieces = {word: _pieces(tokenizer, word) for word in words}
+        if nameless := [word for word in words if not pieces[word]]:
+            raise OutskirtsError(f"No token stands for the class '{nameless[0]}'; say what it is: --words cat,dog,…")
+        self.register_buffer("rows", torch.stack([self.table[pieces[word]].mean(0) for word in words]).detach())
+
+    def vectors(self, labels: Tensor) -> Tensor:
+        return self.rows[labels]
+
+
+def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TEMPLATE) -> LatentDiffusion:
+    """The model in a folder as diffusers saves it; nothing of it is ever trained.
+
+    Arguments:
+        folder: With ``model_index.json``, and the tokenizer, text encoder, denoiser, autoencoder and scheduler.
+        words: What the classes are called in texts.
+        template: See `WordPrompts`.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise OutskirtsError(f"{folder} is no folder of a diffusers pipeline: it has no model_index.json.")
+    missing = [part for part in _PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise OutskirtsError(f"{folder} is no Stable Diffusion: it lacks {' and '.join(missing)}.")
+    if all(word.isdigit() for word in words):
+        raise OutskirtsError(
+            f"A text encoder knows nothing of classes called {', '.join(words[:3])}; say what they are, in their "
+            "order: --words cat,dog,…"
+        )
+    try:
+        with quietly():
+            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True)
+        noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason}).") from error
+    # Without its files a tokenizer is made all the same, of hardly any words.
+    if len(tokenizer) < encoder.config.vocab_size // 2:
+        raise OutskirtsError(
+            f"The tokenizer in {folder / 'tokenizer'} knows {len(tokenizer)} tokens, and the text encoder "
+            f"{encoder.config.vocab_size}; copy its vocab.json and merges.txt there."
+        )
+    codec = load_codec(folder / "vae")
+    if not isinstance(codec, Autoencoder):
+        raise OutskirtsError(f"{folder} holds a generator of outskirts, not a Stable Diffusion.")
+    prompts = WordPrompts(encoder, tokenizer, words, template)
+    model = LatentDiffusion(codec, prompts, unet, noising, words, unet.config.sample_size * codec.patch)
+    return model.requires_grad_(False).eval()
+
+
+def _pieces(tokenizer: Any, text: str) -> list[int]:
+    """The token ids of a text that may be empty, without its beginning and end."""
+    return tokenizer(text.strip(), add_special_tokens=False).input_ids if text.strip() else []
