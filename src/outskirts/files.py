@@ -25,6 +25,8 @@ __all__ = [
     "file_digest",
     "load_json",
     "load_tensors",
+    "require_alike",
+    "require_empty",
     "save_json",
     "save_tensors",
     "write_text",
@@ -107,6 +109,37 @@ def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise OutskirtsError(f"{path} is missing.") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
+
+
+def require_empty(folder: Path, remedy: str = "choose another.") -> None:
+    """Raise unless a folder is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutskirtsError(f"{folder} exists and is not an empty folder; {remedy}")
+
+
+def require_alike(where: str, begun: Mapping[str, Any], asked: Mapping[str, Any], *names: str) -> None:
+    """Raise unless work that was begun and stopped is the work that is asked for now.
+
+    Arguments:
+        where: What was begun, for the message.
+        begun: What it was begun with.
+        asked: What it would be begun with.
+        names: What of it must be the same; all unless given.
+    """
+    for name in names or asked:
+        if begun.get(name) != asked[name]:
+            # People know images by their spec, unless that is the same.
+            known = name == "fingerprint" and begun.get("data") != asked.get("data")
+            shown = "data" if known else name
+            raise OutskirtsError(
+                f"{where} was begun with the {shown} {_short(begun.get(shown))}, not {_short(asked[shown])}; choose "
+                "another folder."
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 200 else f"{text[:200]}…"
 
 
 def digest(*parts: bytes | str | Tensor) -> str:

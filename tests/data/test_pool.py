@@ -170,3 +170,13 @@ def test_a_large_pool_opens_at_once_and_takes_no_memory(tmp_path):
     # Generous: it takes some hundredths; reading the arrays, or decoding them, would take many seconds.
     assert time.perf_counter() - start < 10
     assert len(images) == count and isinstance(images.items, np.memmap)
+
+
+def test_a_pool_killed_at_its_first_moment_goes_on(tmp_path):
+    writer(tmp_path / "pool")
+    for name in ("images.npy", "labels.npy", "keys.npy"):
+        (tmp_path / "pool" / name).unlink()
+    pool = writer(tmp_path / "pool")
+    pool.add(*colours(6), colours(6)[1])
+    pool.finish()
+    assert verify_pool(tmp_path / "pool")["count"] == 6

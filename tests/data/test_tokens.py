@@ -119,7 +119,7 @@ def test_a_folder_of_something_else_is_refused(clip_folder, backbone, images, bu
         (backbone, images, {"dtype": "bfloat16"}),
         (backbone, images, {"shard": 20}),
     ):
-        with pytest.raises(OutskirtsError, match=r"was begun with (data|transform|dtype|shards) .*, not "):
+        with pytest.raises(OutskirtsError, match=r"was begun with the (data|transform|dtype|shards) .*, not "):
             extract(begun, what, folder, **options)
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(OutskirtsError, match="not an empty folder"):

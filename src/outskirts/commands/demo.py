@@ -10,8 +10,8 @@ from typing import Any
 
 from ..data.benchmark import load_benchmark
 from ..data.sources import open as open_images
-from ..errors import OutskirtsError
 from ..evaluation.report import write_report
+from ..files import require_empty
 from ..training.train import train
 from .console import options, say, show, training_progress
 from .evaluate import assess_shown
@@ -42,8 +42,7 @@ class Demo:
 def main(arguments: Sequence[str]) -> None:
     """Train, evaluate, report."""
     given = options(Demo, "demo", arguments)
-    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
-        raise OutskirtsError(f"{given.out} exists and is not an empty folder; choose another with --out.")
+    require_empty(given.out, "choose another with --out.")
     start = time.perf_counter()
     benchmark = load_benchmark("mnist5k")
     say(f"{benchmark.description}\n{benchmark.notes}")

@@ -16,7 +16,7 @@ from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.extract import extract
-from ..files import atomic, save_json
+from ..files import atomic, require_empty, save_json
 from ..synthesis.outliers import Outliers
 from ..training.precision import resolve_device
 from ..training.run import Run, load
@@ -203,6 +203,5 @@ def folders(run: str, out: str) -> tuple[Run, Path]:
     if not run or not out:
         raise OutskirtsError("Pass the trained run and the folder for the outliers: --run RUN --out DIR.")
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutskirtsError(f"{out} exists and is not an empty folder; choose another.")
+    require_empty(folder)
     return Run.open(run), folder

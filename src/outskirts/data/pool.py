@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import OutskirtsError
-from ..files import atomic, file_digest, load_json, save_json
+from ..files import atomic, file_digest, load_json, require_alike, require_empty, save_json
 from .imageset import ImageSet
 from .sources.arrays import mapped, pixels
 from .sources.labels import class_indices
@@ -153,26 +153,15 @@ class PoolWriter:
         if (folder / "manifest.json").is_file():
             raise OutskirtsError(f"{folder} holds a finished pool; choose another folder.")
         if not self._state.is_file():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
-            self.state: dict[str, Any] = {"begun": begun, "done": 0, "drawn": [0] * len(classes)}
-            folder.mkdir(parents=True, exist_ok=True)
-            unique = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
-            with atomic(folder / "keys.npy") as temporary:
-                _save(temporary, unique)
-            self.images = open_memmap(folder / "images.npy", "w+", np.uint8, size)
-            self.labels = open_memmap(folder / "labels.npy", "w+", np.int64, (count,))
-            save_json(self._state, self.state)
-        else:
-            self.state = load_json(self._state)
-            for name, value in begun.items():
-                if self.state["begun"].get(name) != value:
-                    raise OutskirtsError(
-                        f"{folder} was begun with the {name} {self.state['begun'].get(name)}, not {value}; "
-                        "choose another folder."
-                    )
-            self.images = open_memmap(folder / "images.npy", "r+")
-            self.labels = open_memmap(folder / "labels.npy", "r+")
+            require_empty(folder)
+            save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
+        self.state: dict[str, Any] = load_json(self._state)
+        require_alike(str(folder), self.state["begun"], begun)
+        unique = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
+        with atomic(folder / "keys.npy") as temporary:
+            _save(temporary, unique)
+        self.images = _writable(folder / "images.npy", size, np.uint8)
+        self.labels = _writable(folder / "labels.npy", (count,), np.int64)
 
     @property
     def _state(self) -> Path:
@@ -236,6 +225,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads {FORMAT}."
         )
     return about
+
+
+def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
+    """An array on disk, made unless it is there."""
+    if not path.is_file():
+        with atomic(path) as temporary:
+            open_memmap(temporary, "w+", dtype, shape).flush()
+    return open_memmap(path, "r+")
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

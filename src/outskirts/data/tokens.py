@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..files import digest, load_json, save_json, save_tensors
+from ..files import digest, load_json, require_alike, require_empty, save_json, save_tensors
 from .imageset import ImageSet
 from .threads import Progress
 from .transform import Transform
@@ -104,22 +104,10 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
     """Write the manifest, unless it is there and says the same."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
+        require_empty(folder)
         save_json(manifest, about)
-    found = load_json(manifest)
-    for name in ("format", "fingerprint", "transform", "dtype", "precision", "shards"):
-        if found.get(name) != about[name]:
-            shown = "data" if name == "fingerprint" else name
-            raise OutskirtsError(
-                f"{folder} was begun with {shown} {_short(found.get(shown))}, not {_short(about[shown])}; "
-                "choose another folder."
-            )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 200 else f"{text[:200]}…"
+    names = ("format", "fingerprint", "transform", "dtype", "precision", "shards")
+    require_alike(str(folder), load_json(manifest), about, *names)
 
 
 class _Rows:

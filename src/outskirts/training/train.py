@@ -15,6 +15,7 @@ from ..data.pool import describe, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError
+from ..files import require_empty
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
@@ -63,11 +64,7 @@ def train(
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else ""}
     made_with = recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(made_with))
-    if run.path.exists() and not (run.path.is_dir() and not any(run.path.iterdir())):
-        raise OutskirtsError(
-            f"{run.path} exists and is not an empty folder; choose another, "
-            f"or go on with an unfinished run: outskirts train --resume {run.path}"
-        )
+    require_empty(run.path, f"choose another, or go on with an unfinished run: outskirts train --resume {run.path}")
     return execute(run, made_with, images, val_images, model, head, progress)
 
 

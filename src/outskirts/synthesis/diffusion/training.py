@@ -14,8 +14,7 @@ from ... import seeding
 from ...data.batches import Batch
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
-from ...errors import OutskirtsError
-from ...files import load_json, save_json
+from ...files import load_json, require_alike, require_empty, save_json
 from ...trainable import Trainable
 from ...training.config import TrainConfig
 from ...training.loop import Progress, accelerator, batches_for, fit
@@ -87,14 +86,9 @@ def train_model(
         config = replace(config, precision=precision)  # type: ignore[arg-type]
     asked = {"size": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
     if found:
-        for name, value in asked.items():
-            if found.get(name) != value:
-                raise OutskirtsError(
-                    f"The generator in {folder} was begun with the {name} {found.get(name)}, not {value}; choose "
-                    "another folder."
-                )
-    elif folder.exists() and any(folder.iterdir()):
-        raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
+        require_alike(f"The generator in {folder}", found, asked)
+    else:
+        require_empty(folder)
     if (folder / "generator.json").is_file():
         return DiffusionModel.load(folder)
     with seeding.isolated(config.seed, "initialisation"):
