@@ -24,6 +24,11 @@ class Trainable(nn.Module, ABC):
         """How many differently augmented copies of each image a step takes."""
         return 1
 
+    @property
+    def exposed(self) -> bool:
+        """Whether a step takes images of outliers from disk, `outskirts.data.batches.Batch.outliers`."""
+        return False
+
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` to minimise on one batch, and any other scalars worth recording."""

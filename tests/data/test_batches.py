@@ -5,6 +5,7 @@ import torch
 from outskirts.data.augment import Compose, parse
 from outskirts.data.batches import Plan, training_batches
 from outskirts.data.imageset import ImageSet
+from outskirts.data.plan import CyclicPlan
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
 
@@ -210,3 +211,43 @@ def test_plain_leaves_out_corrupt_images(files, budget):
 def test_every_process_is_given_all_plain_images(image_set, world):
     made = batches(image_set, rank=world - 1, world=world)
     assert sum(len(labels) for _, labels in made.plain()) == 23
+
+
+# Outliers beside the images
+
+
+def test_a_small_set_is_gone_through_again_in_a_new_order():
+    plan = CyclicPlan(images=7, batch_size=3, epochs=2, seed=0, steps=7)
+    assert plan.steps_per_epoch == 7
+    shown = torch.cat([plan.indices(step) for step in range(14)]).view(6, 7)
+    assert all(sorted(turn) == list(range(7)) for turn in shown.tolist())
+    assert len({tuple(turn) for turn in shown.tolist()}) > 1
+    # A batch larger than the set holds every image as often, to within one.
+    large = CyclicPlan(images=3, batch_size=8, epochs=1, seed=0).indices(0)
+    assert sorted(torch.bincount(large).tolist()) == [2, 3, 3]
+
+
+def test_processes_share_what_accompanies_a_step():
+    whole = CyclicPlan(images=7, batch_size=4, epochs=1, seed=0, steps=5)
+    for step in range(5):
+        parts = [CyclicPlan(7, 4, 1, 0, rank, 2, 5).indices(step) for rank in range(2)]
+        assert torch.equal(torch.stack(parts, 1).flatten(), whole.indices(step))
+
+
+@pytest.mark.parametrize("budget", [RESIDENT, STREAMED])
+def test_outliers_go_with_every_batch(image_set, budget):
+    pictures = [np.full((9, 8, 3), 255 - i, np.uint8) for i in range(4)]
+    others = ImageSet(pictures)
+    made = batches(image_set, outliers=others, outlier_batch=3, memory_budget=budget)
+    everything = list(made.start(0))
+    assert len(everything) == made.steps == 12, "as many steps as without"
+    assert all(batch.outliers.shape == (3, 3, 8, 8) for batch in everything)
+    values = torch.cat([batch.outliers[:, 0, 0, 0] for batch in everything])
+    seen = ((values * TRANSFORM.std[0] + TRANSFORM.mean[0]) * 255).round().int()
+    assert torch.bincount(255 - seen).tolist() == [9, 9, 9, 9]
+    # The images are those that there are without, whatever goes with them.
+    for with_them, without in zip(everything, batches(image_set).start(0)):
+        assert equal(with_them, without) and without.outliers is None
+    later = next(iter(made.start(7)))
+    assert torch.equal(later.outliers, everything[7].outliers)
+    assert len(next(iter(batches(image_set, outliers=others).start(0))).outliers) == 5

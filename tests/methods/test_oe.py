@@ -13,6 +13,7 @@ from outskirts.methods.oe import OE, FeatureKind, OEConfig, PixelKind
 from outskirts.testing import check_method
 from outskirts.training.config import recipe
 
+DISK = ("images",)
 PIXELS, FEATURES = get_args(PixelKind), get_args(FeatureKind)
 EXPOSURES = ("uniform", "energy", "risk", "margin")
 SMALL = OEConfig(queue=20, k=1, boundary=2, candidates=6, draws=100)
@@ -22,7 +23,7 @@ def seeded(batch):
     return replace(batch, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("outliers", "exposure"), list(product(PIXELS + FEATURES, EXPOSURES)))
+@pytest.mark.parametrize(("outliers", "exposure"), list(product(PIXELS + FEATURES + DISK, EXPOSURES)))
 def test_contract(outliers, exposure):
     check_method("oe", replace(SMALL, outliers=outliers, exposure=exposure))
 

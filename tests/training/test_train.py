@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -385,3 +386,24 @@ def test_init_works_from_the_command_line(outskirts, refused, bugs, finished, tm
     assert outcome.code == 0, outcome.err
     own, earlier = (load_tensors(path / "model.safetensors")[0] for path in (tmp_path / "run", finished))
     assert not inherited(own, earlier) and own["head.prototypes"].shape == (2, 4)
+
+
+# Images of outliers
+
+
+def test_training_with_images_of_outliers(bugs, small, refused, tmp_path):
+    options = {**small, "outlier_images": str(bugs / "fog"), "outlier_batch": 4}
+    for method, own in (("ncis", {"far_share": 0.25}), ("oe", {"outliers": "images"})):
+        run = osk.train(method, bugs / "train", out=tmp_path / method, **options, **own)
+        assert all("outlier_accuracy" in r or method == "oe" for r in run.records() if r["kind"] == "train")
+    # Neither they nor copies of them can be measured afterwards.
+    sentence = refused("evaluate", tmp_path / "ncis", "--test", bugs / "test", "--far", f"fog={bugs / 'fog'}")
+    assert re.search(r"was trained with (\d+) of the \1 'fog' images as outliers", sentence)
+
+
+def test_methods_and_images_of_outliers_must_agree(bugs, small, tmp_path):
+    with pytest.raises(OutskirtsError, match="The method 'ncis' trains with images of outliers; make some"):
+        osk.train("ncis", bugs / "train", out=tmp_path / "run", **small)
+    with pytest.raises(OutskirtsError, match="The method 'ce' takes no images of outliers; leave out"):
+        osk.train("ce", bugs / "train", out=tmp_path / "run", outlier_images=str(bugs / "fog"), **small)
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import tee
+from itertools import repeat, tee
 
 import torch
 from torch import Generator, Tensor
@@ -18,7 +18,7 @@ from ..seeding import generator
 from .augment import Augmentation, Compose
 from .imageset import ImageSet
 from .mixing import MixedPlan, Mixing
-from .plan import Plan
+from .plan import CyclicPlan, Plan
 from .stores import Source, image_source
 from .transform import Transform
 
@@ -36,6 +36,7 @@ class Batch:
         epochs: Of the whole training.
         generator: For whatever else the method draws at this step.
         weights: Of each image in averages over the batch [B], with the sum 1; None where all count alike.
+        outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
     """
 
     views: tuple[Tensor, ...]
@@ -44,6 +45,7 @@ class Batch:
     epochs: int
     generator: Generator
     weights: Tensor | None = None
+    outliers: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -66,6 +68,8 @@ class Batches:
         augment: Applied per sample on the device.
         device: Where batches are made.
         views: Differently augmented copies per image.
+        outliers: The same of images of outliers, which accompany every batch.
+        stream: Names the randomness of the augmentations.
     """
 
     def __init__(
@@ -76,9 +80,11 @@ class Batches:
         augment: Augmentation,
         device: torch.device,
         views: int = 1,
+        outliers: Batches | None = None,
+        stream: str = "augment",
     ) -> None:
         self.source, self.plan, self.transform, self.augment = source, plan, transform, augment
-        self.device, self.views = device, views
+        self.device, self.views, self.outliers, self.stream = device, views, outliers, stream
 
     @property
     def steps(self) -> int:
@@ -89,7 +95,8 @@ class Batches:
         """Batches from `step`, counted from 0, to the end of the last epoch."""
         # The source may be several steps ahead.
         ahead, order = tee(self.plan.indices(number) for number in range(step, self.steps))
-        for number, (index, (images, labels)) in enumerate(zip(order, self.source(ahead)), start=step):
+        beside = repeat(None) if self.outliers is None else self.outliers.start(step)
+        for number, (index, (images, labels), other) in enumerate(zip(order, self.source(ahead), beside), start=step):
             images, labels = images.to(self.device), labels.to(self.device)
             weights = self.plan.weights(index)
             yield Batch(
@@ -99,6 +106,7 @@ class Batches:
                 epochs=self.plan.epochs,
                 generator=self._generator("method", number),
                 weights=None if weights is None else weights.to(self.device),
+                outliers=None if other is None else other.images,
             )
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -108,7 +116,7 @@ class Batches:
             yield images.contiguous(memory_format=torch.channels_last), labels.to(self.device)
 
     def _view(self, images: Tensor, step: int, view: int) -> Tensor:
-        images = self.transform.device(self.augment(images, self._generator("augment", step, view)))
+        images = self.transform.device(self.augment(images, self._generator(self.stream, step, view)))
         return images.contiguous(memory_format=torch.channels_last)
 
     def _generator(self, *path: str | int) -> Generator:
@@ -126,6 +134,8 @@ def training_batches(
     device: torch.device,
     pool: ImageSet | None = None,
     mixing: Mixing | None = None,
+    outliers: ImageSet | None = None,
+    outlier_batch: int = 0,
     views: int = 1,
     rank: int = 0,
     world: int = 1,
@@ -141,6 +151,8 @@ def training_batches(
         device, views: See `Batches`.
         pool: Synthetic images of the same classes, if there are any.
         mixing: How they enter the batches; as in `Mixing` unless given.
+        outliers: Images of outliers, to go with every batch.
+        outlier_batch: How many; as many as there are in the batch if 0.
         memory_budget: Bytes.
         workers: Processes that decode where images are streamed.
         skip_corrupt: Leave out images that cannot be decoded.
@@ -158,4 +170,10 @@ def training_batches(
         )
     shape = (source.sizes[0], batch_size, epochs, seed, rank, world)
     plan = Plan(*shape) if pool is None else MixedPlan(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
-    return Batches(source, plan, transform, augment, device, views)
+    beside = None
+    if outliers is not None:
+        stored = image_source([outliers], transform, memory_budget, workers, skip_corrupt, generator(seed, "beside"))
+        size = max(1, (outlier_batch or batch_size) // world) * world
+        cycle = CyclicPlan(stored.sizes[0], size, epochs, seed, rank, world, plan.steps_per_epoch)
+        beside = Batches(stored, cycle, transform, augment, device, stream="augment outliers")
+    return Batches(source, plan, transform, augment, device, views, beside)

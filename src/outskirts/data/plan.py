@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..seeding import generator
 
-__all__ = ["Plan", "order"]
+__all__ = ["CyclicPlan", "Plan", "order"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,30 @@ class Plan:
     def weights(self, index: Tensor) -> Tensor | None:
         """What the images of a step count in averages, with the sum 1; None if all alike."""
         return None
+
+
+@dataclass(frozen=True)
+class CyclicPlan(Plan):
+    """Which images of a set of any size accompany each step of another plan: all of them, in a new order each time they
+    are used up.
+
+    Arguments:
+        steps: Of the other plan, an epoch.
+    """
+
+    steps: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.steps
+
+    def indices(self, step: int) -> Tensor:
+        drawn = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rank :: self.world]
+        found = drawn.clone()
+        for turn in (drawn // self.images).unique().tolist():
+            now = drawn // self.images == turn
+            found[now] = order(self.images, self.seed, turn, "accompanying")[drawn[now] % self.images]
+        return found
 
 
 @lru_cache(maxsize=8)

@@ -13,14 +13,13 @@ The manifest is written last: without it a pool is not finished, and opens as no
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import __version__
@@ -31,7 +30,17 @@ from .sources.arrays import mapped, pixels
 from .sources.labels import class_indices
 from .sources.spec import parse, source
 
-__all__ = ["SAMPLES", "TOLERATED", "PoolWriter", "describe", "open_pool", "require_unseen", "seen", "verify_pool"]
+__all__ = [
+    "SAMPLES",
+    "TOLERATED",
+    "PoolWriter",
+    "describe",
+    "expose",
+    "open_pool",
+    "require_unseen",
+    "seen",
+    "verify_pool",
+]
 
 #: Raised when pools of an earlier version can no longer be read.
 FORMAT = 1
@@ -90,17 +99,23 @@ def seen(spec: str) -> Path | None:
     return Path(parsed.arguments["where"]) / "keys.npy" if parsed is not None and parsed.source == "pool" else None
 
 
-def require_unseen(known: Path | None, images: ImageSet, called: str) -> None:
+def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: bool = False) -> None:
     """Raise if a generator has seen these images, by more than the copies that real sets have.
 
     Arguments:
-        known: See `seen`, and `describe` for what a run keeps of it; there may be none.
+        known: See `seen`, and `describe` and `expose` for what a run keeps; there may be none.
         images: Any.
         called: What they are, for the message.
+        exposed: Whether they were shown as outliers, rather than to a generator.
     """
     if known is None:
         return
     leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
+    if leaked > TOLERATED * len(images) and exposed:
+        raise OutskirtsError(
+            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
+            "such; measure it on others."
+        )
     if leaked > TOLERATED * len(images):
         raise OutskirtsError(
             f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images, which then "
@@ -123,6 +138,16 @@ def describe(spec: str, gallery: Path) -> Path | None:
             with atomic(gallery / kept) as temporary:
                 shutil.copyfile(original, temporary)
     return gallery / "synthetic.npy"
+
+
+def expose(outliers: ImageSet, gallery: Path) -> None:
+    """Keep the keys of the images that a run is trained with as outliers, and of what their generator has seen, as
+    ``exposed.npy``: neither can be measured any more.
+    """
+    keys = set(outliers.keys)
+    if (of_generator := seen(outliers.spec)) is not None:
+        keys |= {bytes(key).hex() for key in np.asarray(mapped(of_generator))}
+    _save_keys(gallery / "exposed.npy", keys)
 
 
 class PoolWriter:
@@ -157,9 +182,7 @@ class PoolWriter:
             save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
         self.state: dict[str, Any] = load_json(self._state)
         require_alike(str(folder), self.state["begun"], begun)
-        unique = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
-        with atomic(folder / "keys.npy") as temporary:
-            _save(temporary, unique)
+        _save_keys(folder / "keys.npy", keys)
         self.images = _writable(folder / "images.npy", size, np.uint8)
         self.labels = _writable(folder / "labels.npy", (count,), np.int64)
 
@@ -235,6 +258,7 @@ def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
     return open_memmap(path, "r+")
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
-    with path.open("wb") as file:
+def _save_keys(path: Path, keys: Iterable[str]) -> None:
+    array = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
+    with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)

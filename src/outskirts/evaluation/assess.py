@@ -65,6 +65,7 @@ def assess(
     notes = _check(sets, train, skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
+        require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
     method = registry[made_with.method](made_with.settings, classifier)
     epochs, seed = made_with.training.epochs, made_with.training.seed
     recalls = method.recalls and epochs > 0

@@ -36,7 +36,7 @@ from torch.nn.functional import cross_entropy
 from ..data.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead, Standardise
-from ..models.normalisation import unrecorded_statistics
+from ..models.normalisation import Statistics, beside
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
 from .averages import classification
@@ -81,7 +81,7 @@ class ASCOODConfig(Config):
     """Scale of the standardised features."""
     fc_lr_factor: float = 1.0
     """The head's learning rate relative to the backbone's."""
-    batchnorm: Literal["shared", "separate"] = "shared"
+    batchnorm: Statistics = "shared"
     """Whether outliers share the images' normalisation statistics, or keep out of them."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the target."""
@@ -163,12 +163,8 @@ class ASCOOD(Method[ASCOODConfig]):
         }
 
     def _logits(self, images: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
-        if self.config.batchnorm == "shared":
-            logits = self.classifier(torch.cat([images, outliers])).float()
-            return logits[: len(images)], logits[len(images) :]
-        logits = self.classifier(images).float()
-        with unrecorded_statistics(self.classifier):
-            return logits, self.classifier(outliers).float()
+        logits, others = beside(self.classifier, self.classifier, images, outliers, self.config.batchnorm)
+        return logits.float(), others.float()
 
     def _outlier_loss(self, logits: Tensor, outlier_logits: Tensor) -> Tensor:
         if self.energy_head is None:

@@ -8,9 +8,10 @@ Outliers in pixel space are made of the batch and go through the network with it
 the latest features of each class and go through the head only; they are constants, so that the network learns from
 them only as far as the loss also rates the images, while the head and the risk learn from both.
 
-The papers expose to images of an auxiliary set. Here all outliers are made of the training images, so that no such set
-can leak into the test. The margins, in nats, are the published ones for CIFAR-10, with which a trained network is tuned
-(``--init``); from scratch they cost accuracy. With ``outliers="gaussian"`` and ``exposure="energy"`` this is VOS.
+The papers expose to images of an auxiliary set, which ``outliers="images"`` does. All others are made of the training
+images, so that no such set can leak into the test. The margins, in nats, are the published ones for CIFAR-10, with
+which a trained network is tuned (``--init``); from scratch they cost accuracy. With ``outliers="gaussian"`` and
+``exposure="energy"`` this is VOS.
 
 References:
     | Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019)
@@ -26,14 +27,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
-from ..models.normalisation import unrecorded_statistics
+from ..models.normalisation import Statistics, beside
 from ..models.risk import EnergyRisk, FeatureRisk
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
@@ -48,14 +48,16 @@ __all__ = ["OE", "OEConfig"]
 
 PixelKind = Literal["shuffle", "random-shuffle", "gradient", "dense", "subtract", "noise"]
 FeatureKind = Literal["boundary", "gaussian"]
+DiskKind = Literal["images"]
 
 
 @dataclass(frozen=True)
 class OEConfig(BoundaryOptions, GaussianOptions):
     """Outlier Exposure."""
 
-    outliers: Literal[PixelKind, FeatureKind] = "shuffle"
-    """How outliers are made: of pixels, or of features about the boundary or in the tails of each class."""
+    outliers: Literal[PixelKind, FeatureKind, DiskKind] = "shuffle"
+    """How outliers are made: of pixels, or of features about the boundary or in the tails of each class; or images from
+    disk, those of --outlier-images."""
     exposure: Literal["uniform", "energy", "risk", "margin"] = "uniform"
     """Uniform predictions, energies or features told apart by a small network, or energies kept apart by a margin."""
     outlier_weight: float = 0.5
@@ -66,7 +68,7 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     """Share of each image taken to decide its class, for outliers made of pixels."""
     alpha: float = 1.0
     """Strength of the gradient relative to the image, or the noise's standard deviation."""
-    batchnorm: Literal["shared", "separate"] = "shared"
+    batchnorm: Statistics = "shared"
     """Whether outliers share the images' normalisation statistics, or keep out of them."""
     m_in: float = -23.0
     """Energy of images above which the margin costs."""
@@ -106,7 +108,7 @@ class OE(Method[OEConfig]):
                 if config.outliers == "boundary"
                 else config.gaussian_synthesizer(classes, dim)
             )
-        else:
+        elif not self.exposed:
             self.from_pixels = config.pixel_synthesizer()
 
     @classmethod
@@ -114,6 +116,10 @@ class OE(Method[OEConfig]):
         risks = {"energy": lambda: EnergyRisk(classes), "risk": lambda: FeatureRisk(dim)}
         make = risks.get(config.exposure)
         return LinearHead(nn.Linear(dim, classes), risk=make and make())
+
+    @property
+    def exposed(self) -> bool:
+        return self.config.outliers == "images"
 
     @property
     def recalls(self) -> int:
@@ -124,13 +130,17 @@ class OE(Method[OEConfig]):
             self.queue.push(features, labels)
 
     def outliers(self, batch: Batch) -> Outliers | None:
+        if self.exposed:
+            return None
         made = self._made_of_pixels(batch) if self.queue is None else self._made_of_features(self.queue, batch)
         return made if len(made) else None
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         if self.queue is None:
             outliers = self._made_of_pixels(batch)
-            features, outlier_features = self._features(batch.images, outliers.values)
+            features, outlier_features = beside(
+                self.classifier, self.classifier.features, batch.images, outliers.values, self.config.batchnorm
+            )
         else:
             features = self.classifier.features(batch.images)
             self.queue.push(gather(features.detach()), gather(batch.labels))
@@ -150,6 +160,9 @@ class OE(Method[OEConfig]):
         }
 
     def _made_of_pixels(self, batch: Batch) -> Outliers:
+        if batch.outliers is not None and self.config.started(batch):
+            # Of which class they were made, if of any, no loss asks.
+            return Outliers(batch.outliers, batch.labels.new_full((len(batch.outliers),), -1))
         if not self.config.started(batch):
             return Outliers(batch.images[:0], batch.labels[:0], {"change": batch.images.new_zeros(())})
         return self.from_pixels(self.classifier, batch.images, batch.labels, self.config.alpha, batch.generator)
@@ -159,16 +172,6 @@ class OE(Method[OEConfig]):
             return self.config.boundary_outliers(self.from_features, queue, batch)
         # Before the start no class counts as ready.
         return self.from_features(queue.values, queue.filled * self.config.started(batch), batch.generator)
-
-    def _features(self, images: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
-        if self.config.batchnorm == "shared":
-            features = self.classifier.features(torch.cat([images, outliers]))
-            return features[: len(images)], features[len(images) :]
-        features = self.classifier.features(images)
-        if not len(outliers):
-            return features, features[:0]
-        with unrecorded_statistics(self.classifier):
-            return features, self.classifier.features(outliers)
 
     def _exposure(
         self,

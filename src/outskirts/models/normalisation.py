@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-__all__ = ["unrecorded_statistics"]
+__all__ = ["Statistics", "beside", "unrecorded_statistics"]
+
+#: Whether outliers share the images' normalisation statistics, or keep out of them.
+Statistics = Literal["shared", "separate"]
+
+
+def beside(
+    network: nn.Module, part: Callable[[Tensor], Tensor], images: Tensor, outliers: Tensor, statistics: Statistics
+) -> tuple[Tensor, Tensor]:
+    """What a part of a network makes of images and of outliers.
+
+    Arguments:
+        network: The whole of it.
+        part: The network itself, or a function of its own.
+        images: [N, …].
+        outliers: [M, …], M may be 0.
+        statistics: ``shared`` normalises both in one pass; ``separate`` normalises outliers by themselves, and keeps
+            them out of the running statistics that evaluation uses.
+    """
+    if statistics == "shared":
+        both = part(torch.cat([images, outliers]))
+        return both[: len(images)], both[len(images) :]
+    found = part(images)
+    if not len(outliers):
+        return found, found[:0]
+    with unrecorded_statistics(network):
+        return found, part(outliers)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EnergyRisk", "FeatureRisk"]
+__all__ = ["EnergyRisk", "FeatureRisk", "PlainEnergyRisk"]
 
 
 class FeatureRisk(nn.Module):
@@ -57,3 +57,29 @@ class EnergyRisk(nn.Module):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         energy = (logits + self.weights.relu().clamp_min(1e-6).log()).logsumexp(1)
         return self.scale * energy + self.shift
+
+
+class PlainEnergyRisk(nn.Module):
+    r"""A logistic regression or a two-layer perceptron on :math:`\log \sum_c e^{z_c / T}`, as Dream-OOD and NCIS train
+    it; it ignores the features.
+
+    Arguments:
+        hidden: Units of the hidden layer; 0 for none.
+        temperature: T.
+
+    References:
+        | Dream the Impossible: Outlier Imagination with Diffusion Models (Du et al., 2023)
+        | https://arxiv.org/abs/2309.13415
+    """
+
+    def __init__(self, hidden: int = 0, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.network = (
+            nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1)) if hidden else nn.Linear(1, 1)
+        )
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        energy = (logits / self.temperature).logsumexp(1, keepdim=True)
+        return self.network(energy).squeeze(1)

@@ -45,9 +45,11 @@ class Training:
     def batch(self, number: int = 0, epoch: int = 1, epochs: int = 1) -> Batch:
         g = generator(number, "check_method", "batch")
         labels = torch.arange(_IMAGES) % CLASSES
-        views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(self.method().views))
+        method = self.method()
+        views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(method.views))
         colours = torch.eye(3)[labels][:, :, None, None]
-        return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g)
+        outliers = torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) if method.exposed else None
+        return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g, outliers=outliers)
 
     def trained(self, method: Method, steps: int) -> list[float]:
         """The losses of some steps."""

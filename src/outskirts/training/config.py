@@ -34,6 +34,10 @@ class TrainConfig:
     """Synthetic images replace real ones in a batch, are added to it, or are drawn as SIO's code does."""
     epoch_of: Literal["steps", "real"] = "steps"
     """An epoch has the steps that it has without synthetic images, or shows each real one once."""
+    outlier_images: str = ""
+    """Images of outliers, such as pool:DIR, for methods that train with some from disk."""
+    outlier_batch: int = 0
+    """How many of them go with each step; as many as there are images unless given."""
     backbone: str = "fast"
     """fast, resnet18-cifar, clip:DIR, or any torchvision or timm model."""
     pretrained: str = ""
@@ -94,7 +98,7 @@ class TrainConfig:
         for name in ("batch_size", "val_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-        for name in ("epochs", "size", "weight_decay", "clip_norm", "memory_budget", "workers"):
+        for name in ("epochs", "size", "weight_decay", "clip_norm", "memory_budget", "workers", "outlier_batch"):
             if not getattr(self, name) >= 0:
                 raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
         if not 0 < self.lr < float("inf"):

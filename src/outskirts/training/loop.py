@@ -75,6 +75,7 @@ def batches_for(
     images: ImageSet,
     transform: Transform,
     pool: ImageSet | None = None,
+    outliers: ImageSet | None = None,
     views: int = 1,
 ) -> Batches:
     """The batches of a training on `images`, and this process's share of each; see `training_batches`."""
@@ -88,6 +89,8 @@ def batches_for(
         device=engine.device,
         pool=pool,
         mixing=config.mixed(),
+        outliers=outliers,
+        outlier_batch=config.outlier_batch,
         views=views,
         rank=engine.process_index,
         world=engine.num_processes,

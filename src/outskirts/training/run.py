@@ -89,8 +89,12 @@ class Run:
     @property
     def seen_by_generator(self) -> Path | None:
         """The keys of what the generator of its synthetic images has seen, if it was trained with any."""
-        keys = self.gallery / "synthetic.npy"
-        return keys if keys.is_file() else None
+        return _existing(self.gallery / "synthetic.npy")
+
+    @property
+    def exposed(self) -> Path | None:
+        """The keys of the images that it was trained with as outliers, if there were any from disk."""
+        return _existing(self.gallery / "exposed.npy")
 
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""
@@ -232,3 +236,7 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.pool import describe, require_unseen, seen
+from ..data.pool import describe, expose, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import require_empty
-from ..methods import registry
+from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
@@ -119,6 +119,7 @@ def execute(
     images.require_trainable()
     images, val_images = _with_validation(images, val_images, made_with.training)
     pool = _pool(made_with.training, images, val_images)
+    outliers = _outliers(made_with.training, val_images)
     sample = _sample(images, made_with.training.skip_corrupt)
     earlier = load(made_with.training.init, model, head) if made_with.training.init else None
     made_with = made_with._replace(training=_resolved(made_with.training, sample, model, earlier))
@@ -132,14 +133,17 @@ def execute(
         freeze(classifier, config.train_layers)
         method = part(made_with.settings, classifier)
         method.setup()
+    _require_agreement(method, made_with.method, outliers)
     engine = accelerator(config, run.path)
-    batches = batches_for(config, engine, images, transform, pool, method.views)
+    batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
     val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
     start_trackers(engine, made_with.method, config, run.path)
     try:
         if engine.is_main_process and not run.config.is_file():
             run.begin(made_with, len(images), len(val_images), images.skipped + val_images.skipped)
             describe(config.synthetic, run.gallery)
+            if outliers is not None:
+                expose(outliers, run.gallery)
         fit(
             method,
             batches,
@@ -190,6 +194,30 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
             "their blur; make some of that size."
         )
     return pool
+
+
+def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
+    """Images of outliers from disk; what their labels are does not matter."""
+    if not config.outlier_images:
+        return None
+    require_unseen(seen(config.outlier_images), val_images, "validation")
+    outliers = open_images(config.outlier_images)
+    if not len(outliers):
+        raise OutskirtsError(f"{config.outlier_images} holds no images.")
+    return outliers
+
+
+def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None) -> None:
+    if method.exposed and outliers is None:
+        raise OutskirtsError(
+            f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
+            "any: --outlier-images SPEC"
+        )
+    if outliers is not None and not method.exposed:
+        raise OutskirtsError(
+            f"The method '{name}' takes no images of outliers; leave out --outlier-images, or train 'ncis', or 'oe' "
+            "with --outliers images."
+        )
 
 
 def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
