@@ -160,6 +160,14 @@ def test_shrinkage_of_few_samples_is_nearer_to_the_truth():
     assert (shrunk(found, 20) - truth).norm() < 0.5 * (found - truth).norm()
 
 
+def test_several_covariances_are_shrunk_as_each_alone():
+    mixing = torch.randn(3, 6, 6, generator=generator(), dtype=torch.float64)
+    covariance, samples = mixing @ mixing.mT, torch.tensor([4, 40, 400])
+    alone = torch.stack([shrunk(one, n) for one, n in zip(covariance, samples.tolist())])
+    torch.testing.assert_close(shrunk(covariance, samples), alone)
+    torch.testing.assert_close(shrunk(covariance, 40)[1], alone[1])
+
+
 def test_half_precision_around_it_changes_nothing():
     values, filled = bank([50, 80])
     plain = GaussianSynthesizer(2, 4)(values, filled, generator())

@@ -56,27 +56,28 @@ def largest_squares(shape: tuple[int, int], draws: int, dim: int, generator: Gen
     return squares.float().to(generator.device)
 
 
-def shrunk(covariance: Tensor, samples: int) -> Tensor:
-    """A covariance moved towards a multiple of the identity, as far as its few samples make it uncertain.
+def shrunk(covariance: Tensor, samples: int | Tensor) -> Tensor:
+    """Covariances moved towards multiples of the identity, as far as their few samples make them uncertain.
 
     The weight is the oracle-approximating one, at least 0.001, which is what single-precision sums need to stay
     positive definite.
 
     Arguments:
-        covariance: [D, D].
-        samples: How many vectors it was estimated from.
+        covariance: [..., D, D].
+        samples: How many vectors each was estimated from, [...] or one number.
 
     Returns:
-        [D, D], positive definite.
+        [..., D, D], positive definite.
     """
-    dim = len(covariance)
-    trace, power = covariance.trace(), covariance.square().sum()
+    dim = covariance.shape[-1]
+    trace, power = covariance.diagonal(dim1=-2, dim2=-1).sum(-1), covariance.square().sum((-2, -1))
     spread = (power - trace**2 / dim).clamp_min(torch.finfo(covariance.dtype).tiny)
     weight = ((1 - 2 / dim) * power + trace**2) / ((samples + 1 - 2 / dim) * spread)
     weight = weight.clamp(1e-3, 1)
+    moved = (1 - weight)[..., None, None] * covariance
     # The floor is for features that do not vary at all.
-    identity = torch.eye(dim, dtype=covariance.dtype, device=covariance.device)
-    return (1 - weight) * covariance + (weight * trace / dim).clamp_min(1e-12) * identity
+    moved.diagonal(dim1=-2, dim2=-1).add_((weight * trace / dim).clamp_min(1e-12)[..., None])
+    return moved
 
 
 class GaussianSynthesizer(nn.Module):
