@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .boundary import BoundarySynthesizer
 from .gaussian import GaussianSynthesizer
+from .manifold import Manifold, ManifoldOptions
+from .manifold_training import fit_manifold
+from .off_manifold import ManifoldSynthesizer
 from .outliers import FeatureSynthesizer, Outliers
 from .pixel import PixelSynthesizer
 from .queue import ClassQueue
@@ -13,6 +16,10 @@ __all__ = [
     "ClassQueue",
     "FeatureSynthesizer",
     "GaussianSynthesizer",
+    "Manifold",
+    "ManifoldOptions",
+    "ManifoldSynthesizer",
     "Outliers",
     "PixelSynthesizer",
+    "fit_manifold",
 ]
