@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import expm, logm
 from torch import nn
 from torch.func import jacrev, vmap
+from torch.nn.functional import silu
 
 from outskirts.errors import OutskirtsError
 from outskirts.models.volume_preserving import VolumePreserving
@@ -112,8 +113,11 @@ def test_labels_may_be_mixed(options):
 
 def test_half_precision_around_it_changes_nothing():
     network, (x, labels) = built(), rows()
+    plain = network(x, labels)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(network.pinned()(x, labels), built()(x, labels))
+        pinned = network.pinned()
+        assert torch.equal(pinned(x, labels), plain)
+        torch.testing.assert_close(pinned.inverse(plain, labels), x, rtol=0, atol=1e-5)
 
 
 # The formulas
@@ -127,7 +131,7 @@ def test_two_dimensions_by_hand():
         network.rotations.skew.copy_(torch.tensor([[7.0, torch.pi / 2], [-7.0, 7.0]], dtype=torch.float64))
         for weight, value in zip(coupling.inputs.parameters(), (3.0, 1.0)):
             weight.fill_(value)
-        for weight in coupling.condition.parameters():
+        for weight in network.conditions.parameters():
             weight.zero_()
     quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(network.pinned().matrices, quarter.expand(2, 2, 2))
@@ -136,6 +140,26 @@ def test_two_dimensions_by_hand():
     u = network(x, label)
     torch.testing.assert_close(u, torch.tensor([[-1.0, 0.0]], dtype=torch.float64))
     torch.testing.assert_close(network.inverse(u, label), x)
+
+
+@pytest.mark.parametrize("quirks", [False, True])
+def test_the_network_is_that_of_its_formula(quirks):
+    network, (x, labels) = built(7, reference_quirks=quirks).double(), rows(6, 7, dtype=torch.float64)
+    act = torch.sigmoid if quirks else silu
+
+    def linear(layer, vector):
+        return layer.weight @ vector + layer.bias
+
+    for row, label, u in zip(x, labels, network(x, labels)):
+        for number, q in enumerate(network.rotations()):
+            row = q @ row + network.rotations.bias[number]
+            if number < 4:
+                coupling = network.couplings[number]
+                hidden = linear(coupling.inputs[2], act(linear(coupling.inputs[0], row[3:])))
+                hidden = hidden + linear(network.conditions[number][1], silu(network.table[label]))
+                hidden = linear(coupling.outputs[1], act(hidden))
+                row = torch.cat([row[:3] + linear(coupling.outputs[3], act(hidden)), row[3:]])
+        torch.testing.assert_close(u, row)
 
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
@@ -232,7 +256,7 @@ def test_what_is_pinned_is_computed_once_and_gives_the_same():
     network, (x, labels) = built(), rows()
     calls = []
     network.rotations.register_forward_hook(lambda *_: calls.append("rotations"))
-    network.couplings[0].condition.register_forward_hook(lambda *_: calls.append("condition"))
+    network.conditions[0].register_forward_hook(lambda *_: calls.append("condition"))
     pinned = network.pinned()
     u = pinned(x, labels)
     back = pinned.inverse(u, labels)

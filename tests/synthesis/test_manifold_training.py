@@ -178,6 +178,20 @@ def test_the_same_seed_fits_the_same():
     assert not torch.equal(one.network.table, other.network.table)
 
 
+def test_every_epoch_sees_every_embedding_in_an_order_of_its_own(monkeypatch):
+    seen = []
+
+    def step(network, optimizer, x, labels, m):
+        seen.append(x)
+        return train_step(network, optimizer, x, labels, m)
+
+    monkeypatch.setattr("outskirts.synthesis.manifold_training.train_step", step)
+    fit_manifold(*parabolas(), NAMES, ManifoldOptions(**{**SMALL, "epochs": 2}))
+    one, two = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert len(seen) == 6 and len(one) == 162 and not torch.equal(one, two)
+    assert torch.equal(one[one[:, 0].argsort()], two[two[:, 0].argsort()])
+
+
 def test_float64_embeddings_are_fitted_as_float32():
     x, labels = parabolas()
     one, two = (fit_manifold(x.to(dtype), labels, NAMES, ManifoldOptions(**SMALL)) for dtype in (x.dtype, torch.double))
@@ -241,6 +255,17 @@ def test_a_stopped_fit_goes_on_as_if_nothing_had_happened(tmp_path, form):
     # Once finished, it is loaded.
     again = fit_manifold(*data, NAMES, options, tmp_path / "fit", lambda *_: pytest.fail("It trains."))
     assert torch.equal(again(*data), found(*data)) and torch.equal(Manifold.load(tmp_path / "fit")(*data), found(*data))
+
+
+def test_the_best_weights_outlive_a_stop(tmp_path):
+    data, options = parabolas(20), ManifoldOptions(**{**SMALL, "epochs": 60, "lr": 0.05}, patience=4)
+    whole = fit_manifold(*data, NAMES, options)
+    stop, progress = interrupted(whole.report["best_epoch"] + 2)
+    with pytest.raises(stop):
+        fit_manifold(*data, NAMES, options, tmp_path / "fit", progress)
+    found = fit_manifold(*data, NAMES, options, tmp_path / "fit")
+    assert found.report == whole.report
+    assert all(torch.equal(value, found.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
 def test_a_folder_holds_one_fit(tmp_path):

@@ -76,7 +76,7 @@ class Rotations(nn.Module):
 
 
 class Coupling(nn.Module):
-    """What is added to the first half of a vector: a perceptron of the second half, conditioned on the class.
+    """What is added to the first half of a vector: a perceptron of the second half and of what it is told of the class.
 
     Arguments:
         dim: D; the first half has ⌊D/2⌋ coordinates.
@@ -88,7 +88,6 @@ class Coupling(nn.Module):
         super().__init__()
         act = nn.Sigmoid if reference_quirks else nn.SiLU
         first, second = dim // 2, dim - dim // 2
-        self.condition = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden))
         self.inputs = nn.Sequential(nn.Linear(second, hidden), act(), nn.Linear(hidden, hidden))
         last = nn.Linear(hidden, first)
         self.outputs = nn.Sequential(act(), nn.Linear(hidden, hidden), act(), last)
@@ -142,6 +141,8 @@ class VolumePreserving(nn.Module):
         self.rotations = Rotations(blocks + 1, dim, "expm" if reference_quirks else rotation, reference_quirks)
         self.couplings = nn.ModuleList(Coupling(dim, hidden, reference_quirks) for _ in range(blocks))
         self.table = nn.Parameter(torch.randn(classes, hidden))
+        told = (nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden)) for _ in range(blocks))
+        self.conditions = nn.ModuleList(told)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """f(x, y), [B, D], of x [B, D] and labels [B]."""
@@ -157,8 +158,9 @@ class VolumePreserving(nn.Module):
 
     def pinned(self) -> Pinned:
         """The network at its present weights; what depends on nothing else is computed once for any number of calls."""
-        conditions = tuple(coupling.condition(self.table) for coupling in self.couplings)
-        return Pinned(self, self.rotations(), conditions, self._versions())
+        with _full_precision(self.table):
+            conditions = tuple(condition(self.table) for condition in self.conditions)
+            return Pinned(self, self.rotations(), conditions, self._versions())
 
     def _versions(self) -> tuple[int, ...]:
         return tuple(weight._version for weight in self.parameters())
@@ -182,7 +184,8 @@ class Pinned:
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
         """See `VolumePreserving.forward`."""
-        with self._current(x):
+        self._check()
+        with _full_precision(x):
             for q, bias, coupling, condition in self._blocks():
                 x = torch.addmm(bias, x, q.mT)
                 x = self._coupled(x, labels, coupling, condition, 1)
@@ -190,7 +193,8 @@ class Pinned:
 
     def inverse(self, u: Tensor, labels: Tensor) -> Tensor:
         """See `VolumePreserving.inverse`."""
-        with self._current(u):
+        self._check()
+        with _full_precision(u):
             x = (u - self.network.rotations.bias[-1]) @ self.matrices[-1]
             for q, bias, coupling, condition in reversed(self._blocks()):
                 x = self._coupled(x, labels, coupling, condition, -1)
@@ -204,10 +208,13 @@ class Pinned:
         first, second = x.tensor_split([self.network.dim // 2], dim=1)
         return torch.cat([first + sign * coupling(second, embedding(labels, condition)), second], 1)
 
-    def _current(self, like: Tensor) -> torch.autocast:
+    def _check(self) -> None:
         if self.versions != self.network._versions():
             raise OutskirtsError(
                 "The network's weights have changed since its matrices were computed; call pinned again after a step."
             )
-        # Half precision would not come back to where it started.
-        return torch.autocast(like.device.type, enabled=False)
+
+
+def _full_precision(values: Tensor) -> torch.autocast:
+    # Half precision would not come back to where it started.
+    return torch.autocast(values.device.type, enabled=False)

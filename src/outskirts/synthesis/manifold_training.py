@@ -146,7 +146,11 @@ def fit_manifold(
     folder = None if folder is None else Path(folder)
     if device.type == "mps":
         raise OutskirtsError("Manifolds take double precision, which mps does not have; choose the device cpu.")
-    asked = {"fingerprint": fingerprint(embeddings, labels), "classes": list(classes), "options": asdict(options)}
+    asked: dict[str, Any] = {
+        "fingerprint": fingerprint(embeddings, labels),
+        "classes": list(classes),
+        "options": asdict(options),
+    }
     if folder is not None:
         _enter(folder, asked)
         if (folder / "manifold.json").is_file():
