@@ -12,13 +12,6 @@ from outskirts.errors import OutskirtsError
 
 
 @pytest.fixture(scope="module")
-def judge(bugs, tmp_path_factory):
-    """A classifier trained on the bugs."""
-    small = {"epochs": 3, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "none"}
-    return osk.train("ce", bugs / "train", out=tmp_path_factory.mktemp("judge") / "run", **small).path
-
-
-@pytest.fixture(scope="module")
 def pool(judge, tmp_path_factory):
     out = tmp_path_factory.mktemp("pools") / "mixed"
     main(["synthesize", "id", "--generator", "mixup", "--run", str(judge), "--count", "24", "--out", str(out)])

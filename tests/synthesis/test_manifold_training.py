@@ -272,8 +272,8 @@ def test_a_folder_holds_one_fit(tmp_path):
     (x, labels), options = parabolas(), ManifoldOptions(**{**SMALL, "epochs": 1})
     fit_manifold(x, labels, NAMES, options, tmp_path / "fit")
     for arguments, sentence in (
-        ((x + 1, labels, NAMES, options), "begun with other embeddings"),
-        ((x, labels, [*"abc"], options), "begun with other classes"),
+        ((x + 1, labels, NAMES, options), "begun with the embeddings"),
+        ((x, labels, [*"abc"], options), "begun with the classes"),
         ((x, labels, NAMES, ManifoldOptions(**SMALL)), "begun with the epochs 1, not 3"),
     ):
         with pytest.raises(OutskirtsError, match=sentence):

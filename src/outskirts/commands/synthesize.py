@@ -14,7 +14,7 @@ from ..files import save_json
 from ..methods import registry
 from ..synthesis.gallery import pixels, save_png, synthesise
 from ..training.run import load
-from . import feature_outliers, synthetic
+from . import feature_outliers, imagined, synthetic
 from .console import console, options, say
 
 __all__ = ["main"]
@@ -25,7 +25,8 @@ class Synthesize:
     """Make an outlier of each image with a trained run, without training: pictures and a contact sheet.
 
     Outliers of features, rather than images, have options of their own: outskirts synthesize boundary --help.
-    So have new images of the training classes: outskirts synthesize id --help.
+    So have new images of the training classes: outskirts synthesize id --help; and outliers imagined by a diffusion
+    model: outskirts synthesize ncis --help, or dream.
     """
 
     method: tyro.conf.Positional[str]
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> None:
     """Write one picture per outlier, ``outliers.png`` and ``manifest.json``."""
     if arguments and arguments[0] == "id":
         return synthetic.main(arguments[1:])
+    if arguments and arguments[0] in ("ncis", "dream"):
+        return imagined.main(arguments[0], arguments[1:])
     if arguments and arguments[0] in feature_outliers.FEATURE_SPACE:
         return feature_outliers.main(arguments[0], arguments[1:])
     given = options(Synthesize, "synthesize", arguments)

@@ -31,12 +31,14 @@ from .sources.labels import class_indices
 from .sources.spec import parse, source
 
 __all__ = [
+    "OUTLIERS",
     "SAMPLES",
     "TOLERATED",
     "PoolWriter",
     "describe",
     "expose",
     "open_pool",
+    "require_content",
     "require_unseen",
     "seen",
     "verify_pool",
@@ -47,6 +49,9 @@ FORMAT = 1
 
 #: The share of shared images above which two sets are taken to be the same data: real ones have copies.
 TOLERATED = 0.01
+
+#: What a manifest says it holds, if not images of the classes.
+OUTLIERS = "outliers"
 
 #: A contact sheet of the images, if there is one.
 SAMPLES = "samples.png"
@@ -97,6 +102,20 @@ def seen(spec: str) -> Path | None:
     """The file with the keys of the images that the generator of a pool has seen; None if the spec is of no pool."""
     parsed = parse(spec) if spec else None
     return Path(parsed.arguments["where"]) / "keys.npy" if parsed is not None and parsed.source == "pool" else None
+
+
+def require_content(spec: str, outliers: bool) -> None:
+    """Raise if a spec is of a pool that holds outliers where images of the classes are asked for, or the reverse."""
+    keys = seen(spec)
+    if keys is None or (_manifest(keys.parent).get("content") == OUTLIERS) == outliers:
+        return
+    if outliers:
+        raise OutskirtsError(
+            f"{spec} holds images of the training classes, not outliers; train with it by --synthetic {spec}"
+        )
+    raise OutskirtsError(
+        f"{spec} holds outliers, not images of the training classes; train with it by --outlier-images {spec}"
+    )
 
 
 def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: bool = False) -> None:

@@ -39,7 +39,7 @@ from torch.optim import Adam, Optimizer
 
 from .. import seeding
 from ..errors import OutskirtsError
-from ..files import load_json, save_json
+from ..files import load_json, require_alike, require_empty, save_json
 from ..models.volume_preserving import Pinned, VolumePreserving
 from ..training.checkpoint import load_checkpoint, save_checkpoint
 from ..training.ema import EMA
@@ -47,7 +47,15 @@ from ..training.precision import resolve_device
 from .manifold import Manifold, ManifoldOptions, fingerprint
 from .principal import invariants, pca_residual
 
-__all__ = ["fit_manifold", "linear_factor", "losses", "stratified", "train_step", "train_step_published"]
+__all__ = [
+    "fit_manifold",
+    "linear_factor",
+    "losses",
+    "require_enough",
+    "stratified",
+    "train_step",
+    "train_step_published",
+]
 
 #: Embeddings to be judged at once, and those by which the published code chooses its weights.
 _BLOCK, _JUDGED = 4096, 1000
@@ -147,7 +155,7 @@ def fit_manifold(
     if device.type == "mps":
         raise OutskirtsError("Manifolds take double precision, which mps does not have; choose the device cpu.")
     asked: dict[str, Any] = {
-        "fingerprint": fingerprint(embeddings, labels),
+        "embeddings": fingerprint(embeddings, labels),
         "classes": list(classes),
         "options": asdict(options),
     }
@@ -162,7 +170,7 @@ def fit_manifold(
     count = invariants(seen, of, len(classes), options.variance, options.reference_quirks)
     with seeding.isolated(options.seed, "manifold", "initialisation"):
         manifold = Manifold(embeddings.shape[1], classes, count, len(embeddings), options).to(device)
-    manifold.fingerprint = asked["fingerprint"]
+    manifold.fingerprint = asked["embeddings"]
     manifold.held_out.copy_(held)
     if not options.reference_quirks:
         mean = seen.double().mean(0)
@@ -211,6 +219,11 @@ def _check(embeddings: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
     broken = int((~embeddings.isfinite()).any(1).sum())
     if broken:
         raise OutskirtsError(f"{broken} of {len(embeddings)} embeddings are not finite; leave them out.")
+    require_enough(labels, classes)
+
+
+def require_enough(labels: Tensor, classes: Sequence[str]) -> None:
+    """Raise unless each class has as many embeddings, with labels [N], as a fit takes."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     few = [f"'{name}' has {count}" for name, count in zip(classes, counts) if count < _LEAST]
     if few:
@@ -222,22 +235,12 @@ def _enter(folder: Path, asked: dict[str, Any]) -> None:
     """Begin the folder, or make sure that it was begun in the same way."""
     begun = folder / "training.json"
     if not begun.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutskirtsError(f"{folder} exists and is not an empty folder; choose another.")
+        require_empty(folder)
         save_json(begun, asked)
-        return
-    found = load_json(begun)
-    parts = {"embeddings": lambda a: a["fingerprint"], "classes": lambda a: a["classes"]}
-    for name, part in parts.items():
-        if part(found) != part(asked):
-            raise OutskirtsError(f"The manifold in {folder} was begun with other {name}; choose another folder.")
-    for name, value in asked["options"].items():
-        # The device does not matter: what another leaves may round differently, but is no other fit.
-        if found["options"].get(name) != value and name != "device":
-            raise OutskirtsError(
-                f"The manifold in {folder} was begun with the {name} {found['options'].get(name)}, not {value}; choose "
-                "another folder."
-            )
+    found, where = load_json(begun), f"The manifold in {folder}"
+    require_alike(where, found, asked, "embeddings", "classes")
+    # The device does not matter: what another leaves may round differently, but is no other fit.
+    require_alike(where, found["options"], asked["options"], *(asked["options"].keys() - {"device"}))
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from ..data.imageset import ImageSet
 from ..data.pool import PoolWriter
 from ..errors import OutskirtsError
-from .generators import ImageGenerator
 
 __all__ = ["populate"]
 
@@ -18,9 +18,16 @@ __all__ = ["populate"]
 _HOPELESS = 50
 
 
+class Sampling(Protocol):
+    """See `outskirts.synthesis.generators.ImageGenerator`."""
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        """Images, uint8 [n, C, S, S]."""
+
+
 def populate(
     pool: PoolWriter,
-    generator: ImageGenerator,
+    generator: Sampling,
     *,
     seed: int,
     batch: int = 256,

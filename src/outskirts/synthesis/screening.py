@@ -75,6 +75,10 @@ class Judge:
             passed["distinct"] = self._nearest(said) <= rules.distinct
         return passed
 
+    def sureness(self, images: ImageSet) -> Tensor:
+        """How sure the classifier is of what it takes images for, [N], from 0 to 1."""
+        return extract(self.classifier, images, features="raw").logits.softmax(1).amax(1)
+
     def quality(self, images: ImageSet, most: int = 5000) -> Mapping[str, Any]:
         """How like the training images these are.
 

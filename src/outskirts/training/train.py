@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.pool import describe, expose, require_unseen, seen
+from ..data.pool import describe, expose, require_content, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError
@@ -182,6 +182,7 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     """The synthetic images, with the labels of the real ones."""
     if not config.synthetic:
         return None
+    require_content(config.synthetic, outliers=False)
     require_unseen(seen(config.synthetic), val_images, "validation")
     pool = open_images(config.synthetic).align(images.classes)
     unlabelled = int((pool.labels < 0).sum())
@@ -200,6 +201,7 @@ def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
     """Images of outliers from disk; what their labels are does not matter."""
     if not config.outlier_images:
         return None
+    require_content(config.outlier_images, outliers=True)
     require_unseen(seen(config.outlier_images), val_images, "validation")
     outliers = open_images(config.outlier_images)
     if not len(outliers):

@@ -84,11 +84,6 @@ class Embedder:
             latents = self._encoded(pixels)
             return losses(self.model, latents, vectors.to(latents.device), seeds, Inversion(draws=32)).cpu()
 
-    @torch.no_grad()
-    def starts(self, labels: Tensor) -> Tensor:
-        """The vectors of classes, at which all begins, [n, D]."""
-        return self.model.prompts.vectors(labels.to(self._device)).float().cpu()
-
     def _encoded(self, pixels: Tensor) -> Tensor:
         return self.model.codec.encode(self.transform.device(pixels.to(self._device)))
 
@@ -193,7 +188,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
     """
     rows = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
     pixels, labels = images.subset(rows).resident(embedder.transform)
-    first, starts = made.vectors[rows], embedder.starts(labels)
+    first, starts = made.vectors[rows], embedder.model.prompts.starts(labels)
     columns = []
     for part in torch.arange(len(rows)).split(64):
 

@@ -81,7 +81,7 @@ def invert(
     Raises:
         OutskirtsError: If a loss is not finite.
     """
-    vectors = model.prompts.vectors(labels).detach().float().clone().requires_grad_()
+    vectors = model.prompts.starts(labels).clone().requires_grad_()
     optimizer = torch.optim.Adam([vectors], lr=how.lr)
     generators = [Generator().manual_seed(seed) for seed in seeds]
     course = []

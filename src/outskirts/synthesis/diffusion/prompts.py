@@ -66,6 +66,11 @@ class Prompts(nn.Module, ABC):
     def vectors(self, labels: Tensor) -> Tensor:
         """The token vectors [B, D] of classes [B]."""
 
+    @torch.no_grad()
+    def starts(self, labels: Tensor) -> Tensor:
+        """The same in float32, on the labels' device: what embeddings of images begin at."""
+        return self.vectors(labels.to(self.table.device)).float().to(labels.device)
+
     def forward(self, vectors: Tensor) -> Tensor:
         """Conditions [B, L, D] of prompts about token vectors [B, D]."""
         with self._in_place(vectors):

@@ -1,0 +1,102 @@
+r"""Dream-OOD's first stage: features that lie where the words of their classes lie.
+
+A linear map takes features to the space of a diffusion model's token vectors; logits are cosines with the classes' own
+vectors, which stay as they are, over a temperature:
+
+.. math:: L = \mathrm{CE}(\cos(W h, a_c) / T, y)
+
+About features so aligned, outliers can be made that the diffusion model turns into images: ``outskirts synthesize
+dream``, and then ``outskirts train ncis``. This classifier itself is not what is deployed.
+
+References:
+    | Dream the Impossible: Outlier Imagination with Diffusion Models (Du et al., 2023)
+    | https://arxiv.org/abs/2309.13415
+    | https://github.com/deeplearning-wisc/dream-ood
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..data.batches import Batch
+from ..errors import MissingExtra, OutskirtsError
+from ..models.heads import PrototypeHead
+from .averages import classification
+from .base import Config, Method, register, require_share
+
+__all__ = ["Dream", "DreamConfig"]
+
+
+@dataclass(frozen=True)
+class DreamConfig(Config):
+    """Features aligned with token vectors."""
+
+    anchors: str = ""
+    """The folder of a diffusion model whose vectors they are aligned with: POOL/generator, or a Stable Diffusion."""
+    words: str = ""
+    """What the classes are called in texts, comma-separated in their order; their names unless given."""
+    embedding: int = 128
+    """Dimensions of these vectors: 768 for Stable Diffusion 1; 64, 128 and 256 for generators of the sizes tiny, small
+    and base."""
+    temperature: float = 0.1
+    """Of the cosines."""
+    label_smoothing: float = 0.0
+    """Probability spread evenly over all classes in the target."""
+
+    def __post_init__(self) -> None:
+        require_share("label_smoothing", self.label_smoothing)
+        if self.embedding < 1 or not self.temperature > 0:
+            raise OutskirtsError(
+                f"embedding is at least 1 and temperature positive, not {self.embedding} and {self.temperature}."
+            )
+
+
+_RECIPE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.0, "embedding": 768}
+_SCRATCH = {"backbone": "resnet34-cifar", "augment": "flip,crop:4", "batch_size": 256}
+_LARGE = {"backbone": "torchvision:resnet34", "size": 224, "augment": "resized-crop,flip", "batch_size": 160}
+
+
+@register("dream")
+class Dream(Method[DreamConfig]):
+    """Cross-entropy of cosines with the token vectors of the classes."""
+
+    Config = DreamConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "cifar100": {**_SCRATCH, **_RECIPE, "epochs": 200},
+        "imagenet100": {**_LARGE, **_RECIPE, "epochs": 100},
+    }
+
+    @classmethod
+    def head(cls, config: DreamConfig, dim: int, classes: int) -> nn.Module:
+        """Prototypes that `setup` takes from the diffusion model."""
+        return PrototypeHead(nn.Linear(dim, config.embedding), classes, config.embedding, config.temperature)
+
+    @torch.no_grad()
+    def setup(self) -> None:
+        """Put each prototype at the token vector of its class."""
+        if not self.config.anchors:
+            raise OutskirtsError("The method 'dream' aligns features with a diffusion model's: pass --anchors DIR.")
+        try:
+            from ..synthesis.diffusion.folder import load_model
+        except ImportError as error:
+            raise MissingExtra("The method 'dream'", "generate") from error
+        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words)
+        vectors = model.prompts.starts(torch.arange(len(self.classifier.classes)))
+        if vectors.shape[1] != self.config.embedding:
+            raise OutskirtsError(
+                f"The vectors of {self.config.anchors} have {vectors.shape[1]} dimensions, not "
+                f"{self.config.embedding}; pass --embedding {vectors.shape[1]}."
+            )
+        assert isinstance(self.classifier.head, PrototypeHead)
+        self.classifier.head.prototypes.copy_(normalize(vectors, dim=1))
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.classifier(batch.images)
+        return {"loss": classification(logits, batch.labels, batch.weights, self.config.label_smoothing)}
