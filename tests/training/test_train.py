@@ -396,6 +396,8 @@ def test_training_with_images_of_outliers(bugs, small, refused, tmp_path):
     for method, own in (("ncis", {"far_share": 0.25}), ("oe", {"outliers": "images"})):
         run = osk.train(method, bugs / "train", out=tmp_path / method, **options, **own)
         assert all("outlier_accuracy" in r or method == "oe" for r in run.records() if r["kind"] == "train")
+    caption = json.loads((tmp_path / "ncis" / "gallery" / "outliers.json").read_text())["caption"]
+    assert caption.startswith("Some of the 12 outliers of") and (tmp_path / "ncis/gallery/outliers.png").is_file()
     # Neither they nor copies of them can be measured afterwards.
     sentence = refused("evaluate", tmp_path / "ncis", "--test", bugs / "test", "--far", f"fog={bugs / 'fog'}")
     assert re.search(r"was trained with (\d+) of the \1 'fog' images as outliers", sentence)

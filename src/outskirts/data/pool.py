@@ -76,7 +76,7 @@ def open_pool(where: Path) -> ImageSet:
             f"The labels of {where} go from {int(indices.min())} to {int(indices.max())}, and it has {len(classes)} "
             f"classes, counted from 0."
         )
-    return ImageSet(stored, indices, classes, spec=f"pool:{where}", note=f"synthetic, by {about['generator']['name']}")
+    return ImageSet(stored, indices, classes, spec=f"pool:{where}", note=f"made by {about['generator']['name']}")
 
 
 def verify_pool(folder: Path) -> dict[str, Any]:

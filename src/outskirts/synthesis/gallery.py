@@ -22,12 +22,12 @@ from .bank import latest
 from .outliers import Outliers
 from .plane import plane
 
-__all__ = ["contact_sheet", "pixels", "save_png", "synthesise"]
+__all__ = ["contact_sheet", "picture_of", "pixels", "save_png", "synthesise"]
 
 _GAP = 2
 
-#: Outliers of a picture in feature space: enough to see where they lie.
-_OUTLIERS = 200
+#: Outliers of a picture in feature space: enough to see where they lie; and images of a sheet.
+_OUTLIERS, _SHOWN = 200, 48
 
 
 def pixels(images: Tensor, transform: Transform) -> Tensor:
@@ -126,6 +126,16 @@ def synthesise(
         )
         _describe(folder, caption, outliers, drawing=True)
     return outliers
+
+
+def picture_of(outliers: ImageSet, transform: Transform, folder: Path) -> None:
+    """Write ``outliers.png`` and ``outliers.json`` of images of outliers from disk."""
+    shown = outliers.subset(torch.linspace(0, len(outliers) - 1, min(_SHOWN, len(outliers))).long())
+    save_png(folder / "outliers.png", contact_sheet([shown.resident(transform, skip_corrupt=True)[0]]))
+    made = f", {outliers.note}" if outliers.note else ""
+    save_json(
+        folder / "outliers.json", {"caption": f"Some of the {len(outliers):,} outliers of {outliers.spec}{made}."}
+    )
 
 
 def _describe(folder: Path, caption: str, outliers: Outliers, **about: bool) -> None:

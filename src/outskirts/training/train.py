@@ -20,6 +20,7 @@ from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
+from ..synthesis.gallery import picture_of
 from .config import Recipe, TrainConfig, recipe
 from .freeze import freeze
 from .loop import Progress, accelerator, accuracy, batches_for, fit, start_trackers
@@ -144,6 +145,7 @@ def execute(
             describe(config.synthetic, run.gallery)
             if outliers is not None:
                 expose(outliers, run.gallery)
+                picture_of(outliers, transform, run.gallery)
         fit(
             method,
             batches,
