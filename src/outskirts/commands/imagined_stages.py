@@ -72,11 +72,16 @@ class Work:
         # What cannot be fitted need not be embedded.
         require_enough(self.images.labels, self.images.classes)
         self.device = resolve_device(self.source.device)
-        begun = self.out / "embeddings" / "manifest.json"
         self.precision = self.source.precision
         if self.precision == "auto":
             # What was begun in one precision goes on in it.
-            self.precision = load_json(begun)["precision"] if begun.is_file() else faster_precision(self.device)
+            begun = [file for file in (self.out / "embeddings" / "manifest.json", self.record) if file.is_file()]
+            self.precision = load_json(begun[0])["precision"] if begun else faster_precision(self.device)
+
+    @property
+    def record(self) -> Path:
+        """The file that says what the vectors are."""
+        return self.out / f"{self.given.sample.name}.json"
 
     @cached_property
     def model(self) -> LatentDiffusion:
@@ -222,8 +227,8 @@ def around(work: Work) -> None:
 def _sampled(work: Work, about: dict[str, Any], make: Callable[[Generator], Outliers]) -> dict[str, float]:
     """Write vectors and what they are, unless they are there; returns their scalars."""
     name = work.given.sample.name
-    file, record = work.out / f"{name}.safetensors", work.out / f"{name}.json"
-    asked = {**about, "seed": work.source.seed}
+    file, record = work.out / f"{name}.safetensors", work.record
+    asked = {**about, "seed": work.source.seed, "precision": work.precision}
     if file.is_file() and record.is_file():
         require_alike(str(file), load_json(record), asked)
         return {}
@@ -246,7 +251,7 @@ def decode(work: Work) -> None:
         "content": OUTLIERS,
         "generator": {"name": work.name, **decoder.about()},
         "model": work.model_digest,
-        "vectors": load_json(work.out / f"{name}.json"),
+        "vectors": load_json(work.record),
         "rules": {"surest": own.surest, "least": own.least},
         "judge": None if work.classifier is None else work.classifier.fingerprint(),
         "seed": work.source.seed,

@@ -68,7 +68,7 @@ class Decoder:
         counts = torch.bincount(vectors.labels, minlength=len(model.classes))
         if int(counts.min()) != int(counts.max()):
             raise OutskirtsError(
-                f"There are from {int(counts.min())} to {int(counts.max())} vectors of a class, not alike."
+                f"There are {int(counts.min())} to {int(counts.max())} vectors of a class, not as many."
             )
         self.vectors = vectors.values[vectors.labels.argsort(stable=True)].view(len(counts), -1, model.prompts.dim)
 
