@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,12 @@ def bugs(draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw(root / "fog", (), count=12, seed=2)
     draw(root / "flies", ("fly",), count=12, seed=3)
     return root
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, Any]:
+    """The test vectors of the specifications of ASCOOD, SIO and the detectors."""
+    return json.loads((Path(__file__).parent / "vectors" / "ascood_sio_detectors.json").read_text())
 
 
 @pytest.fixture

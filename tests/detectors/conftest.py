@@ -1,25 +1,14 @@
 """The toy data of the specification's vectors V14: six training images of three classes, and three queries."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
 from outskirts.evaluation.outputs import Outputs
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
-
 
 @pytest.fixture(scope="session")
-def vectors() -> dict[str, Any]:
-    return VECTORS
-
-
-@pytest.fixture(scope="session")
-def toy() -> dict[str, torch.Tensor]:
-    return {key: torch.tensor(value, dtype=torch.float64) for key, value in VECTORS["V14_postprocessors"].items()}
+def toy(vectors) -> dict[str, torch.Tensor]:
+    return {key: torch.tensor(value, dtype=torch.float64) for key, value in vectors["V14_postprocessors"].items()}
 
 
 @pytest.fixture(scope="session")

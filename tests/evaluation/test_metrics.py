@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +5,6 @@ from sklearn import metrics as sklearn_metrics
 
 from outskirts import OutskirtsError, metrics
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
 SCORES = {
     "normal": lambda rng, n: rng.normal(size=n),
     "tied": lambda rng, n: rng.integers(0, 4, n).astype(float),
@@ -38,8 +34,8 @@ def naive_fpr(positives: np.ndarray, negatives: np.ndarray, tpr: float) -> float
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_vectors(number):
-    vector = VECTORS[f"V23_metrics_{number}"]
+def test_vectors(vectors, number):
+    vector = vectors[f"V23_metrics_{number}"]
     inside, outside = -np.array(vector["id"]), -np.array(vector["ood"])
     assert metrics.auroc(inside, outside) == pytest.approx(vector["auroc"], abs=1e-12)
     assert metrics.aupr(inside, outside) == pytest.approx(vector["aupr_in"], abs=1e-12)

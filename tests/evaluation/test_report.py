@@ -16,6 +16,7 @@ from outskirts.evaluation.report.comparison import compare
 from outskirts.evaluation.report.diagnostics import diagnostics
 from outskirts.evaluation.report.pictures import data_uri
 from outskirts.evaluation.report.runfolder import RunFolder
+from outskirts.evaluation.report.seeds import Spread, over_seeds
 from outskirts.evaluation.results import Result, Results
 from outskirts.files import save_json, write_text
 
@@ -228,6 +229,51 @@ def test_a_comparison_subtracts_the_first_run(runs: list[Path]) -> None:
         assert line.difference > 0
         assert line.p_value is not None
         assert line.p_value < 0.05
+
+
+def seeded(folder: Path, seed: int, settings: str = SETTINGS) -> Path:
+    results(1.0, seed).save(folder)
+    write_text(folder / "config.yaml", settings.replace("seed: 0", f"seed: {seed}"))
+    return folder
+
+
+def test_the_published_example_of_three_seeds(vectors) -> None:
+    """SIO's own evaluation counts the second run twice, and leaves out the third."""
+    v = vectors["V13_multirun"]
+    mean, deviation, n = Spread.of(v["runs"])
+    assert (mean, n) == (v["mean"], 3) and deviation == pytest.approx(v["std"], abs=1e-12)
+    assert Spread.of([90, 92]) == (91, 1, 2) and Spread.of([90]) == (90, 0, 1)
+
+
+def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
+    folders = [seeded(tmp_path / f"s{seed}", seed) for seed in (0, 1, 2)]
+    other = seeded(tmp_path / "longer", 0, SETTINGS + "epochs: 9\n")
+    read = [RunFolder.read(folder, folder.name) for folder in [*folders, other]]
+    lines = over_seeds(read)
+    assert [(line.group, line.detector) for line in lines] == [
+        (group, detector) for group in ("near", "far") for detector, _ in DETECTORS
+    ]
+    for line in lines:
+        assert line.runs == ("s0", "s1", "s2") and line.auroc.n == 3
+        dataset = "mean" if line.group == "near" else "svhn"
+        values = [
+            row.auroc
+            for run in read[:3]
+            for row in run.results.rows
+            if (row.detector, row.group, row.dataset) == (line.detector, line.group, dataset)
+        ]
+        assert line.auroc.mean == pytest.approx(sum(values) / 3)
+        assert line.auroc.deviation == pytest.approx(torch.tensor(values, dtype=torch.float64).std(correction=0).item())
+    page = write_report([*folders, other], tmp_path).read_text(encoding="utf-8")
+    assert "Over seeds" in page and "3 seeds: s0, s1, s2" in page
+    assert "Over seeds" not in write_report([folders[0], other], tmp_path).read_text(encoding="utf-8")
+
+
+def test_sets_that_differ_have_no_mean_over_seeds(tmp_path: Path) -> None:
+    read = [RunFolder.read(seeded(tmp_path / f"s{seed}", seed), f"s{seed}") for seed in (0, 1)]
+    fewer = tuple(row for row in read[1].results.rows if row.dataset != "tin")
+    second = replace(read[1], results=replace(read[1].results, rows=fewer))
+    assert {line.group for line in over_seeds([read[0], second])} == {"far"}
 
 
 def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:

@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -9,11 +6,6 @@ from outskirts.data.transform import Transform
 from outskirts.models.classifier import Backbone, Classifier
 from outskirts.models.fast import FastNet
 from outskirts.seeding import isolated
-
-
-@pytest.fixture(scope="session")
-def vectors():
-    return json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
 
 
 @pytest.fixture

@@ -1,14 +1,6 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
-
-
-@pytest.fixture(scope="session")
-def vectors():
-    return json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
 
 
 @pytest.fixture

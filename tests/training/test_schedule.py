@@ -1,16 +1,12 @@
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from outskirts.training.schedule import cosine_factor, epoch_cosine
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ascood_sio_detectors.json").read_text())
 
-
-def test_vectors():
-    v = VECTORS["V8_lr"]
+def test_vectors(vectors):
+    v = vectors["V8_lr"]
     for case in v["cases"]:
         factor = cosine_factor(case["t"], v["T"], floor=1e-6 / v["base"])
         assert v["base"] * factor == pytest.approx(case["lr"], rel=1e-9, abs=1e-15)

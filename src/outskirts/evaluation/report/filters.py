@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup, escape
 
-__all__ = ["ALL", "as_yaml", "in_runs_of", "p_value", "parameters", "percent", "unbroken"]
+__all__ = ["ALL", "as_yaml", "in_runs_of", "p_value", "parameters", "percent", "spread", "unbroken"]
 
 
 def percent(share: float | None, sign: bool = False) -> str:
@@ -24,6 +24,15 @@ def percent(share: float | None, sign: bool = False) -> str:
     if share is None:
         return "–"
     return f"{100 * share:{'+' if sign else ''}.1f}".replace("-", "−")
+
+
+def spread(values: tuple[float, float, int]) -> str:
+    """Mean and standard deviation of shares, in per cent.
+
+    >>> spread((0.9137, 0.0042, 2))
+    '91.4 ± 0.4'
+    """
+    return f"{percent(values[0])} ± {percent(values[1])}"
 
 
 def p_value(p: float) -> str:
@@ -63,4 +72,4 @@ def unbroken(text: str) -> Markup:
     return Markup(re.sub(r"--\w[\w-]*", r'<span class="option">\g<0></span>', str(escape(text))))
 
 
-ALL = (as_yaml, in_runs_of, p_value, parameters, percent, unbroken)
+ALL = (as_yaml, in_runs_of, p_value, parameters, percent, spread, unbroken)

@@ -13,6 +13,7 @@ from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
 from .runfolder import RunFolder
+from .seeds import over_seeds
 
 __all__ = ["write_report"]
 
@@ -35,7 +36,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
     path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)
     read = [RunFolder.read(folder, name) for folder, name in zip(folders, _names(folders))]
-    write_text(path, _environment().get_template("page.html.j2").render(runs=read, differences=compare(read)))
+    page = _environment().get_template("page.html.j2")
+    write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))
     return path
 
 
