@@ -162,3 +162,12 @@ def test_bad_input_for_features_is_one_sentence(refused, run, bugs, tmp_path, ar
     arguments = [str(names.get(argument, argument)).replace("BUGS", str(bugs)) for argument in arguments]
     assert sentence in refused("synthesize", "boundary", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_outliers_of_pixels_train_another_run(finished, bugs, small, outskirts, tmp_path):
+    """What ASCOOD makes is images on disk, and NCIS trains with any."""
+    assert outskirts("synthesize", "ascood", "--run", finished, "--count", "12", "--out", tmp_path / "made").code == 0
+    run = osk.train(
+        "ncis", bugs / "train", outlier_images=str(tmp_path / "made" / "images"), out=tmp_path / "run", **small
+    )
+    assert all(record["outlier_accuracy"] > 0 for record in run.records() if record["kind"] == "train")

@@ -96,6 +96,21 @@ def test_options_are_checked():
         metrics.fpr_at_tpr([0.0], [1.0], tpr=95)
 
 
+def test_the_vector_of_the_imagined_outliers():
+    """Item 22 of the specification of NCIS, whose scores are larger for ID images; its FPR is at the nearest point."""
+    inside = -np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2, 0.1])
+    outside = -np.array([0.95, 0.65, 0.45, 0.35, 0.15, 0.05])
+    assert metrics.auroc(inside, outside) == pytest.approx(0.583333, abs=1e-6)
+    assert metrics.aupr(inside, outside, rule="step") == pytest.approx(0.677326, abs=1e-6)
+    assert metrics.fpr_at_tpr(inside, outside, point="nearest") == pytest.approx(0.833333, abs=1e-6)
+
+
+def test_the_area_between_two_gaussians():
+    """Of means 0 and 1, both of variance 1, it is known: the distribution function at the root of one half."""
+    rng = np.random.default_rng(0)
+    assert metrics.auroc(rng.normal(0, 1, 200_000), rng.normal(1, 1, 200_000)) == pytest.approx(0.760250, abs=0.002)
+
+
 T11 = {
     "M1": (
         [0.95, 0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.1],

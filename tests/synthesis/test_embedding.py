@@ -108,3 +108,29 @@ def test_repeated(model, images, tmp_path):
     finally:
         module.subseed = original
     assert same["repeat_correlation"] == pytest.approx(1, abs=1e-3) and same["self_match"] == 1
+
+
+@pytest.mark.slow
+def test_embeddings_of_digits_say_something_of_their_images(tmp_path):
+    """A model trained on real digits: an image embedded again is found again, and is denoised better."""
+    from sklearn.datasets import load_digits
+
+    from outskirts.data.transform import Transform
+    from outskirts.synthesis.diffusion.training import train_model
+    from outskirts.training.config import TrainConfig
+
+    digits = load_digits()
+    pixels = (digits.images * 255 / 16).round().astype(np.uint8)
+    digits_set = ImageSet(pixels, torch.from_numpy(digits.target), [f"digit {c}" for c in range(10)], spec="digits")
+    config = TrainConfig(
+        data="digits", augment="none", epochs=130, batch_size=128, optimizer="adamw", lr=2e-3, ema=0.999, warmup=0.05,
+        weight_decay=1e-4, clip_norm=1.0, precision="fp32", device="cpu",
+    )  # fmt: skip
+    model = train_model("tiny", digits_set, Transform(8, 1), config, tmp_path / "model", lambda *state: None)
+    embedder = Embedder(model.requires_grad_(False), Inversion())
+    some = digits_set.limit(300)
+    embed(embedder, some, tmp_path / "embeddings", about={})
+    found = repeatability(embedder, some, open_embeddings(tmp_path / "embeddings"))
+    assert found["self_match"] > 0.6 and found["chance"] < 0.1, found
+    assert found["repeat_correlation"] > 0.5, found
+    assert found["gain"] > 0.05, found

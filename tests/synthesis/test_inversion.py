@@ -98,6 +98,14 @@ def test_folders_that_lack_something(stable_folder, tmp_path, remove, said):
         load_stable_diffusion(folder, WORDS)
 
 
+def test_nothing_is_fetched(stable_folder, monkeypatch):
+    def connect(*given):
+        raise AssertionError("a connection was made")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    assert load_stable_diffusion(stable_folder, WORDS).classes == WORDS
+
+
 # The model
 
 
