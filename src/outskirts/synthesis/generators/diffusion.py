@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from torch import Tensor
 
 from ...data.imageset import ImageSet
@@ -110,15 +109,12 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
         )
 
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
-        seeds, guidance = self.seeds(labels, numbers, seed), self.config.guidance
-        steps = max(1, self.config.evaluations // (1 if guidance == 1 else 2))
-        device = resolve_device(self.config.device)
-        model = self.model.to(device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            # No code of an image: to the model that means any image of the class.
-            vectors = model.prompts.vectors(labels.to(device))
-            images = model.sample(vectors, seeds, steps=steps, guidance=guidance)
-        return ((images + 1) * 127.5).round().to(torch.uint8).cpu()
+        from ..diffusion.decoding import Decoding, decoded
+
+        how = Decoding(self.config.evaluations, self.config.guidance, precision=self.precision)
+        model = self.model.to(resolve_device(self.config.device))
+        # No code of an image: to the model that means any image of the class.
+        return decoded(model, model.prompts.starts(labels), self.seeds(labels, numbers, seed), how)
 
     def _size(self, transform: Transform) -> str:
         if self.config.network != "auto":
