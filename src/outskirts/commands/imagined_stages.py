@@ -28,7 +28,7 @@ from ..synthesis.diffusion.embedding import embed as embed_images
 from ..synthesis.diffusion.folder import load_model
 from ..synthesis.diffusion.inversion import Inversion
 from ..synthesis.diffusion.latent import LatentDiffusion
-from ..synthesis.diffusion.training import begun
+from ..synthesis.diffusion.training import begun, require_seen
 from ..synthesis.gallery import contact_sheet, save_png
 from ..synthesis.generators.base import weights
 from ..synthesis.manifold import Manifold, ManifoldOptions
@@ -87,19 +87,15 @@ class Work:
     def model(self) -> LatentDiffusion:
         """The diffusion model, on its device."""
         folder, source = Path(self.source.model), self.source
-        if (found := begun(folder)) and found["fingerprint"] != self.whole.fingerprint:
-            raise OutskirtsError(
-                f"The generator in {folder} has seen other images than {self.whole.spec}; pass those, so that the pool "
-                "can say what it was made of."
-            )
+        if begun(folder):
+            require_seen(folder, self.whole)
         model = load_model(folder, self.images.classes, source.words, source.template)
         return model.requires_grad_(False).eval().to(self.device)
 
     @cached_property
     def model_digest(self) -> str:
         """Of the model's weights, wherever they lie."""
-        hashes = weights(Path(self.source.model))
-        return digest(*(f"{name} {sha}" for name, sha in hashes.items() if not name.startswith("checkpoint")))
+        return digest(*(f"{name} {sha}" for name, sha in weights(Path(self.source.model)).items()))
 
     @property
     def transform(self) -> Transform:
@@ -113,6 +109,7 @@ class Work:
         how = Inversion(own.steps, own.inversion_lr, own.noises, not own.independent)
         return Embedder(self.model, how, self.precision)
 
+    @cached_property
     def embeddings(self) -> Embeddings:
         """All of them, those of the images asked for now."""
         made = open_embeddings(self.out / "embeddings")
@@ -140,7 +137,7 @@ def embed(work: Work) -> None:
             progress=lambda done: progress.update(task, completed=done),
         )
     if not (folder / "check.json").is_file() and shard == (0, 1):
-        save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings()))
+        save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings))
     if (folder / "check.json").is_file():
         found = load_json(folder / "check.json")
         gain, self_match, chance = (f"{100 * found[name]:.1f} %" for name in ("gain", "self_match", "chance"))
@@ -153,7 +150,7 @@ def embed(work: Work) -> None:
 
 def fit(work: Work) -> None:
     """Write ``manifold/``."""
-    own, made = work.given.fit, work.embeddings()
+    own, made = work.given.fit, work.embeddings
     how = ManifoldOptions if not own.reference_quirks else ManifoldOptions.published
     settings = how(
         epochs=own.fit_epochs,
@@ -181,7 +178,7 @@ def fit(work: Work) -> None:
 
 def sample(work: Work) -> None:
     """Write ``NAME.safetensors``, vectors off the manifold, and ``NAME.json``, what they are."""
-    own, made, quirks = work.given.sample, work.embeddings(), work.given.fit.reference_quirks
+    own, made, quirks = work.given.sample, work.embeddings, work.given.fit.reference_quirks
     manifold = Manifold.load(work.out / "manifold")
 
     def off(generator: Generator) -> Outliers:
@@ -304,7 +301,7 @@ def _sheet(work: Work, images: ImageSet, how: Decoding, columns: int = 12) -> Im
     real, labels = work.images.subset(rows).resident(work.transform)
     vectors = [work.model.prompts.starts(labels)]
     if work.name == "ncis":
-        vectors.insert(0, work.embeddings().vectors[rows])
+        vectors.insert(0, work.embeddings.vectors[rows])
     seeds = [seeding.subseed(work.source.seed, "sheet", column) for column in range(columns)]
     lines = [real, *(decoded(work.model, own, seeds, how) for own in vectors)]
     earlier = (labels[:, None] == labels).tril(-1).sum(1)

@@ -14,6 +14,7 @@ from ... import seeding
 from ...data.batches import Batch
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
+from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...trainable import Trainable
 from ...training.config import TrainConfig
@@ -23,7 +24,7 @@ from ...training.run import Run
 from .codec import load_codec
 from .model import DiffusionModel
 
-__all__ = ["Denoising", "begun", "train_model"]
+__all__ = ["Denoising", "begun", "require_seen", "train_model"]
 
 #: Images that the closed-form parts are fitted to, and on which the loss is followed.
 _FITTED, _FOLLOWED = 10_000, 512
@@ -54,6 +55,15 @@ def begun(folder: Path) -> dict[str, Any]:
     empty if none was.
     """
     return load_json(folder / "training.json") if (folder / "training.json").is_file() else {}
+
+
+def require_seen(folder: Path, images: ImageSet) -> None:
+    """Raise unless these are the images that the generator in a folder was trained on."""
+    if begun(folder).get("fingerprint") != images.fingerprint:
+        raise OutskirtsError(
+            f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool can say "
+            "what it was made of."
+        )
 
 
 def train_model(

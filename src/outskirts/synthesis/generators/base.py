@@ -77,9 +77,13 @@ class ImageGenerator(ABC, Generic[C]):
 
 
 def weights(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file of weights in a folder, by its path there."""
+    """The SHA-256 of every file of weights in a folder, by its path there, but for the state of its training."""
     files = (path for kind in ("safetensors", "bin") for path in folder.rglob(f"*.{kind}"))
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(files)}
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(files)
+        if folder / "checkpoint" not in path.parents
+    }
 
 
 G = TypeVar("G", bound=type[ImageGenerator])

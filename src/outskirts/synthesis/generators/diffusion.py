@@ -85,7 +85,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
         # Not that which is faster now: the same images are to come of the same model.
         self.training = begun(folder)
         self.precision = self.training["precision"] if config.precision == "auto" else config.precision
-        self.weights = {name: sha for name, sha in weights(folder).items() if not name.startswith("checkpoint")}
+        self.weights = weights(folder)
         return self
 
     def learned(self) -> Mapping[str, Any]:
@@ -125,7 +125,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
 
     def _trained(self, images: ImageSet, transform: Transform) -> DiffusionModel:
         from ..diffusion import DiffusionModel
-        from ..diffusion.training import begun
+        from ..diffusion.training import require_seen
 
         folder = Path(self.config.model)
         model, about = DiffusionModel.load(folder), (transform.channels, transform.size)
@@ -134,9 +134,5 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
                 f"The generator in {folder} makes images of {model.side} pixels and {model.channels} channels, not of "
                 f"{about[1]} and {about[0]}."
             )
-        if begun(folder).get("fingerprint") != images.fingerprint:
-            raise OutskirtsError(
-                f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool "
-                "can say what it was made of."
-            )
+        require_seen(folder, images)
         return model
