@@ -15,6 +15,7 @@ from outskirts.training.loop import Interrupted
 
 pytest.importorskip("diffusers")
 
+from outskirts.data.sources import open as open_images
 from outskirts.synthesis.diffusion import SIZES, DiffusionModel
 from outskirts.synthesis.diffusion.codec import PatchCodec, load_codec
 from outskirts.synthesis.diffusion.codes import ImageCodes
@@ -373,3 +374,35 @@ def test_a_trained_generator_is_used_again(nano, tmp_path):
         fitted(image_set(24))
     with pytest.raises(OutskirtsError, match="makes images of 8 pixels"):
         fitted(side=16)
+
+
+def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path):
+    from dataclasses import replace
+
+    shown, labels = pictures(60)
+    np.savez(tmp_path / "all.npz", images=((shown[:, 0] + 1) * 127.5).round().byte().numpy(), labels=labels.numpy())
+
+    def train_part(name, part, progress=lambda *state: None, network="nano", side=8, **options):
+        images = open_images(f"npz:{tmp_path}/all.npz?part={part}")
+        config = replace(CONFIG, data=images.spec, **{"epochs": 1, **options})
+        return train_model(network, images, Transform(side, 1), config, tmp_path / name, progress)
+
+    first = train_part("first", "0-20%", epochs=3)
+    init = str(tmp_path / "first")
+    steps = []
+    further = train_part("further", "0-40%", lambda step, *state: steps.append(step), init=init, lr=1e-9)
+    # It begins where the other ended, in its codes, which are not fitted anew.
+    assert steps
+    for name, value in first.state_dict().items():
+        assert torch.allclose(value.float(), further.state_dict()[name].float(), atol=1e-6), name
+    # Of this one it is known what it has seen, since it has seen all that the other has.
+    train_part("furthest", "0-60%", init=str(tmp_path / "further"))
+    for part in ("10-40%", "0-10%"):
+        with pytest.raises(OutskirtsError, match="may have seen images that are not among npz:"):
+            train_part("other", part, init=init)
+    with pytest.raises(OutskirtsError, match="is of the size nano, not tiny"):
+        train_part("other", "0-20%", init=init, network="tiny")
+    with pytest.raises(OutskirtsError, match="makes images of 8 pixels and 1 channels, not of 16 and 1"):
+        train_part("other", "0-20%", init=init, side=16)
+    with pytest.raises(OutskirtsError, match="leave out --model and --codec"):
+        registry["diffusion"].Config(init=init, codec="somewhere")

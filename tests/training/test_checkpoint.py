@@ -11,10 +11,10 @@ def trained(steps):
     module.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW([{"params": module[0].parameters()}, {"params": module[3].parameters()}])
     ema = EMA(module, 0.9)
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         module(torch.rand(2, 3, 4, 4)).square().sum().backward()
         optimizer.step()
-        ema.update()
+        ema.update(step)
     return module, optimizer, ema
 
 

@@ -16,7 +16,8 @@ class EMA:
 
     Arguments:
         module: What to follow.
-        decay: Share of the old average kept at each update.
+        decay: Share of the old average kept at each update, once there have been many: a short training would else end
+            with weights that are mostly those it began with.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -27,11 +28,11 @@ class EMA:
         return ((k, v) for k, v in self.module.state_dict().items() if v.is_floating_point())
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move the average towards the module's present state."""
+    def update(self, step: int) -> None:
+        """Move the average towards the module's present state, after so many steps, the first being 1."""
         if self.decay:
-            live = dict(self._live())
-            torch._foreach_lerp_(list(self.state.values()), [live[k] for k in self.state], 1 - self.decay)
+            live, decay = dict(self._live()), min(self.decay, step / (step + 9))
+            torch._foreach_lerp_(list(self.state.values()), [live[k] for k in self.state], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

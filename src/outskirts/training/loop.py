@@ -243,7 +243,7 @@ def fit(
             if config.clip_norm:
                 engine.clip_grad_norm_(method.parameters(), config.clip_norm)
             stepper.step()
-            ema.update()
+            ema.update(step)
             log.add(scalars)
             epoch, within = divmod(step, batches.plan.steps_per_epoch)
             if step % log.every == 0 or step == batches.steps:

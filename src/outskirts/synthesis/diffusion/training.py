@@ -13,6 +13,7 @@ from torch import Tensor
 from ... import seeding
 from ...data.batches import Batch
 from ...data.imageset import ImageSet
+from ...data.sources import open as open_images
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
@@ -24,20 +25,27 @@ from ...training.run import Run
 from .codec import load_codec
 from .model import DiffusionModel
 
-__all__ = ["Denoising", "begun", "require_seen", "train_model"]
+__all__ = ["Denoising", "begun", "load_trained", "require_seen", "train_model"]
 
 #: Images that the closed-form parts are fitted to, and on which the loss is followed.
 _FITTED, _FOLLOWED = 10_000, 512
 
 
 class Denoising(Trainable):
-    """The training of a diffusion model on images in the range from -1 to 1."""
+    """The training of a diffusion model on images in the range from -1 to 1.
 
-    def __init__(self, model: DiffusionModel) -> None:
+    Arguments:
+        model: What to train.
+        fitted: Whether its parts of a closed form are to stay as they are.
+    """
+
+    def __init__(self, model: DiffusionModel, fitted: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.fitted = model, fitted
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if self.fitted:
+            return
         blocks, count = [], 0
         for block in images:
             blocks.append(block)
@@ -51,8 +59,8 @@ class Denoising(Trainable):
 
 
 def begun(folder: Path) -> dict[str, Any]:
-    """How the training in a folder was begun: ``size``, the ``fingerprint`` of its images, and its `TrainConfig`;
-    empty if none was.
+    """How the training in a folder was begun: the size of its ``network``, the ``fingerprint`` of its images, and its
+    `TrainConfig`; empty if none was.
     """
     return load_json(folder / "training.json") if (folder / "training.json").is_file() else {}
 
@@ -63,6 +71,36 @@ def require_seen(folder: Path, images: ImageSet) -> None:
         raise OutskirtsError(
             f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool can say "
             "what it was made of."
+        )
+
+
+def load_trained(folder: Path, images: ImageSet, transform: Transform) -> DiffusionModel:
+    """A trained model, to use or to train further, if it makes such images.
+
+    Raises:
+        OutskirtsError: If theirs are another size, other channels or other classes.
+    """
+    model = DiffusionModel.load(folder)
+    if (model.channels, model.side) != (transform.channels, transform.size):
+        raise OutskirtsError(
+            f"The generator in {folder} makes images of {model.side} pixels and {model.channels} channels, not of "
+            f"{transform.size} and {transform.channels}."
+        )
+    if model.classes != images.classes:
+        raise OutskirtsError(
+            f"The generator in {folder} makes images of {', '.join(model.classes)}, not of {', '.join(images.classes)}."
+        )
+    return model
+
+
+def _require_among(folder: Path, images: ImageSet) -> None:
+    """Raise unless the generator in a folder has seen these images alone, be it not all of them."""
+    about = begun(folder)
+    seen = open_images(about["data"]) if about else None
+    if seen is None or seen.fingerprint != about["fingerprint"] or not set(seen.keys) <= set(images.keys):
+        raise OutskirtsError(
+            f"The generator in {folder} may have seen images that are not among {images.spec}, and the pool could not "
+            "say what it was made of; go on with the images that it was begun with, or with more besides."
         )
 
 
@@ -81,30 +119,37 @@ def train_model(
         size: A name in `SIZES`.
         images: Labelled, of all classes.
         transform: To the range from -1 to 1.
-        config: Of the optimisation; ``data`` is the images' spec, and ``device`` has been resolved.
+        config: Of the optimisation; ``data`` is the images' spec, ``device`` has been resolved, and ``init`` may be the
+            folder of a model of this size to train further.
         folder: New, empty, or one that this function was called with before.
         progress: Called after each step.
         codec: See `load_codec`; principal components of patches unless given.
 
     Raises:
-        OutskirtsError: If the folder was begun otherwise.
+        OutskirtsError: If the folder was begun otherwise, or if ``init`` is of other images.
         Interrupted: On Ctrl-C or SIGTERM, after saving.
     """
     run, found = Run(folder), begun(folder)
     if config.precision == "auto":
         precision = found.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
-    asked = {"size": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
+    asked = {"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
     if found:
         require_alike(f"The generator in {folder}", found, asked)
     else:
         require_empty(folder)
     if (folder / "generator.json").is_file():
         return DiffusionModel.load(folder)
-    with seeding.isolated(config.seed, "initialisation"):
-        coded = load_codec(Path(codec)) if codec else None
-        model = DiffusionModel(size, images.classes, transform.channels, transform.size, coded)
-    task, engine = Denoising(model), accelerator(config, folder)
+    if config.init:
+        _require_among(Path(config.init), images)
+        model = load_trained(Path(config.init), images, transform).train()
+        if model.size != size:
+            raise OutskirtsError(f"The generator in {config.init} is of the size {model.size}, not {size}.")
+    else:
+        with seeding.isolated(config.seed, "initialisation"):
+            coded = load_codec(Path(codec)) if codec else None
+            model = DiffusionModel(size, images.classes, transform.channels, transform.size, coded)
+    task, engine = Denoising(model, fitted=bool(config.init)), accelerator(config, folder)
     batches = batches_for(config, engine, images, transform)
     pixels, labels = images.limit(_FOLLOWED).resident(transform)
 

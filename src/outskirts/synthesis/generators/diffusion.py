@@ -12,6 +12,7 @@ from torch import Tensor
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...errors import MissingExtra, OutskirtsError
+from ...files import load_json
 from ...training.config import TrainConfig
 from ...training.loop import Progress
 from ...training.precision import resolve_device
@@ -31,6 +32,8 @@ class DiffusionConfig(Config):
     """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
     model: str = ""
     """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
+    init: str = ""
+    """The folder of a trained one to train further, on the images it was trained on, or on more besides."""
     codec: str = ""
     """The folder of a trained autoencoder of diffusers (AutoencoderKL), whose codes it then learns to make; principal
     components of patches unless given."""
@@ -59,6 +62,8 @@ class DiffusionConfig(Config):
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
         if not self.guidance >= 0:
             raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+        if self.init and (self.model or self.codec):
+            raise OutskirtsError("--init is trained further, in its own codes: leave out --model and --codec.")
 
 
 @register("diffusion")
@@ -71,13 +76,14 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
 
     def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
         try:
-            from ..diffusion.training import begun, train_model
+            from ..diffusion.training import begun, load_trained, require_seen, train_model
         except ImportError as error:
             raise MissingExtra("The generator 'diffusion'", "generate") from error
         config = self.config
         if config.model:
             folder = Path(config.model)
-            self.model = self._trained(images, transform)
+            self.model = load_trained(folder, images, transform)
+            require_seen(folder, images)
         else:
             self.model = train_model(
                 self._size(transform), images, transform, self._training(images), folder, progress, config.codec
@@ -95,6 +101,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
         config = self.config
         return TrainConfig(
             data=images.spec,
+            init=config.init,
             augment=config.augment,
             epochs=config.epochs,
             batch_size=config.batch_size,
@@ -119,20 +126,8 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
     def _size(self, transform: Transform) -> str:
         if self.config.network != "auto":
             return self.config.network
+        if self.config.init:
+            return str(load_json(Path(self.config.init) / "generator.json").get("size"))
         if transform.size > 32:
             return "base"
         return "tiny" if transform.channels == 1 and transform.size <= 28 else "small"
-
-    def _trained(self, images: ImageSet, transform: Transform) -> DiffusionModel:
-        from ..diffusion import DiffusionModel
-        from ..diffusion.training import require_seen
-
-        folder = Path(self.config.model)
-        model, about = DiffusionModel.load(folder), (transform.channels, transform.size)
-        if (model.channels, model.side) != about:
-            raise OutskirtsError(
-                f"The generator in {folder} makes images of {model.side} pixels and {model.channels} channels, not of "
-                f"{about[1]} and {about[0]}."
-            )
-        require_seen(folder, images)
-        return model
