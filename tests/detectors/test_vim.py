@@ -3,7 +3,7 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import ViM
-from outskirts.detectors.vim import residual
+from outskirts.detectors.residual import residual
 
 
 def test_vectors(toy, train, queries):

@@ -10,9 +10,14 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Head, Outputs
 
-__all__ = ["checked", "linear_head", "training_labels", "training_rows"]
+__all__ = ["BLOCK", "BUDGET", "checked", "linear_head", "training_labels", "training_rows"]
 
 Number = TypeVar("Number", int, float)
+
+#: Images whose features are in float64 at one time.
+BLOCK = 8192
+#: Bytes that one block of similarities may take.
+BUDGET = 2**28
 
 
 def checked(

@@ -16,11 +16,12 @@ from torch.nn.functional import normalize
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
+from .inputs import BUDGET
 
 __all__ = ["KNN", "kth_distance"]
 
 
-def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = 2**28) -> Tensor:
+def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
     r"""The squared Euclidean distance of each query to its k-th nearest row of the bank.
 
     Arguments:

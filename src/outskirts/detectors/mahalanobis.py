@@ -17,12 +17,10 @@ from torch.nn.functional import normalize
 from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
-from .inputs import checked, training_labels, training_rows
+from .inputs import BLOCK, checked, training_labels, training_rows
 
 __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 
-#: Images that are in float64 at one time.
-BLOCK = 8192
 #: Eigenvalues below this share of the largest are the rounding noise of float32 features.
 RCOND = 1e-12
 

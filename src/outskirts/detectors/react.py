@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
-from .energy import energy
-from .inputs import checked, linear_head, training_rows
+from .base import register
+from .inputs import checked, training_rows
+from .shaping import ShapingDetector
 
 __all__ = ["ReAct", "percentile_of"]
 
@@ -37,21 +36,21 @@ def percentile_of(values: Tensor, percentile: float) -> Tensor:
 
 
 @register("react")
-class ReAct(Detector):
-    """Free energy after the features are cut off at a percentile of all training activations.
+class ReAct(ShapingDetector):
+    """The score of features that are cut off at a percentile of all training activations.
 
     The percentile is over training images, as in the paper; OpenOOD takes validation images.
 
     Arguments:
         percentile: Where to cut, in (0, 100]; published grid 85, 90, 95, 99.
+        scorer: The detector that scores the logits; the free energy, as published.
     """
 
-    needs = frozenset({"features", "head"})
     fit_on = "train"
     threshold: Tensor | None
 
-    def __init__(self, percentile: float = 90.0) -> None:
-        super().__init__()
+    def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:
+        super().__init__(scorer)
         self.percentile = checked(self.name, "percentile", percentile, above=0, most=100)
         self.register_buffer("threshold", None)
 
@@ -59,7 +58,5 @@ class ReAct(Detector):
         self.threshold = percentile_of(training_rows(outputs, self.name), self.percentile)
         return self
 
-    def score(self, outputs: Outputs) -> Tensor:
-        weight, bias = linear_head(outputs, self.name)
-        features = outputs.features.to(weight).clamp_max(self.require("threshold"))
-        return energy(torch.addmm(bias, features, weight.T))
+    def shape(self, features: Tensor) -> Tensor:
+        return features.clamp_max(self.require("threshold"))

@@ -1,0 +1,49 @@
+"""Directed sparsification.
+
+References:
+    | DICE: Leveraging Sparsification for Out-of-Distribution Detection (Sun and Li, 2022)
+    | https://arxiv.org/abs/2111.09805
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import register
+from .inputs import checked, linear_head, training_rows
+from .react import percentile_of
+from .shaping import ShapingDetector
+
+__all__ = ["DICE"]
+
+
+@register("dice")
+class DICE(ShapingDetector):
+    """The score of logits that only the weights with the largest contributions to training images make.
+
+    A weight's contribution is itself times the mean of its feature. Those above a percentile of all contributions are
+    kept, whatever their class.
+
+    Arguments:
+        percentile: Share of the weights that is not kept, in [0, 100); published as 90.
+        scorer: The detector that scores the logits; the free energy, as published.
+    """
+
+    fit_on = "train"
+    mean: Tensor | None
+
+    def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:
+        super().__init__(scorer)
+        self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
+        self.register_buffer("mean", None)
+
+    def fit(self, outputs: Outputs) -> DICE:
+        linear_head(outputs, self.name)
+        self.mean = training_rows(outputs, self.name).mean(0, dtype=torch.float64)
+        return self
+
+    def sparsify(self, weight: Tensor) -> Tensor:
+        contributions = weight * self.require("mean")
+        return weight.where(contributions > percentile_of(contributions, self.percentile), 0.0)

@@ -1,0 +1,63 @@
+"""Distance to the decision boundaries.
+
+References:
+    | Fast Decision Boundary based Out-of-Distribution Detector (Liu and Qin, 2024)
+    | https://arxiv.org/abs/2312.11536
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import linear_head, training_rows
+
+__all__ = ["FDBD", "boundary_distance"]
+
+
+def boundary_distance(logits: Tensor, weight: Tensor) -> Tensor:
+    r"""The mean distance of a feature to the boundaries between the class predicted and each other one,
+    :math:`|z_c - z_{\hat y}| / \lVert w_c - w_{\hat y} \rVert`.
+
+    Arguments:
+        logits: [N, C].
+        weight: [C, D].
+
+    Returns:
+        [N], float64.
+    """
+    logits = logits.to(weight)
+    top = logits.max(1, keepdim=True)
+    lengths = torch.cdist(weight, weight)[top.indices[:, 0]]
+    # No boundary lies between a class and itself, nor between classes of equal weights.
+    return ((top.values - logits) / lengths.where(lengths > 0, torch.inf)).sum(1) / max(1, logits.shape[1] - 1)
+
+
+@register("fdbd")
+class FDBD(Detector):
+    """Mean distance to the decision boundaries, in units of the feature's distance from the mean training feature.
+
+    Arguments:
+        centred: Take that distance; otherwise the feature's own length.
+    """
+
+    needs = frozenset({"features", "logits", "head"})
+    fit_on = "train"
+    mean: Tensor | None
+
+    def __init__(self, centred: bool = True) -> None:
+        super().__init__()
+        self.centred = centred
+        self.register_buffer("mean", None)
+
+    def fit(self, outputs: Outputs) -> FDBD:
+        self.mean = training_rows(outputs, self.name).mean(0, dtype=torch.float64)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        weight, _ = linear_head(outputs, self.name)
+        features, mean = outputs.features.to(weight), self.require("mean")
+        length = (features - mean if self.centred else features).norm(dim=1)
+        return -boundary_distance(outputs.logits, weight) / length.clamp_min(torch.finfo(length.dtype).tiny)

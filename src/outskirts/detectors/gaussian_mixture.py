@@ -1,0 +1,75 @@
+"""Density under a Gaussian for each class.
+
+References:
+    | Deep Deterministic Uncertainty: A New Simple Baseline (Mukhoti et al., 2023)
+    | https://arxiv.org/abs/2102.11582
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from ..synthesis.gaussian import shrunk
+from .base import Detector, register
+from .inputs import BLOCK, training_labels, training_rows
+
+__all__ = ["GaussianMixture"]
+
+#: Bytes that the factors of all classes may take.
+LARGEST = 2**33
+
+
+@register("gaussian_mixture")
+class GaussianMixture(Detector):
+    """Negative logarithm of the density of a feature under a mixture of one Gaussian for each class.
+
+    Each has a covariance of its own, shrunk towards a multiple of the identity as far as its few images make it
+    uncertain (oracle approximating shrinkage), where the paper's code adds what jitter a factorisation takes. They take
+    8 C D² bytes.
+    """
+
+    needs = frozenset({"features", "labels"})
+    fit_on = "train"
+    means: Tensor | None
+    factors: Tensor | None
+    weights: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        for buffer in ("means", "factors", "weights"):
+            self.register_buffer(buffer, None)
+
+    def fit(self, outputs: Outputs) -> GaussianMixture:
+        labels, features = training_labels(outputs, self.name), training_rows(outputs, self.name)
+        present, counts = labels.unique(return_counts=True)
+        dimension = features.shape[1]
+        if (size := 8 * len(present) * dimension**2) > LARGEST:
+            raise OutskirtsError(
+                f"The covariances of the detector '{self.name}' would take {size / 2**30:.0f} GB, for {len(present)} "
+                f"classes of {dimension} features; 'mahalanobis' has one for all classes."
+            )
+        means, factors = [], []
+        for label in present:
+            rows = features[labels == label].double()
+            means.append(rows.mean(0))
+            centred = rows - means[-1]
+            factors.append(torch.linalg.cholesky(shrunk(centred.T @ centred / len(rows), len(rows))))
+        self.means, self.factors = torch.stack(means), torch.stack(factors)
+        self.weights = (counts / counts.sum()).double()
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        means, factors, weights = (self.require(name) for name in ("means", "factors", "weights"))
+        volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        scores = []
+        for rows in outputs.need("features", self.name).split(BLOCK):
+            distances = [
+                torch.linalg.solve_triangular(factor, (rows.to(mean) - mean).T, upper=False).square().sum(0)
+                for mean, factor in zip(means, factors)
+            ]
+            densities = weights.log() - volumes - 0.5 * torch.stack(distances, 1)
+            scores.append(-densities.logsumexp(1))
+        return torch.cat(scores)

@@ -1,0 +1,48 @@
+"""Neural collapse, seen from the class weights.
+
+References:
+    | Detecting Out-of-Distribution Through the Lens of Neural Collapse (Liu and Qin, 2025)
+    | https://arxiv.org/abs/2311.01479
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import checked, linear_head, training_rows
+
+__all__ = ["NCI"]
+
+
+@register("nci")
+class NCI(Detector):
+    r"""Nearness to the weight of the class predicted: :math:`w_{\hat y} \cdot (f - \mu) / \lVert f - \mu \rVert
+    + \alpha \lVert f \rVert_1`, with the mean training feature :math:`\mu`.
+
+    Arguments:
+        alpha: How much the length of the feature counts; published grid .0001, .001, .01, .1.
+    """
+
+    needs = frozenset({"features", "logits", "head"})
+    fit_on = "train"
+    mean: Tensor | None
+
+    def __init__(self, alpha: float = 1e-4) -> None:
+        super().__init__()
+        self.alpha = checked(self.name, "alpha", alpha, least=0)
+        self.register_buffer("mean", None)
+
+    def fit(self, outputs: Outputs) -> NCI:
+        self.mean = training_rows(outputs, self.name).mean(0, dtype=torch.float64)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        weight, _ = linear_head(outputs, self.name)
+        features = outputs.features.to(weight)
+        centred = features - self.require("mean")
+        along = (centred * weight[outputs.logits.argmax(1)]).sum(1)
+        length = centred.norm(dim=1).clamp_min(torch.finfo(centred.dtype).tiny)
+        return -along / length - self.alpha * features.abs().sum(1)

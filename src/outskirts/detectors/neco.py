@@ -1,0 +1,68 @@
+"""Neural collapse, seen from the principal directions.
+
+References:
+    | NECO: NEural Collapse Based Out-of-distribution detection (Ben Ammar et al., 2024)
+    | https://arxiv.org/abs/2310.06823
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import BLOCK, checked, training_rows
+
+__all__ = ["NECO"]
+
+
+@register("neco")
+class NECO(Detector):
+    """The share of a standardised feature's length that lies in the principal space of the training features, times the
+    largest logit.
+
+    Arguments:
+        dim: Size of the principal space; None takes one direction for each class, at most half of all.
+        logit: Multiply by the largest logit, as the paper does but for vision transformers.
+    """
+
+    needs = frozenset({"features", "logits"})
+    fit_on = "train"
+    mean: Tensor | None
+    basis: Tensor | None
+    scale: Tensor | None
+
+    def __init__(self, dim: int | None = None, logit: bool = True) -> None:
+        super().__init__()
+        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        self.logit = logit
+        for buffer in ("mean", "scale", "basis"):
+            self.register_buffer(buffer, None)
+
+    def fit(self, outputs: Outputs) -> NECO:
+        features = training_rows(outputs, self.name)
+        dimension = features.shape[1]
+        dim = self.dim or max(1, min(outputs.classes, dimension // 2))
+        checked(self.name, f"dim, for features of dimension {dimension},", dim, most=dimension)
+        self.mean = features.mean(0, dtype=torch.float64)
+        scatter = self.mean.new_zeros(dimension, dimension)
+        for rows in features.split(BLOCK):
+            centred = rows.to(scatter) - self.mean
+            scatter.addmm_(centred.T, centred)
+        deviation = (scatter.diagonal() / len(features)).sqrt()
+        # Features that never vary in training say nothing in units of their deviation.
+        self.scale = torch.where(deviation > 0, deviation, torch.inf).reciprocal()
+        correlation = scatter * self.scale * self.scale[:, None]
+        self.basis = torch.linalg.eigh(correlation).eigenvectors[:, dimension - dim :].contiguous()
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        mean, scale, basis = (self.require(name) for name in ("mean", "scale", "basis"))
+        shares = []
+        for rows in outputs.need("features", self.name).split(BLOCK):
+            centred = (rows.to(mean) - mean) * scale
+            length = centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
+            shares.append((centred @ basis).norm(dim=1) / length)
+        share = torch.cat(shares)
+        return -share * outputs.logits.to(share).amax(1) if self.logit else -share

@@ -1,0 +1,63 @@
+"""Energy guided by nearest neighbours.
+
+References:
+    | Nearest Neighbor Guidance for Out-of-Distribution Detection (Park et al., 2023)
+    | https://arxiv.org/abs/2309.14888
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from ..seeding import generator
+from .base import Detector, register
+from .energy import energy
+from .inputs import BUDGET, checked, training_rows
+
+__all__ = ["NNGuide"]
+
+
+@register("nnguide")
+class NNGuide(Detector):
+    """Free energy times the mean of the largest cosines to training features that are as long as their own energies.
+
+    Arguments:
+        k: How many of the largest; published as 100.
+        fraction: Share of the training images that are compared, in (0, 1], but at least k; published as .01. They are
+            drawn at random: published code takes the first, which are of one class where images are sorted.
+    """
+
+    needs = frozenset({"features", "logits"})
+    fit_on = "train"
+    bank: Tensor | None
+
+    def __init__(self, k: int = 100, fraction: float = 0.01) -> None:
+        super().__init__()
+        self.k = checked(self.name, "k", k, least=1)
+        self.fraction = checked(self.name, "fraction", fraction, above=0, most=1)
+        self.register_buffer("bank", None)
+
+    def fit(self, outputs: Outputs) -> NNGuide:
+        features = training_rows(outputs, self.name)
+        if len(features) < self.k:
+            raise OutskirtsError(
+                f"The detector '{self.name}' looks for {self.k} neighbours among {len(features)} training images; "
+                f"choose k of at most {len(features)}."
+            )
+        count = max(self.k, round(self.fraction * len(features)))
+        chosen = torch.randperm(len(features), generator=generator(0, "nnguide"))[:count].to(features.device)
+        lengths = -energy(outputs.logits[chosen])
+        self.bank = normalize(features[chosen].float(), dim=1) * lengths[:, None].float()
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        bank = self.require("bank")
+        guidance = [
+            (normalize(rows.to(bank), dim=1) @ bank.T).topk(self.k, dim=1).values.mean(1)
+            for rows in outputs.need("features", self.name).split(max(1, BUDGET // (4 * len(bank))))
+        ]
+        return energy(outputs.logits) * torch.cat(guidance).double()

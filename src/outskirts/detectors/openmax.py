@@ -1,0 +1,109 @@
+"""OpenMax: the probability of a class that was never seen.
+
+References:
+    | Towards Open Set Deep Networks (Bendale and Boult, 2016)
+    | https://arxiv.org/abs/1511.06233
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import checked, training_labels
+
+__all__ = ["OpenMax", "fit_weibull"]
+
+
+def fit_weibull(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The Weibull distribution of the largest likelihood for each row of numbers above 0.
+
+    Its shape k is the root of a function that rises: :math:`\\sum x^k \\log x / \\sum x^k - 1/k - \\overline{\\log x}`.
+
+    Arguments:
+        values: [C, n].
+
+    Returns:
+        Shapes and scales, each [C, 1].
+    """
+    logs = values.log()
+    # Whatever their scale, the shape is the same; and the powers cannot overflow.
+    logs = logs - logs.amax(1, keepdim=True)
+    low, high = values.new_full((len(values), 1), 1e-3), values.new_full((len(values), 1), 1e5)
+    for _ in range(80):
+        middle = (low * high).sqrt()
+        weights = (middle * logs).exp()
+        above = (weights * logs).sum(1, keepdim=True) / weights.sum(1, keepdim=True) - 1 / middle > logs.mean(
+            1, keepdim=True
+        )
+        low, high = low.where(above, middle), middle.where(above, high)
+    scale = ((high * logs).exp().mean(1, keepdim=True)).log() / high + values.log().amax(1, keepdim=True)
+    return high, scale.exp()
+
+
+@register("openmax")
+class OpenMax(Detector):
+    r"""The logarithm of the probability of none of the classes.
+
+    The distances of a class's correctly classified training images to their mean logits have a tail, to which a Weibull
+    distribution is fitted. Each of the largest logits loses the share that the distribution gives to distances
+    below its own, the less the lower it ranks, and the logit of the unknown class is the sum of what they lose.
+    As in its published library, a tail is moved so that it begins at 1.
+
+    Arguments:
+        tail: How many of the largest distances of a class make its tail, but at most a tenth of those of the smallest
+            class; published as 20.
+        top: Of how many logits something is taken; published grid 3 and 10.
+    """
+
+    needs = frozenset({"logits", "labels"})
+    fit_on = "train"
+    means: Tensor | None
+    starts: Tensor | None
+    shapes: Tensor | None
+    scales: Tensor | None
+
+    def __init__(self, tail: int = 20, top: int = 3) -> None:
+        super().__init__()
+        self.tail = checked(self.name, "tail", tail, least=2)
+        self.top = checked(self.name, "top", top, least=1)
+        for buffer in ("means", "starts", "shapes", "scales"):
+            self.register_buffer(buffer, None)
+
+    def fit(self, outputs: Outputs) -> OpenMax:
+        labels, logits = training_labels(outputs, self.name), outputs.logits.double()
+        right = logits.argmax(1) == labels
+        counts = labels[right].bincount(minlength=logits.shape[1])
+        few = int(counts.argmin())
+        if counts[few] < 2:
+            raise OutskirtsError(
+                f"The detector '{self.name}' needs two correctly classified training images of every class, and of "
+                f"class {few} there are {int(counts[few])}."
+            )
+        logits, labels = logits[right], labels[right]
+        means = logits.new_zeros(len(counts), logits.shape[1]).index_add_(0, labels, logits) / counts[:, None]
+        distances = (logits - means[labels]).norm(dim=1)
+        # Of each class in a row of its own, the largest first.
+        size = min(self.tail, max(2, int(counts[few]) // 10))
+        order = distances.argsort(descending=True)
+        order = order[labels[order].argsort(stable=True)]
+        first = counts.cumsum(0) - counts
+        tails = distances[order[first[:, None] + torch.arange(size, device=order.device)]]
+        self.means, self.starts = means, tails[:, -1:]
+        self.shapes, self.scales = fit_weibull(tails - tails[:, -1:] + 1)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        logits, means = outputs.logits.double(), self.require("means")
+        top = logits.topk(min(self.top, logits.shape[1]), dim=1)
+        distances = (logits[:, None] - means[top.indices]).norm(dim=2)
+        starts, shapes, scales = (getattr(self, b)[top.indices, 0] for b in ("starts", "shapes", "scales"))
+        beyond = -torch.expm1(-(((distances - starts + 1).clamp_min(0) / scales) ** shapes))
+        share = 1 - torch.arange(top.values.shape[1], device=logits.device) / self.top
+        lost = top.values * share * beyond
+        unknown = lost.sum(1, keepdim=True)
+        known = logits.scatter(1, top.indices, top.values - lost)
+        return torch.cat([unknown, known], dim=1).log_softmax(1)[:, 0]

@@ -1,0 +1,77 @@
+"""Neural relation graph.
+
+References:
+    | Neural Relation Graph: A Unified Framework for Identifying Label Noise and Outlier Data (Kim et al., 2023)
+    | https://arxiv.org/abs/2301.12321
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import BUDGET, checked, training_rows
+
+__all__ = ["Relation", "relation"]
+
+
+def relation(
+    features: Tensor, probabilities: Tensor, bank: Tensor, of_bank: Tensor, power: float, least: float
+) -> Tensor:
+    r"""The sum over the bank of :math:`k^{power}`, with the relation :math:`k = \max(0, \cos(f, f_j)) \, p \cdot p_j`
+    where it is above `least`.
+
+    Arguments:
+        features: Of unit length, [N, D].
+        probabilities: [N, C].
+        bank: Of unit length, [M, D].
+        of_bank: Its probabilities, [M, C].
+        power: The exponent.
+        least: Weaker relations do not count.
+
+    Returns:
+        [N].
+    """
+    rows = max(1, BUDGET // (8 * len(bank)))
+    sums = []
+    for f, p in zip(features.split(rows), probabilities.split(rows)):
+        kernel = (f @ bank.T).mul_(p @ of_bank.T)
+        kernel = kernel.where(kernel > least, 0.0)
+        sums.append((kernel if power == 1 else kernel**power).sum(1))
+    return torch.cat(sums)
+
+
+@register("relation")
+class Relation(Detector):
+    """The sum of relations to all training images: images alike in their features and in their predictions.
+
+    Arguments:
+        power: The exponent of a relation; published grid 1, 2, 4, 6, 8.
+        least: Weaker relations do not count; published as .03.
+    """
+
+    needs = frozenset({"features", "logits"})
+    fit_on = "train"
+    bank: Tensor | None
+    probabilities: Tensor | None
+
+    def __init__(self, power: float = 1.0, least: float = 0.03) -> None:
+        super().__init__()
+        self.power = checked(self.name, "power", power, above=0)
+        self.least = checked(self.name, "least", least, least=0)
+        self.register_buffer("bank", None)
+        self.register_buffer("probabilities", None)
+
+    def fit(self, outputs: Outputs) -> Relation:
+        self.bank = normalize(training_rows(outputs, self.name).float(), dim=1)
+        self.probabilities = outputs.logits.double().softmax(1).float()
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        bank, of_bank = self.require("bank"), self.require("probabilities")
+        features = normalize(outputs.need("features", self.name).to(bank), dim=1)
+        probabilities = outputs.logits.double().softmax(1).to(of_bank)
+        return -relation(features, probabilities, bank, of_bank, self.power, self.least)

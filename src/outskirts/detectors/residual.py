@@ -1,0 +1,99 @@
+"""What lies outside the principal space of the training features.
+
+References:
+    | ViM: Out-Of-Distribution with Virtual-logit Matching (Wang et al., 2022)
+    | https://arxiv.org/abs/2203.10807
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import BLOCK, checked, linear_head, training_rows
+
+__all__ = ["Residual", "default_dim", "outside", "residual"]
+
+#: Below this share of the variance, what is left is the rounding of float32 features.
+ROUNDING = 1e-13
+
+
+def default_dim(dimension: int) -> int:
+    """The size of the principal space that the paper takes for features of this dimension.
+
+    >>> default_dim(2048), default_dim(768), default_dim(512)
+    (1000, 512, 256)
+    """
+    return 1000 if dimension >= 2048 else 512 if dimension >= 768 else dimension // 2
+
+
+def residual(features: Tensor, origin: Tensor, complement: Tensor) -> Tensor:
+    """The norm of the part of each feature, seen from the origin, that lies outside the principal space.
+
+    Arguments:
+        features: [N, D].
+        origin: [D].
+        complement: Orthonormal basis of the space outside, [D, D - dim].
+
+    Returns:
+        [N], float64.
+    """
+    parts = [(rows.to(origin) - origin) @ complement for rows in features.split(BLOCK)]
+    return torch.cat([part.norm(dim=1) for part in parts])
+
+
+def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor]:
+    """The origin [D] at which the bias of the head vanishes, and a basis [D, D - dim] of the space that is left of the
+    training features' `dim` principal directions about it, float64.
+
+    Raises:
+        OutskirtsError: If `dim` does not leave any, or the features do not lie there at all.
+    """
+    head, features = linear_head(outputs, who), training_rows(outputs, who)
+    dimension = features.shape[1]
+    dim = dim or default_dim(dimension)
+    checked(who, f"dim, for features of dimension {dimension},", dim, most=dimension - 1)
+    origin = -torch.linalg.pinv(head.weight) @ head.bias
+    scatter = head.weight.new_zeros(dimension, dimension)
+    for rows in features.split(BLOCK):
+        centred = rows.to(scatter) - origin
+        scatter.addmm_(centred.T, centred)
+    # Eigenvalues ascend: the last `dim` vectors span the principal space.
+    values, vectors = torch.linalg.eigh(scatter)
+    if values[: dimension - dim].sum() <= ROUNDING * values.sum():
+        raise OutskirtsError(
+            f"The detector '{who}' finds no residual: the training features lie within {dim} of "
+            f"their {dimension} dimensions; choose a smaller dim or another detector."
+        )
+    return origin, vectors[:, : dimension - dim].contiguous()
+
+
+@register("residual")
+class Residual(Detector):
+    """The norm of what lies outside the principal space.
+
+    Arguments:
+        dim: Size of the principal space; None is the rule of ViM's paper: 1000 for features of dimension 2048 or more,
+            512 from 768 on, and half the dimension below.
+    """
+
+    needs = frozenset({"features", "head"})
+    fit_on = "train"
+    origin: Tensor | None
+    complement: Tensor | None
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        for buffer in ("origin", "complement"):
+            self.register_buffer(buffer, None)
+
+    def fit(self, outputs: Outputs) -> Residual:
+        self.origin, self.complement = outside(outputs, self.dim, self.name)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        return residual(outputs.features, self.require("origin"), self.require("complement"))

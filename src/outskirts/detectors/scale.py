@@ -1,0 +1,35 @@
+"""Activation scaling.
+
+References:
+    | Scaling for Training Time and Post-hoc Out-of-distribution Detection Enhancement (Xu et al., 2024)
+    | https://arxiv.org/abs/2310.00227
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .base import register
+from .inputs import checked
+from .shaping import ShapingDetector, kept_count, scaling
+
+__all__ = ["Scale"]
+
+
+@register("scale")
+class Scale(ShapingDetector):
+    r"""The score of features times :math:`\exp(s_1 / s_2)`, with the sum :math:`s_1` of all activations of an image and
+    that of its largest, :math:`s_2`.
+
+    Arguments:
+        percentile: Share of the activations that is not among the largest, in [0, 100); published grid 65, 70, …, 95.
+        scorer: The detector that scores the logits; the free energy, as published.
+    """
+
+    def __init__(self, percentile: float = 85.0, scorer: str = "energy") -> None:
+        super().__init__(scorer)
+        self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
+
+    def shape(self, features: Tensor) -> Tensor:
+        top = features.topk(kept_count(features.shape[1], self.percentile), dim=1).values
+        return features * scaling(features.sum(1, keepdim=True), top.sum(1, keepdim=True))

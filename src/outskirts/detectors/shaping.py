@@ -1,0 +1,77 @@
+"""Shaping: features or the head are changed, and the logits that then come out are scored."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from .base import Detector, create, registry
+from .inputs import BLOCK, linear_head
+
+__all__ = ["ShapingDetector", "kept_count", "scaling"]
+
+
+def kept_count(dimension: int, percentile: float) -> int:
+    """How many of the largest activations are kept when a percentile of them is not, at least one.
+
+    Arguments:
+        dimension: D.
+        percentile: Share that is not kept, in [0, 100].
+
+    >>> kept_count(5, 60)
+    2
+    """
+    return max(1, dimension - round(dimension * percentile / 100))
+
+
+def scaling(whole: Tensor, kept: Tensor) -> Tensor:
+    """The factor exp(whole / kept) of ASH-S and SCALE, which is 1 for an image without any activation.
+
+    Arguments:
+        whole: Sum of all activations of each image, [B, 1].
+        kept: Sum of the largest of them, [B, 1].
+    """
+    # Features of a head that standardises its input, or of a user's own, need not be positive.
+    return torch.where(kept > 0, whole / kept, 0.0).exp()
+
+
+class ShapingDetector(Detector):
+    """The score of the logits of changed features, or by a changed head; subclasses say how these are changed.
+
+    Arguments:
+        scorer: The detector that scores the logits: any that needs nothing else and learns nothing.
+    """
+
+    needs = frozenset({"features", "head"})
+
+    def __init__(self, scorer: str = "energy") -> None:
+        super().__init__()
+        self.scorer = scorer
+        self._scorer = create(scorer)
+        if self._scorer.needs != {"logits"} or self._scorer.fit_on is not None:
+            able = [name for name in registry.names() if _scores_logits(registry[name])]
+            raise OutskirtsError(
+                f"The detector '{scorer}' cannot score changed logits alone, as '{self.name}' asks; choose one of "
+                f"{', '.join(able)}."
+            )
+
+    def shape(self, features: Tensor) -> Tensor:
+        """The changed features [B, D] of features [B, D], float64."""
+        return features
+
+    def sparsify(self, weight: Tensor) -> Tensor:
+        """The changed weight [C, D] of the head's."""
+        return weight
+
+    def score(self, outputs: Outputs) -> Tensor:
+        weight, bias = linear_head(outputs, self.name)
+        weight = self.sparsify(weight)
+        blocks = outputs.features.split(BLOCK)
+        logits = torch.cat([torch.addmm(bias, self.shape(rows.to(weight)), weight.T) for rows in blocks])
+        return self._scorer.score(Outputs(outputs.features, logits))
+
+
+def _scores_logits(part: type[Detector]) -> bool:
+    return part.needs == {"logits"} and part.fit_on is None

@@ -1,0 +1,60 @@
+"""Simplified Hopfield energy.
+
+References:
+    | Out-of-Distribution Detection based on In-Distribution Data Patterns Memorization with Modern Hopfield Energy
+      (Zhang et al., 2023)
+    | https://openreview.net/forum?id=KkazG4lgKL
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from ..errors import unknown
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import training_labels, training_rows
+
+__all__ = ["SHE"]
+
+
+@register("she")
+class SHE(Detector):
+    """Similarity of the feature to the mean of correctly classified training features of the class predicted.
+
+    A class without any has the mean of all; in published code it is NaN.
+
+    Arguments:
+        metric: ``inner_product`` as published, ``euclidean`` or ``cosine``.
+    """
+
+    needs = frozenset({"features", "logits", "labels"})
+    fit_on = "train"
+    means: Tensor | None
+
+    def __init__(self, metric: Literal["inner_product", "euclidean", "cosine"] = "inner_product") -> None:
+        super().__init__()
+        if metric not in ("inner_product", "euclidean", "cosine"):
+            raise unknown("metric of the detector 'she'", str(metric), ("inner_product", "euclidean", "cosine"))
+        self.metric = metric
+        self.register_buffer("means", None)
+
+    def fit(self, outputs: Outputs) -> SHE:
+        labels, features = training_labels(outputs, self.name), training_rows(outputs, self.name)
+        right = outputs.logits.argmax(1) == labels
+        sums = torch.zeros(outputs.classes, features.shape[1], dtype=torch.float64, device=features.device)
+        sums.index_add_(0, labels[right], features[right].double())
+        counts = labels[right].bincount(minlength=outputs.classes)[:, None]
+        self.means = torch.where(counts > 0, sums / counts.clamp_min(1), features.mean(0, dtype=torch.float64))
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        means = self.require("means")[outputs.logits.argmax(1)]
+        features = outputs.need("features", self.name).to(means)
+        if self.metric == "inner_product":
+            return -(features * means).sum(1)
+        return (features - means).norm(dim=1) if self.metric == "euclidean" else -cosine_similarity(features, means)

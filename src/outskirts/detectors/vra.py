@@ -1,0 +1,54 @@
+"""Variational rectified activations.
+
+References:
+    | VRA: Variational Rectified Activation for Out-of-distribution Detection (Xu et al., 2023)
+    | https://arxiv.org/abs/2302.11716
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import register
+from .inputs import checked, training_rows
+from .react import percentile_of
+from .shaping import ShapingDetector
+
+__all__ = ["VRA"]
+
+
+@register("vra")
+class VRA(ShapingDetector):
+    """The score of features that are cut off at a high percentile of all training activations, those below a low one
+    being set to zero. OpenOOD raises these to the low percentile instead.
+
+    Arguments:
+        percentile: Where to cut, in (0, 100]; published grid 85, 90, 95, 99.
+        low: Below which an activation is zero, in [0, `percentile`]; published grid 1, 5, 10, 15.
+        scorer: The detector that scores the logits; the free energy, as published.
+        reference_quirks: Raise low activations, as OpenOOD does.
+    """
+
+    fit_on = "train"
+    threshold: Tensor | None
+    floor: Tensor | None
+
+    def __init__(
+        self, percentile: float = 90.0, low: float = 10.0, scorer: str = "energy", reference_quirks: bool = False
+    ) -> None:
+        super().__init__(scorer)
+        self.percentile = checked(self.name, "percentile", percentile, above=0, most=100)
+        self.reference_quirks = reference_quirks
+        self.low = checked(self.name, "low", low, least=0, most=percentile)
+        self.register_buffer("threshold", None)
+        self.register_buffer("floor", None)
+
+    def fit(self, outputs: Outputs) -> VRA:
+        rows = training_rows(outputs, self.name)
+        self.threshold, self.floor = percentile_of(rows, self.percentile), percentile_of(rows, self.low)
+        return self
+
+    def shape(self, features: Tensor) -> Tensor:
+        floor, cut = self.require("floor"), features.clamp_max(self.require("threshold"))
+        return cut.maximum(floor) if self.reference_quirks else cut.where(features >= floor, 0.0)

@@ -1,0 +1,12 @@
+import torch
+
+from outskirts.detectors import Residual
+from outskirts.detectors.residual import default_dim
+
+
+def test_vectors(toy, train, queries):
+    torch.testing.assert_close(Residual(dim=2).fit(train).score(queries), -toy["residual_dim2"])
+
+
+def test_default_is_half_the_dimension(train):
+    assert Residual().fit(train).complement.shape == (4, 2) and default_dim(4) == 2
