@@ -36,14 +36,15 @@ def main(arguments: Sequence[str]) -> None:
             show(table)
 
 
-def _first_line(part: type) -> str:
-    return (inspect.getdoc(part) or "").partition("\n")[0]
+def _first_sentence(part: type) -> str:
+    paragraph = (inspect.getdoc(part) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split()).partition(". ")[0].removesuffix(".") + "."
 
 
 def _methods() -> list[tuple[str, ...]]:
     from ..methods import registry
 
-    return [(name, _first_line(registry[name])) for name in registry.names()]
+    return [(name, _first_sentence(registry[name])) for name in registry.names()]
 
 
 def _presets() -> list[tuple[str, ...]]:
@@ -62,8 +63,8 @@ def _detectors() -> list[tuple[str, ...]]:
     return [
         (
             name,
-            _first_line(registry[name]),
-            "needs " + ", ".join(sorted(registry[name].needs) + ["input gradients"] * bool(registry[name]().probes)),
+            _first_sentence(registry[name]),
+            "needs " + ", ".join([*sorted(registry[name].needs), *{probe.cost for probe in registry[name]().probes}]),
             f"fitted on {registry[name].fit_on}" if registry[name].fit_on else "",
         )
         for name in registry.names()
@@ -83,7 +84,7 @@ def _backbones() -> list[tuple[str, ...]]:
 def _generators() -> list[tuple[str, ...]]:
     from ..synthesis.generators import registry
 
-    return [(name, _first_line(registry[name])) for name in registry.names()]
+    return [(name, _first_sentence(registry[name])) for name in registry.names()]
 
 
 def _benchmarks() -> list[tuple[str, ...]]:

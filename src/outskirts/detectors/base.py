@@ -15,7 +15,7 @@ from ..evaluation.outputs import Outputs
 from ..files import load_tensors, save_tensors
 from ..registry import Registry
 
-__all__ = ["Detector", "Probe", "create", "register", "registry"]
+__all__ = ["Detector", "FeatureProbe", "Probe", "create", "register", "registry"]
 
 
 class Probe(Protocol):
@@ -30,9 +30,22 @@ class Probe(Protocol):
         """Names the tensor in `Outputs.extra` and in the store; equal keys mean equal values."""
         ...
 
+    @property
+    def cost(self) -> str:
+        """What it takes beside the one pass, in words."""
+        ...
+
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
         """The tensor for one batch."""
         ...
+
+
+class FeatureProbe(ABC):
+    """A probe that gives features of the backbone, [B, D], which extraction maps as it maps those of the one pass."""
+
+    @abstractmethod
+    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
+        """The features for one batch."""
 
 
 class Detector(nn.Module, ABC):
@@ -49,6 +62,8 @@ class Detector(nn.Module, ABC):
     fit_on: ClassVar[Literal["train", "val"] | None] = None
     #: What the detector needs beside features and logits.
     probes: tuple[Probe, ...] = ()
+    #: Whether `fit` needs what the probes give, too.
+    fits_probes: ClassVar[bool] = False
 
     def fit(self, outputs: Outputs) -> Self:
         """Learn from in-distribution outputs of the split `fit_on`; returns the detector."""

@@ -45,6 +45,7 @@ class PerturbedLogits:
     temperature: float
     epsilon: float
     sparse: bool
+    cost: ClassVar[str] = "an input gradient and a pass"
 
     @property
     def key(self) -> str:

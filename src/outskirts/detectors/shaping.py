@@ -10,7 +10,7 @@ from ..evaluation.outputs import Outputs
 from .base import Detector, create, registry
 from .inputs import BLOCK, linear_head
 
-__all__ = ["ShapingDetector", "kept_count", "scaling"]
+__all__ = ["ShapingDetector", "kept_count", "logit_scorer", "scaling"]
 
 
 def kept_count(dimension: int, percentile: float) -> int:
@@ -37,6 +37,20 @@ def scaling(whole: Tensor, kept: Tensor) -> Tensor:
     return torch.where(kept > 0, whole / kept, 0.0).exp()
 
 
+def logit_scorer(name: str, who: str) -> Detector:
+    """The detector of this name, if it needs nothing but logits and learns nothing."""
+
+    def able(part: type[Detector]) -> bool:
+        return part.needs == {"logits"} and part.fit_on is None
+
+    if not able(registry[name]):
+        others = ", ".join(other for other in registry.names() if able(registry[other]))
+        raise OutskirtsError(
+            f"The detector '{name}' cannot score changed logits alone, as '{who}' asks; choose one of {others}."
+        )
+    return create(name)
+
+
 class ShapingDetector(Detector):
     """The score of the logits of changed features, or by a changed head; subclasses say how these are changed.
 
@@ -49,13 +63,7 @@ class ShapingDetector(Detector):
     def __init__(self, scorer: str = "energy") -> None:
         super().__init__()
         self.scorer = scorer
-        self._scorer = create(scorer)
-        if self._scorer.needs != {"logits"} or self._scorer.fit_on is not None:
-            able = [name for name in registry.names() if _scores_logits(registry[name])]
-            raise OutskirtsError(
-                f"The detector '{scorer}' cannot score changed logits alone, as '{self.name}' asks; choose one of "
-                f"{', '.join(able)}."
-            )
+        self._scorer = logit_scorer(scorer, self.name)
 
     def shape(self, features: Tensor) -> Tensor:
         """The changed features [B, D] of features [B, D], float64."""
@@ -71,7 +79,3 @@ class ShapingDetector(Detector):
         blocks = outputs.features.split(BLOCK)
         logits = torch.cat([torch.addmm(bias, self.shape(rows.to(weight)), weight.T) for rows in blocks])
         return self._scorer.score(Outputs(outputs.features, logits))
-
-
-def _scores_logits(part: type[Detector]) -> bool:
-    return part.needs == {"logits"} and part.fit_on is None

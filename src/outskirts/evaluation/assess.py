@@ -99,7 +99,11 @@ def assess(
         say(notes[-1])
         outputs["id"] = replace(outputs["id"], labels=None)
     fitted = {
-        split: outputs_of(split, image_set, ())
+        split: outputs_of(
+            split,
+            image_set,
+            [probe for one in chosen.values() if one.fit_on == split and one.fits_probes for probe in one.probes],
+        )
         for split, image_set in {"train": train, "val": val}.items()
         if any(one.fit_on == split for one in chosen.values()) or (split == "train" and recalls)
     }

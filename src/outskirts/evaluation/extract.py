@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..data.imageset import ImageSet
-from ..detectors.base import Probe
+from ..detectors.base import FeatureProbe, Probe
+from ..detectors.stage import StageProbe, gathering
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
 from ..models.classifier import Classifier
@@ -85,6 +86,9 @@ def extract(
         inputs, linear = classifier.space(raw, features)
         readings = classifier.readings(raw, values["logits"].to(device))
         extra |= {name: reading.float().cpu() for name, reading in readings.items()}
+        for key, probe in wanted.items():
+            if isinstance(probe, FeatureProbe):
+                extra[key] = classifier.space(extra[key].to(device), features)[0].float().cpu()
     return Outputs(
         inputs.cpu(),
         values["logits"],
@@ -136,16 +140,24 @@ def _forward(
     """What the store keeps of the probes and, if `whole`, of the pass itself: columns by file."""
     classifier = classifier.to(memory_format=torch.channels_last)
     device = torch.device(device)
+    inside = [probe for probe in probes if isinstance(probe, StageProbe)]
+    alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
     parts: dict[str, dict[str, list[Tensor]]] = {}
     done = 0
     for pixels, labels in _blocks(image_set, classifier, skip_corrupt):
         for block, target in zip(pixels.split(batch_size), labels.split(batch_size)):
             images = classifier.transform.device(block.to(device)).contiguous(memory_format=torch.channels_last)
-            found = {probe.key: {"values": probe(classifier, images)} for probe in probes}
-            if whole:
-                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            found = {probe.key: {"values": probe(classifier, images)} for probe in alone}
+            if whole or inside:
+                with (
+                    torch.no_grad(),
+                    torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
+                    gathering(classifier, images, inside) as reduced,
+                ):
                     features = classifier.features(images)
                     logits = classifier.head(features)
+                found |= {key: {"values": values} for key, values in reduced.items()}
+            if whole:
                 found[_PASS] = {"features": features.float(), "logits": logits.float(), "labels": target}
             for name, columns in found.items():
                 for column, values in columns.items():

@@ -1,0 +1,158 @@
+"""Activation scaling that adapts to each image.
+
+References:
+    | AdaSCALE: Adaptive Scaling for OOD Detection (Regmi, 2025)
+    | https://arxiv.org/abs/2503.08023
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import OutskirtsError, unknown
+from ..evaluation.outputs import Outputs
+from .base import Detector, FeatureProbe, register
+from .inputs import BLOCK, checked, linear_head
+from .shaping import kept_count, logit_scorer
+
+__all__ = ["AdaScale", "ShiftedFeatures", "stability"]
+
+
+def stability(features: Tensor, shifted: Tensor, share: float, shift_share: float, weight: float) -> Tensor:
+    r"""How high the largest activations stay where an image is moved, and how far they shift:
+    :math:`\sum_{i \in top} \max(0, f'_i) + \lambda \sum_{i \in top'} |f'_i - f_i|`.
+
+    Arguments:
+        features: f, [N, D].
+        shifted: f', those of the moved images, [N, D].
+        share: Per cent of the largest activations f in the first sum.
+        shift_share: Per cent of them in the second.
+        weight: λ.
+
+    Returns:
+        [N].
+    """
+    dimension = features.shape[1]
+    first, second = (kept_count(dimension, 100 - per_cent) for per_cent in (share, shift_share))
+    order = features.sort(dim=1, descending=True, stable=True).indices[:, : max(first, second)]
+    after = shifted.gather(1, order)
+    shift = (after - features.gather(1, order)).abs()
+    return after[:, :first].clamp_min(0).sum(1) + weight * shift[:, :second].sum(1)
+
+
+@dataclass(frozen=True)
+class ShiftedFeatures(FeatureProbe):
+    """A probe: the features [B, D] of images whose least salient values are moved along the gradient of the logit
+    predicted.
+
+    Arguments:
+        share: Per cent of the values of an image, over channels and pixels, that are moved.
+        epsilon: By how much, in the units of the network's input.
+    """
+
+    share: float
+    epsilon: float
+    cost: ClassVar[str] = "an input gradient and a pass"
+
+    @property
+    def key(self) -> str:
+        """Names the tensor in the outputs."""
+        return f"shifted-{float(self.share)}-e{float(self.epsilon)}"
+
+    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.autocast(images.device.type, enabled=False):
+            moved = images.detach().clone().float().requires_grad_()
+            with torch.enable_grad():
+                predicted = classifier(moved).amax(1).sum()
+                (gradient,) = torch.autograd.grad(predicted, moved)
+            gradient = gradient.flatten(1)
+            count = max(1, round(self.share / 100 * gradient.shape[1]))
+            least = gradient.abs().sort(dim=1, stable=True).indices[:, :count]
+            step = torch.zeros_like(gradient).scatter(1, least, gradient.gather(1, least).sign())
+            with torch.no_grad():
+                return classifier.features(moved + self.epsilon * step.view_as(moved))
+
+
+@register("adascale")
+class AdaScale(Detector):
+    """SCALE with a percentile for each image: the higher, the steadier its activations are where the image is moved.
+
+    Arguments:
+        low: Of the percentiles; published grid of both 60 to 99.
+        high: Of the percentiles.
+        share: Per cent of the largest activations whose height counts.
+        shift_share: Per cent of them whose shift counts.
+        weight: Of the shift.
+        moved: Per cent of an image's values that are moved.
+        epsilon: By how much, in the units of the network's input.
+        variant: a scales the features, by exp(s₁ / s₂) as SCALE does; l the logits, by (s₁ / s₂)².
+        scorer: The detector that scores the logits; the free energy, as published.
+    """
+
+    needs = frozenset({"features", "logits", "head"})
+    fit_on = "val"
+    fits_probes = True
+    known: Tensor | None
+
+    def __init__(
+        self,
+        low: float = 75.0,
+        high: float = 85.0,
+        share: float = 5.0,
+        shift_share: float = 1.0,
+        weight: float = 10.0,
+        moved: float = 5.0,
+        epsilon: float = 0.5,
+        variant: Literal["a", "l"] = "a",
+        scorer: str = "energy",
+    ) -> None:
+        super().__init__()
+        if variant not in ("a", "l"):
+            raise unknown("variant of the detector 'adascale'", str(variant), ("a", "l"))
+        self.low = checked(self.name, "low", low, least=0, most=high)
+        self.high = checked(self.name, "high", high, most=100)
+        self.share = checked(self.name, "share", share, above=0, most=100)
+        self.shift_share = checked(self.name, "shift_share", shift_share, above=0, most=100)
+        self.weight = checked(self.name, "weight", weight, least=0)
+        self.moved = checked(self.name, "moved", moved, above=0, most=100)
+        self.epsilon = checked(self.name, "epsilon", epsilon, least=0)
+        self.variant, self.scorer = variant, scorer
+        self._scorer = logit_scorer(scorer, self.name)
+        self.probes = (ShiftedFeatures(moved, epsilon),)
+        self.register_buffer("known", None)
+
+    def fit(self, outputs: Outputs) -> AdaScale:
+        if not len(outputs):
+            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
+        self.known = self._stability(outputs).sort().values
+        return self
+
+    def percentiles(self, outputs: Outputs) -> Tensor:
+        """The percentile of each image, [N]."""
+        known = self.require("known")
+        rank = torch.searchsorted(known, self._stability(outputs), right=True) / len(known)
+        return self.low + (1 - rank.double()) * (self.high - self.low)
+
+    def score(self, outputs: Outputs) -> Tensor:
+        head = linear_head(outputs, self.name)
+        logits = []
+        for rows, percentile in zip(outputs.features.split(BLOCK), self.percentiles(outputs).split(BLOCK)):
+            features = rows.to(head.weight)
+            dimension = features.shape[1]
+            kept = (dimension - (dimension * percentile / 100).round().long()).clamp_min(1)
+            sums = features.sort(dim=1, descending=True).values.cumsum(1)
+            top = sums.gather(1, kept[:, None] - 1)
+            ratio = torch.where(top > 0, sums[:, -1:] / top, 0.0)
+            if self.variant == "a":
+                logits.append(torch.addmm(head.bias, features * ratio.exp(), head.weight.T))
+            else:
+                logits.append(torch.addmm(head.bias, features, head.weight.T) * ratio.square())
+        return self._scorer.score(Outputs(outputs.features, torch.cat(logits)))
+
+    def _stability(self, outputs: Outputs) -> Tensor:
+        shifted = outputs.need(self.probes[0].key, self.name).double()
+        return stability(outputs.features.double(), shifted, self.share, self.shift_share, self.weight)

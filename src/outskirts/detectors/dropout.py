@@ -1,0 +1,52 @@
+"""Disagreement under dropout.
+
+References:
+    | Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning (Gal and Ghahramani, 2016)
+    | https://arxiv.org/abs/1506.02142
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from ..seeding import generator
+from .base import Detector, register
+from .inputs import BLOCK, checked, linear_head
+
+__all__ = ["Dropout"]
+
+
+@register("dropout")
+class Dropout(Detector):
+    """Largest softmax probability, averaged over heads from whose features some are left out.
+
+    Dropout before the head needs no further pass over an image. Which features are left out is the same for all images,
+    so that a score is an image's own.
+
+    Arguments:
+        rate: Share of the features that is left out, in [0, 1); published as .5.
+        samples: How many heads to average; OpenOOD's 5.
+    """
+
+    needs = frozenset({"features", "head"})
+
+    def __init__(self, rate: float = 0.5, samples: int = 5) -> None:
+        super().__init__()
+        self.rate = checked(self.name, "rate", rate, least=0, most=1 - 1e-6)
+        self.samples = checked(self.name, "samples", samples, least=1)
+
+    def score(self, outputs: Outputs) -> Tensor:
+        weight, bias = linear_head(outputs, self.name)
+        draws = generator(0, "dropout")
+        kept = torch.rand(self.samples, weight.shape[1], generator=draws).to(weight) >= self.rate
+        heads = weight * kept[:, None] / (1 - self.rate)
+        scores = []
+        for rows in outputs.features.split(BLOCK):
+            logits = rows.to(weight) @ heads.flatten(0, 1).T
+            log_p = (logits.unflatten(1, (self.samples, -1)) + bias).log_softmax(2)
+            scores.append(-(log_p.logsumexp(1) - math.log(self.samples)).amax(1))
+        return torch.cat(scores)

@@ -1,0 +1,88 @@
+"""Mahalanobis distances at several depths of the network.
+
+References:
+    | A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks
+      (Lee et al., 2018)
+    | https://arxiv.org/abs/1807.03888
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..evaluation.outputs import Outputs
+from .base import Detector, register
+from .inputs import checked, training_labels
+from .mahalanobis import nearest_distance, tied_gaussians, whitening
+from .stage import StageProbe
+
+__all__ = ["MahalanobisEnsemble", "PooledMaps"]
+
+
+@dataclass(frozen=True)
+class PooledMaps(StageProbe):
+    """A probe: the mean of each map of a stage, [B, C].
+
+    Arguments:
+        stage: Counted from the last, which is -1.
+    """
+
+    stage: int
+
+    @property
+    def key(self) -> str:
+        """Names the tensor in the outputs."""
+        return f"pooled{self.stage}"
+
+    def reduce(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+
+@register("mahalanobis_ensemble")
+class MahalanobisEnsemble(Detector):
+    """The mean over stages of squared Mahalanobis distances of pooled maps to the nearest class mean.
+
+    Each stage's distances are in units of their standard deviation over the training images, about their mean. The
+    paper weighs stages by a logistic regression on outliers, which are not to be had here, and moves images against
+    the gradient first.
+
+    Arguments:
+        stages: How many, from the last; see `outskirts.models.stages.find_stages`.
+        ridge: As for `mahalanobis`.
+    """
+
+    needs = frozenset({"labels"})
+    fit_on = "train"
+    fits_probes = True
+
+    def __init__(self, stages: int = 3, ridge: float = 1e-6) -> None:
+        super().__init__()
+        self.stages = checked(self.name, "stages", stages, least=1)
+        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        self.probes = tuple(PooledMaps(-1 - place) for place in range(stages))
+        for place in range(stages):
+            for part in ("transform", "centres", "scale"):
+                self.register_buffer(f"{part}{place}", None)
+
+    def fit(self, outputs: Outputs) -> MahalanobisEnsemble:
+        labels = training_labels(outputs, self.name)
+        for place, probe in enumerate(self.probes):
+            pooled = outputs.need(probe.key, self.name)
+            means, covariance = tied_gaussians(pooled, labels)
+            transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())
+            distances = nearest_distance(pooled, transform, means @ transform)
+            spread = torch.stack([distances.mean(), distances.std(correction=0).clamp_min(1e-12)])
+            for part, value in (("transform", transform), ("centres", means @ transform), ("scale", spread)):
+                setattr(self, f"{part}{place}", value)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        scores = []
+        for place, probe in enumerate(self.probes):
+            transform, centres, spread = (self.require(f"{part}{place}") for part in ("transform", "centres", "scale"))
+            distances = nearest_distance(outputs.need(probe.key, self.name), transform, centres)
+            scores.append((distances - spread[0]) / spread[1])
+        return torch.stack(scores).mean(0)

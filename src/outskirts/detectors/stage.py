@@ -1,0 +1,55 @@
+"""What detectors ask of the feature maps inside a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..models.stages import hooked, stage
+
+__all__ = ["StageProbe", "gathering"]
+
+
+class StageProbe(ABC):
+    """A probe that is computed from the maps of one stage, in the pass that gives features and logits.
+
+    Its `stage` counts from the last, which is -1; see `outskirts.models.stages.find_stages`.
+    """
+
+    stage: int
+    cost: ClassVar[str] = "maps of the same pass"
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Names the tensor in the outputs."""
+
+    @abstractmethod
+    def reduce(self, maps: Tensor) -> Tensor:
+        """The tensor [B, ...] of the maps [B, C, H, W], float32."""
+
+    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
+        with torch.no_grad(), gathering(classifier, images, [self]) as found:
+            classifier.features(images)
+        return found[self.key]
+
+
+@contextmanager
+def gathering(classifier: Any, images: Tensor, probes: Sequence[StageProbe]) -> Iterator[dict[str, Tensor]]:
+    """Fill a dictionary with what the probes make of the maps of the one pass inside the block."""
+    found: dict[str, Tensor] = {}
+    hooks: dict[str, list[Any]] = {}
+    for probe in probes:
+        # Reduced at once: a later layer may work in place.
+        def reduce(maps: Tensor, probe: StageProbe = probe) -> None:
+            with torch.autocast(maps.device.type, enabled=False):
+                found[probe.key] = probe.reduce(maps.float())
+
+        hooks.setdefault(stage(classifier.backbone, images, probe.stage), []).append(reduce)
+    with hooked(classifier.backbone, hooks):
+        yield found

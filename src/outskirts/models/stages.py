@@ -1,0 +1,79 @@
+"""The stages of any convolutional network: the last of its maps at each resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OutskirtsError
+
+__all__ = ["find_stages", "hooked", "stage"]
+
+
+def find_stages(network: nn.Module, images: Tensor) -> list[str]:
+    """Names of the modules whose output is the last map [B, C, H, W] of its resolution, from first to last.
+
+    Of ResNets these are the four layers, and what precedes the first pooling; of `FastNet` the stem and its blocks.
+
+    Arguments:
+        network: Maps images [B, C, H, W] to features; in evaluation mode.
+        images: Any that it takes; one is enough.
+    """
+    seen: list[tuple[str, torch.Size]] = []
+    modules = dict(network.named_modules())
+
+    def note(name: str, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2:].numel() == 1:
+            return
+        inside = [entry for entry in seen if entry[0].startswith(f"{name}.")]
+        # What a block computes on its way is no stage; but a whole network may be in one module.
+        if not isinstance(modules[name], nn.Sequential) and len({size for _, size in inside}) <= 2:
+            seen[:] = [entry for entry in seen if entry not in inside]
+        seen.append((name, output.shape[2:]))
+
+    with torch.no_grad(), hooked(network, {name: [note] for name in modules if name}, named=True):
+        network(images[:1])
+    return list({size: name for name, size in seen}.values())
+
+
+def stage(network: nn.Module, images: Tensor, place: int) -> str:
+    """The name of one of the stages, counted from the last, which is -1.
+
+    Raises:
+        OutskirtsError: If there are not so many.
+    """
+    known = find_stages(network, images)
+    if -place > len(known):
+        raise OutskirtsError(
+            f"This network has {len(known)} stages of feature maps [B, C, H, W], and the one at {place} is asked for."
+        )
+    return known[place]
+
+
+@contextmanager
+def hooked(
+    network: nn.Module, hooks: Mapping[str, Sequence[Callable[..., Tensor | None]]], named: bool = False
+) -> Iterator[None]:
+    """Call functions with the output of modules inside the block; what they return, if anything, takes its place.
+
+    Arguments:
+        network: The network.
+        hooks: The functions, by the names of the modules.
+        named: Whether to pass the name before the output.
+    """
+    modules = dict(network.named_modules())
+    handles = []
+    try:
+        for name, functions in hooks.items():
+            for function in functions:
+                call = partial(function, name) if named else function
+                handles.append(modules[name].register_forward_hook(lambda _m, _i, output, call=call: call(output)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
