@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import KNN
-from outskirts.detectors.knn import kth_distance
+from outskirts.detectors import KNN, knn
+from outskirts.detectors.knn import kth_distance, smallest
 from outskirts.evaluation.evaluate import lacking
 
 
@@ -66,3 +66,25 @@ def test_distances_on_the_sphere(sets):
     assert lacking(KNN(5, space="projection"), train) == "needs projection, which this classifier does not give"
     with pytest.raises(OutskirtsError, match="projection"):
         KNN(space="projektion")
+
+
+@pytest.mark.parametrize("length", [128, 500, 1000])
+def test_the_smallest_are_those_of_a_sort(length):
+    values = torch.randn(7, length, generator=torch.Generator().manual_seed(0))
+    values[3] = values[3].round()  # With ties.
+    for k in (1, 5, 40):
+        assert smallest(values, k).equal(values.sort(dim=1).values[:, :k])
+
+
+def test_neighbours_are_sought_once_in_a_sweep(sets, monkeypatch):
+    train, test = sets
+    calls = []
+    once = knn.distances
+    monkeypatch.setattr(knn, "distances", lambda *given: calls.append(given[2]) or once(*given))
+    sweep = {k: KNN(k).fit(train).score(test) for k in (30, 7, 1)}
+    assert calls == [30]
+    for k, found in sweep.items():
+        alone = [Outputs(s.features, s.logits) for s in sets]
+        assert KNN(k).fit(alone[0]).score(alone[1]).equal(found)
+    sweep = KNN(40).fit(train).score(test)
+    assert calls[-1] == 40 and (sweep >= 0).all()

@@ -19,7 +19,7 @@ def test_residual_is_what_the_principal_space_leaves(train, queries):
     principal = torch.linalg.svd(centred).Vh[:2]
     seen = queries.features - detector.origin
     expected = (seen - seen @ principal.T @ principal).norm(dim=1)
-    torch.testing.assert_close(residual(queries.features, detector.origin, detector.complement), expected)
+    torch.testing.assert_close(residual(queries, detector.origin, detector.complement, "vim"), expected)
 
 
 def test_default_is_half_the_dimension(train):
@@ -34,3 +34,17 @@ def test_bad_input_is_an_error(train):
     flat = Outputs(torch.ones(5, 4), torch.ones(5, 3), None, (torch.eye(3, 4), torch.zeros(3)))
     with pytest.raises(OutskirtsError, match="no residual"):
         ViM().fit(flat)
+
+
+def test_nested_spaces_are_measured_once(train, queries, monkeypatch):
+    from outskirts.detectors import residual as module
+
+    calls = []
+    once = module.outside_norms
+    monkeypatch.setattr(module, "outside_norms", lambda *given: calls.append(given) or once(*given))
+    sweep = [ViM(dim=dim).fit(train).score(queries) for dim in (1, 2, 3)]
+    assert len(calls) == 2  # The training images', and the queries'.
+    for dim, found in zip((1, 2, 3), sweep):
+        alone = Outputs(train.features, train.logits, train.labels, train.head)
+        again = Outputs(queries.features, queries.logits, None, queries.head)
+        torch.testing.assert_close(ViM(dim=dim).fit(alone).score(again), found)

@@ -7,14 +7,14 @@ References:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import register
-from .inputs import checked, linear_head, training_rows
+from .inputs import checked, linear_head
 from .react import percentile_of
 from .shaping import ShapingDetector
+from .shared import mean_feature
 
 __all__ = ["DICE"]
 
@@ -41,7 +41,7 @@ class DICE(ShapingDetector):
 
     def fit(self, outputs: Outputs) -> DICE:
         linear_head(outputs, self.name)
-        self.mean = training_rows(outputs, self.name).mean(0, dtype=torch.float64)
+        self.mean = mean_feature(outputs, self.name)
         return self
 
     def sparsify(self, weight: Tensor) -> Tensor:

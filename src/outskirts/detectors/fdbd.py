@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
-from .inputs import linear_head, training_rows
+from .inputs import linear_head
+from .shared import mean_feature
 
 __all__ = ["FDBD", "boundary_distance"]
 
@@ -53,7 +54,7 @@ class FDBD(Detector):
         self.register_buffer("mean", None)
 
     def fit(self, outputs: Outputs) -> FDBD:
-        self.mean = training_rows(outputs, self.name).mean(0, dtype=torch.float64)
+        self.mean = mean_feature(outputs, self.name)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:

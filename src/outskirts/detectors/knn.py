@@ -11,36 +11,67 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 from .inputs import BUDGET
+from .shared import unit
 
-__all__ = ["KNN", "kth_distance"]
+__all__ = ["KNN", "distances", "kth_distance", "smallest"]
+
+#: Numbers of which only the least is compared at first.
+_GROUP = 32
 
 
-def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
-    r"""The squared Euclidean distance of each query to its k-th nearest row of the bank.
+def smallest(values: Tensor, k: int) -> Tensor:
+    """The k smallest numbers of each row, in ascending order.
+
+    Those are in the k groups of neighbours whose least numbers are the smallest, so that nearly all others are passed
+    over once, and never sorted.
+
+    Arguments:
+        values: [N, M], M at least k.
+        k: How many.
+
+    Returns:
+        [N, k].
+    """
+    rows, length = values.shape
+    groups = length // _GROUP
+    if groups < 4 * k:
+        return values.topk(k, dim=1, largest=False).values
+    grouped = values[:, : groups * _GROUP].view(rows, groups, _GROUP)
+    chosen = grouped.amin(2).topk(k, dim=1, largest=False, sorted=False).indices
+    kept = grouped.gather(1, chosen[..., None].expand(-1, -1, _GROUP)).flatten(1)
+    return torch.cat([kept, values[:, groups * _GROUP :]], dim=1).topk(k, dim=1, largest=False).values
+
+
+def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
+    r"""The squared Euclidean distances of each query to the k nearest rows of the bank, in ascending order.
 
     Arguments:
         queries: [N, D].
         bank: [M, D], M at least k.
-        k: Which neighbour, counted from 1.
+        k: How many neighbours.
         budget: Bytes that one block of distances may take.
 
     Returns:
-        [N], at least 0.
+        [N, k], at least 0.
     """
     rows = max(1, budget // (len(bank) * bank.element_size()))
     norms = bank.square().sum(1)
-    kth = []
+    near = []
     for block in queries.split(rows):
         # |q|^2 is constant over the bank, so it is added after the search.
-        near = torch.addmm(norms, block, bank.T, alpha=-2).topk(k, dim=1, largest=False).values[:, -1]
-        kth.append(near + block.square().sum(1))
-    return torch.cat(kth).clamp_min(0)
+        found = smallest(torch.addmm(norms, block, bank.T, alpha=-2), k)
+        near.append(found + block.square().sum(1, keepdim=True))
+    return torch.cat(near).clamp_min(0)
+
+
+def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
+    """The last column of `distances`, [N]."""
+    return distances(queries, bank, k, budget)[:, -1]
 
 
 @register("knn")
@@ -70,9 +101,13 @@ class KNN(Detector):
                 f"The detector 'knn' looks for neighbour {self.k} among {len(outputs)} training images; "
                 f"choose k of at most {len(outputs)}."
             )
-        self.bank = normalize(outputs.need(self.space, self.name).float(), dim=1)
+        self.bank = unit(outputs, self.name, self.space)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank = self.require("bank")
-        return kth_distance(normalize(outputs.need(self.space, self.name).to(bank), dim=1), bank, self.k)
+        known = outputs.once(("nearest", self.space, id(bank)), lambda: {"bank": bank})
+        # In a sweep, the largest k has found the neighbours of all.
+        if "near" not in known or known["near"].shape[1] < self.k:
+            known["near"] = distances(unit(outputs, self.name, self.space).to(bank), bank, self.k)
+        return known["near"][:, self.k - 1]

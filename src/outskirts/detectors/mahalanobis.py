@@ -118,7 +118,7 @@ class Mahalanobis(Detector):
     def fit(self, outputs: Outputs) -> Mahalanobis:
         labels = training_labels(outputs, self.name)
         features = self._scaled(training_rows(outputs, self.name))
-        means, covariance = tied_gaussians(features, labels)
+        means, covariance = outputs.once(("tied", self.normalise), lambda: tied_gaussians(features, labels))
         if self.covariance == "total":
             covariance = features.double().T.cov()
         self.transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())

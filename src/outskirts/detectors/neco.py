@@ -13,6 +13,7 @@ from torch import Tensor
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 from .inputs import BLOCK, checked, training_rows
+from .shared import mean_feature, scatter_about
 
 __all__ = ["NECO"]
 
@@ -45,11 +46,8 @@ class NECO(Detector):
         dimension = features.shape[1]
         dim = self.dim or max(1, min(outputs.classes, dimension // 2))
         checked(self.name, f"dim, for features of dimension {dimension},", dim, most=dimension)
-        self.mean = features.mean(0, dtype=torch.float64)
-        scatter = self.mean.new_zeros(dimension, dimension)
-        for rows in features.split(BLOCK):
-            centred = rows.to(scatter) - self.mean
-            scatter.addmm_(centred.T, centred)
+        self.mean = mean_feature(outputs, self.name)
+        scatter = scatter_about(features, self.mean)
         deviation = (scatter.diagonal() / len(features)).sqrt()
         # Features that never vary in training say nothing in units of their deviation.
         self.scale = torch.where(deviation > 0, deviation, torch.inf).reciprocal()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
@@ -17,6 +16,8 @@ from ..seeding import generator
 from .base import Detector, register
 from .energy import energy
 from .inputs import BUDGET, checked, training_rows
+from .knn import smallest
+from .shared import unit
 
 __all__ = ["NNGuide"]
 
@@ -51,13 +52,13 @@ class NNGuide(Detector):
         count = max(self.k, round(self.fraction * len(features)))
         chosen = torch.randperm(len(features), generator=generator(0, "nnguide"))[:count].to(features.device)
         lengths = -energy(outputs.logits[chosen])
-        self.bank = normalize(features[chosen].float(), dim=1) * lengths[:, None].float()
+        self.bank = unit(outputs, self.name)[chosen] * lengths[:, None].float()
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank = self.require("bank")
         guidance = [
-            (normalize(rows.to(bank), dim=1) @ bank.T).topk(self.k, dim=1).values.mean(1)
-            for rows in outputs.need("features", self.name).split(max(1, BUDGET // (4 * len(bank))))
+            -smallest(rows @ -bank.T, self.k).mean(1)
+            for rows in unit(outputs, self.name).to(bank).split(max(1, BUDGET // (4 * len(bank))))
         ]
         return energy(outputs.logits) * torch.cat(guidance).double()

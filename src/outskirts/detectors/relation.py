@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 from .inputs import BUDGET, checked, training_rows
+from .shared import unit
 
 __all__ = ["Relation", "relation"]
 
@@ -66,12 +66,13 @@ class Relation(Detector):
         self.register_buffer("probabilities", None)
 
     def fit(self, outputs: Outputs) -> Relation:
-        self.bank = normalize(training_rows(outputs, self.name).float(), dim=1)
+        training_rows(outputs, self.name)
+        self.bank = unit(outputs, self.name)
         self.probabilities = outputs.logits.double().softmax(1).float()
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank, of_bank = self.require("bank"), self.require("probabilities")
-        features = normalize(outputs.need("features", self.name).to(bank), dim=1)
+        features = unit(outputs, self.name).to(bank)
         probabilities = outputs.logits.double().softmax(1).to(of_bank)
         return -relation(features, probabilities, bank, of_bank, self.power, self.least)

@@ -14,8 +14,9 @@ from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
 from .inputs import BLOCK, checked, linear_head, training_rows
+from .shared import scatter_about
 
-__all__ = ["Residual", "default_dim", "outside", "residual"]
+__all__ = ["Residual", "default_dim", "outside", "outside_norms", "residual"]
 
 #: Below this share of the variance, what is left is the rounding of float32 features.
 ROUNDING = 1e-13
@@ -30,21 +31,6 @@ def default_dim(dimension: int) -> int:
     return 1000 if dimension >= 2048 else 512 if dimension >= 768 else dimension // 2
 
 
-def residual(features: Tensor, origin: Tensor, complement: Tensor) -> Tensor:
-    """The norm of the part of each feature, seen from the origin, that lies outside the principal space.
-
-    Arguments:
-        features: [N, D].
-        origin: [D].
-        complement: Orthonormal basis of the space outside, [D, D - dim].
-
-    Returns:
-        [N], float64.
-    """
-    parts = [(rows.to(origin) - origin) @ complement for rows in features.split(BLOCK)]
-    return torch.cat([part.norm(dim=1) for part in parts])
-
-
 def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor]:
     """The origin [D] at which the bias of the head vanishes, and a basis [D, D - dim] of the space that is left of the
     training features' `dim` principal directions about it, float64.
@@ -56,19 +42,56 @@ def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor
     dimension = features.shape[1]
     dim = dim or default_dim(dimension)
     checked(who, f"dim, for features of dimension {dimension},", dim, most=dimension - 1)
-    origin = -torch.linalg.pinv(head.weight) @ head.bias
-    scatter = head.weight.new_zeros(dimension, dimension)
-    for rows in features.split(BLOCK):
-        centred = rows.to(scatter) - origin
-        scatter.addmm_(centred.T, centred)
+
+    def directions() -> tuple[Tensor, Tensor, Tensor]:
+        origin = -torch.linalg.pinv(head.weight) @ head.bias
+        return origin, *torch.linalg.eigh(scatter_about(features, origin))
+
+    origin, values, vectors = outputs.once("principal", directions)
     # Eigenvalues ascend: the last `dim` vectors span the principal space.
-    values, vectors = torch.linalg.eigh(scatter)
     if values[: dimension - dim].sum() <= ROUNDING * values.sum():
         raise OutskirtsError(
             f"The detector '{who}' finds no residual: the training features lie within {dim} of "
             f"their {dimension} dimensions; choose a smaller dim or another detector."
         )
-    return origin, vectors[:, : dimension - dim].contiguous()
+    return origin, vectors[:, : dimension - dim]
+
+
+def residual(outputs: Outputs, origin: Tensor, complement: Tensor, who: str) -> Tensor:
+    """The norm of the part of each feature, seen from the origin, that lies outside the principal space.
+
+    Arguments:
+        outputs: With features [N, D].
+        origin: [D].
+        complement: Orthonormal basis of the space outside, [D, D - dim].
+        who: The detector's name.
+
+    Returns:
+        [N], float64.
+    """
+
+    def norms() -> dict[str, Tensor]:
+        return {"of": complement, "norms": outside_norms(outputs.need("features", who), origin, complement)}
+
+    # Slices of one basis share its memory: of nested spaces, the largest has measured all.
+    known = outputs.once(("residual", complement.data_ptr()), norms)
+    if known["of"].shape[1] < complement.shape[1]:
+        known |= norms()
+    return known["norms"][:, complement.shape[1] - 1]
+
+
+def outside_norms(features: Tensor, origin: Tensor, basis: Tensor) -> Tensor:
+    """The norm of each feature's part in the span of the first k vectors of a basis, for every k, [N, K], float64.
+
+    Arguments:
+        features: [N, D].
+        origin: From which features are seen, [D].
+        basis: Orthonormal, [D, K].
+    """
+    # In one layout, so that what is loaded rounds as what was saved.
+    basis = basis.contiguous()
+    parts = [(rows.to(origin) - origin) @ basis for rows in features.split(BLOCK)]
+    return torch.cat([part.square_().cumsum(1).sqrt_() for part in parts])
 
 
 @register("residual")
@@ -96,4 +119,4 @@ class Residual(Detector):
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        return residual(outputs.features, self.require("origin"), self.require("complement"))
+        return residual(outputs, self.require("origin"), self.require("complement"), self.name)

@@ -41,10 +41,10 @@ class ViM(Detector):
 
     def fit(self, outputs: Outputs) -> ViM:
         self.origin, self.complement = outside(outputs, self.dim, self.name)
-        total = residual(outputs.features, self.origin, self.complement).sum()
+        total = residual(outputs, self.origin, self.complement, self.name).sum()
         self.alpha = outputs.logits.double().amax(1).sum() / total
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        norm = residual(outputs.features, self.require("origin"), self.require("complement"))
+        norm = residual(outputs, self.require("origin"), self.require("complement"), self.name)
         return self.require("alpha") * norm + energy(outputs.logits)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from ..errors import OutskirtsError
 
 __all__ = ["Head", "Outputs"]
+
+T = TypeVar("T")
 
 
 class Head(NamedTuple):
@@ -42,6 +44,7 @@ class Outputs:
     labels: Tensor | None = None
     head: Head | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         columns = {"logits": self.logits, "labels": self.labels, **self.extra}
@@ -71,6 +74,19 @@ class Outputs:
             labels=None if self.labels is None else self.labels[index],
             extra={key: value[index] for key, value in self.extra.items()},
         )
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, which is computed the first time that it is asked for under this key: detectors share what
+        several of them derive from the same outputs. It is not to be changed.
+
+        >>> import torch
+        >>> out = Outputs(torch.zeros(4, 8), torch.zeros(4, 3))
+        >>> out.once("mean", lambda: out.features.mean(0)) is out.once("mean", lambda: out.features.mean(0))
+        True
+        """
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]  # type: ignore[no-any-return]
 
     def need(self, name: str, who: str) -> Tensor:
         """The tensor called `name`, or an error that says `who` needs it."""

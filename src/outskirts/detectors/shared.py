@@ -1,0 +1,31 @@
+"""What several detectors derive from the same outputs, computed once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..evaluation.outputs import Outputs
+from .inputs import BLOCK, training_rows
+
+__all__ = ["mean_feature", "scatter_about", "unit"]
+
+
+def unit(outputs: Outputs, who: str, space: str = "features") -> Tensor:
+    """Features, or another column of vectors, at unit length, [N, D], float32."""
+    return outputs.once(("unit", space), lambda: normalize(outputs.need(space, who).float(), dim=1))
+
+
+def mean_feature(outputs: Outputs, who: str) -> Tensor:
+    """The mean of features that a detector is fitted to, [D], float64."""
+    return outputs.once("mean", lambda: training_rows(outputs, who).mean(0, dtype=torch.float64))
+
+
+def scatter_about(features: Tensor, origin: Tensor) -> Tensor:
+    """The sum over features [N, D] of the outer products of their differences to an origin [D], float64, [D, D]."""
+    scatter = origin.new_zeros(len(origin), len(origin))
+    for rows in features.split(BLOCK):
+        centred = rows.to(origin) - origin
+        scatter.addmm_(centred.T, centred)
+    return scatter
