@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
+import yaml
 from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
@@ -64,6 +66,8 @@ class Detector(nn.Module, ABC):
     probes: tuple[Probe, ...] = ()
     #: Whether `fit` needs what the probes give, too.
     fits_probes: ClassVar[bool] = False
+    #: Whether `fit` also takes the outputs ``val=`` of the validation split.
+    calibrates: ClassVar[bool] = False
 
     def fit(self, outputs: Outputs) -> Self:
         """Learn from in-distribution outputs of the split `fit_on`; returns the detector."""
@@ -72,6 +76,11 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def score(self, outputs: Outputs) -> Tensor:
         """The score of each image, [N]; larger means more out-of-distribution."""
+
+    @property
+    def lacks(self) -> str | None:
+        """What the detector needs and was not given, in words; None where it can be fitted and can score."""
+        return None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -98,7 +107,8 @@ class Detector(nn.Module, ABC):
         detector = registry[metadata["detector"]](**metadata["params"])
         for key, value in tensors.items():
             detector.get_buffer(key)
-            setattr(detector, key, value)
+            owner, _, buffer = key.rpartition(".")
+            setattr(detector.get_submodule(owner), buffer, value)
         return detector
 
     def extra_repr(self) -> str:
@@ -115,18 +125,33 @@ def register(name: str) -> Callable[[D], D]:
 
 
 def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
-    """A detector from its name, from a mapping such as ``{"name": "knn", "k": 10}``, or itself."""
+    """A detector from its name, from a text such as ``knn:k=10,space=projection`` or a mapping such as
+    ``{"name": "knn", "k": 10}``, or itself.
+
+    >>> create("knn:k=10").params
+    {'k': 10, 'space': 'features'}
+    """
     if isinstance(spec, Detector):
         return spec
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    arguments = dict(spec)
+    arguments = _parsed(spec) if isinstance(spec, str) else dict(spec)
     part = registry[arguments.pop("name")]
     known = _arguments(part)
     for key in arguments:
         if key not in known:
             raise unknown(f"parameter of the detector '{part.name}'", key, known)
     return part(**arguments)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    name, _, rest = text.partition(":")
+    arguments: dict[str, Any] = {"name": name}
+    # Commas within brackets belong to a value.
+    for argument in re.split(r",(?![^\[]*\])", rest) if rest else ():
+        key, equals, value = argument.partition("=")
+        if not (key and equals):
+            raise OutskirtsError(f"'{text}' is no detector: parameters are written as in knn:k=10,space=projection.")
+        arguments[key] = yaml.safe_load(value)
+    return arguments
 
 
 def _arguments(part: type[Detector]) -> list[str]:

@@ -99,13 +99,10 @@ def assess(
         say(notes[-1])
         outputs["id"] = replace(outputs["id"], labels=None)
     fitted = {
-        split: outputs_of(
-            split,
-            image_set,
-            [probe for one in chosen.values() if one.fit_on == split and one.fits_probes for probe in one.probes],
-        )
+        split: outputs_of(split, image_set, [probe for one in on for probe in one.probes if one.fits_probes])
         for split, image_set in {"train": train, "val": val}.items()
-        if any(one.fit_on == split for one in chosen.values()) or (split == "train" and recalls)
+        if (on := [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")])
+        or (split == "train" and recalls)
     }
     unfit = {}
     for label, detector in chosen.items():

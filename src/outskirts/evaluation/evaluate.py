@@ -53,7 +53,7 @@ def fit_detectors(
             continue
         outputs = splits[detector.fit_on]
         if outputs is not None:
-            detector.fit(outputs)
+            detector.fit(outputs, **({"val": val} if detector.calibrates else {}))
         elif any(buffer is None for buffer in detector._buffers.values()):  # `buffers()` omits None.
             raise OutskirtsError(
                 f"The detector '{label}' learns from the {detector.fit_on} split: "
@@ -63,6 +63,8 @@ def fit_detectors(
 
 def lacking(detector: Detector, outputs: Outputs) -> str | None:
     """Why this detector cannot run on these outputs at all, or None if it can."""
+    if detector.lacks:
+        return detector.lacks
     if "head" in detector.needs and outputs.head is None:
         return "needs a linear head, which this classifier lacks"
     if missing := sorted(detector.needs - {"features", "logits", "labels", "head", *outputs.extra}):

@@ -86,7 +86,7 @@ class Outputs:
         """
         if key not in self._known:
             self._known[key] = make()
-        return self._known[key]  # type: ignore[no-any-return]
+        return self._known[key]
 
     def need(self, name: str, who: str) -> Tensor:
         """The tensor called `name`, or an error that says `who` needs it."""
