@@ -12,7 +12,7 @@ import outskirts as osk
 from outskirts import OutskirtsError, Run
 from outskirts.evaluation.assess import assess
 from outskirts.evaluation.report import write_report
-from outskirts.evaluation.results import COLUMNS
+from outskirts.evaluation.results import COLUMNS, Results
 from outskirts.files import load_json
 
 
@@ -239,3 +239,20 @@ def test_an_untrained_network_has_no_outliers_made_of_features(bugs, ood, small,
     assess(run, test, ood, ["msp"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog"]
     assert not (run.gallery / "outliers.png").exists()
+
+
+def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
+    said = []
+    results = assess(run, test, ood, ["msp", "react", "knn:k=3"], tune="own", say=said.append)
+    chosen = [row for row in results.tuning if row.detector == "react"]
+    assert len(chosen) == 4 and {row.dataset for row in chosen} == {"own outliers"}
+    assert len(results.tuning) == 4  # What was asked for is not chosen.
+    best = max(chosen, key=lambda row: row.auroc)
+    assert {row.params for row in results.rows if row.detector == "react"} == {best.params}
+    assert said[-1] == "Parameters chosen at 4 points on validation images and own outliers."
+    # In the table, and apart from the results when it is read again.
+    again = Results.load(run.path)
+    assert again.tuning == results.tuning and again.rows == results.rows
+    for taken in (bugs / "fog", bugs / "test"):
+        with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
+            assess(run, test, ood, ["react"], tune=osk.open(taken))

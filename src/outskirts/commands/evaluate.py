@@ -43,13 +43,17 @@ class Evaluate:
     benchmark: str = ""
     """A benchmark's name or YAML file, instead of the sets above."""
     detectors: tuple[str, ...] = ("all",)
-    """Names of detectors, or all."""
+    """Names of detectors, with parameters as in knn:k=10,space=projection where they are to be others; or all."""
     features: Space = "head"
     """Score what the linear layer is applied to, what the backbone gives, or points on the hypersphere."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the network."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    tune: bool = False
+    """Choose the parameters of detectors on the run's validation images and outliers made of them."""
+    tune_on: str = ""
+    """The same on these OOD validation images, none of which may be in a test set."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
@@ -69,6 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         precision=given.precision,
         device=resolve_device(given.device).type,
         skip_corrupt=given.skip_corrupt,
+        tune=open_images(given.tune_on) if given.tune_on else "own" if given.tune else None,
     )
     show(results.table())
     say(f"Report: {write_report([run.path], run.path / 'report.html')}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Detector, Probe, create, register, registry
+from .base import Detector, FeatureProbe, Probe, choices, create, register, registry
 
-__all__ = ["Detector", "Probe", "create", "register", "registry"]
+__all__ = ["Detector", "FeatureProbe", "Probe", "choices", "create", "register", "registry"]
 
 
 def __getattr__(name: str) -> type[Detector]:

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
-from .base import Detector, FeatureProbe, register
+from .base import Detector, FeatureProbe, choices, register
 from .inputs import BLOCK, checked, linear_head
 from .shaping import kept_count, logit_scorer
 
 __all__ = ["AdaScale", "ShiftedFeatures", "stability"]
+
+#: Of a grid of both percentiles, of which the lower is at most the higher.
+PERCENTILES = (60.0, 65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 99.0)
 
 
 def stability(features: Tensor, shifted: Tensor, share: float, shift_share: float, weight: float) -> Tensor:
@@ -96,6 +99,7 @@ class AdaScale(Detector):
     needs = frozenset({"features", "logits", "head"})
     fit_on = "val"
     fits_probes = True
+    grid = choices(low=PERCENTILES, high=PERCENTILES)
     known: Tensor | None
 
     def __init__(

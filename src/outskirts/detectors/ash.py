@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import unknown
-from .base import register
+from .base import choices, register
 from .inputs import checked
 from .shaping import ShapingDetector, kept_count, scaling
 
@@ -31,6 +31,8 @@ class ASH(ShapingDetector):
         variant: p, b or s; OpenOOD's is b.
         scorer: The detector that scores the logits; the free energy, as published.
     """
+
+    grid = choices(percentile=(65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0))
 
     def __init__(self, percentile: float = 90.0, variant: Literal["p", "b", "s"] = "b", scorer: str = "energy") -> None:
         super().__init__(scorer)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import yaml
@@ -17,7 +18,7 @@ from ..evaluation.outputs import Outputs
 from ..files import load_tensors, save_tensors
 from ..registry import Registry
 
-__all__ = ["Detector", "FeatureProbe", "Probe", "create", "register", "registry"]
+__all__ = ["Detector", "FeatureProbe", "Probe", "choices", "create", "register", "registry"]
 
 
 class Probe(Protocol):
@@ -50,6 +51,11 @@ class FeatureProbe(ABC):
         """The features for one batch."""
 
 
+def choices(**values: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
+    """A grid: values for parameters, by their names."""
+    return MappingProxyType(values)
+
+
 class Detector(nn.Module, ABC):
     """A post-hoc score computed from `Outputs`: **larger means more out-of-distribution, always**.
 
@@ -66,6 +72,8 @@ class Detector(nn.Module, ABC):
     probes: tuple[Probe, ...] = ()
     #: Whether `fit` needs what the probes give, too.
     fits_probes: ClassVar[bool] = False
+    #: Values of parameters to choose from, in the order published.
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = choices()
     #: Whether `fit` also takes the outputs ``val=`` of the validation split.
     calibrates: ClassVar[bool] = False
 

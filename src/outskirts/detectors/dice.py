@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import register
+from .base import choices, register
 from .inputs import checked, linear_head
 from .react import percentile_of
 from .shaping import ShapingDetector
@@ -32,6 +32,7 @@ class DICE(ShapingDetector):
     """
 
     fit_on = "train"
+    grid = choices(percentile=(10.0, 30.0, 50.0, 70.0, 90.0))
     mean: Tensor | None
 
     def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import linear_head
 from .shared import mean_feature
 
@@ -46,6 +46,7 @@ class FDBD(Detector):
 
     needs = frozenset({"features", "logits", "head"})
     fit_on = "train"
+    grid = choices(centred=(True, False))
     mean: Tensor | None
 
     def __init__(self, centred: bool = True) -> None:

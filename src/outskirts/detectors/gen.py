@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import checked
 
 __all__ = ["GEN", "generalized_entropy"]
@@ -47,6 +47,8 @@ class GEN(Detector):
         gamma: The exponent; the smaller, the more the small probabilities count.
         top: How many of the largest probabilities to sum over, at most all.
     """
+
+    grid = choices(gamma=(0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0), top=(10, 50, 100, 200, 500, 1000))
 
     def __init__(self, gamma: float = 0.1, top: int = 100) -> None:
         super().__init__()

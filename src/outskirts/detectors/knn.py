@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import BUDGET
 from .shared import unit
 
@@ -85,6 +85,7 @@ class KNN(Detector):
     """
 
     fit_on = "train"
+    grid = choices(k=(50, 100, 200, 500, 1000))
     bank: Tensor | None
 
     def __init__(self, k: int = 50, space: Literal["features", "projection"] = "features") -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import checked
 from .msp import msp
 
@@ -30,6 +30,7 @@ class MCM(Detector):
     """
 
     needs = frozenset({"cosines"})
+    grid = choices(temperature=(0.01, 0.1, 1.0, 10.0))
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()

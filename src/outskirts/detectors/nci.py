@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import checked, linear_head
 from .shared import mean_feature
 
@@ -29,6 +29,7 @@ class NCI(Detector):
 
     needs = frozenset({"features", "logits", "head"})
     fit_on = "train"
+    grid = choices(alpha=(1e-4, 1e-3, 1e-2, 1e-1))
     mean: Tensor | None
 
     def __init__(self, alpha: float = 1e-4) -> None:

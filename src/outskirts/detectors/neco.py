@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import BLOCK, checked, training_rows
 from .shared import mean_feature, scatter_about
 
@@ -30,6 +30,7 @@ class NECO(Detector):
 
     needs = frozenset({"features", "logits"})
     fit_on = "train"
+    grid = choices(dim=(None, 16, 32, 64, 128, 256))
     mean: Tensor | None
     basis: Tensor | None
     scale: Tensor | None

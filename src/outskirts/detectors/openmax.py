@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import checked, training_labels
 
 __all__ = ["OpenMax", "fit_weibull"]
@@ -61,6 +61,7 @@ class OpenMax(Detector):
 
     needs = frozenset({"logits", "labels"})
     fit_on = "train"
+    grid = choices(top=(3, 10))
     means: Tensor | None
     starts: Tensor | None
     shapes: Tensor | None

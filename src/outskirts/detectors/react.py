@@ -12,7 +12,7 @@ import math
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import register
+from .base import choices, register
 from .inputs import checked, training_rows
 from .shaping import ShapingDetector
 
@@ -47,6 +47,7 @@ class ReAct(ShapingDetector):
     """
 
     fit_on = "train"
+    grid = choices(percentile=(85.0, 90.0, 95.0, 99.0))
     threshold: Tensor | None
 
     def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import BUDGET, checked, training_rows
 from .shared import unit
 
@@ -55,6 +55,7 @@ class Relation(Detector):
 
     needs = frozenset({"features", "logits"})
     fit_on = "train"
+    grid = choices(power=(1.0, 2.0, 4.0, 6.0, 8.0))
     bank: Tensor | None
     probabilities: Tensor | None
 

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import BLOCK, checked, linear_head, training_rows
 from .shared import scatter_about
 
-__all__ = ["Residual", "default_dim", "outside", "outside_norms", "residual"]
+__all__ = ["DIMS", "Residual", "default_dim", "outside", "outside_norms", "residual"]
+
+#: Sizes of the principal space to choose from: published as 256 and 1000; smaller ones are for narrower features.
+DIMS = (1000, 512, 256, 128, 64, 32)
 
 #: Below this share of the variance, what is left is the rounding of float32 features.
 ROUNDING = 1e-13
@@ -105,6 +108,7 @@ class Residual(Detector):
 
     needs = frozenset({"features", "head"})
     fit_on = "train"
+    grid = choices(dim=DIMS)
     origin: Tensor | None
     complement: Tensor | None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .base import register
+from .base import choices, register
 from .inputs import checked
 from .shaping import ShapingDetector, kept_count, scaling
 
@@ -25,6 +25,8 @@ class Scale(ShapingDetector):
         percentile: Share of the activations that is not among the largest, in [0, 100); published grid 65, 70, …, 95.
         scorer: The detector that scores the logits; the free energy, as published.
     """
+
+    grid = choices(percentile=(65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0))
 
     def __init__(self, percentile: float = 85.0, scorer: str = "energy") -> None:
         super().__init__(scorer)

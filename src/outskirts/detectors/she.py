@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..errors import unknown
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .inputs import training_labels, training_rows
 
 __all__ = ["SHE"]
@@ -34,6 +34,7 @@ class SHE(Detector):
 
     needs = frozenset({"features", "logits", "labels"})
     fit_on = "train"
+    grid = choices(metric=("inner_product", "euclidean", "cosine"))
     means: Tensor | None
 
     def __init__(self, metric: Literal["inner_product", "euclidean", "cosine"] = "inner_product") -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import Detector, register
+from .base import Detector, choices, register
 from .energy import energy
 from .inputs import checked
-from .residual import outside, residual
+from .residual import DIMS, outside, residual
 
 __all__ = ["ViM"]
 
@@ -29,6 +29,7 @@ class ViM(Detector):
 
     needs = frozenset({"features", "logits", "head"})
     fit_on = "train"
+    grid = choices(dim=DIMS)
     origin: Tensor | None
     complement: Tensor | None
     alpha: Tensor | None

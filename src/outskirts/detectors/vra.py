@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from .base import register
+from .base import choices, register
 from .inputs import checked, training_rows
 from .react import percentile_of
 from .shaping import ShapingDetector
@@ -31,6 +31,7 @@ class VRA(ShapingDetector):
     """
 
     fit_on = "train"
+    grid = choices(percentile=(85.0, 90.0, 95.0, 99.0), low=(1.0, 5.0, 10.0, 15.0))
     threshold: Tensor | None
     floor: Tensor | None
 

@@ -22,7 +22,9 @@ from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
 from .extract import extract
 from .misses import save_misses
 from .outputs import Outputs
-from .results import Results, headline
+from .results import TUNING, Results, headline
+from .tuning import Tuned, own_outliers
+from .tuning import tune as tune_detectors
 
 __all__ = ["assess"]
 
@@ -37,6 +39,7 @@ def assess(
     precision: Literal["fp32", "bf16"] = "fp32",
     device: str = "cpu",
     skip_corrupt: bool = False,
+    tune: ImageSet | Literal["own"] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Results:
@@ -51,6 +54,8 @@ def assess(
         precision: Of the network.
         device: Where the network runs.
         skip_corrupt: Leave out images that cannot be decoded.
+        tune: OOD validation images, none of them in a test set, on which to choose the parameters that are not given;
+            or ``own``, for outliers made of the run's validation images.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
 
@@ -104,6 +109,20 @@ def assess(
         if (on := [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")])
         or (split == "train" and recalls)
     }
+    described = made_with.method if features == "head" else f"{made_with.method} ({features} features)"
+    about: dict[str, Any] = {"run": run.path.name, "method": described, "seed": seed}
+    tuned = Tuned({}, ())
+    if tune is not None:
+        outliers = own_outliers(classifier, val, seed) if tune == "own" else tune
+        _require_apart(outliers, {**sets, "train": train})
+        of_val, of_outliers = (
+            outputs_of(name, images, probes.values()) for name, images in (("val", val), (TUNING, outliers))
+        )
+        able = {label: one for label, one in chosen.items() if not lacking(one, outputs["id"])}
+        of_train = fitted.get("train")
+        tuned = tune_detectors(able, train=of_train, val=of_val, outliers=of_outliers, name=outliers.spec, **about)
+        chosen |= tuned.detectors
+        say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
     unfit = {}
     for label, detector in chosen.items():
         if lacking(detector, outputs["id"]):
@@ -119,11 +138,9 @@ def assess(
         {name: outputs[name] for name in sets if name != "id"},
         [detector for label, detector in chosen.items() if label not in unfit],
         groups={name: group for group, members in ood.items() for name in members},
-        run=run.path.name,
-        method=made_with.method if features == "head" else f"{made_with.method} ({features} features)",
-        seed=seed,
+        **about,
     )
-    results = replace(results, skipped={**results.skipped, **unfit})
+    results = replace(results, skipped={**results.skipped, **unfit}, tuning=tuned.rows)
     results.save(run.path)
     save_json(run.path / "notes.json", notes)
     shown = headline(list(results.scores), registry[made_with.method].detectors(made_with.settings))
@@ -157,6 +174,16 @@ def _without_skipped(image_set: ImageSet) -> ImageSet:
         if skipped
         else image_set
     )
+
+
+def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
+    """Raise if parameters would be chosen on images of a test set."""
+    for name, image_set in sets.items():
+        if shared := overlap(outliers, image_set):
+            raise OutskirtsError(
+                f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
+                "choose others, or other parts of it: SPEC?part=0-50%."
+            )
 
 
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:

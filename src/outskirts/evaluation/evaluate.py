@@ -17,7 +17,7 @@ from .metrics import Positive, aupr, auroc, fpr_at_tpr
 from .outputs import Outputs
 from .results import MEAN, Result, Results, labels
 
-__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "score_images"]
+__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "params_of", "score_images"]
 
 Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
 ID = "id"
@@ -37,7 +37,7 @@ def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] =
         detectors = registry.names() if detectors == "all" else [detectors]
     settings = {spec["name"]: spec for spec in published}
     chosen = [create(settings.get(one, one) if isinstance(one, str) else one) for one in detectors]
-    table = dict(zip(labels([(one.name, _params(one)) for one in chosen]), chosen))
+    table = dict(zip(labels([(one.name, params_of(one)) for one in chosen]), chosen))
     if len(table) < len(chosen):
         raise OutskirtsError("A detector is asked for twice with the same parameters; ask for each once.")
     return table
@@ -177,7 +177,7 @@ def evaluate(
                         method=method,
                         seed=seed,
                         detector=detector.name,
-                        params=_params(detector),
+                        params=params_of(detector),
                         group=group,
                         dataset=dataset,
                         n_id=len(id_outputs),
@@ -189,7 +189,8 @@ def evaluate(
     return Results(tuple(rows), scores, skipped)
 
 
-def _params(detector: Detector) -> str:
+def params_of(detector: Detector) -> str:
+    """The parameters as JSON, as `Result` has them."""
     return json.dumps(detector.params, sort_keys=True)
 
 

@@ -18,10 +18,13 @@ from ..files import load_tensors, save_tensors, write_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["MEAN", "Result", "Results", "labels"]
+__all__ = ["MEAN", "TUNING", "Result", "Results", "labels"]
 
 #: The dataset name of the row that averages a group.
 MEAN = "mean"
+
+#: The group of the rows that parameters were chosen by.
+TUNING = "tuning"
 
 #: Detectors' labels up to this length are never folded, whatever that leaves for the numbers.
 _WIDEST = 24
@@ -119,26 +122,30 @@ class Results:
         scores: By the detector's label and the dataset, [N], float64; the dataset ``"id"`` holds the ID test
             images. In merged results the label is preceded by the run: ``"run/label"``.
         skipped: Why a detector was left out, by its label.
+        tuning: What the parameters of detectors were chosen by: a row for each point of their grids.
     """
 
     rows: tuple[Result, ...]
     scores: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    tuning: tuple[Result, ...] = ()
 
     def save(self, folder: Path | str) -> None:
         """Write ``results.csv`` and ``scores.safetensors`` into a folder."""
         tensors = {f"{label}/{name}": t for label, sets in self.scores.items() for name, t in sets.items()}
         save_tensors(Path(folder) / "scores.safetensors", tensors, {"skipped": dict(self.skipped)})
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *map(astuple, self.rows)])
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *map(astuple, (*self.rows, *self.tuning))])
         write_text(Path(folder) / "results.csv", text.getvalue())
 
     @staticmethod
     def load(folder: Path | str) -> Results:
         """Read what `save` wrote; the table alone suffices."""
-        rows, kept = _read(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
+        read, kept = _read(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
+        tuning = tuple(row for row in read if row.group == TUNING)
+        rows = tuple(row for row in read if row.group != TUNING)
         if not kept.exists():
-            return Results(rows)
+            return Results(rows, tuning=tuning)
         tensors, metadata = load_tensors(kept)
         if "skipped" not in metadata:
             raise OutskirtsError(f"{kept} holds no scores written by outskirts.")
@@ -146,7 +153,7 @@ class Results:
         for key, tensor in tensors.items():
             label, _, dataset = key.rpartition("/")
             scores.setdefault(label, {})[dataset] = tensor
-        return Results(rows, scores, metadata["skipped"])
+        return Results(rows, scores, metadata["skipped"], tuning)
 
     def __add__(self, other: Results) -> Results:
         one, two = self._qualified(), other._qualified()
@@ -154,7 +161,12 @@ class Results:
             raise OutskirtsError(
                 f"Both results hold scores of {', '.join(sorted(twice))}: give the runs different names."
             )
-        return Results(one.rows + two.rows, {**one.scores, **two.scores}, {**one.skipped, **two.skipped})
+        return Results(
+            one.rows + two.rows,
+            {**one.scores, **two.scores},
+            {**one.skipped, **two.skipped},
+            one.tuning + two.tuning,
+        )
 
     def _qualified(self) -> Results:
         """The same with labels that name their run, so that those of several runs do not clash."""
@@ -164,7 +176,7 @@ class Results:
         def qualify(table: Mapping[str, Any]) -> dict[str, Any]:
             return {prefix + label.removeprefix(prefix): value for label, value in table.items()}
 
-        return Results(self.rows, qualify(self.scores), qualify(self.skipped))
+        return Results(self.rows, qualify(self.scores), qualify(self.skipped), self.tuning)
 
     def table(self) -> Table:
         """For the terminal: a row for each detector, a column for each set and each group's average."""
@@ -173,6 +185,10 @@ class Results:
 
         caption = ["AUROC ±half its 95 % interval, the wider half; below it FPR95 with ID|with OOD positive. All in %."]
         caption += [f"Left out: {label}, which {reason}." for label, reason in self.skipped.items()]
+        if self.tuning:
+            tuned = ", ".join(dict.fromkeys(row.detector for row in self.tuning))
+            by = ", ".join(dict.fromkeys(row.dataset for row in self.tuning))
+            caption.append(f"Parameters were chosen on validation images and {by}, of: {tuned}.")
         table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
         columns, by_detector = self._columns(), self._by_detector()
         width = max(map(len, ["detector", *by_detector]))

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+import outskirts as osk
+from outskirts import Outputs, OutskirtsError
+from outskirts.detectors import KNN, ReAct, create
+from outskirts.evaluation.metrics import auroc
+from outskirts.evaluation.results import TUNING
+from outskirts.evaluation.tuning import grid_of, own_outliers, tune
+
+
+def test_the_grid_of_a_detector():
+    assert [point.k for point in grid_of(KNN())] == [50, 100, 200, 500, 1000]
+    assert [point.params for point in grid_of(KNN(space="projection"))][1] == {"k": 100, "space": "projection"}
+    # What was asked for stays.
+    assert [point.k for point in grid_of(KNN(k=7))] == [7]
+    assert len(grid_of(create("msp"))) == 1
+    pairs = [(point.low, point.high) for point in grid_of(create("adascale"))]
+    assert len(pairs) == 45 and all(low <= high for low, high in pairs)
+
+
+@pytest.fixture
+def sets():
+    g = torch.Generator().manual_seed(0)
+    head = torch.randn(3, 6, generator=g), torch.zeros(3)
+
+    def outputs(n, shift):
+        features = torch.randn(n, 6, generator=g).abs() + shift
+        return Outputs(features, features @ head[0].T + head[1], torch.arange(n) % 3, head)
+
+    return outputs(120, 0.0), outputs(60, 0.0), outputs(60, 0.6)
+
+
+def test_the_best_point_is_taken_and_all_are_told(sets):
+    train, val, outliers = sets
+    found = tune(
+        {"knn": KNN(), "react": ReAct(), "msp": create("msp")}, train=train, val=val, outliers=outliers, name="o"
+    )
+    # Neighbours beyond the 120 training images cannot be.
+    assert [(row.detector, row.params) for row in found.rows][:2] == [
+        ("knn", '{"k": 50, "space": "features"}'),
+        ("knn", '{"k": 100, "space": "features"}'),
+    ]
+    assert {row.group for row in found.rows} == {TUNING} and len(found.rows) == 6
+    for label, of in (("knn", KNN), ("react", ReAct)):
+        areas = {}
+        for point in grid_of(of()):
+            try:
+                point.fit(train)
+            except OutskirtsError:
+                continue
+            areas[str(point.params)] = auroc(point.score(val), point.score(outliers))
+        assert areas[str(found.detectors[label].params)] == max(areas.values())
+    assert found.detectors["msp"].name == "msp"
+
+
+def test_outliers_of_ones_own(finished, bugs):
+    images = osk.open(bugs / "train")
+    made = own_outliers(osk.load(finished), images)
+    assert len(made) == len(images) and (made.labels == -1).all()
+    assert made.fingerprint == own_outliers(osk.load(finished), images).fingerprint
+    assert not set(made.keys) & set(images.keys)
