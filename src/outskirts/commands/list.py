@@ -58,16 +58,16 @@ def _presets() -> list[tuple[str, ...]]:
 
 
 def _detectors() -> list[tuple[str, ...]]:
-    from ..detectors import registry
+    from ..detectors import create, registry
 
     return [
         (
-            name,
-            _first_sentence(registry[name]),
-            "needs " + ", ".join([*sorted(registry[name].needs), *{probe.cost for probe in registry[name]().probes}]),
-            f"fitted on {registry[name].fit_on}" if registry[name].fit_on else "",
+            one.name,
+            _first_sentence(type(one)),
+            "needs " + ", ".join([*sorted(one.needs), *{probe.cost for probe in one.probes}]),
+            f"fitted on {one.fit_on}" if one.fit_on else "",
         )
-        for name in registry.names()
+        for one in map(create, registry.names())
     ]
 
 

@@ -35,7 +35,10 @@ def gradient_norm(features: Tensor, logits: Tensor) -> Tensor:
 
 @register("gradnorm")
 class GradNorm(Detector):
-    """The norm of the gradient of the head's weights, in closed form; the published code goes back once an image."""
+    """The norm of the gradient of the head's weights.
+
+    It has a closed form; the published code goes backwards once an image.
+    """
 
     needs = frozenset({"features", "logits", "head"})
 

@@ -20,8 +20,10 @@ __all__ = ["NCI"]
 
 @register("nci")
 class NCI(Detector):
-    r"""Nearness to the weight of the class predicted: :math:`w_{\hat y} \cdot (f - \mu) / \lVert f - \mu \rVert
-    + \alpha \lVert f \rVert_1`, with the mean training feature :math:`\mu`.
+    r"""Nearness of the feature to the weight of the class predicted, and its length.
+
+    The score falls with :math:`w_{\hat y} \cdot (f - \mu) / \lVert f - \mu \rVert + \alpha \lVert f \rVert_1`, with
+    the mean training feature :math:`\mu`.
 
     Arguments:
         alpha: How much the length of the feature counts; published grid .0001, .001, .01, .1.

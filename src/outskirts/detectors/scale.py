@@ -18,8 +18,10 @@ __all__ = ["Scale"]
 
 @register("scale")
 class Scale(ShapingDetector):
-    r"""The score of features times :math:`\exp(s_1 / s_2)`, with the sum :math:`s_1` of all activations of an image and
-    that of its largest, :math:`s_2`.
+    r"""The score of features scaled up by how little their largest activations are of their sum.
+
+    The factor is :math:`\exp(s_1 / s_2)`, with the sum :math:`s_1` of all activations of an image and that of its
+    largest, :math:`s_2`.
 
     Arguments:
         percentile: Share of the activations that is not among the largest, in [0, 100); published grid 65, 70, …, 95.
