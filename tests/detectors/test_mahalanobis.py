@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import Mahalanobis, mahalanobis
+from outskirts.detectors import Mahalanobis, inputs
 from outskirts.detectors.mahalanobis import tied_gaussians, whitening
 
 
@@ -25,7 +25,7 @@ def test_vectors_with_a_ridge(toy, train, queries):
 
 
 def test_equals_the_formula(blobs, monkeypatch):
-    monkeypatch.setattr(mahalanobis, "BLOCK", 7)
+    monkeypatch.setattr(inputs, "BLOCK", 7)
     features, labels = blobs.features.double(), blobs.labels
     means = torch.stack([features[labels == c].mean(0) for c in range(4)])
     covariance = sum((f - means[c]).outer(f - means[c]) for f, c in zip(features, labels)) / len(features)

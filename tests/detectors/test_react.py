@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import ReAct
+from outskirts.detectors import ReAct, inputs, react
 from outskirts.detectors.react import percentile_of
 
 
@@ -19,6 +19,19 @@ def test_vectors(toy, train, queries):
 def test_percentile_is_numpys(percentile):
     values = torch.randn(37, 11, generator=torch.Generator().manual_seed(0))
     assert percentile_of(values, percentile).item() == pytest.approx(np.percentile(values.double(), percentile))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_percentile_of_more_than_is_looked_through_at_once(monkeypatch, dtype):
+    monkeypatch.setattr(react, "LARGEST", 20)
+    monkeypatch.setattr(inputs, "BLOCK", 50)
+    g = torch.Generator().manual_seed(0)
+    # Rectified: half of all is zero. And one value far from all others.
+    values = torch.randn(300, 7, generator=g).clamp_min(0).to(dtype)
+    values[5, 3] = 1000.0
+    for percentile in (0, 1, 40, 62.3, 90, 99.99, 100):
+        expected = np.percentile(values.double(), percentile)
+        assert percentile_of(values, percentile).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_bad_input_is_an_error(train):

@@ -264,3 +264,27 @@ def test_bf16_is_close_and_kept_as_float32(classifier, images):
     a, b = osk.extract(classifier, images), osk.extract(classifier, images, precision="bf16")
     assert b.features.dtype == b.logits.dtype == torch.float32
     torch.testing.assert_close(a.logits, b.logits, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("head", ["linear", "prototypes"])
+def test_half_of_it_is_kept(classifier, sphere, images, tmp_path, head):
+    from outskirts.detectors import create
+
+    model = classifier if head == "linear" else sphere
+    whole = osk.extract(model, images)
+    half = osk.extract(model, images, keep="fp16", store=tmp_path)
+    again = osk.extract(model, images, keep="fp16", store=tmp_path)
+    assert half.features.dtype == (torch.float32 if head == "linear" else torch.float16)  # ASCOOD's are standardised.
+    torch.testing.assert_close(half.features.float(), whole.features, atol=2e-3, rtol=2e-3)
+    assert half.logits.equal(whole.logits) and again.features.equal(half.features)
+    knn = create("knn:k=3")
+    torch.testing.assert_close(knn.fit(half).score(half), knn.fit(whole).score(whole), atol=2e-3, rtol=2e-2)
+
+
+def test_an_interrupted_pass_leaves_nothing(classifier, images, tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        osk.extract(classifier, images, store=tmp_path, progress=stop)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

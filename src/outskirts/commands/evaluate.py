@@ -48,6 +48,8 @@ class Evaluate:
     """Score what the linear layer is applied to, what the backbone gives, or points on the hypersphere."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the network."""
+    keep: Literal["fp32", "fp16"] = "fp32"
+    """Of what is stored: half of it is enough for sets of millions."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     tune: bool = False
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         detectors,
         features=given.features,
         precision=given.precision,
+        keep=given.keep,
         device=resolve_device(given.device).type,
         skip_corrupt=given.skip_corrupt,
         tune=open_images(given.tune_on) if given.tune_on else "own" if given.tune else None,

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, FeatureProbe, choices, register
-from .inputs import BLOCK, checked, linear_head
+from .inputs import checked, in_blocks, linear_head
 from .shaping import kept_count, logit_scorer
 
 __all__ = ["AdaScale", "ShiftedFeatures", "stability"]
@@ -143,8 +143,8 @@ class AdaScale(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         head = linear_head(outputs, self.name)
-        logits = []
-        for rows, percentile in zip(outputs.features.split(BLOCK), self.percentiles(outputs).split(BLOCK)):
+
+        def logits(rows: Tensor, percentile: Tensor) -> Tensor:
             features = rows.to(head.weight)
             dimension = features.shape[1]
             kept = (dimension - (dimension * percentile / 100).round().long()).clamp_min(1)
@@ -152,11 +152,14 @@ class AdaScale(Detector):
             top = sums.gather(1, kept[:, None] - 1)
             ratio = torch.where(top > 0, sums[:, -1:] / top, 0.0)
             if self.variant == "a":
-                logits.append(torch.addmm(head.bias, features * ratio.exp(), head.weight.T))
-            else:
-                logits.append(torch.addmm(head.bias, features, head.weight.T) * ratio.square())
-        return self._scorer.score(Outputs(outputs.features, torch.cat(logits)))
+                return torch.addmm(head.bias, features * ratio.exp(), head.weight.T)
+            return torch.addmm(head.bias, features, head.weight.T) * ratio.square()
+
+        scaled = in_blocks(logits, outputs.features, self.percentiles(outputs))
+        return self._scorer.score(Outputs(outputs.features, scaled))
 
     def _stability(self, outputs: Outputs) -> Tensor:
-        shifted = outputs.need(self.probes[0].key, self.name).double()
-        return stability(outputs.features.double(), shifted, self.share, self.shift_share, self.weight)
+        def found(rows: Tensor, shifted: Tensor) -> Tensor:
+            return stability(rows.double(), shifted.double(), self.share, self.shift_share, self.weight)
+
+        return in_blocks(found, outputs.features, outputs.need(self.probes[0].key, self.name))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..evaluation.outputs import Outputs
 from ..seeding import generator
 from .base import Detector, register
-from .inputs import BLOCK, checked, linear_head
+from .inputs import checked, in_blocks, linear_head
 
 __all__ = ["Dropout"]
 
@@ -44,9 +44,10 @@ class Dropout(Detector):
         draws = generator(0, "dropout")
         kept = torch.rand(self.samples, weight.shape[1], generator=draws).to(weight) >= self.rate
         heads = weight * kept[:, None] / (1 - self.rate)
-        scores = []
-        for rows in outputs.features.split(BLOCK):
+
+        def score(rows: Tensor) -> Tensor:
             logits = rows.to(weight) @ heads.flatten(0, 1).T
             log_p = (logits.unflatten(1, (self.samples, -1)) + bias).log_softmax(2)
-            scores.append(-(log_p.logsumexp(1) - math.log(self.samples)).amax(1))
-        return torch.cat(scores)
+            return math.log(self.samples) - log_p.logsumexp(1).amax(1)
+
+        return in_blocks(score, outputs.features)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import linear_head
+from .inputs import in_blocks, linear_head
 from .shared import mean_feature
 
 __all__ = ["FDBD", "boundary_distance"]
@@ -60,6 +60,10 @@ class FDBD(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, _ = linear_head(outputs, self.name)
-        features, mean = outputs.features.to(weight), self.require("mean")
-        length = (features - mean if self.centred else features).norm(dim=1)
-        return -boundary_distance(outputs.logits, weight) / length.clamp_min(torch.finfo(length.dtype).tiny)
+        origin = self.require("mean") * self.centred
+
+        def score(rows: Tensor, logits: Tensor) -> Tensor:
+            length = (rows.to(origin) - origin).norm(dim=1).clamp_min(torch.finfo(origin.dtype).tiny)
+            return -boundary_distance(logits, weight) / length
+
+        return in_blocks(score, outputs.features, outputs.logits)

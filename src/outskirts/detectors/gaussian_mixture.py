@@ -14,7 +14,7 @@ from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from ..synthesis.gaussian import shrunk
 from .base import Detector, register
-from .inputs import BLOCK, training_labels, training_rows
+from .inputs import in_blocks, training_labels, training_rows
 
 __all__ = ["GaussianMixture"]
 
@@ -64,12 +64,13 @@ class GaussianMixture(Detector):
     def score(self, outputs: Outputs) -> Tensor:
         means, factors, weights = (self.require(name) for name in ("means", "factors", "weights"))
         volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
-        scores = []
-        for rows in outputs.need("features", self.name).split(BLOCK):
+
+        def score(rows: Tensor) -> Tensor:
             distances = [
                 torch.linalg.solve_triangular(factor, (rows.to(mean) - mean).T, upper=False).square().sum(0)
                 for mean, factor in zip(means, factors)
             ]
             densities = weights.log() - volumes - 0.5 * torch.stack(distances, 1)
-            scores.append(-densities.logsumexp(1))
-        return torch.cat(scores)
+            return -densities.logsumexp(1)
+
+        return in_blocks(score, outputs.need("features", self.name))

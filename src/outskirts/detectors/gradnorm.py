@@ -7,11 +7,11 @@ References:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
+from .inputs import in_blocks
 
 __all__ = ["GradNorm", "gradient_norm"]
 
@@ -29,8 +29,12 @@ def gradient_norm(features: Tensor, logits: Tensor) -> Tensor:
     Returns:
         [N], float64.
     """
-    probabilities = logits.double().softmax(1)
-    return features.abs().sum(1, dtype=torch.float64) * (logits.shape[1] * probabilities - 1).abs().sum(1)
+
+    def norm(rows: Tensor, of_rows: Tensor) -> Tensor:
+        probabilities = of_rows.double().softmax(1)
+        return rows.double().abs().sum(1) * (logits.shape[1] * probabilities - 1).abs().sum(1)
+
+    return in_blocks(norm, features, logits)
 
 
 @register("gradnorm")

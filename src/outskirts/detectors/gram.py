@@ -16,7 +16,7 @@ from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from ..seeding import generator
 from .base import Detector, register
-from .inputs import checked
+from .inputs import checked, in_blocks
 from .msp import msp
 from .stage import StageProbe
 
@@ -139,6 +139,6 @@ class Gram(Detector):
         columns = []
         for place, probe in enumerate(self.probes):
             least, most = self.require(f"least{place}"), self.require(f"most{place}")
-            blocks = zip(outputs.need(probe.key, self.name).split(1024), predicted.split(1024))
-            columns.append(torch.cat([deviations(sums, least[of], most[of]) for sums, of in blocks]))
+            sums = outputs.need(probe.key, self.name)
+            columns.append(in_blocks(lambda s, of, a=least, b=most: deviations(s, a[of], b[of]), sums, predicted))
         return torch.stack(columns, 1)

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Head, Outputs
 
-__all__ = ["BLOCK", "BUDGET", "checked", "linear_head", "training_labels", "training_rows"]
+__all__ = ["BUDGET", "blocks", "checked", "in_blocks", "linear_head", "training_labels", "training_rows"]
 
 Number = TypeVar("Number", int, float)
 
-#: Images whose features are in float64 at one time.
+#: Images whose features are in float64 at one time; all of them may lie on the disk.
 BLOCK = 8192
 #: Bytes that one block of similarities may take.
 BUDGET = 2**28
+
+
+def blocks(*columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of all columns [N, ...], so many at a time as are computed with at once."""
+    return zip(*(column.split(BLOCK) for column in columns), strict=True)
+
+
+def in_blocks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+    """What a function gives for all rows of some columns, computed for a block of them after the other."""
+    return torch.cat([function(*rows) for rows in blocks(*columns)])
 
 
 def checked(

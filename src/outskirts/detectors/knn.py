@@ -59,14 +59,23 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
     Returns:
         [N, k], at least 0.
     """
-    rows = max(1, budget // (len(bank) * bank.element_size()))
-    norms = bank.square().sum(1)
-    near = []
-    for block in queries.split(rows):
-        # |q|^2 is constant over the bank, so it is added after the search.
-        found = smallest(torch.addmm(norms, block, bank.T, alpha=-2), k)
-        near.append(found + block.square().sum(1, keepdim=True))
-    return torch.cat(near).clamp_min(0)
+    # Half of what is stored in half precision would be lost in the sums.
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    part = max(k, min(len(bank), budget // (2 * bank.shape[1] * wide.itemsize)))
+    rows = max(1, budget // (2 * part * wide.itemsize))
+    near: list[Tensor] = []
+    for start in range(0, len(bank), part):
+        some = bank[start : start + part].to(wide)
+        norms = some.square().sum(1)
+        for place, block in enumerate(queries.split(rows)):
+            # |q|^2 is constant over the bank, so it is added after the search.
+            found = smallest(torch.addmm(norms, block.to(wide), some.T, alpha=-2), min(k, len(some)))
+            if start:
+                near[place] = torch.cat([near[place], found], dim=1).sort(dim=1).values[:, :k]
+            else:
+                near.append(found)
+    lengths = queries.to(wide).square().sum(1, keepdim=True)
+    return (torch.cat(near) + lengths).clamp_min(0)
 
 
 def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
@@ -110,5 +119,5 @@ class KNN(Detector):
         known = outputs.once(("nearest", self.space, id(bank)), lambda: {"bank": bank})
         # In a sweep, the largest k has found the neighbours of all.
         if "near" not in known or known["near"].shape[1] < self.k:
-            known["near"] = distances(unit(outputs, self.name, self.space).to(bank), bank, self.k)
+            known["near"] = distances(unit(outputs, self.name, self.space).to(bank.device), bank, self.k)
         return known["near"][:, self.k - 1]

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
-from .inputs import BLOCK, checked, training_labels, training_rows
+from .inputs import blocks, checked, in_blocks, training_labels, training_rows
 
 __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 
@@ -38,11 +38,11 @@ def tied_gaussians(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     present, index = labels.unique(return_inverse=True)
     dimension = features.shape[1]
     means = features.new_zeros(len(present), dimension, dtype=torch.float64)
-    for rows, where in zip(features.split(BLOCK), index.split(BLOCK)):
+    for rows, where in blocks(features, index):
         means.index_add_(0, where, rows.double())
     means /= index.bincount()[:, None]
     scatter = means.new_zeros(dimension, dimension)
-    for rows, where in zip(features.split(BLOCK), index.split(BLOCK)):
+    for rows, where in blocks(features, index):
         centred = rows.double() - means[where]
         scatter.addmm_(centred.T, centred)
     return means, scatter / len(features)
@@ -78,12 +78,13 @@ def nearest_distance(features: Tensor, transform: Tensor, centres: Tensor) -> Te
         [N], float64, at least 0.
     """
     norms = centres.square().sum(1)
-    distances = []
-    for rows in features.split(BLOCK):
+
+    def nearest(rows: Tensor) -> Tensor:
         white = rows.to(transform) @ transform
         # |white|^2 is the same for all classes, so it is added after the minimum.
-        distances.append(torch.addmm(norms, white, centres.T, alpha=-2).amin(1) + white.square().sum(1))
-    return torch.cat(distances).clamp_min(0)
+        return torch.addmm(norms, white, centres.T, alpha=-2).amin(1) + white.square().sum(1)
+
+    return in_blocks(nearest, features).clamp_min(0)
 
 
 @register("mahalanobis")

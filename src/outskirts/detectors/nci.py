@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked, linear_head
+from .inputs import checked, in_blocks, linear_head
 from .shared import mean_feature
 
 __all__ = ["NCI"]
@@ -45,8 +45,12 @@ class NCI(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, _ = linear_head(outputs, self.name)
-        features = outputs.features.to(weight)
-        centred = features - self.require("mean")
-        along = (centred * weight[outputs.logits.argmax(1)]).sum(1)
-        length = centred.norm(dim=1).clamp_min(torch.finfo(centred.dtype).tiny)
-        return -along / length - self.alpha * features.abs().sum(1)
+        mean = self.require("mean")
+
+        def score(rows: Tensor, predicted: Tensor) -> Tensor:
+            centred = rows.to(mean) - mean
+            along = (centred * weight[predicted]).sum(1)
+            length = centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
+            return -along / length - self.alpha * rows.to(mean).abs().sum(1)
+
+        return in_blocks(score, outputs.features, outputs.logits.argmax(1))

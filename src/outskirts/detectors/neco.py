@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import BLOCK, checked, training_rows
+from .inputs import checked, in_blocks, training_rows
 from .shared import mean_feature, scatter_about
 
 __all__ = ["NECO"]
@@ -58,10 +58,10 @@ class NECO(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         mean, scale, basis = (self.require(name) for name in ("mean", "scale", "basis"))
-        shares = []
-        for rows in outputs.need("features", self.name).split(BLOCK):
+
+        def kept(rows: Tensor) -> Tensor:
             centred = (rows.to(mean) - mean) * scale
-            length = centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
-            shares.append((centred @ basis).norm(dim=1) / length)
-        share = torch.cat(shares)
+            return (centred @ basis).norm(dim=1) / centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
+
+        share = in_blocks(kept, outputs.need("features", self.name))
         return -share * outputs.logits.to(share).amax(1) if self.logit else -share

@@ -58,7 +58,7 @@ class NNGuide(Detector):
     def score(self, outputs: Outputs) -> Tensor:
         bank = self.require("bank")
         guidance = [
-            -smallest(rows @ -bank.T, self.k).mean(1)
-            for rows in unit(outputs, self.name).to(bank).split(max(1, BUDGET // (4 * len(bank))))
+            -smallest(rows.to(bank) @ -bank.T, self.k).mean(1)
+            for rows in unit(outputs, self.name).to(bank.device).split(max(1, BUDGET // (4 * len(bank))))
         ]
         return energy(outputs.logits) * torch.cat(guidance).double()

@@ -9,30 +9,62 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import choices, register
-from .inputs import checked, training_rows
+from .inputs import blocks, checked, training_rows
 from .shaping import ShapingDetector
 
-__all__ = ["ReAct", "percentile_of"]
+__all__ = ["ReAct", "cutoff", "percentile_of"]
+
+
+#: Numbers that are looked through at once for one of a given rank; more are first narrowed down by counting.
+LARGEST = 2**24
+_BINS = 2**12
 
 
 def percentile_of(values: Tensor, percentile: float) -> Tensor:
-    """A percentile of all entries, interpolated between neighbours as NumPy does, without a sort.
+    """A percentile of all entries, interpolated between neighbours as NumPy does, without a sort or a copy.
 
     Arguments:
-        values: At least one entry; any size, where `torch.quantile` stops at 16 million.
+        values: At least one entry, [N, D]; N · D may be any number, where `torch.quantile` stops at 16 million.
         percentile: In [0, 100].
 
     Returns:
         A float64 scalar.
     """
-    flat = values.flatten()
-    rank = percentile / 100 * (len(flat) - 1)
-    below, above = (flat.kthvalue(k + 1).values.double() for k in (math.floor(rank), math.ceil(rank)))
+    rank = percentile / 100 * (values.numel() - 1)
+    below, above = (_ranked(values, k) for k in (math.floor(rank), math.ceil(rank)))
     return below + (above - below) * (rank % 1)
+
+
+def _ranked(values: Tensor, rank: int) -> Tensor:
+    """The entry that has `rank` others before it in ascending order, float64."""
+    low, high, count = values.amin(), values.amax(), values.numel()
+    while count > LARGEST and low < high:
+        # Bins of equal width between them, of which one holds the entry; those it begins and ends with bound it.
+        counts = torch.zeros(_BINS, dtype=torch.int64, device=values.device)
+        least, most = high.repeat(_BINS), low.repeat(_BINS)
+        for (rows,) in blocks(values):
+            inside = rows[(rows >= low) & (rows <= high)]
+            bins = ((inside.double() - low) / (high.double() - low) * (_BINS - 1)).long()
+            counts += bins.bincount(minlength=_BINS)
+            least.scatter_reduce_(0, bins, inside, "amin")
+            most.scatter_reduce_(0, bins, inside, "amax")
+        chosen = int((counts.cumsum(0) <= rank).sum())
+        rank -= int(counts[:chosen].sum())
+        low, high, count = least[chosen], most[chosen], int(counts[chosen])
+    if low == high:
+        return low.double()
+    inside = torch.cat([rows[(rows >= low) & (rows <= high)] for (rows,) in blocks(values)])
+    return inside.kthvalue(rank + 1).values.double()
+
+
+def cutoff(outputs: Outputs, percentile: float, who: str) -> Tensor:
+    """A percentile of all activations that a detector is fitted to, a float64 scalar."""
+    return outputs.once(("percentile", percentile), lambda: percentile_of(training_rows(outputs, who), percentile))
 
 
 @register("react")
@@ -56,7 +88,7 @@ class ReAct(ShapingDetector):
         self.register_buffer("threshold", None)
 
     def fit(self, outputs: Outputs) -> ReAct:
-        self.threshold = percentile_of(training_rows(outputs, self.name), self.percentile)
+        self.threshold = cutoff(outputs, self.percentile, self.name)
         return self
 
     def shape(self, features: Tensor) -> Tensor:

@@ -35,13 +35,16 @@ def relation(
     Returns:
         [N].
     """
-    rows = max(1, BUDGET // (8 * len(bank)))
-    sums = []
-    for f, p in zip(features.split(rows), probabilities.split(rows)):
-        kernel = (f @ bank.T).mul_(p @ of_bank.T)
-        kernel = kernel.where(kernel > least, 0.0)
-        sums.append((kernel if power == 1 else kernel**power).sum(1))
-    return torch.cat(sums)
+    part = max(1, min(len(bank), BUDGET // (8 * bank.shape[1])))
+    rows = max(1, BUDGET // (8 * part))
+    sums = torch.zeros(len(features), device=features.device)
+    for some, of_some in zip(bank.split(part), of_bank.split(part)):
+        some = some.float()
+        for f, p, total in zip(features.split(rows), probabilities.split(rows), sums.split(rows)):
+            kernel = (f.float() @ some.T).mul_(p @ of_some.T)
+            kernel = kernel.where(kernel > least, 0.0)
+            total += (kernel if power == 1 else kernel**power).sum(1)
+    return sums
 
 
 @register("relation")
@@ -74,6 +77,6 @@ class Relation(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         bank, of_bank = self.require("bank"), self.require("probabilities")
-        features = unit(outputs, self.name).to(bank)
+        features = unit(outputs, self.name).to(bank.device)
         probabilities = outputs.logits.double().softmax(1).to(of_bank)
         return -relation(features, probabilities, bank, of_bank, self.power, self.least)

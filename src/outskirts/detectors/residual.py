@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import BLOCK, checked, linear_head, training_rows
+from .inputs import checked, in_blocks, linear_head, training_rows
 from .shared import scatter_about
 
 __all__ = ["DIMS", "Residual", "default_dim", "outside", "outside_norms", "residual"]
@@ -93,8 +93,7 @@ def outside_norms(features: Tensor, origin: Tensor, basis: Tensor) -> Tensor:
     """
     # In one layout, so that what is loaded rounds as what was saved.
     basis = basis.contiguous()
-    parts = [(rows.to(origin) - origin) @ basis for rows in features.split(BLOCK)]
-    return torch.cat([part.square_().cumsum(1).sqrt_() for part in parts])
+    return in_blocks(lambda rows: ((rows.to(origin) - origin) @ basis).square_().cumsum(1).sqrt_(), features)
 
 
 @register("residual")

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, create, registry
-from .inputs import BLOCK, linear_head
+from .inputs import in_blocks, linear_head
 
 __all__ = ["ShapingDetector", "kept_count", "logit_scorer", "scaling"]
 
@@ -76,6 +76,5 @@ class ShapingDetector(Detector):
     def score(self, outputs: Outputs) -> Tensor:
         weight, bias = linear_head(outputs, self.name)
         weight = self.sparsify(weight)
-        blocks = outputs.features.split(BLOCK)
-        logits = torch.cat([torch.addmm(bias, self.shape(rows.to(weight)), weight.T) for rows in blocks])
+        logits = in_blocks(lambda rows: torch.addmm(bias, self.shape(rows.to(weight)), weight.T), outputs.features)
         return self._scorer.score(Outputs(outputs.features, logits))

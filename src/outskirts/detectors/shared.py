@@ -7,14 +7,22 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..evaluation.outputs import Outputs
-from .inputs import BLOCK, training_rows
+from .inputs import blocks, in_blocks, training_rows
 
 __all__ = ["mean_feature", "scatter_about", "unit"]
 
+#: Of these, a set may be too large to be kept in anything wider.
+HALF = (torch.float16, torch.bfloat16)
+
 
 def unit(outputs: Outputs, who: str, space: str = "features") -> Tensor:
-    """Features, or another column of vectors, at unit length, [N, D], float32."""
-    return outputs.once(("unit", space), lambda: normalize(outputs.need(space, who).float(), dim=1))
+    """Features, or another column of vectors, at unit length, [N, D]: float32, or half precision if they are."""
+
+    def scaled(rows: Tensor) -> Tensor:
+        whole = normalize(rows.float(), dim=1)
+        return whole.to(rows.dtype) if rows.dtype in HALF else whole
+
+    return outputs.once(("unit", space), lambda: in_blocks(scaled, outputs.need(space, who)))
 
 
 def mean_feature(outputs: Outputs, who: str) -> Tensor:
@@ -25,7 +33,7 @@ def mean_feature(outputs: Outputs, who: str) -> Tensor:
 def scatter_about(features: Tensor, origin: Tensor) -> Tensor:
     """The sum over features [N, D] of the outer products of their differences to an origin [D], float64, [D, D]."""
     scatter = origin.new_zeros(len(origin), len(origin))
-    for rows in features.split(BLOCK):
+    for (rows,) in blocks(features):
         centred = rows.to(origin) - origin
         scatter.addmm_(centred.T, centred)
     return scatter

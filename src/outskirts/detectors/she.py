@@ -17,7 +17,8 @@ from torch.nn.functional import cosine_similarity
 from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import training_labels, training_rows
+from .inputs import blocks, in_blocks, training_labels, training_rows
+from .shared import mean_feature
 
 __all__ = ["SHE"]
 
@@ -48,14 +49,19 @@ class SHE(Detector):
         labels, features = training_labels(outputs, self.name), training_rows(outputs, self.name)
         right = outputs.logits.argmax(1) == labels
         sums = torch.zeros(outputs.classes, features.shape[1], dtype=torch.float64, device=features.device)
-        sums.index_add_(0, labels[right], features[right].double())
+        for rows, of, counted in blocks(features, labels, right):
+            sums.index_add_(0, of[counted], rows[counted].double())
         counts = labels[right].bincount(minlength=outputs.classes)[:, None]
-        self.means = torch.where(counts > 0, sums / counts.clamp_min(1), features.mean(0, dtype=torch.float64))
+        self.means = torch.where(counts > 0, sums / counts.clamp_min(1), mean_feature(outputs, self.name))
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        means = self.require("means")[outputs.logits.argmax(1)]
-        features = outputs.need("features", self.name).to(means)
-        if self.metric == "inner_product":
-            return -(features * means).sum(1)
-        return (features - means).norm(dim=1) if self.metric == "euclidean" else -cosine_similarity(features, means)
+        means = self.require("means")
+
+        def score(rows: Tensor, predicted: Tensor) -> Tensor:
+            one, two = rows.to(means), means[predicted]
+            if self.metric == "inner_product":
+                return -(one * two).sum(1)
+            return (one - two).norm(dim=1) if self.metric == "euclidean" else -cosine_similarity(one, two)
+
+        return in_blocks(score, outputs.need("features", self.name), outputs.logits.argmax(1))

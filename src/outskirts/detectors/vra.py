@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import choices, register
-from .inputs import checked, training_rows
-from .react import percentile_of
+from .inputs import checked
+from .react import cutoff
 from .shaping import ShapingDetector
 
 __all__ = ["VRA"]
@@ -46,8 +46,7 @@ class VRA(ShapingDetector):
         self.register_buffer("floor", None)
 
     def fit(self, outputs: Outputs) -> VRA:
-        rows = training_rows(outputs, self.name)
-        self.threshold, self.floor = percentile_of(rows, self.percentile), percentile_of(rows, self.low)
+        self.threshold, self.floor = (cutoff(outputs, cut, self.name) for cut in (self.percentile, self.low))
         return self
 
     def shape(self, features: Tensor) -> Tensor:

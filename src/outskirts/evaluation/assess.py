@@ -37,6 +37,7 @@ def assess(
     *,
     features: Space = "head",
     precision: Literal["fp32", "bf16"] = "fp32",
+    keep: Literal["fp32", "fp16"] = "fp32",
     device: str = "cpu",
     skip_corrupt: bool = False,
     tune: ImageSet | Literal["own"] | None = None,
@@ -52,6 +53,7 @@ def assess(
         detectors: As for `evaluate`; of ``"all"``, those that cannot be fitted on the run's images are left out.
         features: As for `extract`.
         precision: Of the network.
+        keep: As for `extract`.
         device: Where the network runs.
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, none of them in a test set, on which to choose the parameters that are not given;
@@ -75,7 +77,13 @@ def assess(
     epochs, seed = made_with.training.epochs, made_with.training.seed
     recalls = method.recalls and epochs > 0
     forward = partial(
-        extract, classifier, store=run.outputs, precision=precision, device=device, skip_corrupt=skip_corrupt
+        extract,
+        classifier,
+        store=run.outputs,
+        precision=precision,
+        keep=keep,
+        device=device,
+        skip_corrupt=skip_corrupt,
     )
     probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
 

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..detectors.base import FeatureProbe, Probe
+from ..detectors.inputs import blocks, in_blocks
 from ..detectors.stage import StageProbe, gathering
 from ..errors import OutskirtsError
-from ..files import digest, load_tensors, save_tensors
+from ..files import digest, load_tensors
 from ..models.classifier import Classifier
 from ..models.heads import Space
+from .columns import Columns
 from .outputs import Outputs
 
 __all__ = ["extract"]
@@ -37,6 +39,7 @@ def extract(
     features: Space = "head",
     store: Path | str | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    keep: Literal["fp32", "fp16"] = "fp32",
     device: torch.device | str = "cpu",
     batch_size: int = 250,
     skip_corrupt: bool = False,
@@ -54,7 +57,8 @@ def extract(
             features in some detectors, which ``raw`` reproduces.
         store: A folder of earlier outputs. They are addressed by weights, transform, images and precision, so
             they can never be those of something else.
-        precision: Of the network; what is kept is float32.
+        precision: Of the network.
+        keep: Of features and of what probes give; half of it is enough for sets of millions. Logits are float32.
         device: Where the network runs.
         batch_size: Images per forward pass.
         skip_corrupt: Leave out images that cannot be decoded; their names are then in `image_set.skipped`.
@@ -66,31 +70,52 @@ def extract(
     if not len(image_set):
         raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
     classifier = classifier.to(device).eval()
-    folder = None if store is None else Path(store) / _address(classifier, image_set, precision)
+    folder = None if store is None else Path(store) / _address(classifier, image_set, precision, keep)
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
     known = _stored(folder, wanted, image_set, skip_corrupt)
     missing = [probe for key, probe in wanted.items() if key not in known]
     if _PASS not in known or missing:
-        found = _forward(
-            classifier, image_set, _PASS not in known, missing, precision, device, batch_size, skip_corrupt, progress
-        )
-        if folder is not None:
-            for name, tensors in found.items():
-                about = {"spec": image_set.spec, "skipped": image_set.skipped}
-                save_tensors(folder / f"{name}.safetensors", tensors, about)
-        known |= found
+        files = {
+            name: Columns(
+                len(image_set),
+                None if folder is None else folder / f"{name}.safetensors",
+                {"spec": image_set.spec, "skipped": []},
+            )
+            for name in [*[_PASS][: _PASS not in known], *(probe.key for probe in missing)]
+        }
+        try:
+            for done, found in _forward(
+                classifier, image_set, missing, _PASS in files, precision, keep, device, batch_size, skip_corrupt
+            ):
+                for name, columns in found.items():
+                    files[name].put(columns)
+                if progress is not None:
+                    progress(done, len(image_set))
+            known |= {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
+        finally:
+            for file in files.values():
+                file.discard()
     values = known.pop(_PASS)
     extra = {key: tensors["values"] for key, tensors in known.items()}
     with torch.no_grad():
-        raw = values["features"].to(device)
-        inputs, linear = classifier.space(raw, features)
-        readings = classifier.readings(raw, values["logits"].to(device))
-        extra |= {name: reading.float().cpu() for name, reading in readings.items()}
-        for key, probe in wanted.items():
-            if isinstance(probe, FeatureProbe):
-                extra[key] = classifier.space(extra[key].to(device), features)[0].float().cpu()
+        first = values["features"][:1].float().to(device)
+        mapped, linear = classifier.space(first, features)
+
+        def seen(column: Tensor) -> Tensor:
+            """Features as detectors are to see them; where that is as they are, they stay where they lie."""
+            if mapped is first:
+                return column
+            return in_blocks(lambda rows: classifier.space(rows.float().to(device), features)[0].cpu(), column)
+
+        readings: dict[str, list[Tensor]] = {}
+        for rows, of_rows in blocks(values["features"], values["logits"]):
+            for name, reading in classifier.readings(rows.float().to(device), of_rows.to(device)).items():
+                readings.setdefault(name, []).append(reading.float().cpu())
+        extra |= {name: torch.cat(parts) for name, parts in readings.items()}
+        extra |= {key: seen(extra[key]) for key, probe in wanted.items() if isinstance(probe, FeatureProbe)}
+        inputs = seen(values["features"])
     return Outputs(
-        inputs.cpu(),
+        inputs,
         values["logits"],
         values["labels"],
         None if linear is None else type(linear)(*(part.float().cpu() for part in linear)),
@@ -98,10 +123,18 @@ def extract(
     )
 
 
-def _address(classifier: Classifier, image_set: ImageSet, precision: str) -> str:
+def _address(classifier: Classifier, image_set: ImageSet, precision: str, keep: str) -> str:
     transform = json.dumps(classifier.transform.to_json(), sort_keys=True)
     weights = classifier.fingerprint()
-    return digest(str(_STORE), classifier.architecture, weights, transform, image_set.fingerprint, precision)
+    return digest(
+        str(_STORE),
+        classifier.architecture,
+        weights,
+        transform,
+        image_set.fingerprint,
+        precision,
+        *[keep][: keep != "fp32"],
+    )
 
 
 def _stored(
@@ -129,25 +162,28 @@ def _stored(
 def _forward(
     classifier: Classifier,
     image_set: ImageSet,
-    whole: bool,
     probes: Sequence[Probe],
+    whole: bool,
     precision: str,
+    keep: str,
     device: torch.device | str,
     batch_size: int,
     skip_corrupt: bool,
-    progress: Callable[[int, int], None] | None,
-) -> dict[str, dict[str, Tensor]]:
-    """What the store keeps of the probes and, if `whole`, of the pass itself: columns by file."""
+) -> Iterator[tuple[int, dict[str, dict[str, Tensor]]]]:
+    """For each batch, the images done, and what the store keeps of the probes and, if `whole`, of the pass itself:
+    columns by file.
+    """
     classifier = classifier.to(memory_format=torch.channels_last)
     device = torch.device(device)
+    dtype = torch.float32 if keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
     alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
-    parts: dict[str, dict[str, list[Tensor]]] = {}
     done = 0
     for pixels, labels in _blocks(image_set, classifier, skip_corrupt):
         for block, target in zip(pixels.split(batch_size), labels.split(batch_size)):
             images = classifier.transform.device(block.to(device)).contiguous(memory_format=torch.channels_last)
-            found = {probe.key: {"values": probe(classifier, images)} for probe in alone}
+            gathered = {probe.key: probe(classifier, images) for probe in alone}
+            found: dict[str, dict[str, Tensor]] = {}
             if whole or inside:
                 with (
                     torch.no_grad(),
@@ -156,16 +192,20 @@ def _forward(
                 ):
                     features = classifier.features(images)
                     logits = classifier.head(features)
-                found |= {key: {"values": values} for key, values in reduced.items()}
+                gathered |= reduced
             if whole:
-                found[_PASS] = {"features": features.float(), "logits": logits.float(), "labels": target}
-            for name, columns in found.items():
-                for column, values in columns.items():
-                    parts.setdefault(name, {}).setdefault(column, []).append(values.cpu())
+                found[_PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": target}
+            found |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
             done += len(block)
-            if progress is not None:
-                progress(done, len(image_set))
-    return {name: {column: torch.cat(v) for column, v in columns.items()} for name, columns in parts.items()}
+            yield done, found
+
+
+def _kept(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """As it is kept; what half precision cannot hold becomes the largest that it can."""
+    if dtype == torch.float16:
+        limit = torch.finfo(dtype).max
+        values = values.clamp(-limit, limit)
+    return values.to(dtype)
 
 
 def _blocks(image_set: ImageSet, classifier: Classifier, skip_corrupt: bool) -> Iterator[tuple[Tensor, Tensor]]:
