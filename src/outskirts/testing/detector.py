@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..detectors import inputs
 from ..detectors.base import Detector, create, registry
 from ..errors import OutskirtsError
 from ..evaluation.metrics import auroc
@@ -171,14 +172,28 @@ def _check_inputs_kept(problem: _Problem) -> None:
     _require(all(map(torch.equal, watched, copies)), "fit or score changes its inputs")
 
 
+def _check_blocks(problem: _Problem) -> None:
+    """A block after the other, as from the disk, or all at once."""
+    whole, rows = problem.fitted().score(problem.both), inputs.BLOCK
+    inputs.BLOCK = 7
+    try:
+        # Copies know nothing that was derived before.
+        parts = problem.make().fit(replace(problem.train)).score(replace(problem.both))
+    finally:
+        inputs.BLOCK = rows
+    _require(close(parts, whole), "scores depend on how many images are computed with at once")
+
+
 def _check_degenerate(problem: _Problem) -> None:
-    """One class, features without variance, no images: finite scores or a clear error."""
+    """One class, features without variance, hardly any image: finite scores or a clear error."""
     one_class, constant = _problem(problem.make, classes=1), _problem(problem.make, constant=True)
     cases = {
         "one class": (one_class.train, one_class.both),
         "features without variance": (constant.train, constant.both),
         "no images to score": (problem.train, problem.both[:0]),
         "no images to fit on": (problem.train[:0], problem.both),
+        "two images to fit on": (problem.train[:2], problem.both),
+        "features that are zero": (problem.train, replace(problem.both, features=0 * problem.both.features)),
     }
     for what, (train, test) in cases.items():
         try:
@@ -192,7 +207,7 @@ def check_detector(detector: Detector | type[Detector] | str) -> None:
     """Check that a detector keeps the contract of `outskirts.detectors.Detector`, on a small synthetic problem.
 
     Checked are the shape and the direction of the scores, that an image's score is its own, fitting, saving and
-    loading, half-precision outputs, that inputs stay as they are, and degenerate inputs.
+    loading, half-precision outputs, that inputs stay as they are, fitting and scoring in blocks, and degenerate inputs.
 
     Arguments:
         detector: A detector, whose parameters are used, a registered class, or its name.
@@ -209,6 +224,7 @@ def check_detector(detector: Detector | type[Detector] | str) -> None:
         _check_rows_alone,
         _check_state,
         _check_half_precision,
+        _check_blocks,
         _check_degenerate,
     ):
         check(problem)
