@@ -1,0 +1,81 @@
+"""A threshold for each class.
+
+References:
+    | Mondrian Confidence Machine (Vovk, Lindsay, Nouretdinov and Gammerman, 2003): validity within each category
+    | http://alrw.net/old/04.pdf
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.outputs import Outputs
+from .base import Detector, create, register
+from .inputs import checked
+
+__all__ = ["PerClass"]
+
+
+@register("per_class")
+class PerClass(Detector):
+    """Another detector's score, from the threshold of the class predicted, and in terms of how far that is from the
+    class's median.
+
+    At 0, every class rejects the same share of its own validation images, where one threshold for all would reject most
+    of the classes that are hard. A class that is hardly ever predicted has the threshold of all.
+
+    Arguments:
+        detector: Its name, or a text such as ``knn:k=10``.
+        accepted: Share of in-distribution images below the threshold.
+        least: Of validation images predicted as a class, for a threshold of its own.
+    """
+
+    fit_on = "train"
+    calibrates = True
+    thresholds: Tensor | None
+    spreads: Tensor | None
+
+    def __init__(self, detector: str = "energy", accepted: float = 0.95, least: int = 20) -> None:
+        super().__init__()
+        self.detector = detector
+        self.member = create(detector)
+        self.accepted = checked(self.name, "accepted", accepted, above=0.5, most=1)
+        self.least = checked(self.name, "least", least, least=1)
+        self.needs, self.probes = self.member.needs | {"logits"}, self.member.probes
+        self.register_buffer("thresholds", None)
+        self.register_buffer("spreads", None)
+
+    @property
+    def fits_probes(self) -> bool:  # type: ignore[override]
+        """Whether the score needs them: it is calibrated."""
+        return bool(self.probes)
+
+    @property
+    def lacks(self) -> str | None:
+        """What the other detector lacks."""
+        return self.member.lacks
+
+    def fit(self, outputs: Outputs, val: Outputs | None = None) -> PerClass:
+        """Fit the detector and find the thresholds.
+
+        Arguments:
+            outputs: Of training images.
+            val: Of validation images. Without them, training images have to do, which some detectors remember.
+        """
+        val = outputs if val is None else val
+        if not len(outputs) or not len(val):
+            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
+        self.member.fit(val if self.member.fit_on == "val" else outputs)
+        scores, predicted = self.member.score(val).double(), val.logits.argmax(1)
+        levels = scores.new_tensor([0.5, self.accepted])
+        marks = scores.quantile(levels).repeat(val.classes, 1)
+        for label in predicted.bincount(minlength=val.classes).ge(self.least).nonzero().flatten():
+            marks[label] = scores[predicted == label].quantile(levels)
+        self.thresholds, self.spreads = marks[:, 1], (marks[:, 1] - marks[:, 0]).clamp_min(1e-12)
+        return self
+
+    def score(self, outputs: Outputs) -> Tensor:
+        predicted = outputs.logits.argmax(1)
+        thresholds, spreads = self.require("thresholds"), self.require("spreads")
+        return (self.member.score(outputs).to(thresholds) - thresholds[predicted]) / spreads[predicted]
