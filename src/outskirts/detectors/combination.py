@@ -3,8 +3,8 @@
 References:
     | Statistical Methods for Research Workers (Fisher, 1925): the combination of p-values
     |
-    | Conformal Anomaly Detection (Laxhammar and Falkman, 2010): p-values of scores
-    | https://doi.org/10.1007/978-3-642-16239-8_8
+    | Testing for Outliers with Conformal p-values (Bates et al., 2023)
+    | https://arxiv.org/abs/2104.08279
 """
 
 from __future__ import annotations

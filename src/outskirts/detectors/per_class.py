@@ -1,8 +1,9 @@
 """A threshold for each class.
 
 References:
-    | Mondrian Confidence Machine (Vovk, Lindsay, Nouretdinov and Gammerman, 2003): validity within each category
-    | http://alrw.net/old/04.pdf
+    | A Gentle Introduction to Conformal Prediction and Distribution-Free Uncertainty Quantification
+      (Angelopoulos and Bates, 2021): calibration within each class
+    | https://arxiv.org/abs/2107.07511
 """
 
 from __future__ import annotations
