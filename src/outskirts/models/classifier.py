@@ -11,7 +11,7 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Head
 from ..files import digest
-from .heads import LinearHead, PrototypeHead, Space
+from .heads import DividedHead, LinearHead, PrototypeHead, Space
 
 __all__ = ["Backbone", "Classifier", "inherit"]
 
@@ -85,8 +85,9 @@ class Classifier(nn.Module):
         return None if network is None else network(features, self.head(features))
 
     def readings(self, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """What the head says beside its logits [B, C] of the backbone's features [B, D]: ``risk`` [B] as above, and of
-        a head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them.
+        """What the head says beside its logits [B, C] of the backbone's features [B, D]: ``risk`` [B] as above; of a
+        head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them; of a
+        divided head ``numerators`` [B, C].
         """
         found = {}
         if (risk := self.risk(features)) is not None:
@@ -94,6 +95,8 @@ class Classifier(nn.Module):
         if isinstance(self.head, PrototypeHead):
             found["projection"] = self.head.project(features)
             found["cosines"] = logits * self.head.temperature
+        if isinstance(self.head, DividedHead):
+            found["numerators"] = self.head.numerators(features)
         return found
 
     def fingerprint(self) -> str:

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from ..evaluation.outputs import Head
 
-__all__ = ["LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
+__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
@@ -101,6 +101,37 @@ class PrototypeHead(nn.Module):
         # In half precision, cosines divided by a small temperature would be off by several hundredths.
         with torch.autocast(points.device.type, enabled=False):
             return points @ normalize(self.prototypes, dim=1).to(points).T / self.temperature
+
+
+class DividedHead(nn.Module):
+    r"""``logits = h / g``, where h is the cosine of the features to the weight of each class, and g a number from 0 to 1.
+
+    Only their quotient has to be right about the class, so that h may tell what is out of the distribution.
+
+    Arguments:
+        dim: D.
+        classes: C.
+
+    References:
+        | Generalized ODIN: Detecting Out-of-distribution Image without Learning from Out-of-distribution Data
+          (Hsu et al., 2020)
+        | https://arxiv.org/abs/2002.11297
+    """
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(classes, dim), nonlinearity="relu"))
+        self.divisor = nn.Sequential(nn.Linear(dim, 1), nn.BatchNorm1d(1), nn.Sigmoid())
+
+    def numerators(self, features: Tensor) -> Tensor:
+        """h, [B, C]."""
+        return normalize(features, dim=1) @ normalize(self.weight, dim=1).T.to(features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # In half precision, a small divisor would magnify what the cosines lack.
+        with torch.autocast(features.device.type, enabled=False):
+            wide = features.to(self.weight)
+            return self.numerators(wide) / self.divisor(wide)
 
 
 def projector(kind: str, inputs: int, outputs: int) -> nn.Module:

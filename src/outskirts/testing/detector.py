@@ -81,6 +81,7 @@ def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int)
         logits = classifier(images)
         extra = {probe.key: probe(classifier, images) for probe in detector.probes}
         extra["cosines"] = normalize(features, dim=1) @ normalize(classifier.head.weight, dim=1).T
+        extra["numerators"] = extra["cosines"]
         extra["risk"] = logits.logsumexp(1)  # As of a network that tells training images from outliers.
     _require(all(p.grad is None for p in classifier.parameters()), "a probe leaves gradients in the parameters")
     head = Head(classifier.head.weight.detach(), classifier.head.bias.detach())
