@@ -104,7 +104,7 @@ class PrototypeHead(nn.Module):
 
 
 class DividedHead(nn.Module):
-    r"""``logits = h / g``, where h is the cosine of the features to the weight of each class, and g a number from 0 to 1.
+    r"""``logits = h / g``: h is the cosine of the features to the weight of each class, and g a number from 0 to 1.
 
     Only their quotient has to be right about the class, so that h may tell what is out of the distribution.
 
