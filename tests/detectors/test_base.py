@@ -5,7 +5,7 @@ from outskirts.detectors import create
 
 
 def test_a_detector_written_as_text():
-    assert create("knn:k=10,space=projection").params == {"k": 10, "space": "projection"}
+    assert create("knn:k=10,space=projection").params == {"k": 10, "space": "projection", "index": "exact"}
     assert create("combination:detectors=[energy,knn],rule=fisher").params["detectors"] == ["energy", "knn"]
     assert create("vim:dim=null").params == {"dim": None}
     with pytest.raises(OutskirtsError, match="'knn:10' is no detector: parameters are written as in knn:k=10"):

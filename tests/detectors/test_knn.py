@@ -4,6 +4,7 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import KNN, knn
+from outskirts.detectors.inverted import InvertedIndex
 from outskirts.detectors.knn import kth_distance, smallest
 from outskirts.evaluation.evaluate import lacking
 
@@ -74,6 +75,24 @@ def test_the_smallest_are_those_of_a_sort(length):
     values[3] = values[3].round()  # With ties.
     for k in (1, 5, 40):
         assert smallest(values, k).equal(values.sort(dim=1).values[:, :k])
+
+
+def test_an_inverted_file_finds_most_of_them(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 6, generator=g)
+    train, test = (
+        Outputs(centres[torch.randint(20, (n,), generator=g)] + 0.2 * torch.randn(n, 6, generator=g), torch.zeros(n, 2))
+        for n in (3000, 200)
+    )
+    exact, lists = KNN(5).fit(train), KNN(5, index="faiss").fit(train)
+    close = (lists.score(test) - exact.score(test)).abs() < 1e-5
+    assert close.double().mean() > 0.9 and (lists.score(test) >= exact.score(test) - 1e-5).all()
+    lists.save(tmp_path / "knn")
+    assert KNN.load(tmp_path / "knn").score(test).equal(lists.score(test))
+    whole = InvertedIndex(exact.bank, searched=1.0).distances(exact.bank[:50], 7)
+    torch.testing.assert_close(whole, knn.distances(exact.bank[:50], exact.bank, 7), atol=1e-5, rtol=0)
+    # More neighbours than are compared.
+    assert InvertedIndex(exact.bank[:80], searched=0.01).distances(exact.bank[:9], 60).isfinite().all()
 
 
 def test_neighbours_are_sought_once_in_a_sweep(sets, monkeypatch):

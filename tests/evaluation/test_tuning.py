@@ -11,7 +11,11 @@ from outskirts.evaluation.tuning import grid_of, own_outliers, tune
 
 def test_the_grid_of_a_detector():
     assert [point.k for point in grid_of(KNN())] == [50, 100, 200, 500, 1000]
-    assert [point.params for point in grid_of(KNN(space="projection"))][1] == {"k": 100, "space": "projection"}
+    assert [point.params for point in grid_of(KNN(space="projection"))][1] == {
+        "k": 100,
+        "space": "projection",
+        "index": "exact",
+    }
     # What was asked for stays.
     assert [point.k for point in grid_of(KNN(k=7))] == [7]
     assert len(grid_of(create("msp"))) == 1
@@ -38,8 +42,8 @@ def test_the_best_point_is_taken_and_all_are_told(sets):
     )
     # Neighbours beyond the 120 training images cannot be.
     assert [(row.detector, row.params) for row in found.rows][:2] == [
-        ("knn", '{"k": 50, "space": "features"}'),
-        ("knn", '{"k": 100, "space": "features"}'),
+        ("knn", '{"index": "exact", "k": 50, "space": "features"}'),
+        ("knn", '{"index": "exact", "k": 100, "space": "features"}'),
     ]
     assert {row.group for row in found.rows} == {TUNING} and len(found.rows) == 6
     for label, of in (("knn", KNN), ("react", ReAct)):

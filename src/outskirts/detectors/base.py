@@ -136,8 +136,8 @@ def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
     """A detector from its name, from a text such as ``knn:k=10,space=projection`` or a mapping such as
     ``{"name": "knn", "k": 10}``, or itself.
 
-    >>> create("knn:k=10").params
-    {'k': 10, 'space': 'features'}
+    >>> create("gen:gamma=0.5").params
+    {'gamma': 0.5, 'top': 100}
     """
     if isinstance(spec, Detector):
         return spec

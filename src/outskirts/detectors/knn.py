@@ -16,6 +16,7 @@ from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
 from .inputs import BUDGET
+from .inverted import InvertedIndex
 from .shared import unit
 
 __all__ = ["KNN", "distances", "kth_distance", "smallest"]
@@ -91,17 +92,27 @@ class KNN(Detector):
         k: Which neighbour; published grid 50, 100, 200, 500, 1000.
         space: Distances between ``features``, or between points of the ``projection`` to the sphere that a
             classifier with prototypes has.
+        index: ``exact``, or ``faiss`` for banks of millions: an inverted file, which may miss neighbours and needs
+            ``pip install 'outskirts[faiss]'``.
     """
 
     fit_on = "train"
     grid = choices(k=(50, 100, 200, 500, 1000))
     bank: Tensor | None
 
-    def __init__(self, k: int = 50, space: Literal["features", "projection"] = "features") -> None:
+    def __init__(
+        self,
+        k: int = 50,
+        space: Literal["features", "projection"] = "features",
+        index: Literal["exact", "faiss"] = "exact",
+    ) -> None:
         super().__init__()
         if space not in ("features", "projection"):
             raise unknown("space of the detector 'knn'", str(space), ("features", "projection"))
-        self.k, self.space = k, space
+        if index not in ("exact", "faiss"):
+            raise unknown("index of the detector 'knn'", str(index), ("exact", "faiss"))
+        self.k, self.space, self.index = k, space, index
+        self._lists: InvertedIndex | None = None
         self.needs = frozenset({space})
         self.register_buffer("bank", None)
 
@@ -116,6 +127,10 @@ class KNN(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         bank = self.require("bank")
+        if self.index == "faiss":
+            if self._lists is None or self._lists.bank is not bank:
+                self._lists = InvertedIndex(bank)
+            return self._lists.distances(unit(outputs, self.name, self.space), self.k)[:, -1]
         known = outputs.once(("nearest", self.space, id(bank)), lambda: {"bank": bank})
         # In a sweep, the largest k has found the neighbours of all.
         if "near" not in known or known["near"].shape[1] < self.k:
