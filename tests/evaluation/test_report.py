@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+import outskirts as osk
 from outskirts.errors import OutskirtsError
+from outskirts.evaluation.assess import assess
 from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.report import write_report
@@ -400,3 +403,12 @@ def test_a_warning_is_shown_once_with_its_time(bare: Path, when: tuple[int, int]
     assert f"<strong>Warning of the training, {text}</strong>\nCollapsed &lt;for&gt; {latest} steps: " in page
     assert 'try a lower <span class="option">--lr</span>.</p>' in page
     assert page.index('role="note"') < page.index('id="how-to-read"')
+
+
+def test_chosen_parameters_are_shown(tmp_path: Path, finished: Path, bugs: Path) -> None:
+    run = osk.Run.open(shutil.copytree(finished, tmp_path / "run"))
+    ood = {"near": {"flies": osk.open(bugs / "flies")}}
+    assess(run, osk.open(bugs / "test"), ood, ["msp", "react"], tune="own")
+    page = write_report([run.path], tmp_path / "report.html").read_text()
+    assert "4 points of 1 grids" in page and "own outliers" in page
+    assert page.count("percentile=85.0, scorer=energy") >= 1
