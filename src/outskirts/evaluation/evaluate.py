@@ -17,10 +17,11 @@ from .metrics import Positive, aupr, auroc, fpr_at_tpr
 from .outputs import Outputs
 from .results import MEAN, Result, Results, labels
 
-__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "params_of", "score_images"]
+__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "params_of", "result", "score_images"]
 
 Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
 ID = "id"
+_ACCURACY = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
 
 
 def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] = ()) -> dict[str, Detector]:
@@ -113,6 +114,19 @@ def measure(id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0) -> dic
     }
 
 
+def result(detector: Detector, id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int, **about: Any) -> Result:
+    """One row of the table; `about` has the columns that scores do not tell."""
+    return Result(
+        detector=detector.name,
+        params=params_of(detector),
+        seed=seed,
+        n_id=len(id_scores),
+        n_ood=sum(map(len, ood_sets)),
+        **measure(id_scores, ood_sets, seed),
+        **{**dict.fromkeys(_ACCURACY), **about},
+    )
+
+
 def evaluate(
     id_outputs: Outputs,
     ood: Mapping[str, Outputs],
@@ -171,21 +185,8 @@ def evaluate(
             members = [name for name in ood if groups[name] == group]
             for dataset, names in [*((name, [name]) for name in members), (MEAN, members)]:
                 tensors = [sets[name] for name in names]
-                rows.append(
-                    Result(
-                        run=run,
-                        method=method,
-                        seed=seed,
-                        detector=detector.name,
-                        params=params_of(detector),
-                        group=group,
-                        dataset=dataset,
-                        n_id=len(id_outputs),
-                        n_ood=sum(map(len, tensors)),
-                        **measure(sets[ID], tensors, seed),
-                        **accuracy,
-                    )
-                )
+                about = {"run": run, "method": method, "group": group, "dataset": dataset, **accuracy}
+                rows.append(result(detector, sets[ID], tensors, seed, **about))
     return Results(tuple(rows), scores, skipped)
 
 
@@ -195,12 +196,11 @@ def params_of(detector: Detector) -> str:
 
 
 def _accuracy(outputs: Outputs) -> dict[str, Any]:
-    """The columns of the ID accuracy; None without labels."""
-    keys = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
+    """The columns of the ID accuracy, where there are labels."""
     if outputs.labels is None:
-        return dict.fromkeys(keys)
+        return {}
     accuracy = outputs.accuracy
-    return dict(zip(keys, (accuracy, *wilson_interval(round(accuracy * len(outputs)), len(outputs)))))
+    return dict(zip(_ACCURACY, (accuracy, *wilson_interval(round(accuracy * len(outputs)), len(outputs)))))
 
 
 def _check_names(ood: Mapping[str, Outputs]) -> None:

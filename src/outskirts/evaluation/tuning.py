@@ -17,7 +17,7 @@ from ..seeding import generator
 from ..synthesis.far import far_outliers
 from ..synthesis.gallery import pixels
 from ..synthesis.pixel import PixelSynthesizer
-from .evaluate import fit_detectors, measure, params_of, score_images
+from .evaluate import fit_detectors, result, score_images
 from .outputs import Outputs
 from .results import TUNING, Result
 
@@ -135,21 +135,8 @@ def tune(
                 sets = [score_images(point, outputs, name) for outputs in (val, outliers)]
             except OutskirtsError:
                 continue  # More neighbours than images, or dimensions than features.
-            found[place] = Result(
-                run=run,
-                method=method,
-                seed=seed,
-                detector=point.name,
-                params=params_of(point),
-                group=TUNING,
-                dataset=name,
-                n_id=len(val),
-                n_ood=len(outliers),
-                id_accuracy=None,
-                id_accuracy_lo=None,
-                id_accuracy_hi=None,
-                **measure(sets[0], sets[1:], seed),
-            )
+            about = {"run": run, "method": method, "group": TUNING, "dataset": name}
+            found[place] = result(point, sets[0], sets[1:], seed, **about)
         if found:
             best[label] = points[max(sorted(found), key=lambda place: found[place].auroc)]
             rows += [found[place] for place in sorted(found)]
