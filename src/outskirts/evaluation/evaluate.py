@@ -116,14 +116,14 @@ def measure(id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0) -> dic
 
 def result(detector: Detector, id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int, **about: Any) -> Result:
     """One row of the table; `about` has the columns that scores do not tell."""
+    columns: dict[str, Any] = {**dict.fromkeys(_ACCURACY), **measure(id_scores, ood_sets, seed), **about}
     return Result(
         detector=detector.name,
         params=params_of(detector),
         seed=seed,
         n_id=len(id_scores),
         n_ood=sum(map(len, ood_sets)),
-        **measure(id_scores, ood_sets, seed),
-        **{**dict.fromkeys(_ACCURACY), **about},
+        **columns,
     )
 
 
