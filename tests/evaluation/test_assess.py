@@ -256,3 +256,13 @@ def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
     for taken in (bugs / "fog", bugs / "test"):
         with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
             assess(run, test, ood, ["react"], tune=osk.open(taken))
+
+
+def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, tmp_path):
+    transformer = {"backbone": "timm:vit_tiny_patch16_224", "size": 32, "epochs": 0}
+    run = osk.train("ce", bugs / "train", out=tmp_path / "run", **{**small, **transformer})
+    with pytest.raises(OutskirtsError, match="detector 'gram' cannot be computed: This network has 1 stages"):
+        assess(run, test, ood, ["msp", "gram"])
+    results = assess(run, test, ood)
+    assert {"gram", "mahalanobis_ensemble", "rankfeat"} <= results.skipped.keys()
+    assert "odin" in results.scores and results.skipped["gram"].startswith("cannot be computed: This network has 1")

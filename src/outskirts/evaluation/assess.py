@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+import torch
+
 from ..data.imageset import ImageSet, overlap
 from ..data.pool import TOLERATED, require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..files import save_json
 from ..methods import registry
+from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..synthesis.gallery import synthesise
 from ..training.run import Run, load
@@ -85,6 +88,10 @@ def assess(
         device=device,
         skip_corrupt=skip_corrupt,
     )
+    unfit = _unserved(chosen, classifier, device) if test.pictures else {}
+    if unfit and detectors != "all":
+        raise OutskirtsError(f"The detector '{next(iter(unfit))}' {next(iter(unfit.values()))}")
+    chosen = {label: one for label, one in chosen.items() if label not in unfit}
     probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
 
     def outputs_of(name: str, image_set: ImageSet, gathered: Iterable[Probe]) -> Outputs:
@@ -131,7 +138,6 @@ def assess(
         tuned = tune_detectors(able, train=of_train, val=of_val, outliers=of_outliers, name=outliers.spec, **about)
         chosen |= tuned.detectors
         say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
-    unfit = {}
     for label, detector in chosen.items():
         if lacking(detector, outputs["id"]):
             continue
@@ -182,6 +188,21 @@ def _without_skipped(image_set: ImageSet) -> ImageSet:
         if skipped
         else image_set
     )
+
+
+def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: str) -> dict[str, str]:
+    """Of detectors that ask more of a network than it can tell, why, found out on an image of nothing."""
+    transform = classifier.transform
+    nothing = torch.zeros(1, transform.channels, transform.size, transform.size, device=device)
+    classifier = classifier.to(device).eval()
+    reasons = {}
+    for label, detector in chosen.items():
+        try:
+            for probe in detector.probes:
+                probe(classifier, nothing)
+        except OutskirtsError as error:
+            reasons[label] = f"cannot be computed: {error}"
+    return reasons
 
 
 def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
