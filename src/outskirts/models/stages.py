@@ -30,6 +30,10 @@ def find_stages(network: nn.Module, images: Tensor) -> list[str]:
     def note(name: str, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2:].numel() == 1:
             return
+        # The keys of attention have four dimensions, too, but not the images' proportions.
+        down, across = (whole / part for whole, part in zip(images.shape[2:], output.shape[2:]))
+        if not 0.5 < down / across < 2:
+            return
         inside = [entry for entry in seen if entry[0].startswith(f"{name}.")]
         # What a block computes on its way is no stage; but a whole network may be in one module.
         if not isinstance(modules[name], nn.Sequential) and len({size for _, size in inside}) <= 2:
