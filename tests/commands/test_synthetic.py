@@ -118,6 +118,14 @@ def test_blurred_images_are_refused(judge, bugs, small, outskirts, tmp_path):
         )
 
 
+def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
+    outcome = outskirts(
+        "synthesize", "id", "--generator", "mixup", "--data", bugs / "train", "--count", 1, "--out", tmp_path / "one"
+    )
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "one" / "samples.png").is_file() and (tmp_path / "one" / "manifest.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -127,6 +135,10 @@ def test_blurred_images_are_refused(judge, bugs, small, outskirts, tmp_path):
         (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count is not negative"),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),
+        (
+            ["--generator", "diffusion", "--init", "TRAIN", "--data", "TRAIN", "--out", "OUT"],
+            "holds no trained generator",
+        ),
         (["--generator", "folder", "--data", "TRAIN", "--out", "OUT"], "Say where the images are"),
     ],
 )

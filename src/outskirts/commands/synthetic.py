@@ -128,8 +128,7 @@ def _transform(images: ImageSet, size: int, network: Transform | None) -> Transf
 
 
 def _sheet(images: ImageSet, transform: Transform, rows: int = 10) -> Any:
-    """Ten of each of the first ten classes, a class a column."""
-    columns = min(10, len(images.classes))
-    of_class = [(images.labels == c).nonzero().flatten()[:rows] for c in range(columns)]
+    """Ten of each of the first ten classes that there are images of, a class a column."""
+    of_class = [(images.labels == c).nonzero().flatten()[:rows] for c in images.labels.unique()[:10]]
     shown = torch.stack([places[: min(map(len, of_class))] for places in of_class], 1).flatten()
-    return contact_sheet([images.subset(shown).resident(transform)[0]], columns=columns)
+    return contact_sheet([images.subset(shown).resident(transform)[0]], columns=len(of_class))

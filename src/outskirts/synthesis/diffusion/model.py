@@ -162,12 +162,18 @@ class DiffusionModel(LatentDiffusion):
         about = {name: getattr(self, name) for name in ("size", "classes", "channels", "side")}
         save_json(folder / "generator.json", about)
 
-    @classmethod
-    def load(cls, folder: Path) -> DiffusionModel:
-        """A saved model, in evaluation mode."""
+    @staticmethod
+    def about(folder: Path) -> dict[str, Any]:
+        """The size, classes, channels and side of a saved model."""
         if not (folder / "generator.json").is_file():
             raise OutskirtsError(f"{folder} holds no trained generator: it has no generator.json.")
         about: dict[str, Any] = load_json(folder / "generator.json")
+        return about
+
+    @classmethod
+    def load(cls, folder: Path) -> DiffusionModel:
+        """A saved model, in evaluation mode."""
+        about = cls.about(folder)
         with isolated(0, "loading"):
             model = cls(**about, codec=load_codec(folder / "vae"))
         model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))

@@ -12,7 +12,6 @@ from torch import Tensor
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...errors import MissingExtra, OutskirtsError
-from ...files import load_json
 from ...training.config import TrainConfig
 from ...training.loop import Progress
 from ...training.precision import resolve_device
@@ -127,7 +126,9 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
         if self.config.network != "auto":
             return self.config.network
         if self.config.init:
-            return str(load_json(Path(self.config.init) / "generator.json").get("size"))
+            from ..diffusion import DiffusionModel
+
+            return str(DiffusionModel.about(Path(self.config.init))["size"])
         if transform.size > 32:
             return "base"
         return "tiny" if transform.channels == 1 and transform.size <= 28 else "small"
