@@ -118,6 +118,23 @@ def test_blurred_images_are_refused(judge, bugs, small, outskirts, tmp_path):
         )
 
 
+def test_images_made_elsewhere_are_no_validation_and_no_test(bugs, small, outskirts, tmp_path):
+    pool = tmp_path / "copies"
+    made = ["synthesize", "id", "--generator", "folder", "--source", bugs / "test", "--count", 6, "--out", pool]
+    assert outskirts(*made, "--data", bugs / "train").code == 0
+    with pytest.raises(OutskirtsError, match="has seen 20 of the 20 validation images"):
+        osk.train("ce", bugs / "train", val=bugs / "test", synthetic=f"pool:{pool}", out=tmp_path / "r", **small)
+
+
+def test_a_pool_that_is_not_as_it_was_made(pool, bugs, small, tmp_path):
+    copy = shutil.copytree(pool, tmp_path / "copy")
+    images = np.load(copy / "images.npy", mmap_mode="r+")
+    images[0] ^= 255
+    images.flush()
+    with pytest.raises(OutskirtsError, match="is not the file that the manifest describes"):
+        osk.train("ce", bugs / "train", val=bugs / "test", synthetic=f"pool:{copy}", out=tmp_path / "r", **small)
+
+
 def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
     outcome = outskirts(
         "synthesize", "id", "--generator", "mixup", "--data", bugs / "train", "--count", 1, "--out", tmp_path / "one"

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
         make.count or len(train),
         (transform.channels, transform.size, transform.size),
         train.classes,
-        train.keys,
+        generator.seen(train),
         {
             "generator": generator.about(),
             "rules": asdict(rules),

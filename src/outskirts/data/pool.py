@@ -105,9 +105,11 @@ def seen(spec: str) -> Path | None:
 
 
 def require_content(spec: str, outliers: bool) -> None:
-    """Raise if a spec is of a pool that holds outliers where images of the classes are asked for, or the reverse."""
+    """Raise if a spec is of a pool that is not as it was made, or that holds outliers where images of the classes are
+    asked for, or the reverse.
+    """
     keys = seen(spec)
-    if keys is None or (_manifest(keys.parent).get("content") == OUTLIERS) == outliers:
+    if keys is None or (verify_pool(keys.parent).get("content") == OUTLIERS) == outliers:
         return
     if outliers:
         raise OutskirtsError(

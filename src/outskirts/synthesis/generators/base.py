@@ -62,6 +62,10 @@ class ImageGenerator(ABC, Generic[C]):
             seed: Of all of them.
         """
 
+    def seen(self, images: ImageSet) -> list[str]:
+        """The keys of all images that those to make may give away: what it learns from, and what it copies."""
+        return images.keys
+
     @staticmethod
     def seeds(labels: Tensor, numbers: Tensor, seed: int) -> list[int]:
         """One for each image."""

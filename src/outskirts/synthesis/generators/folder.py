@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -34,10 +35,17 @@ class Folder(ImageGenerator[FolderConfig]):
 
     Config = FolderConfig
 
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    @cached_property
+    def _source(self) -> ImageSet:
         if not self.config.source:
             raise OutskirtsError("Say where the images are: --source SPEC, such as --source folder:DIR.")
-        self.images = open_images(self.config.source).align(images.classes)
+        return open_images(self.config.source)
+
+    def seen(self, images: ImageSet) -> list[str]:
+        return [*images.keys, *self._source.keys]
+
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        self.images = self._source.align(images.classes)
         self.transform = transform
         self.rows = [(self.images.labels == c).nonzero().flatten() for c in range(len(images.classes))]
         return self
