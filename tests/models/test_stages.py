@@ -13,12 +13,12 @@ def test_stages_of_known_networks():
     assert find_stages(resnet, torch.zeros(1, 3, 64, 64)) == ["relu", "layer1", "layer2", "layer3", "layer4"]
     fast = FastNet(3, 32, (8, 8, 8)).eval()
     assert find_stages(fast, torch.zeros(1, 3, 32, 32)) == ["stem", "blocks.0", "blocks.1", "blocks"]
-    assert stage(fast, torch.zeros(1, 3, 32, 32), -2) == "blocks.1"
+    assert stage(find_stages(fast, torch.zeros(1, 3, 32, 32)), -2) == "blocks.1"
 
 
 def test_a_network_without_maps_says_so():
     with pytest.raises(OutskirtsError, match="has 0 stages of feature maps"):
-        stage(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.zeros(1, 3, 2, 2), -1)
+        stage(find_stages(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.zeros(1, 3, 2, 2)), -1)
 
 
 def test_hooks_change_outputs_and_go_away():

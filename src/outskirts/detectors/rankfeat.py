@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.outputs import Outputs
-from ..models.stages import hooked, stage
+from ..models.stages import find_stages, hooked, stage
 from .base import Detector, register
 from .shaping import logit_scorer
 
@@ -53,10 +53,10 @@ class RankReducedLogits:
         return "rank-reduced" + "".join(map(str, self.stages))
 
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        logits = []
+        logits, known = [], find_stages(classifier.backbone, images)
         with torch.no_grad():
             for place in self.stages:
-                with hooked(classifier.backbone, {stage(classifier.backbone, images, place): [without_first]}):
+                with hooked(classifier.backbone, {stage(known, place): [without_first]}):
                     logits.append(classifier(images))
         return torch.stack(logits).mean(0)
 

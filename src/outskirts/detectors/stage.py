@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..models.stages import hooked, stage
+from ..models.stages import find_stages, hooked, stage
 
 __all__ = ["StageProbe", "gathering"]
 
@@ -40,8 +40,19 @@ class StageProbe(ABC):
 
 
 @contextmanager
-def gathering(classifier: Any, images: Tensor, probes: Sequence[StageProbe]) -> Iterator[dict[str, Tensor]]:
-    """Fill a dictionary with what the probes make of the maps of the one pass inside the block."""
+def gathering(
+    classifier: Any, images: Tensor, probes: Sequence[StageProbe], stages: Sequence[str] | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Fill a dictionary with what the probes make of the maps of the one pass inside the block.
+
+    Arguments:
+        classifier: Whose backbone is watched.
+        images: What it takes.
+        probes: What to make of its maps.
+        stages: What `find_stages` said of it, if that is known.
+    """
+    if probes and stages is None:
+        stages = find_stages(classifier.backbone, images)
     found: dict[str, Tensor] = {}
     hooks: dict[str, list[Any]] = {}
     for probe in probes:
@@ -50,6 +61,6 @@ def gathering(classifier: Any, images: Tensor, probes: Sequence[StageProbe]) -> 
             with torch.autocast(maps.device.type, enabled=False):
                 found[probe.key] = probe.reduce(maps.float())
 
-        hooks.setdefault(stage(classifier.backbone, images, probe.stage), []).append(reduce)
+        hooks.setdefault(stage(stages or (), probe.stage), []).append(reduce)
     with hooked(classifier.backbone, hooks):
         yield found

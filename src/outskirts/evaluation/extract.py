@@ -18,6 +18,7 @@ from ..errors import OutskirtsError
 from ..files import digest, load_tensors
 from ..models.classifier import Classifier
 from ..models.heads import Space
+from ..models.stages import find_stages
 from .columns import Columns
 from .outputs import Outputs
 
@@ -178,17 +179,19 @@ def _forward(
     dtype = torch.float32 if keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
     alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
-    done = 0
+    done, stages = 0, None
     for pixels, labels in _blocks(image_set, classifier, skip_corrupt):
         for block, target in zip(pixels.split(batch_size), labels.split(batch_size)):
             images = classifier.transform.device(block.to(device)).contiguous(memory_format=torch.channels_last)
+            if inside and stages is None:
+                stages = find_stages(classifier.backbone, images)
             gathered = {probe.key: probe(classifier, images) for probe in alone}
             found: dict[str, dict[str, Tensor]] = {}
             if whole or inside:
                 with (
                     torch.no_grad(),
                     torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
-                    gathering(classifier, images, inside) as reduced,
+                    gathering(classifier, images, inside, stages) as reduced,
                 ):
                     features = classifier.features(images)
                     logits = classifier.head(features)

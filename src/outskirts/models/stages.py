@@ -45,13 +45,12 @@ def find_stages(network: nn.Module, images: Tensor) -> list[str]:
     return list({size: name for name, size in seen}.values())
 
 
-def stage(network: nn.Module, images: Tensor, place: int) -> str:
-    """The name of one of the stages, counted from the last, which is -1.
+def stage(known: Sequence[str], place: int) -> str:
+    """The name of one of the stages of a network, counted from the last, which is -1.
 
     Raises:
         OutskirtsError: If there are not so many.
     """
-    known = find_stages(network, images)
     if -place > len(known):
         raise OutskirtsError(
             f"This network has {len(known)} stages of feature maps [B, C, H, W], and the one at {place} is asked for."
