@@ -238,13 +238,10 @@ def memory(scale: float) -> None:
             g = torch.Generator().manual_seed(0)
             for start in range(0, count, 8192):
                 n = min(8192, count - start)
-                columns.put(
-                    {
-                        "features": torch.randn(n, dim, generator=g).abs().half(),
-                        "logits": torch.randn(n, classes, generator=g),
-                        "labels": torch.arange(start, start + n) % classes,
-                    }
-                )
+                labels = torch.arange(start, start + n) % classes
+                features = torch.randn(n, dim, generator=g).abs().half()
+                logits = torch.randn(n, classes, generator=g).scatter(1, labels[:, None], 9.0)
+                columns.put({"features": features, "logits": logits, "labels": labels})
             columns.finish()
         size = rows * (2 * dim + 4 * classes + 8)
         print(f"{rows:,} training images, {dim} features (half), {classes} logits: {size / 2**30:.2f} GiB stored")
