@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..errors import OutskirtsError, unknown
+from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, FeatureProbe, choices, register
-from .inputs import checked, in_blocks, linear_head
+from .inputs import checked, in_blocks, linear_head, require_images
 from .shaping import kept_count, logit_scorer
 
 __all__ = ["AdaScale", "ShiftedFeatures", "stability"]
@@ -130,8 +130,7 @@ class AdaScale(Detector):
         self.register_buffer("known", None)
 
     def fit(self, outputs: Outputs) -> AdaScale:
-        if not len(outputs):
-            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
+        require_images(outputs, self.name)
         self.known = self._stability(outputs).sort().values
         return self
 

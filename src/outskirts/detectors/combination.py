@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, create, register
+from .inputs import require_images
 
 __all__ = ["Combination", "conformal_p"]
 
@@ -76,9 +77,9 @@ class Combination(Detector):
             outputs: Of training images.
             val: Of validation images. Without them, training images have to do, which some detectors remember.
         """
-        if not len(outputs) or (val is not None and not len(val)):
-            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
         val = outputs if val is None else val
+        require_images(outputs, self.name)
+        require_images(val, self.name)
         for member in self._all():
             member.fit(val if member.fit_on == "val" else outputs)
         self.known = torch.stack([member.score(val).double() for member in self._all()]).sort(dim=1).values

@@ -24,10 +24,12 @@ __all__ = ["Ensemble", "MemberLogits"]
 
 
 @lru_cache(maxsize=8)
-def _member(path: str) -> Any:
+def _member(path: str) -> tuple[Any, str]:
+    """The classifier of a run and the hash of its weights, which is asked for with every batch."""
     from ..training.run import load
 
-    return load(path).eval()
+    classifier = load(path).eval()
+    return classifier, classifier.fingerprint()
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class MemberLogits:
     @property
     def key(self) -> str:
         """Names the tensor in the outputs, by the other run's weights."""
-        return f"member-{_member(self.path).fingerprint()[:16]}"
+        return f"member-{_member(self.path)[1][:16]}"
 
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        member = _member(self.path).to(images.device)
+        member = _member(self.path)[0].to(images.device)
         own, others = classifier.transform, member.transform
         if member.classes != classifier.classes or replace(others, mean=own.mean, std=own.std) != own:
             raise OutskirtsError(

@@ -12,7 +12,16 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Head, Outputs
 
-__all__ = ["BUDGET", "blocks", "checked", "in_blocks", "linear_head", "training_labels", "training_rows"]
+__all__ = [
+    "BUDGET",
+    "blocks",
+    "checked",
+    "in_blocks",
+    "linear_head",
+    "require_images",
+    "training_labels",
+    "training_rows",
+]
 
 Number = TypeVar("Number", int, float)
 
@@ -59,11 +68,16 @@ def linear_head(outputs: Outputs, who: str) -> Head:
     return Head(*(part.double() for part in outputs.head))
 
 
+def require_images(outputs: Outputs, who: str) -> None:
+    """Raise unless there is an image to fit on."""
+    if not len(outputs):
+        raise OutskirtsError(f"The detector '{who}' was given no images to fit on.")
+
+
 def training_rows(outputs: Outputs, who: str) -> Tensor:
     """The features to fit on, [N, D] with N at least 1."""
     features = outputs.need("features", who)
-    if not len(features):
-        raise OutskirtsError(f"The detector '{who}' was given no images to fit on.")
+    require_images(outputs, who)
     return features
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, register
+from .inputs import require_images
 
 __all__ = ["KLMatching", "divergence", "templates"]
 
@@ -58,8 +58,7 @@ class KLMatching(Detector):
         self.register_buffer("means", None)
 
     def fit(self, outputs: Outputs) -> KLMatching:
-        if not len(outputs):
-            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
+        require_images(outputs, self.name)
         self.means = templates(outputs.logits)
         return self
 

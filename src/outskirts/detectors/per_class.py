@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, create, register
-from .inputs import checked
+from .inputs import checked, require_images
 
 __all__ = ["PerClass"]
 
@@ -65,8 +64,8 @@ class PerClass(Detector):
             val: Of validation images. Without them, training images have to do, which some detectors remember.
         """
         val = outputs if val is None else val
-        if not len(outputs) or not len(val):
-            raise OutskirtsError(f"The detector '{self.name}' was given no images to fit on.")
+        require_images(outputs, self.name)
+        require_images(val, self.name)
         self.member.fit(val if self.member.fit_on == "val" else outputs)
         scores, predicted = self.member.score(val).double(), val.logits.argmax(1)
         levels = scores.new_tensor([0.5, self.accepted])

@@ -6,19 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..data.transform import HALF
 from ..evaluation.outputs import Outputs
 from .inputs import blocks, in_blocks, training_rows
 
 __all__ = ["mean_feature", "scatter_about", "unit"]
-
-#: Of these, a set may be too large to be kept in anything wider.
-HALF = (torch.float16, torch.bfloat16)
 
 
 def unit(outputs: Outputs, who: str, space: str = "features") -> Tensor:
     """Features, or another column of vectors, at unit length, [N, D]: float32, or half precision if they are."""
 
     def scaled(rows: Tensor) -> Tensor:
+        # A set that is kept in half precision may be too large for anything wider.
         whole = normalize(rows.float(), dim=1)
         return whole.to(rows.dtype) if rows.dtype in HALF else whole
 

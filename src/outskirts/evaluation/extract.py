@@ -75,14 +75,15 @@ def extract(
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
     known = _stored(folder, wanted, image_set, skip_corrupt)
     missing = [probe for key, probe in wanted.items() if key not in known]
-    if _PASS not in known or missing:
+    names = [name for name in (_PASS, *wanted) if name not in known]
+    if names:
         files = {
             name: Columns(
                 len(image_set),
                 None if folder is None else folder / f"{name}.safetensors",
                 {"spec": image_set.spec, "skipped": []},
             )
-            for name in [*[_PASS][: _PASS not in known], *(probe.key for probe in missing)]
+            for name in names
         }
         try:
             for done, found in _forward(
