@@ -118,24 +118,26 @@ def assess(
         notes.append("Images of the ID test set have no label, so its accuracy is not known.")
         say(notes[-1])
         outputs["id"] = replace(outputs["id"], labels=None)
-    fitted = {
-        split: outputs_of(split, image_set, [probe for one in on for probe in one.probes if one.fits_probes])
-        for split, image_set in {"train": train, "val": val}.items()
-        if (on := [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")])
-        or (split == "train" and recalls)
-    }
+    fitted = {}
+    for split, image_set in {"train": train, "val": val}.items():
+        # Parameters are chosen by the scores of validation images, which need all that scores of others do.
+        scored = split == "val" and tune is not None
+        on = [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")]
+        if on or scored or (split == "train" and recalls):
+            needed = [probe for one in on for probe in one.probes if one.fits_probes]
+            fitted[split] = outputs_of(split, image_set, probes.values() if scored else needed)
     described = made_with.method if features == "head" else f"{made_with.method} ({features} features)"
     about: dict[str, Any] = {"run": run.path.name, "method": described, "seed": seed}
     tuned = Tuned({}, ())
     if tune is not None:
         outliers = own_outliers(classifier, val, seed) if tune == "own" else tune
         _require_apart(outliers, {**sets, "train": train})
-        of_val, of_outliers = (
-            outputs_of(name, images, probes.values()) for name, images in (("val", val), (TUNING, outliers))
-        )
+        of_outliers = outputs_of(TUNING, outliers, probes.values())
         able = {label: one for label, one in chosen.items() if not lacking(one, outputs["id"])}
         of_train = fitted.get("train")
-        tuned = tune_detectors(able, train=of_train, val=of_val, outliers=of_outliers, name=outliers.spec, **about)
+        tuned = tune_detectors(
+            able, train=of_train, val=fitted["val"], outliers=of_outliers, name=outliers.spec, **about
+        )
         chosen |= tuned.detectors
         say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
     for label, detector in chosen.items():
