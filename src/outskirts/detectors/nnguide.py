@@ -16,7 +16,7 @@ from ..seeding import generator
 from .base import Detector, register
 from .energy import energy
 from .inputs import BUDGET, checked, training_rows
-from .knn import smallest
+from .nearest import smallest
 from .shared import unit
 
 __all__ = ["NNGuide"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..data.imageset import ImageSet
-from ..detectors.knn import kth_distance
+from ..detectors.nearest import kth_distance
 from ..errors import OutskirtsError
 from ..evaluation.extract import extract
 from ..evaluation.outputs import Outputs
