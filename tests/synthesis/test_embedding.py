@@ -1,5 +1,8 @@
 """Embeddings of a set on disk, by a small Stable Diffusion with random weights."""
 
+import shutil
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +57,18 @@ def test_processes_share_the_blocks(model, images, tmp_path):
     embedded(model, images, tmp_path / "shared", shard=(0, 2))
     whole, shared = (open_embeddings(tmp_path / name) for name in ("whole", "shared"))
     assert torch.equal(whole.vectors, shared.vectors)
+
+
+def test_processes_that_begin_in_the_same_moment(model, images, tmp_path):
+    """One finds the other's file before its manifest is there."""
+    embedded(model, images, tmp_path / "first", shard=(1, 2))
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "manifest.json.partial").touch()
+    later = threading.Timer(0.2, shutil.copy, [tmp_path / "first" / "manifest.json", tmp_path / "second"])
+    later.start()
+    embedded(model, images, tmp_path / "second", shard=(0, 2))
+    later.join()
+    assert len(list((tmp_path / "second").glob("*.safetensors"))) == 2
 
 
 def test_what_was_stopped_goes_on(model, images, tmp_path):

@@ -8,6 +8,7 @@ goes on, and several processes or machines that see the folder can each make som
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,9 +133,7 @@ def embed(
         "precision": embedder.precision,
         "blocks": sizes,
     }
-    if not (folder / "manifest.json").is_file():
-        require_empty(folder)
-        save_json(folder / "manifest.json", asked)
+    _begin(folder, asked)
     require_alike(str(folder), load_json(folder / "manifest.json"), asked, *(name for name in asked if name != "data"))
     number, of = shard
     for k, size in enumerate(sizes):
@@ -150,6 +149,20 @@ def embed(
             keys = torch.tensor([list(bytes.fromhex(key)) for key in part.keys], dtype=torch.uint8)
             save_tensors(_block(folder, k), {"vectors": vectors, "labels": labels, "course": course, "keys": keys})
         progress(sum(each for i, each in enumerate(sizes) if _block(folder, i).is_file()))
+
+
+def _begin(folder: Path, about: Mapping[str, Any], patience: float = 2.0) -> None:
+    """Write the manifest, unless another process has, or does in this moment."""
+    until = time.monotonic() + patience
+    while not (folder / "manifest.json").is_file():
+        try:
+            require_empty(folder)
+        except OutskirtsError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            save_json(folder / "manifest.json", about)
 
 
 def open_embeddings(folder: Path) -> Embeddings:
