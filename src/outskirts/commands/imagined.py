@@ -152,7 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar100": {**_STABLE, "size": 32, "count": 20_000, "each": 200},
     "imagenet100": {**_STABLE, "size": 224, "count": 100_000, "each": 1000},
     "mnist5k": {"count": 2000},
-    "cifar10-small": {"count": 5000, "each": 500, "steps": 10},
+    "cifar10-small": {"count": 5000, "each": 500},
     "published": {
         "noises": 32,
         "independent": True,
