@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "train CE and ASCOOD on digits, measure and report; no download",
     "train": "train a classifier with a method: train METHOD --data SPEC",
     "evaluate": "measure a trained run on out-of-distribution sets",
+    "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers with a trained run, or new images of its classes, and look at them",
     "report": "write one HTML page from run folders",
     "data": "extract: compute once what a frozen CLIP says of each image",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import OutskirtsError, unknown
 from . import clip
 from .adapter import adapt
 from .classifier import Backbone
 from .fast import FastNet
+from .weights import read_state, require_fit
 
 __all__ = ["build_backbone", "known_backbones", "native_size"]
 
@@ -107,35 +105,6 @@ def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.
 
 def _load(network: nn.Module, path: Path, head: Container[str] = ()) -> None:
     """Load a state dict, but for the weights of the head, of whatever classes."""
-    state = {key: value for key, value in _read(path).items() if key not in head}
-    own = network.state_dict()
-    # Files of early versions of torch lack this counter, which does not change what a network computes.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    wrong = [
-        *(f"{key} is missing" for key in missing),
-        *(f"{key} is left over" for key in state if key not in own),
-        *(
-            f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ),
-    ]
-    if wrong:
-        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise OutskirtsError(f"The weights {path} do not fit the backbone: {shown}.")
+    state = {key: value for key, value in read_state(path).items() if key not in head}
+    require_fit(network.state_dict(), state, f"The weights {path} do not fit the backbone")
     network.load_state_dict(state, strict=False)
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise OutskirtsError(f"The weights {path} do not exist.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise OutskirtsError(f"{path} is not a state dict that can be read safely ({error}).") from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
-    return state

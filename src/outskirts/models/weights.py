@@ -1,0 +1,66 @@
+"""State dicts from elsewhere: read without running anything that is in them, and compared name by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import OutskirtsError
+
+__all__ = ["read_checkpoint", "read_state", "require_fit"]
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a file of tensors holds: a state dict, or a mapping of several and of plain numbers and texts."""
+    if not path.is_file():
+        raise OutskirtsError(f"The weights {path} do not exist.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise OutskirtsError(f"{path} is not a state dict that can be read safely ({error}).") from error
+    if not isinstance(found, Mapping):
+        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
+    return found
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """A state dict, be it the whole file or its part of that name."""
+    found = read_checkpoint(path)
+    state = found.get("state_dict", found)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
+    return state
+
+
+def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], whose: str, left: Collection[str] = ()) -> None:
+    """Raise unless a state dict has what a network has, and nothing else.
+
+    Arguments:
+        own: Of the network.
+        state: That is to be loaded into it.
+        whose: Begins the error, such as "The weights FILE do not fit the backbone".
+        left: What is left over besides.
+    """
+    # Files of early versions of torch lack this counter, which does not change what a network computes.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    wrong = [
+        *(f"{key} is missing" for key in missing),
+        *(f"{key} is left over" for key in (*left, *(key for key in state if key not in own))),
+        *(
+            f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ),
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise OutskirtsError(f"{whose}: {shown}.")

@@ -1,0 +1,107 @@
+"""Run folders of checkpoints that others have trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn.functional import normalize
+
+from .. import seeding
+from ..data.imageset import ImageSet
+from ..data.transform import Transform
+from ..errors import OutskirtsError, unknown
+from ..evaluation.extract import extract
+from ..files import require_empty
+from ..models.backbones import build_backbone
+from ..models.classifier import Classifier
+from ..models.clip import ClipTower, text_prototypes
+from ..models.heads import PrototypeHead
+from ..models.published import LAYOUTS, Published
+from ..models.weights import read_checkpoint, require_fit
+from .config import recipe
+from .run import Run, assemble
+
+__all__ = ["import_checkpoint"]
+
+_LARGE = 224
+
+
+def import_checkpoint(
+    layout: str,
+    file: Path,
+    images: ImageSet,
+    folder: Path,
+    *,
+    backbone: str = "",
+    size: int = 0,
+    resize: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """Turn a checkpoint into a finished run.
+
+    Arguments:
+        layout: Whose, a name in `outskirts.models.published.LAYOUTS`.
+        file: Of tensors; nothing else that may be in it is run.
+        images: What it was trained on, with the classes in the order of its labels; detectors are fitted to them.
+        folder: The run's, new or empty.
+        backbone: The network's name, where the file does not tell.
+        size: Side of the network's input in pixels; 32 or 224, by its stem, unless given.
+        resize: What the shorter side of an image becomes before its centre is cut out; the size itself unless given.
+        say: Told what was not in the file.
+
+    Raises:
+        OutskirtsError: If the file is of another layout, or lacks tensors or has others; they are listed.
+    """
+    if layout not in LAYOUTS:
+        raise unknown("layout of a checkpoint", layout, LAYOUTS)
+    images.require_trainable()
+    found = LAYOUTS[layout](read_checkpoint(file), backbone)
+    small = found.backbone.endswith("-cifar")
+    options = {"backbone": found.backbone, "size": size, "data": images.spec, **found.settings}
+    made_with = recipe(found.method, options)
+    with seeding.isolated(0, "import"):
+        network = build_backbone(found.backbone, 3, size or (32 if small else 0 if found.own else _LARGE))
+        mean, std = found.normalisation
+        transform = network.transform or Transform(size or (32 if small else _LARGE), 3, mean, std, resize or None)
+        classifier = assemble(made_with, network, transform, images.classes).eval()
+    lacking = _fill(classifier, found, f"The checkpoint {file} is not laid out as '{layout}'")
+    require_empty(folder)
+    if lacking:
+        say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
+        _class_means(classifier, images)
+    run = Run(folder)
+    run.begin(made_with, len(images), 0, [])
+    run.save_classifier(classifier, made_with)
+    return run
+
+
+def _fill(classifier: Classifier, found: Published, whose: str) -> bool:
+    """Load the checkpoint's tensors; returns whether prototypes were missing, which is no error."""
+    own, state = classifier.state_dict(), dict(found.state)
+    weight = state.get("head.linear.weight", state.get("head.prototypes"))
+    if weight is not None and len(weight) != len(classifier.classes):
+        raise OutskirtsError(
+            f"The checkpoint was trained on {len(weight)} classes, and these images are of {len(classifier.classes)}; "
+            "pass what it was trained on."
+        )
+    known = {name: value for name, value in own.items() if name.startswith(found.own)} if found.own else {}
+    lacking = "head.prototypes" in own and "head.prototypes" not in {**state, **known}
+    if lacking:
+        known["head.prototypes"] = own["head.prototypes"]
+    require_fit(own, {**state, **known}, whose, found.left)
+    classifier.load_state_dict(state, strict=False)
+    tower = classifier.backbone
+    if isinstance(tower, ClipTower) and isinstance(classifier.head, PrototypeHead):
+        classifier.head.prototypes.copy_(text_prototypes(tower.folder, classifier.classes))
+    return lacking
+
+
+@torch.no_grad()
+def _class_means(classifier: Classifier, images: ImageSet) -> None:
+    assert isinstance(classifier.head, PrototypeHead)
+    said = extract(classifier, images, features="projection")
+    points, labels = said.features.float(), said.need("labels", "import")
+    sums = torch.zeros_like(classifier.head.prototypes).index_add_(0, labels, points)
+    classifier.head.prototypes.copy_(normalize(sums, dim=1))

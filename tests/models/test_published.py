@@ -1,0 +1,213 @@
+"""Each layout against a network of one's own that is put together as those repositories do."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize, relu
+
+from outskirts.data.transform import Transform
+from outskirts.errors import OutskirtsError
+from outskirts.models.backbones import build_backbone
+from outskirts.models.classifier import Classifier
+from outskirts.models.published import LAYOUTS, Published
+from outskirts.seeding import isolated
+from outskirts.training.config import recipe
+from outskirts.training.run import assemble
+
+
+def translate(layout: str, checkpoint: dict) -> Published:
+    return LAYOUTS[layout](checkpoint, "")
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or inputs != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """The one for images of 32 pixels that most repositories share, with random statistics."""
+
+    def __init__(self, counts: tuple[int, ...] = (2, 2, 2, 2), classes: int | None = None, last: str = "fc") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        width = 64
+        for number, count in enumerate(counts, start=1):
+            blocks = []
+            for place in range(count):
+                blocks.append(Block(width, 64 * 2 ** (number - 1), 2 if number > 1 and not place else 1))
+                width = 64 * 2 ** (number - 1)
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        self.last = last
+        if classes:
+            setattr(self, last, nn.Linear(width, classes))
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 1.5)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = relu(self.bn1(self.conv1(x)))
+        for number in range(1, 5):
+            x = getattr(self, f"layer{number}")(x)
+        return adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.features(x)
+        return getattr(self, self.last)(features) if hasattr(self, self.last) else features
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with isolated(0, "published"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def imported(layout: str, checkpoint: dict, classes: int = 4) -> Classifier:
+    found = translate(layout, checkpoint)
+    assert not found.left
+    backbone = build_backbone(found.backbone, 3, 32)
+    made_with = recipe(found.method, {"backbone": found.backbone, **found.settings})
+    classifier = assemble(made_with, backbone, Transform(32), [str(c) for c in range(classes)])
+    classifier.load_state_dict(dict(found.state))
+    return classifier.eval()
+
+
+def wrapped(state: dict, *parts: str) -> dict:
+    """As DataParallel names tensors: of the whole, or of parts."""
+    if not parts:
+        return {f"module.{key}": value for key, value in state.items()}
+    return {key.replace(".", ".module.", 1) if key.split(".")[0] in parts else key: v for key, v in state.items()}
+
+
+class Contrastive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.fc = ResNet(), nn.Linear(512, 4)
+        self.head = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 128))
+
+    def points(self, x: Tensor) -> Tensor:
+        return normalize(self.head(self.encoder(x)), dim=1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("nested", ["state_dict", "model"])
+def test_cider(images, nested):
+    model, prototypes = Contrastive().eval(), normalize(torch.randn(4, 128))
+    losses = {"prototypes": prototypes, **{f"model.{key}": value for key, value in model.state_dict().items()}}
+    checkpoint = {"epoch": 500, nested: model.state_dict(), "opt_state_dict": {}, "dis_state_dict": losses}
+    classifier = imported("cider", checkpoint)
+    torch.testing.assert_close(classifier.features(images), model.encoder(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(classifier(images), model.points(images) @ prototypes.T / 0.1, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_ciders_large_encoder_is_a_sequence():
+    from torchvision.models import resnet34
+
+    whole = resnet34().eval()
+    parts = [whole.conv1, whole.bn1, whole.relu, whole.maxpool, whole.layer1, whole.layer2, whole.layer3, whole.layer4]
+    encoder = nn.Sequential(*parts, whole.avgpool)
+    head = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 128))
+    state = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+    state |= {f"head.{key}": value for key, value in head.state_dict().items()}
+    found = translate("cider", {"state_dict": wrapped(state), "dis_state_dict": {"prototypes": torch.zeros(4, 128)}})
+    assert found.backbone == "torchvision:resnet34" and found.normalisation[0][0] == 0.485
+    backbone = build_backbone(found.backbone, 3, 64)
+    backbone.network.load_state_dict(
+        {k.removeprefix("backbone."): v for k, v in found.state.items() if "backbone" in k}
+    )
+    some = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(backbone.network.eval()(some), encoder(some).flatten(1), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("flat", [False, True])
+def test_npos(images, flat):
+    model, prototypes = Contrastive().eval(), normalize(torch.randn(4, 128))
+    model.mlp = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1))
+    model.prototypes = nn.Parameter(torch.randn(4, 128))
+    state = wrapped(model.state_dict(), "encoder", "fc", "head")
+    assert "encoder.module.conv1.weight" in state and "mlp.0.weight" in state
+    if flat:
+        found = translate("npos", state)
+        assert not found.left and "head.prototypes" not in found.state
+        return
+    classifier = imported("npos", {"epoch": 1, "state_dict": state, "criterion_disp": {"prototypes": prototypes}})
+    features = model.encoder(images)
+    torch.testing.assert_close(classifier(images), model.points(images) @ prototypes.T / 0.1, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(classifier.risk(features), model.mlp(features)[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_ascood(images):
+    model = nn.Module()
+    model.backbone = ResNet(classes=4)
+    model.register_buffer("sigma", torch.tensor(0.7))
+    model.eval()
+    classifier = imported("ascood", wrapped(model.state_dict()))
+    features = model.backbone.features(images)
+    standardised = 0.7 * (features - features.mean(1, keepdim=True)) / (features.std(1, keepdim=True) + 1e-6)
+    torch.testing.assert_close(classifier(images), model.backbone.fc(standardised), rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layout", "last", "nested", "parallel"),
+    [
+        ("openood", "fc", "", False),
+        ("openood", "fc", "state_dict", True),
+        ("openood", "linear", "net", True),  # Of a repository that is none of these.
+        ("ncis", "fc", "", True),
+        ("ncis", "fc", "", False),
+    ],
+)
+def test_plain_classifiers(images, layout, last, nested, parallel):
+    model = ResNet((3, 4, 6, 3) if layout == "ncis" else (2, 2, 2, 2), 4, last).eval()
+    state = wrapped(model.state_dict()) if parallel else model.state_dict()
+    classifier = imported(layout, {nested: state, "acc": 93.1} if nested else state)
+    assert classifier.architecture == ("resnet34-cifar" if layout == "ncis" else "resnet18-cifar")
+    torch.testing.assert_close(classifier(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_pixels_are_normalised_as_they_were():
+    for classes, first in ((10, 0.4914), (100, 0.5071)):
+        found = translate("openood", ResNet(classes=classes).state_dict())
+        assert found.normalisation[0][0] == first
+    assert translate("ncis", ResNet(classes=100).state_dict()).normalisation[0][0] == 0.4914
+
+
+def test_what_is_of_another_layout():
+    plain = ResNet(classes=4).state_dict()
+    with pytest.raises(OutskirtsError, match="none of the ResNets"):
+        translate("cider", plain)
+    with pytest.raises(OutskirtsError, match="no 'sigma'"):
+        translate("ascood", {f"backbone.{key}": value for key, value in plain.items()})
+    with pytest.raises(OutskirtsError, match="--backbone clip:DIR"):
+        translate("npos-clip", {})
+    with pytest.raises(OutskirtsError, match="'epoch' is no tensor"):
+        translate("openood", {**plain, "epoch": 3})
+    left = translate(
+        "cider",
+        {
+            **{f"encoder.{k}": v for k, v in plain.items() if "fc" not in k},
+            "head.weight": torch.zeros(8, 512),
+            "extra.weight": plain["fc.weight"],
+        },
+    )
+    assert left.left == ("extra.weight",) and left.settings == {"embedding": 8, "projection": "linear"}
+    assert set(LAYOUTS) == {"ascood", "cider", "ncis", "npos", "npos-clip", "openood"}

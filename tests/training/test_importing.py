@@ -1,0 +1,122 @@
+"""Checkpoints made as the repositories save them, into run folders that evaluate takes."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+import outskirts as osk
+from outskirts.errors import OutskirtsError
+from outskirts.seeding import isolated
+from outskirts.training.importing import import_checkpoint
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    """The networks of the test of layouts."""
+    spec = importlib.util.spec_from_file_location("foreign", Path(__file__).parents[1] / "models" / "test_published.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["foreign"] = module
+    spec.loader.exec_module(module)
+    with isolated(0, "foreign"):
+        yield module
+
+
+def test_an_imported_run_is_evaluated(foreign, bugs, tmp_path, outskirts):
+    model = foreign.ResNet(classes=2).eval()
+    torch.save({"state_dict": foreign.wrapped(model.state_dict()), "epoch": 7}, tmp_path / "best.ckpt")
+    train, run = f"folder:{bugs / 'train'}", tmp_path / "run"
+    done = outskirts("import", "openood", tmp_path / "best.ckpt", "--data", train, "--out", run)
+    assert done.code == 0 and "outskirts evaluate" in done.err
+    done = outskirts(
+        "evaluate", run, "--test", bugs / "test", "--far", f"fog={bugs / 'fog'}", "--detectors", "msp", "knn:k=5"
+    )
+    assert done.code == 0 and (run / "results.csv").is_file(), done.err
+    images = osk.open(bugs / "test")
+    classifier = osk.load(run)
+    pixels, _ = images.resident(classifier.transform)
+    with torch.no_grad():
+        expected = model(classifier.transform.device(pixels))
+    assert classifier.classes == ["ant", "bee"] and classifier.transform.size == 32
+    torch.testing.assert_close(osk.extract(classifier, images).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_prototypes_that_are_not_in_the_file(foreign, bugs, tmp_path):
+    model = foreign.Contrastive().eval()
+    model.mlp = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1))
+    torch.save(model.state_dict(), tmp_path / "flat.pt")
+    told = []
+    images = osk.open(bugs / "train")
+    run = import_checkpoint("npos", tmp_path / "flat.pt", images, tmp_path / "run", say=told.append)
+    classifier = osk.load(run.path)
+    assert "no prototypes" in told[0]
+    pixels, labels = images.resident(classifier.transform)
+    with torch.no_grad():
+        points = model.points(classifier.transform.device(pixels))
+    means = normalize(torch.stack([points[labels == c].mean(0) for c in range(2)]), dim=1)
+    torch.testing.assert_close(classifier.head.prototypes, means, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_clip(clip_folder, bugs, tmp_path):
+    """The last two of four blocks, written in the layout of OpenAI's code from the folder's own weights."""
+    from outskirts.models.clip import clip_backbone, text_prototypes
+
+    tower = clip_backbone(f"clip:{clip_folder}?frozen=2").network
+    state = {f"ln_post.{key}": value for key, value in tower.norm.state_dict().items()}
+    state["proj"] = tower.projection.weight.T.half()
+    names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    for i, block in enumerate(tower.blocks.layers):
+        at = f"transformer_resblocks.block{i}."
+        own = {key: value + 0.01 for key, value in block.state_dict().items()}
+        for kind in ("weight", "bias"):
+            state[f"{at}attn.in_proj_{kind}"] = torch.cat([own[f"self_attn.{one}_proj.{kind}"] for one in "qkv"])
+            state[f"{at}attn.out_proj.{kind}"] = own[f"self_attn.out_proj.{kind}"]
+            state |= {f"{at}{new}.{kind}": own[f"{old}.{kind}"] for old, new in names.items()}
+    risk = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+    state |= {f"outlier_MLP.{key}": value for key, value in risk.state_dict().items()}
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "clip.pt")
+    images = osk.open(bugs / "train")
+    with pytest.raises(OutskirtsError, match="--backbone clip:DIR"):
+        import_checkpoint("npos-clip", tmp_path / "clip.pt", images, tmp_path / "run")
+    backbone = f"clip:{clip_folder}?frozen=2"
+    run = import_checkpoint("npos-clip", tmp_path / "clip.pt", images, tmp_path / "run", backbone=backbone)
+    classifier = osk.load(run.path)
+    for old, new in zip(tower.blocks.parameters(), classifier.backbone.blocks.parameters()):
+        torch.testing.assert_close(new, old + 0.01)
+    torch.testing.assert_close(classifier.backbone.trunk.state_dict(), tower.trunk.state_dict())
+    torch.testing.assert_close(classifier.head.prototypes, text_prototypes(clip_folder, ["ant", "bee"]))
+
+
+def test_what_does_not_fit_is_listed(foreign, bugs, tmp_path):
+    images, state = osk.open(bugs / "train"), foreign.ResNet(classes=2).state_dict()
+    file, folder = tmp_path / "a.pt", tmp_path / "run"
+
+    def refused(changed: object) -> str:
+        torch.save(changed, file)
+        with pytest.raises(OutskirtsError) as error:
+            import_checkpoint("openood", file, images, folder)
+        assert not folder.exists()
+        return str(error.value)
+
+    assert "not laid out as 'openood': backbone.bn1.weight is missing" in refused(
+        {key: value for key, value in state.items() if key != "bn1.weight"}
+    )
+    assert "backbone.extra.weight is left over" in refused({**state, "extra.weight": state["bn1.weight"]})
+    assert "backbone.bn1.weight has shape (3,) instead of (64,)" in refused({**state, "bn1.weight": torch.zeros(3)})
+    assert "trained on 5 classes, and these images are of 2" in refused(foreign.ResNet(classes=5).state_dict())
+    assert "that can be read safely" in refused({"state_dict": state, "args": argparse.Namespace(lr=0.1)})
+    with pytest.raises(OutskirtsError, match="do not exist"):
+        import_checkpoint("openood", tmp_path / "none.pt", images, folder)
+
+
+def test_the_command_says_what_it_needs(outskirts, tmp_path):
+    done = outskirts("import", "cider", tmp_path / "a.pt")
+    assert done.code == 2 and "--data SPEC --out RUN" in done.err
+    done = outskirts("import", "cidr", tmp_path / "a.pt", "--data", "mnist5k", "--out", tmp_path / "run")
+    assert done.code == 2 and "did you mean 'cider'" in done.err.lower()
