@@ -43,7 +43,13 @@ def test_every_command_has_help(outskirts, command):
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_an_unknown_option_is_exit_code_2(outskirts, command):
-    first = {"train": ["ce"], "synthesize": ["ce"], "evaluate": ["ce"], "import": ["cider", "a.pt"]}.get(command, [])
+    first = {
+        "train": ["ce"],
+        "synthesize": ["ce"],
+        "evaluate": ["ce"],
+        "benchmark": ["mnist5k"],
+        "import": ["cider", "a.pt"],
+    }.get(command, [])
     outcome = outskirts(command, *first, "--no-such-option", "1")
     assert outcome.code == 2
     assert "--no-such-option" in outcome.err

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure a trained run on out-of-distribution sets",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers with a trained run, or new images of its classes, and look at them",
+    "benchmark": "train methods on a benchmark with several seeds, and compare them",
     "report": "write one HTML page from run folders",
     "data": "extract: compute once what a frozen CLIP says of each image",
     "list": "name the methods, detectors, presets, backbones and benchmarks",

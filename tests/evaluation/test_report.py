@@ -410,5 +410,5 @@ def test_chosen_parameters_are_shown(tmp_path: Path, finished: Path, bugs: Path)
     ood = {"near": {"flies": osk.open(bugs / "flies")}}
     assess(run, osk.open(bugs / "test"), ood, ["msp", "react"], tune="own")
     page = write_report([run.path], tmp_path / "report.html").read_text()
-    assert "4 points of 1 grids" in page and "own outliers" in page
+    assert "5 points of 2 detectors" in page and "own outliers" in page
     assert page.count("percentile=85.0, scorer=energy") >= 1

@@ -45,7 +45,9 @@ def test_the_best_point_is_taken_and_all_are_told(sets):
         ("knn", '{"index": "exact", "k": 50, "space": "features"}'),
         ("knn", '{"index": "exact", "k": 100, "space": "features"}'),
     ]
-    assert {row.group for row in found.rows} == {TUNING} and len(found.rows) == 6
+    assert {row.group for row in found.rows} == {TUNING} and len(found.rows) == 7
+    # By its one point, a detector without a grid can be compared with the others.
+    assert [row.detector for row in found.rows].count("msp") == 1
     for label, of in (("knn", KNN), ("react", ReAct)):
         areas = {}
         for point in grid_of(of()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,9 @@ class Benchmark:
         val: What thresholds and hyper-parameters are chosen on, if there is one.
         description: One sentence on what it is.
         notes: What a reader of its results should know.
+        tune_on: Out-of-distribution validation images, to choose detectors and their parameters on.
+        recipes: Options of the trainings by method, ``preset`` among them; those of ``all`` are of every method.
+        variants: Options by name that every method may be trained with besides, such as ``synthetic``.
     """
 
     name: str
@@ -40,6 +43,9 @@ class Benchmark:
     val: str | None = None
     description: str = ""
     notes: str = ""
+    tune_on: str | None = None
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def benchmarks() -> list[str]:
@@ -66,7 +72,7 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
             raise unknown("benchmark", str(benchmark), benchmarks())
         path = _SHIPPED / f"{benchmark}.yaml"
     content = _read(path)
-    known = [field.name for field in fields(Benchmark)]
+    known = [one.name for one in fields(Benchmark)]
     for key in content:
         if key not in known:
             raise unknown(f"key of a benchmark (in {path})", str(key), known)
@@ -83,7 +89,7 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
         except OutskirtsError as error:
             raise OutskirtsError(f"In the benchmark {path}, {key}: {error}") from error
 
-    for key in ("train", "val", "test"):
+    for key in ("train", "val", "test", "tune_on"):
         if content.get(key) is not None:
             content[key] = spec(key, content[key])
     content["ood"] = MappingProxyType(
@@ -93,7 +99,19 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
             for sets in [_mapping(sets, f"ood.{group}", path)]
         }
     )
+    for key in ("recipes", "variants"):
+        if key in content:
+            given = _mapping(content[key], key, path)
+            content[key] = {name: _options(_mapping(own, f"{key}.{name}", path), path) for name, own in given.items()}
     return Benchmark(**content)
+
+
+def _options(given: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Options of a training, those of specs taken from the benchmark's folder."""
+    return {
+        name: resolve(value, path.parent) if name in ("synthetic", "outlier_images") and value else value
+        for name, value in given.items()
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

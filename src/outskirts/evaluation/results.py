@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -186,7 +187,8 @@ class Results:
         caption = ["AUROC ±half its 95 % interval, the wider half; below it FPR95 with ID|with OOD positive. All in %."]
         caption += [f"Left out: {label}, which {reason}." for label, reason in self.skipped.items()]
         if self.tuning:
-            tuned = ", ".join(dict.fromkeys(row.detector for row in self.tuning))
+            points = Counter(row.detector for row in self.tuning)
+            tuned = ", ".join(name for name, count in points.items() if count > 1)
             by = ", ".join(dict.fromkeys(row.dataset for row in self.tuning))
             caption.append(f"Parameters were chosen on validation images and {by}, of: {tuned}.")
         table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)

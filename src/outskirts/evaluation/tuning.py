@@ -105,7 +105,8 @@ def tune(
 ) -> Tuned:
     """Take the point of each detector's grid with the largest AUROC between validation images and outliers.
 
-    Every point is computed from outputs that are there.
+    Every point is computed from outputs that are there. Detectors without a grid have one point, by which they can be
+    compared with the others.
 
     Arguments:
         detectors: By label.
@@ -123,8 +124,6 @@ def tune(
     for label, detector in detectors.items():
         best[label] = detector
         points = grid_of(detector)
-        if len(points) < 2:
-            continue
         progress(label)
         found: dict[int, Result] = {}
         # The last point first: of neighbours and dimensions, the most, of which the others are a part.

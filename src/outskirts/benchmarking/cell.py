@@ -1,0 +1,99 @@
+"""Making one run of a matrix: trained, or trained further, and measured."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..data.sources import open as open_images
+from ..evaluation.assess import assess
+from ..files import digest, load_json, save_json
+from ..training.loop import Interrupted
+from ..training.precision import resolve_device
+from ..training.run import Run
+from ..training.train import resume, train
+from .plan import Cell
+
+__all__ = ["Record", "finished", "record", "run_cell"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a run.
+
+    Arguments:
+        seconds: That all processes have worked on it.
+        measured: As what; a digest of the cell, empty if it is not.
+        failure: Why it failed, if it did.
+        traceback: Where.
+    """
+
+    seconds: float = 0.0
+    measured: str = ""
+    failure: str = ""
+    traceback: str = ""
+
+
+def record(cell: Cell) -> Record:
+    """What became of a run so far."""
+    return Record(**load_json(cell.record)) if cell.record.is_file() else Record()
+
+
+def finished(cell: Cell) -> bool:
+    """Whether a run is there, and was measured as it is asked now."""
+    return record(cell).measured == _asked(cell) and (cell.folder / "results.csv").is_file()
+
+
+def run_cell(cell: Cell) -> str:
+    """Make a run, or what of it is not there; returns why that failed, or nothing.
+
+    Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A
+    process that is killed leaves a checkpoint, which the next call goes on from.
+    """
+    if finished(cell):
+        return ""
+    start, before = time.monotonic(), record(cell).seconds
+    measured = failure = trace = ""
+    try:
+        _measure(cell, _trained(cell))
+        measured = _asked(cell)
+    except Interrupted as stop:
+        raise Interrupted(f"Stopped in {cell.folder.name}; go on by the same command once more.") from stop
+    except Exception as error:  # It may be a plug-in's, and of any kind.
+        failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+    finally:
+        spent = before + time.monotonic() - start
+        save_json(cell.record, asdict(Record(spent, measured, failure, trace)))
+    return failure
+
+
+def _asked(cell: Cell) -> str:
+    about: dict[str, Any] = {**asdict(cell), "folder": ""}
+    return digest(*(f"{name} {about[name]}" for name in sorted(about)))
+
+
+def _trained(cell: Cell) -> Run:
+    run = Run(cell.folder)
+    if run.config.is_file():
+        return run if run.model.is_file() else resume(cell.folder)
+    # Whoever began was stopped before the options were written, the first that is needed to go on.
+    shutil.rmtree(cell.folder, ignore_errors=True)
+    options = {name: value for name, value in cell.options.items() if name not in ("data", "val")}
+    return train(cell.method, cell.sets["train"], cell.sets["val"] or None, out=cell.folder, **options)
+
+
+def _measure(cell: Cell, run: Run) -> None:
+    # What trained faster in half precision is measured faster in it, too.
+    precision = run.recipe().training.precision
+    assess(
+        run,
+        open_images(cell.sets["test"]),
+        {group: {name: open_images(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
+        "all" if cell.detectors == ("all",) else cell.detectors,
+        precision="bf16" if precision == "bf16" else "fp32",
+        device=resolve_device(run.recipe().training.device).type,
+        tune=open_images(cell.tune_on) if cell.tune_on else "own",
+    )

@@ -1,0 +1,53 @@
+"""Where the runs of a matrix are made: in this process, or in those of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import MissingExtra, unknown
+from ..training.loop import Interrupted
+from .cell import run_cell
+from .plan import Cell
+
+__all__ = ["ENGINES", "run_all"]
+
+Told = Callable[[Cell, str], None]
+
+
+def _local(cells: Sequence[Cell], told: Told) -> None:
+    for cell in cells:
+        told(cell, run_cell(cell))
+
+
+def _ray(cells: Sequence[Cell], told: Told) -> None:
+    """A task for each run. Those of a worker that dies are given to another, which goes on from the checkpoint."""
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra("--engine ray", "ray") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    task: Any = ray.remote(run_cell).options(max_retries=-1, retry_exceptions=[Interrupted])
+    waiting = {task.remote(cell): cell for cell in cells}
+    while waiting:
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        for reference in done:
+            told(waiting.pop(reference), ray.get(reference))
+
+
+#: By name.
+ENGINES: dict[str, Callable[[Sequence[Cell], Told], None]] = {"local": _local, "ray": _ray}
+
+
+def run_all(cells: Sequence[Cell], engine: str = "local", told: Told = lambda cell, reason: None) -> None:
+    """Make all runs of a matrix that are not there.
+
+    Arguments:
+        cells: The runs; their folders must be seen by all machines.
+        engine: A name in `ENGINES`; ``ray`` takes the cluster that ``RAY_ADDRESS`` names, or begins one here.
+        told: Called with each run as it ends, and why it failed, or nothing.
+    """
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    ENGINES[engine](cells, told)

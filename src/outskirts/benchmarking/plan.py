@@ -1,0 +1,132 @@
+"""What a benchmark's matrix consists of: a run for each method, variant and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..data.benchmark import Benchmark
+from ..errors import OutskirtsError, unknown
+from ..training.config import Recipe, recipe
+
+__all__ = ["Cell", "plan", "seeds"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a matrix: all that a process elsewhere needs to make it.
+
+    Arguments:
+        method: Its method.
+        variant: Of the benchmark's, with which it is trained; empty for none.
+        seed: Of the training.
+        options: Of the training and of the method, resolved.
+        sets: Specs of ``train``, ``val`` and ``test``; ``val`` may be empty.
+        ood: Specs of OOD sets by group and name.
+        tune_on: Spec of OOD validation images; empty for outliers made of the run's own.
+        detectors: As for `outskirts.evaluation.assess.assess`.
+        folder: The run's.
+    """
+
+    method: str
+    variant: str
+    seed: int
+    options: Mapping[str, Any]
+    sets: Mapping[str, str]
+    ood: Mapping[str, Mapping[str, str]]
+    tune_on: str
+    detectors: tuple[str, ...]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """The method and its variant, as tables call them."""
+        return f"{self.method}+{self.variant}" if self.variant else self.method
+
+    @property
+    def record(self) -> Path:
+        """The file beside its folder that says what became of it."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    def recipe(self) -> Recipe:
+        """What it is trained with."""
+        return recipe(self.method, self.options)
+
+
+def plan(
+    benchmark: Benchmark,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    variants: Sequence[str] = (),
+    detectors: Sequence[str] = ("all",),
+    options: Mapping[str, Any] | None = None,
+) -> list[Cell]:
+    """All runs of a matrix, one seed after the other, so that the first of all methods are there early.
+
+    Arguments:
+        benchmark: With recipes of its own for methods, or none.
+        methods: Their names; the first is the baseline.
+        seeds: Of the trainings.
+        out: The folder of all runs.
+        variants: Of the benchmark's, with which every method is trained as well as without.
+        detectors: That every run is measured with.
+        options: Of every training, over those of the benchmark.
+
+    Raises:
+        OutskirtsError: For a name or an option that is not known, before anything is run.
+    """
+    for what, several in (("methods", methods), ("seeds", seeds)):
+        if not several or len(set(several)) < len(several):
+            raise OutskirtsError(f"Name at least one of the {what} of a matrix, and none twice.")
+    for variant in variants:
+        if variant not in benchmark.variants:
+            raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
+    sets = {"train": benchmark.train, "val": benchmark.val or "", "test": benchmark.test}
+    cells = []
+    for seed, method, variant in product(seeds, methods, ("", *variants)):
+        given = {
+            **benchmark.recipes.get("all", {}),
+            **benchmark.recipes.get(method, {}),
+            **(benchmark.variants[variant] if variant else {}),
+            **(options or {}),
+            "data": sets["train"],
+            "val": sets["val"],
+            "seed": seed,
+        }
+        made_with = recipe(method, given, str(given.pop("preset", "")))
+        flat = {name: value for name, value in made_with.flat().items() if name != "method"}
+        label = f"{method}+{variant}" if variant else method
+        cells.append(
+            Cell(
+                method,
+                variant,
+                seed,
+                flat,
+                sets,
+                {group: dict(members) for group, members in benchmark.ood.items()},
+                benchmark.tune_on or "",
+                tuple(detectors),
+                out / f"{label}-s{seed}",
+            )
+        )
+    return cells
+
+
+def seeds(text: str) -> list[int]:
+    """Seeds as they are written on the command line.
+
+    >>> seeds("0-2,7")
+    [0, 1, 2, 7]
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise OutskirtsError(f"Seeds are written as 0-2,7, not '{text}'.")
+        found += range(int(first), int(last or first) + 1)
+    return found

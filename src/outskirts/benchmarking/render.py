@@ -1,0 +1,127 @@
+"""The table of a matrix, as text for people, spreadsheets and papers."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+from ..evaluation.report.filters import p_value
+from ..evaluation.report.seeds import Spread
+from .standings import Group, Standing
+
+__all__ = ["FORMATS", "render", "table"]
+
+#: How rates are given, so that tables can be compared.
+_READ = (
+    "Per cent. AUROC and accuracy: mean ± standard deviation over seeds; in brackets half of the 95 % interval over "
+    "test images. FPR95: with ID | with OOD as the positive class. The detector is the one that was best on validation "
+    "images and outliers, not on these sets. Δ: to the first line, with its p-value (paired by images, seeds counted "
+    "as chance; Holm's correction for all that are tested)."
+)
+
+
+def table(lines: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows, as text."""
+    names = list(dict.fromkeys(name for line in lines for name in line.groups))
+    header = ["rank", "method", "detector", "seeds", "accuracy"]
+    for name in names:
+        header += [f"{name}: AUROC", f"{name}: FPR95", f"{name}: Δ"]
+    rows = []
+    for line in lines:
+        accuracy = "" if line.accuracy is None else _spread(line.accuracy)
+        row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), accuracy]
+        for name in names:
+            row += _of_group(line.groups[name]) if name in line.groups else ["", "", ""]
+        rows.append([*row, f"{line.minutes:.1f}", f"{line.images:,}"])
+    return [*header, "minutes a run", "images"], rows
+
+
+def _of_group(group: Group) -> list[str]:
+    difference = "" if group.difference is None else f"{100 * group.difference:+.1f}"
+    return [
+        f"{_spread(group.auroc)} ({100 * group.half:.1f})",
+        f"{100 * group.fpr95.mean:.1f} | {100 * group.fpr95_ood_positive.mean:.1f}",
+        difference if group.p_value is None else f"{difference} (p {p_value(group.p_value)})",
+    ]
+
+
+def render(lines: Sequence[Standing], kind: str, title: str = "", command: str = "") -> str:
+    """The table in a format of `FORMATS`.
+
+    Arguments:
+        lines: Of the table.
+        kind: ``markdown``, ``csv``, ``latex`` or ``html``.
+        title: Of the benchmark.
+        command: That made it.
+    """
+    return FORMATS[kind](*table(lines), title, command)
+
+
+def _spread(of: Spread) -> str:
+    return f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
+
+
+def _markdown(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    text = "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+    parts = [f"## {title}" if title else "", f"```bash\n{command}\n```" if command else "", text, _READ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _csv(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def _latex(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+    special = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$", "−": "$-$"}
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(special.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
+
+    body = [r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(header)}}}", r"\toprule", line(header), *body]) + "\n"
+
+
+def _html(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+    def line(cells: Sequence[str], kind: str) -> str:
+        return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+    body = "\n".join(line(row, "td") for row in rows)
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; max-width: 90rem }}
+p {{ max-width: 50rem }}
+pre {{ background: #f4f4f4; padding: .7rem; overflow: auto }}
+div {{ overflow-x: auto }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }}
+th {{ border-bottom: 2px solid #333 }}
+th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
+</style>
+<h1>{html.escape(title)}</h1>
+<pre>{html.escape(command)}</pre>
+<div><table>
+<thead>{line(header, "th")}</thead>
+<tbody>
+{body}
+</tbody>
+</table></div>
+<p>{html.escape(_READ)}</p>
+</html>
+"""
+
+
+#: By name.
+FORMATS: Mapping[str, Callable[[list[str], list[list[str]], str, str], str]] = {
+    "markdown": _markdown,
+    "csv": _csv,
+    "latex": _latex,
+    "html": _html,
+}

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+
+from outskirts.benchmarking import cell as module
+from outskirts.benchmarking.cell import finished, record, run_cell
+from outskirts.benchmarking.plan import plan
+from outskirts.data.benchmark import load_benchmark
+from outskirts.training.loop import Interrupted
+
+
+@pytest.fixture
+def cell(bench, tmp_path):
+    return plan(load_benchmark(bench), ["ce"], [0], tmp_path, detectors=["msp", "knn:k=3"])[0]
+
+
+def test_a_run_is_made_once(cell, monkeypatch):
+    assert run_cell(cell) == "" and finished(cell) and record(cell).seconds > 0
+    table = (cell.folder / "results.csv").read_text()
+    monkeypatch.setattr(module, "train", None)
+    monkeypatch.setattr(module, "assess", None)
+    assert run_cell(cell) == ""
+    monkeypatch.undo()
+    # With other detectors it is measured again, and not trained.
+    monkeypatch.setattr(module, "train", None)
+    other = replace(cell, detectors=("energy",))
+    assert not finished(other) and run_cell(other) == "" and (cell.folder / "results.csv").read_text() != table
+
+
+def test_a_failure_is_written_down_and_tried_again(cell, monkeypatch):
+    def broken(*given, **options):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(module, "assess", broken)
+    assert run_cell(cell) == "RuntimeError: no memory"
+    assert "in broken" in record(cell).traceback and not finished(cell)
+    monkeypatch.undo()
+    before = record(cell).seconds
+    assert run_cell(cell) == "" and not record(cell).failure and record(cell).seconds > before
+
+
+def test_a_killed_run_goes_on(cell, monkeypatch):
+    """With the same numbers as one that was not."""
+    whole = replace(cell, folder=cell.folder.with_name("whole"))
+    assert run_cell(whole) == ""
+    train = module.train
+
+    def killed(*given, **options):
+        def stop(step, steps, latest):
+            if latest.get("kind") == "val":
+                raise KeyboardInterrupt
+
+        return train(*given, progress=stop, **options)
+
+    monkeypatch.setattr(module, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell)
+    monkeypatch.undo()
+    assert (cell.folder / "config.yaml").is_file() and not (cell.folder / "model.safetensors").is_file()
+    assert not finished(cell) and run_cell(cell) == ""
+    numbers = [(each.folder / "results.csv").read_text().replace(each.folder.name, "") for each in (cell, whole)]
+    assert numbers[0] == numbers[1]
+
+
+def test_ctrl_c_is_no_failure(cell, monkeypatch):
+    def stopped(*given, **options):
+        raise Interrupted("Stopped.")
+
+    monkeypatch.setattr(module, "train", stopped)
+    with pytest.raises(Interrupted, match=r"Stopped in ce-s0; go on by the same command"):
+        run_cell(cell)
+    assert not record(cell).failure and not finished(cell)
+
+
+def test_a_folder_that_was_hardly_begun_is_begun_anew(cell):
+    cell.folder.mkdir()
+    (cell.folder / "environment.json").write_text("{}")
+    assert run_cell(cell) == ""

@@ -1,0 +1,38 @@
+import csv
+import io
+
+import pytest
+
+from outskirts.benchmarking.render import FORMATS, render, table
+from outskirts.benchmarking.standings import Group, Standing
+from outskirts.evaluation.report.seeds import Spread
+
+
+@pytest.fixture
+def lines():
+    first = Group(Spread(0.9, 0.01, 2), 0.005, Spread(0.5, 0, 2), Spread(0.4, 0, 2))
+    second = Group(Spread(0.92, 0.02, 2), 0.006, Spread(0.45, 0, 2), Spread(0.35, 0, 2), 0.02, 0.0004)
+    return [
+        Standing("ce", "energy", (0, 1), Spread(0.95, 0.001, 2), {"near": first, "far": first}, 3.2, 1000, 2),
+        Standing("cider+sio_x", "knn", (0,), None, {"near": second}, 6.0, 2000, 1),
+    ]
+
+
+def test_the_table(lines):
+    header, rows = table(lines)
+    assert header[5:8] == ["near: AUROC", "near: FPR95", "near: Δ"] and len({len(header), *map(len, rows)}) == 1
+    assert rows[0][3:8] == ["2", "95.0 ± 0.1", "90.0 ± 1.0 (0.5)", "50.0 | 40.0", ""]
+    assert rows[1][4:11] == ["", "92.0 ± 2.0 (0.6)", "45.0 | 35.0", "+2.0 (p < 0.001)", "", "", ""]
+
+
+def test_formats(lines):
+    markdown = render(lines, "markdown", "bugs", "outskirts benchmark bugs")
+    body = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert "## bugs" in markdown and "```bash\noutskirts benchmark bugs\n```" in markdown
+    assert len({line.replace("\\|", "").count("|") for line in body}) == 1
+    assert list(csv.reader(io.StringIO(render(lines, "csv"))))[1][1] == "ce"
+    latex = render(lines, "latex")
+    assert r"cider+sio\_x" in latex and r"45.0 $|$ 35.0" in latex and latex.count(r"\\") == 3
+    page = render(lines, "html", "a<b")
+    assert "a&lt;b" in page and page.count("<tr>") == 3 and "&lt; 0.001" in page
+    assert set(FORMATS) == {"markdown", "csv", "latex", "html"}

@@ -1,0 +1,66 @@
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from outskirts.benchmarking.cell import run_cell
+from outskirts.benchmarking.plan import plan
+from outskirts.benchmarking.standings import holm, standings
+from outskirts.data.benchmark import load_benchmark
+from outskirts.evaluation.results import Results
+
+
+@pytest.fixture(scope="module")
+def cells(bench, tmp_path_factory):
+    out = tmp_path_factory.mktemp("matrix")
+    made = plan(load_benchmark(bench), ["ce", "ascood"], [0, 1], out, detectors=["msp", "energy", "react"])
+    for cell in made:
+        assert run_cell(cell) == ""
+    return made
+
+
+def test_means_over_seeds_of_the_detector_that_validation_chose(cells):
+    lines = standings(cells)
+    assert [line.label for line in lines] == ["ce", "ascood"] and lines[0].seeds == (0, 1)
+    for line in lines:
+        found = [Results.load(cell.folder) for cell in cells if cell.label == line.label]
+        best = {
+            name: fmean(max(row.auroc for row in one.tuning if row.detector == name) for one in found)
+            for name in ("msp", "energy", "react")
+        }
+        assert line.detector == max(best, key=best.__getitem__)
+        for group, dataset in (("near", "flies"), ("far", "fog")):
+            rows = []
+            for one in found:
+                tuned = max((r for r in one.tuning if r.detector == line.detector), key=lambda row: row.auroc)
+                rows += [
+                    row
+                    for row in one.rows
+                    if (row.detector, row.params, row.dataset) == (tuned.detector, tuned.params, dataset)
+                ]
+            aurocs = [row.auroc for row in rows]
+            assert len(aurocs) == 2
+            assert line.groups[group].auroc == pytest.approx((np.mean(aurocs), np.std(aurocs), 2))
+        assert line.images == 2 * 38 and line.minutes > 0
+
+
+def test_the_first_is_the_baseline(cells):
+    first, second = standings(cells)
+    assert all(group.difference is None and group.p_value is None for group in first.groups.values())
+    for name, group in second.groups.items():
+        assert group.difference == pytest.approx(group.auroc.mean - first.groups[name].auroc.mean)
+    assert sorted([first.rank, second.rank])[0] == 1
+
+
+def test_runs_that_are_not_there_are_left_out(cells):
+    assert [line.seeds for line in standings(cells[:3])] == [(0, 1), (0,)]
+    absent = replace(cells[0], folder=cells[0].folder.with_name("none"))
+    assert standings([absent]) == []
+
+
+def test_holm():
+    p = [0.01, 0.013, 0.014, 0.19, 0.35, 0.5, 0.63, 0.67, 0.75, 0.81]
+    # By the definition: the smallest times 10, the next times 9, and never below one before.
+    expected = [0.1, 0.117, 0.117, 1, 1, 1, 1, 1, 1, 1]
+    assert holm(p) == pytest.approx(expected) and holm(p[::-1]) == pytest.approx(expected[::-1]) and holm([]) == []
