@@ -353,6 +353,20 @@ def test_torchvision_arrays(monkeypatch, tmp_path, pictures):
     fails("cifar10?split=tset", "no split of cifar10 'tset'; did you mean 'test'")
 
 
+def test_bare_names_of_what_lies_in_the_data_folder(monkeypatch, tmp_path, pictures, write_parquet, files):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    fails("birds", "no image set 'birds'")
+    path = write_parquet("birds.parquet")
+    check(osk.open("birds"), pictures)
+    assert osk.open("birds?limit=2").spec == f"parquet:{path}?limit=2"
+    # Instead of torchvision's own files.
+    path.rename(tmp_path / "cifar10-test.parquet")
+    check(osk.open("cifar10?split=test"), pictures)
+    assert osk.open("cifar10?split=test").spec == "cifar10?split=test"
+    (tmp_path / "cats").symlink_to(files[0].parents[1])
+    check(osk.open("cats"), pictures)
+
+
 def test_torchvision_channels_first(monkeypatch, tmp_path, pictures):
     class Stand:
         def __init__(self, root, split, download):

@@ -18,7 +18,7 @@ from typing import Any, get_args
 from ...errors import OutskirtsError, unknown
 from ..imageset import SUBSET, ImageSet
 
-__all__ = ["SOURCES", "Spec", "open", "resolve", "source"]
+__all__ = ["SOURCES", "Spec", "data_folder", "open", "resolve", "source"]
 
 Source = Callable[..., ImageSet]
 
@@ -29,6 +29,11 @@ VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int}
 
 #: The source of a path that is written without one.
 _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
+
+
+def data_folder() -> Path:
+    """Where sets lie that are called by their bare names: ``$OUTSKIRTS_DATA``, or ``~/.cache/outskirts/data``."""
+    return Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
 
 
 def source(name: str) -> Callable[[Source], Source]:
@@ -59,7 +64,8 @@ def open(spec: str | Path) -> ImageSet:
     """The image set that a text names.
 
     Arguments:
-        spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …), ``folder:DIR``, ``parquet:FILE``,
+        spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or folder of images in
+            `data_folder`), ``folder:DIR``, ``parquet:FILE``,
             ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the
             path of a folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
             ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
@@ -143,6 +149,10 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
         return "pool" if is_pool else _BY_SUFFIX[suffix], body
     if os.sep in body or body.startswith((".", "~")) or path.suffix in (".parquet", ".npz", ".npy"):
         raise OutskirtsError(f"There is no file or folder {path}.")
+    for suffix, kind in _BY_SUFFIX.items():
+        kept = data_folder() / f"{name}{suffix}"
+        if not colon and (kept.is_file() if suffix else kept.is_dir()):
+            return kind, str(kept.absolute())
     raise unknown("kind of source" if colon else "image set", name, SOURCES)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 from ...errors import OutskirtsError, unknown
 from ..imageset import ImageSet
 from .arrays import pixels
+from .arrow import parquet
 from .labels import class_indices
-from .spec import SOURCES
+from .spec import SOURCES, data_folder
 
 __all__ = ["SETS", "torchvision_set"]
 
@@ -62,7 +62,7 @@ SETS = {
 
 
 def torchvision_set(name: str, split: str | None = None) -> ImageSet:
-    """One of torchvision's sets, from ``$OUTSKIRTS_DATA`` or ``~/.cache/outskirts/data``.
+    """One of torchvision's sets, from the `data_folder`, where ``NAME-SPLIT.parquet`` may stand for its own files.
 
     Arguments:
         name: A key of `SETS`.
@@ -74,7 +74,9 @@ def torchvision_set(name: str, split: str | None = None) -> ImageSet:
     split = split or next(iter(entry.splits))
     if split not in entry.splits:
         raise unknown(f"split of {name}", split, entry.splits)
-    root = Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
+    root = data_folder()
+    if (kept := root / f"{name}-{split}.parquet").is_file():
+        return parquet(kept)
     try:
         root.mkdir(parents=True, exist_ok=True)
         dataset = getattr(datasets, entry.name)(root, download=True, **entry.splits[split])
