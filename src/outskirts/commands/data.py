@@ -9,8 +9,11 @@ from typing import Literal
 
 import tyro
 
+from ..data.catalogue import catalogue, fetch, known, verify
 from ..data.pool import verify_pool
 from ..data.sources import open as open_images
+from ..data.sources.spec import data_folder
+from ..data.sources.torchvision_sets import SETS
 from ..data.tokens import DType, extract_tokens
 from ..errors import OutskirtsError, unknown
 from ..models.clip import PREFIX, ClipTower, clip_backbone
@@ -96,21 +99,52 @@ def _extract(arguments: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Verify:
-    """Compare a pool of synthetic images with its manifest, byte by byte."""
+class Fetch:
+    """Download a set of images, resumably, into the folder of all sets; it is then opened by its name."""
 
-    pool: tyro.conf.Positional[str]
-    """The pool's folder."""
+    name: tyro.conf.Positional[str]
+    """Its name, or list for all there are."""
+
+
+def _fetch(arguments: Sequence[str]) -> None:
+    given = options(Fetch, "data fetch", arguments)
+    if given.name == "list":
+        for entry in catalogue().values():
+            say(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
+        say(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
+        return
+    if given.name in SETS:
+        say(f"{len(open_images(given.name)):,} images in {data_folder()}; open them as {given.name}")
+        return
+    entry = known(given.name)
+    with bar() as progress:
+        task = progress.add_task(entry.name, total=None, figures="bytes")
+        folder = fetch(entry, data_folder(), lambda done, total: progress.update(task, completed=done, total=total))
+    say(f"{entry.name} is in {folder}; open it as {entry.name}. Terms: {entry.licence}.")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Compare a fetched set, or a pool of synthetic images, with its manifest, byte by byte."""
+
+    folder: tyro.conf.Positional[str]
+    """The folder, or the name of a fetched set."""
 
 
 def _verify(arguments: Sequence[str]) -> None:
     given = options(Verify, "data verify", arguments)
-    about = verify_pool(Path(given.pool.removeprefix("pool:")).absolute())
+    folder = Path(given.folder.removeprefix("pool:")).absolute()
+    if given.folder in catalogue() or (folder / "outskirts.json").is_file():
+        folder = data_folder() / given.folder if given.folder in catalogue() else folder
+        say(f"{folder} is whole: {verify(folder):,} files, as they were fetched.")
+        return
+    about = verify_pool(folder)
     made_by = about["generator"]["name"]
-    say(f"{given.pool} is whole: {about['count']:,} images of {len(about['classes'])} classes, made by {made_by}.")
+    say(f"{given.folder} is whole: {about['count']:,} images of {len(about['classes'])} classes, made by {made_by}.")
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "extract": ("what the frozen blocks of a CLIP model say of each image, computed once", _extract),
-    "verify": ("whether a pool of synthetic images is whole", _verify),
+    "fetch": ("download a set of images", _fetch),
+    "verify": ("whether a fetched set, or a pool of synthetic images, is whole", _verify),
 }

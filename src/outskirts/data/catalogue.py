@@ -1,0 +1,125 @@
+"""Image sets by name, with where they come from, and whether a folder of one is whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ..errors import OutskirtsError, unknown
+from ..files import file_digest, load_json, save_json
+from .fetch import Progress, Remote, download, unpack
+
+__all__ = ["Entry", "catalogue", "fetch", "known", "verify"]
+
+_RECORD = "outskirts.json"
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image set that can be had.
+
+    Arguments:
+        name: Its name.
+        description: What it holds.
+        homepage: Where it is described.
+        licence: Under what terms it may be used.
+        files: What is downloaded.
+        form: What to do by hand, where there is no direct link.
+    """
+
+    name: str
+    description: str
+    homepage: str
+    licence: str
+    files: tuple[Remote, ...] = field(default_factory=tuple)
+    form: str = ""
+
+
+@cache
+def catalogue() -> Mapping[str, Entry]:
+    """All sets, by name."""
+    content = yaml.safe_load((files("outskirts.data") / "catalogue.yaml").read_text(encoding="utf-8"))
+    return {name: _entry(name, about) for name, about in content.items()}
+
+
+def known(name: str) -> Entry:
+    """A set by its name, or an error that names the nearest."""
+    if name not in catalogue():
+        raise unknown("image set to fetch", name, catalogue())
+    return catalogue()[name]
+
+
+def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: None) -> Path:
+    """Download and unpack a set, or what of it is not there.
+
+    Arguments:
+        entry: The set.
+        root: The folder of all sets; this one's is named after it and appears when it is whole.
+        progress: As for `outskirts.data.fetch.download`.
+
+    Raises:
+        OutskirtsError: If it cannot be had, or must be asked for by hand.
+    """
+    folder = root / entry.name
+    if folder.is_dir():
+        return folder
+    if entry.form:
+        raise OutskirtsError(f"'{entry.name}' has no direct link. {entry.form} ({entry.homepage})")
+    scratch = root / f".{entry.name}.fetched"
+    paths = [download(remote, scratch, progress) for remote in entry.files]
+    made = scratch / "content"
+    shutil.rmtree(made, ignore_errors=True)
+    for path in paths:
+        if path.name.endswith(_ARCHIVES):
+            unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made)
+        else:
+            made.mkdir(exist_ok=True)
+            shutil.copy2(path, made)
+    save_json(made / _RECORD, {"name": entry.name, **_content(made)})
+    made.rename(folder)
+    shutil.rmtree(scratch)
+    return folder
+
+
+def verify(folder: Path) -> int:
+    """Compare a fetched folder with what arrived, byte by byte; returns the number of files.
+
+    Raises:
+        OutskirtsError: If a file is missing, left over or changed, naming some.
+    """
+    record = folder / _RECORD
+    if not record.is_file():
+        raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {_RECORD}.")
+    then, now = load_json(record)["files"], _content(folder)["files"]
+    wrong = [
+        *(f"{name} is missing" for name in then if name not in now),
+        *(f"{name} is left over" for name in now if name not in then),
+        *(f"{name} has changed" for name in now if name in then and now[name] != then[name]),
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise OutskirtsError(f"{folder} is not what was fetched: {shown}. Remove it, and fetch it again.")
+    return len(now)
+
+
+def _entry(name: str, about: dict[str, Any]) -> Entry:
+    remotes = []
+    for one in about.pop("files", []):
+        named = one.pop("name", PurePosixPath(urlsplit(one["urls"][0]).path).name)
+        remotes.append(Remote(named, **one))
+    return Entry(name, files=tuple(remotes), **about)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """The hash of each file, by its path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
+    return {"files": {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}}

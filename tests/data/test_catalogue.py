@@ -1,0 +1,85 @@
+import io
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from outskirts.data import catalogue as module
+from outskirts.data.catalogue import Entry, catalogue, fetch, verify
+from outskirts.data.fetch import Remote
+from outskirts.errors import OutskirtsError
+
+
+@pytest.fixture
+def entry(tmp_path, monkeypatch):
+    """A set of two pictures in an archive, which arrives without a net."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("cats/1.png", "one")
+        archive.writestr("cats/2.png", "two")
+    asked = []
+
+    def download(remote, folder, progress):
+        asked.append(remote.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / remote.name).write_bytes(packed.getvalue())
+        return folder / remote.name
+
+    monkeypatch.setattr(module, "download", download)
+    made = Entry("cats", "Cats", "https://example.org", "any", (Remote("cats.zip", ["https://example.org/cats.zip"]),))
+    return made, asked
+
+
+def test_a_set_arrives_once_and_is_whole(entry, tmp_path):
+    cats, asked = entry
+    folder = fetch(cats, tmp_path)
+    assert folder == tmp_path / "cats" and fetch(cats, tmp_path) == folder and asked == ["cats.zip"]
+    assert (folder / "cats" / "1.png").read_text() == "one" and verify(folder) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["cats"]
+
+
+def test_what_is_not_whole_is_told(entry, tmp_path):
+    folder = fetch(entry[0], tmp_path)
+    (folder / "cats" / "1.png").unlink()
+    (folder / "cats" / "2.png").write_text("too")
+    (folder / "3.png").touch()
+    with pytest.raises(
+        OutskirtsError, match=r"1.png is missing; 3.png is left over; cats/2.png has changed. Remove it"
+    ):
+        verify(folder)
+    with pytest.raises(OutskirtsError, match="was not made by"):
+        verify(tmp_path)
+
+
+def test_several_files(entry, tmp_path):
+    cats, _ = entry
+    folder = fetch(replace(cats, files=(*cats.files, Remote("list.txt", []))), tmp_path)
+    assert (folder / "cats" / "cats" / "1.png").is_file() and (folder / "list.txt").is_file()
+
+
+def test_what_must_be_asked_for(tmp_path):
+    with pytest.raises(OutskirtsError, match=r"'imagenet' has no direct link\. Ask for access"):
+        fetch(catalogue()["imagenet"], tmp_path)
+
+
+def test_every_entry_is_complete():
+    for name, each in catalogue().items():
+        assert (
+            each.description
+            and each.licence
+            and each.homepage.startswith("http")
+            and bool(each.files) != bool(each.form)
+        )
+        for remote in each.files:
+            assert remote.urls and all(url.startswith("http") for url in remote.urls) and "?" not in remote.name, name
+
+
+def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    assert "tinyimagenet: " in outskirts("data", "fetch", "list").err
+    done = outskirts("data", "fetch", "tinyimagent")
+    assert done.code == 2 and "did you mean 'tinyimagenet'" in done.err
+    done = outskirts("data", "fetch", "isun")
+    assert done.code == 0 and "open it as isun" in done.err and (tmp_path / "isun").is_dir()
+    done = outskirts("data", "verify", "isun")
+    assert done.code == 0 and " is whole: " in done.err
