@@ -26,7 +26,7 @@ __all__ = [
 Number = TypeVar("Number", int, float)
 
 #: Images whose features are in float64 at one time; all of them may lie on the disk.
-BLOCK = 8192
+BLOCK = 1024
 #: Bytes that one block of similarities may take.
 BUDGET = 2**28
 

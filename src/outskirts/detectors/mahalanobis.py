@@ -23,6 +23,8 @@ __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 
 #: Eigenvalues below this share of the largest are the rounding noise of float32 features.
 RCOND = 1e-12
+#: Columns of a triangular matrix that are multiplied with at once.
+_COLUMNS = 128
 
 
 def tied_gaussians(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,8 +88,14 @@ def nearest_distance(features: Tensor, transform: Tensor, centres: Tensor) -> Te
     """
     norms = centres.square().sum(1)
 
+    # Most are triangular, and what is zero in them need not be multiplied.
+    triangular = torch.equal(transform, transform.triu())
+    ends = range(_COLUMNS, len(transform) + _COLUMNS, _COLUMNS) if triangular else [len(transform)]
+    parts = [transform[:end, end - _COLUMNS if triangular else 0 : end].contiguous() for end in ends]
+
     def nearest(rows: Tensor) -> Tensor:
-        white = rows.to(transform) @ transform
+        wide = rows.to(transform)
+        white = torch.cat([wide[:, : len(part)] @ part for part in parts], dim=1)
         # |white|^2 is the same for all classes, so it is added after the minimum.
         return torch.addmm(norms, white, centres.T, alpha=-2).amin(1) + white.square().sum(1)
 
