@@ -16,7 +16,7 @@ COMMANDS = {
     "synthesize": "make outliers with a trained run, or new images of its classes, and look at them",
     "benchmark": "train methods on a benchmark with several seeds, and compare them",
     "report": "write one HTML page from run folders",
-    "data": "extract: compute once what a frozen CLIP says of each image",
+    "data": "fetch, verify or extract: what is done to image sets before a training",
     "list": "name the methods, detectors, presets, backbones and benchmarks",
 }
 
