@@ -6,8 +6,9 @@ import pytest
 
 from outskirts.benchmarking.cell import run_cell
 from outskirts.benchmarking.plan import plan
-from outskirts.benchmarking.standings import holm, standings
+from outskirts.benchmarking.standings import Group, Standing, holm, standings
 from outskirts.data.benchmark import load_benchmark
+from outskirts.evaluation.report.seeds import Spread
 from outskirts.evaluation.results import Results
 
 
@@ -64,3 +65,11 @@ def test_holm():
     # By the definition: the smallest times 10, the next times 9, and never below one before.
     expected = [0.1, 0.117, 0.117, 1, 1, 1, 1, 1, 1, 1]
     assert holm(p) == pytest.approx(expected) and holm(p[::-1]) == pytest.approx(expected[::-1]) and holm([]) == []
+
+
+def test_controls_are_not_to_be_told():
+    def of(auroc: float) -> Group:
+        return Group(Spread(auroc, 0, 1), 0, Spread(0, 0, 1), Spread(0, 0, 1))
+
+    line = Standing("ce", "msp", (0,), None, {"near": of(0.8), "far": of(0.9), "control": of(0.5)}, 1, 1)
+    assert line.auroc == pytest.approx(0.85)

@@ -20,7 +20,10 @@ from ..evaluation.results import MEAN, Result
 from .cell import finished, record
 from .plan import Cell
 
-__all__ = ["Group", "Standing", "holm", "standings"]
+__all__ = ["CONTROL", "Group", "Standing", "holm", "standings"]
+
+#: The group of sets that no detector should tell from ID: the same images, coded or resized otherwise.
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,10 @@ class Standing:
 
     @property
     def auroc(self) -> float:
-        """Averaged over groups."""
-        return fmean(group.auroc.mean for group in self.groups.values())
+        """Averaged over groups; what is the same images otherwise coded is none to be told from them."""
+        return fmean(
+            group.auroc.mean for name, group in self.groups.items() if name != CONTROL or len(self.groups) == 1
+        )
 
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:

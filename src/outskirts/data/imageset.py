@@ -188,6 +188,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             raise OutskirtsError(f"A limit of {n} leaves no image; choose at least 1.")
         return self.subset(quantiles(self.labels, seed).argsort()[:n].sort().values)
 
+    def changed(self, items: Items) -> ImageSet:
+        """The same set with other images in the place of the stored ones."""
+        if not self.pictures:
+            raise OutskirtsError(f"{self._origin} holds no pictures to change.")
+        spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
+        return type(self)(items, self.labels, self.classes, spec, self.note, self.index)
+
     def align(self, classes: Sequence[str]) -> ImageSet:
         """The same images, labelled by the positions of their classes in another set's `classes`."""
         strangers = [name for name in self.classes if name not in classes]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
+from ..controls import Recoded, Resized
 from ..imageset import SUBSET, ImageSet
 
 __all__ = ["SOURCES", "Spec", "data_folder", "open", "resolve", "source"]
@@ -25,7 +26,7 @@ Source = Callable[..., ImageSet]
 SOURCES: dict[str, Source] = {}
 
 #: Options of every source, in the order in which they apply; `seed` is that of `part` and `limit`.
-VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int}
+VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int, "jpeg": int, "through": int}
 
 #: The source of a path that is written without one.
 _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
@@ -68,7 +69,8 @@ def open(spec: str | Path) -> ImageSet:
             `data_folder`), ``folder:DIR``, ``parquet:FILE``,
             ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the
             path of a folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
-            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order) and those of the source, such as
+            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order), ``jpeg=75`` and ``through=24``, which
+            code or resize the images otherwise (see `outskirts.data.controls`), and those of the source, such as
             ``split=test``.
 
     Returns:
@@ -88,6 +90,9 @@ def open(spec: str | Path) -> ImageSet:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
         raise OutskirtsError(f"'{spec}' selects no image.")
+    for name, change in {"jpeg": Recoded, "through": Resized}.items():
+        if name in parsed.view:
+            image_set = image_set.changed(change(image_set.items, parsed.view[name]))
     image_set.spec = str(parsed)
     return image_set
 
