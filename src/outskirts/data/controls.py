@@ -56,9 +56,9 @@ class Resized(Items):
     def __getitem__(self, row: int, /) -> NDArray[Any]:
         picture = _picture(self.items[row], row)
         scale = self.side / min(picture.size)
-        between = tuple(max(4, round(scale * side)) for side in picture.size)
+        width, height = (max(4, round(scale * side)) for side in picture.size)
         return np.array(
-            picture.resize(between, Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BILINEAR)
+            picture.resize((width, height), Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BILINEAR)
         )
 
 
