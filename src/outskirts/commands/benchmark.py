@@ -115,7 +115,7 @@ def _shown(lines: Sequence[Standing]) -> Table:
     ]
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for place in kept:
-        shown.add_column(header[place].replace(": ", ":\n"), no_wrap=header[place] == "method", overflow="fold")
+        shown.add_column(header[place].replace(": ", ":\n"), no_wrap=True, overflow="fold")
     for row in rows:
         shown.add_row(*(row[place].replace(" (", "\n(") for place in kept))
     return shown
