@@ -106,16 +106,14 @@ def _write(lines: Sequence[Standing], out: Path, title: str, command: str) -> No
 
 
 def _shown(lines: Sequence[Standing]) -> Table:
-    """What fits on a terminal of the table."""
+    """What fits on a terminal of the table: below the method its detector, below each AUROC the difference."""
     header, rows = table(lines)
-    kept = [
-        place
-        for place, name in enumerate(header)
-        if name not in ("seeds", "minutes a run", "images") and not name.endswith("FPR95")
-    ]
+    groups = [name.removesuffix(": AUROC") for name in header if name.endswith(": AUROC")]
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for place in kept:
-        shown.add_column(header[place].replace(": ", ":\n"), no_wrap=True, overflow="fold")
+    for name in ("method", "accuracy", *groups):
+        shown.add_column(name, no_wrap=True)
     for row in rows:
-        shown.add_row(*(row[place].replace(" (", "\n(") for place in kept))
+        of = dict(zip(header, row))
+        cells = (f"{of[f'{name}: AUROC']}\n{of[f'{name}: Δ']}" for name in groups)
+        shown.add_row(f"{of['method']}\n  {of['detector']}", of["accuracy"], *cells)
     return shown
