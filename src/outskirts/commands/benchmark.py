@@ -46,7 +46,7 @@ class Benchmark:
     detectors: tuple[str, ...] = ("all",)
     """Names of detectors, with parameters as in knn:k=10; or all."""
     out: str = ""
-    """The folder of all runs and of the table; benchmarks/NAME unless given."""
+    """The folder of all runs and of the table; runs/NAME unless given."""
     engine: str = "local"
     """local, or ray: on the cluster that RAY_ADDRESS names, or on this machine."""
     options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     given = options(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     benchmark = load_benchmark(given.benchmark)
-    out = Path(given.out or f"benchmarks/{benchmark.name}").absolute()
+    out = Path(given.out or f"runs/{benchmark.name}").absolute()
     cells = plan(
         benchmark,
         _names(given.methods),
