@@ -6,6 +6,7 @@ from outskirts.benchmarking import cell as module
 from outskirts.benchmarking.cell import finished, record, run_cell
 from outskirts.benchmarking.plan import plan
 from outskirts.data.benchmark import load_benchmark
+from outskirts.errors import OutskirtsError
 from outskirts.training.loop import Interrupted
 
 
@@ -60,6 +61,14 @@ def test_a_killed_run_goes_on(cell, monkeypatch):
     assert not finished(cell) and run_cell(cell) == ""
     numbers = [(each.folder / "results.csv").read_text().replace(each.folder.name, "") for each in (cell, whole)]
     assert numbers[0] == numbers[1]
+
+
+def test_a_run_with_other_options_is_not_taken_for_it(cell, bench, tmp_path):
+    assert run_cell(cell) == ""
+    other = plan(load_benchmark(bench), ["ce"], [0], tmp_path, detectors=["msp"], options={"epochs": 1})[0]
+    with pytest.raises(OutskirtsError, match=r"ce-s0 was trained with other options; choose another --out"):
+        run_cell(other)
+    assert finished(cell)
 
 
 def test_ctrl_c_is_no_failure(cell, monkeypatch):

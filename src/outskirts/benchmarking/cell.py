@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..data.sources import open as open_images
+from ..errors import OutskirtsError
 from ..evaluation.assess import assess
 from ..files import digest, load_json, save_json
 from ..training.loop import Interrupted
@@ -25,12 +26,14 @@ class Record:
     """What became of a run.
 
     Arguments:
+        trained: With what; a digest of its options.
         seconds: That all processes have worked on it.
         measured: As what; a digest of the cell, empty if it is not.
         failure: Why it failed, if it did.
         traceback: Where.
     """
 
+    trained: str = ""
     seconds: float = 0.0
     measured: str = ""
     failure: str = ""
@@ -52,10 +55,19 @@ def run_cell(cell: Cell) -> str:
 
     Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A
     process that is killed leaves a checkpoint, which the next call goes on from.
+
+    Raises:
+        OutskirtsError: If the folder is of a run with other options.
     """
     if finished(cell):
         return ""
-    start, before = time.monotonic(), record(cell).seconds
+    known = record(cell)
+    options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in sorted(cell.options)))
+    if known.trained not in ("", options):
+        raise OutskirtsError(f"{cell.folder} was trained with other options; choose another --out, or remove it.")
+    known = replace(known, trained=options, measured="", failure="", traceback="")
+    save_json(cell.record, asdict(known))
+    start = time.monotonic()
     measured = failure = trace = ""
     try:
         _measure(cell, _trained(cell))
@@ -65,8 +77,8 @@ def run_cell(cell: Cell) -> str:
     except Exception as error:  # It may be a plug-in's, and of any kind.
         failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     finally:
-        spent = before + time.monotonic() - start
-        save_json(cell.record, asdict(Record(spent, measured, failure, trace)))
+        spent = known.seconds + time.monotonic() - start
+        save_json(cell.record, asdict(Record(options, spent, measured, failure, trace)))
     return failure
 
 
