@@ -106,7 +106,8 @@ def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts
 
 def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_path):
     arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work", *FEW]
-    assert outskirts("synthesize", "ncis", "embed", *arguments, "--shard", "1/2").code == 0
+    done = outskirts("synthesize", "ncis", "embed", *arguments, "--shard", "1/2")
+    assert done.code == 0 and "Blocks 1/2 are embedded" in done.err
     assert "blocks are missing" in refused("synthesize", "ncis", "fit", *arguments)
     assert outskirts("synthesize", "ncis", "embed", *arguments, "--shard", "0/2").code == 0
     assert outskirts("synthesize", "ncis", "fit", *arguments).code == 0

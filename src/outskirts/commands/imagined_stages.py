@@ -138,6 +138,8 @@ def embed(work: Work) -> None:
         )
     if not (folder / "check.json").is_file() and shard == (0, 1):
         save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings))
+    if shard != (0, 1):
+        say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
     if (folder / "check.json").is_file():
         found = load_json(folder / "check.json")
         gain, self_match, chance = (f"{100 * found[name]:.1f} %" for name in ("gain", "self_match", "chance"))
