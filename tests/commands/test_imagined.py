@@ -152,6 +152,8 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
         (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "holds neither a generator that was trained here"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--words", "ant"], "There are 2 classes and 1 --words"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "has no place for a class"),
+        (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--template", "a bug {}"], "reads no words"),
+        (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--words", "ant,bee"], "reads no words"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard is k/n with k from 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),

@@ -20,10 +20,16 @@ def load_model(folder: Path, classes: Sequence[str], words: str = "", template: 
         folder: With ``generator.json``, as `DiffusionModel.save` writes it, or with ``model_index.json``, as diffusers
             saves a Stable Diffusion.
         classes: Those it is asked for, in order; one that was trained here must be of just these.
-        words: What they are called in texts, comma-separated; their names unless given.
+        words: What they are called in texts, comma-separated; their names unless given. Of a Stable Diffusion alone,
+            as is the template.
         template: See `outskirts.synthesis.diffusion.stable.WordPrompts`.
     """
     if (folder / "generator.json").is_file():
+        if words or template != TEMPLATE:
+            raise OutskirtsError(
+                f"The generator in {folder} reads no words: its text is fixed, with the classes as its vocabulary; leave "
+                "out --words and --template, which are for a Stable Diffusion."
+            )
         model = DiffusionModel.load(folder)
         if model.classes != list(classes):
             raise OutskirtsError(
