@@ -27,8 +27,8 @@ def load_model(folder: Path, classes: Sequence[str], words: str = "", template: 
     if (folder / "generator.json").is_file():
         if words or template != TEMPLATE:
             raise OutskirtsError(
-                f"The generator in {folder} reads no words: its text is fixed, with the classes as its vocabulary; leave "
-                "out --words and --template, which are for a Stable Diffusion."
+                f"The generator in {folder} reads no words: its text is fixed, with the classes as its vocabulary. "
+                "Leave out --words and --template."
             )
         model = DiffusionModel.load(folder)
         if model.classes != list(classes):
