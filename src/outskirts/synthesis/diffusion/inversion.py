@@ -95,7 +95,7 @@ def invert(
         row = int((~found.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
             f"The loss of image {row} of a batch of {len(latents)} is {float(found[:, row].max())}: its codes reach "
-            f"{float(latents[row].abs().max()):.3g}; check the image, or lower --lr."
+            f"{float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
         )
     return vectors.detach(), found
 
