@@ -40,14 +40,16 @@ def tied_gaussians(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     present, index = labels.unique(return_inverse=True)
     dimension = features.shape[1]
     means = features.new_zeros(len(present), dimension, dtype=torch.float64)
+    scatter, origin = means.new_zeros(dimension, dimension), features[:1].double()
     for rows, where in blocks(features, index):
-        means.index_add_(0, where, rows.double())
-    means /= index.bincount()[:, None]
-    scatter = means.new_zeros(dimension, dimension)
-    for rows, where in blocks(features, index):
-        centred = rows.double() - means[where]
-        scatter.addmm_(centred.T, centred)
-    return means, scatter / len(features)
+        # About any one of the features, lest a large mean should leave no digits for what differs.
+        wide = rows.double() - origin
+        means.index_add_(0, where, wide)
+        scatter.addmm_(wide.T, wide)
+    counts = index.bincount()[:, None]
+    means /= counts
+    scatter.addmm_((counts * means).T, means, alpha=-1)
+    return means + origin, scatter / len(features)
 
 
 def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
