@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked, training_labels
+from .inputs import blocks, checked, in_blocks, training_labels
 
 __all__ = ["OpenMax", "fit_weibull"]
 
@@ -75,8 +75,8 @@ class OpenMax(Detector):
             self.register_buffer(buffer, None)
 
     def fit(self, outputs: Outputs) -> OpenMax:
-        labels, logits = training_labels(outputs, self.name), outputs.logits.double()
-        right = logits.argmax(1) == labels
+        labels, logits = training_labels(outputs, self.name), outputs.logits
+        right = in_blocks(lambda rows, of: rows.argmax(1) == of, logits, labels)
         counts = labels[right].bincount(minlength=logits.shape[1])
         few = int(counts.argmin())
         if counts[few] < 2:
@@ -84,9 +84,12 @@ class OpenMax(Detector):
                 f"The detector '{self.name}' needs two correctly classified training images of every class, and of "
                 f"class {few} there are {int(counts[few])}."
             )
-        logits, labels = logits[right], labels[right]
-        means = logits.new_zeros(len(counts), logits.shape[1]).index_add_(0, labels, logits) / counts[:, None]
-        distances = (logits - means[labels]).norm(dim=1)
+        means = torch.zeros(len(counts), logits.shape[1], dtype=torch.float64, device=logits.device)
+        for rows, of, sound in blocks(logits, labels, right):
+            means.index_add_(0, of[sound], rows[sound].double())
+        means /= counts[:, None]
+        distances = in_blocks(lambda rows, of: (rows.double() - means[of]).norm(dim=1), logits, labels)[right]
+        labels = labels[right]
         # Of each class in a row of its own, the largest first.
         size = min(self.tail, max(2, int(counts[few]) // 10))
         order = distances.argsort(descending=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..evaluation.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import BUDGET, checked, training_rows
+from .inputs import BUDGET, checked, in_blocks, training_rows
 from .shared import unit
 
 __all__ = ["Relation", "relation"]
@@ -72,11 +72,15 @@ class Relation(Detector):
     def fit(self, outputs: Outputs) -> Relation:
         training_rows(outputs, self.name)
         self.bank = unit(outputs, self.name)
-        self.probabilities = outputs.logits.double().softmax(1).float()
+        self.probabilities = _probabilities(outputs)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank, of_bank = self.require("bank"), self.require("probabilities")
         features = unit(outputs, self.name).to(bank.device)
-        probabilities = outputs.logits.double().softmax(1).to(of_bank)
+        probabilities = _probabilities(outputs).to(of_bank)
         return -relation(features, probabilities, bank, of_bank, self.power, self.least)
+
+
+def _probabilities(outputs: Outputs) -> Tensor:
+    return in_blocks(lambda rows: rows.double().softmax(1).float(), outputs.logits)

@@ -43,7 +43,7 @@ class ViM(Detector):
     def fit(self, outputs: Outputs) -> ViM:
         self.origin, self.complement = outside(outputs, self.dim, self.name)
         total = residual(outputs, self.origin, self.complement, self.name).sum()
-        self.alpha = outputs.logits.double().amax(1).sum() / total
+        self.alpha = outputs.logits.amax(1).double().sum() / total
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
