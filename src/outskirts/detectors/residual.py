@@ -24,6 +24,9 @@ DIMS = (1000, 512, 256, 128, 64, 32)
 #: Below this share of the variance, what is left is the rounding of float32 features.
 ROUNDING = 1e-13
 
+#: Bytes that the norms of all nested spaces may take to be kept, for other sizes to read.
+_KEPT = 2**29
+
 
 def default_dim(dimension: int) -> int:
     """The size of the principal space that the paper takes for features of this dimension.
@@ -73,8 +76,12 @@ def residual(outputs: Outputs, origin: Tensor, complement: Tensor, who: str) -> 
         [N], float64.
     """
 
+    features = outputs.need("features", who)
+    if len(features) * complement.shape[1] * 8 > _KEPT:
+        return in_blocks(lambda rows: outside_norms(rows, origin, complement)[:, -1].clone(), features)
+
     def norms() -> dict[str, Tensor]:
-        return {"of": complement, "norms": outside_norms(outputs.need("features", who), origin, complement)}
+        return {"of": complement, "norms": outside_norms(features, origin, complement)}
 
     # Slices of one basis share its memory: of nested spaces, the largest has measured all.
     known = outputs.once(("residual", complement.data_ptr()), norms)

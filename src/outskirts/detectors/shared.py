@@ -26,7 +26,12 @@ def unit(outputs: Outputs, who: str, space: str = "features") -> Tensor:
 
 def mean_feature(outputs: Outputs, who: str) -> Tensor:
     """The mean of features that a detector is fitted to, [D], float64."""
-    return outputs.once("mean", lambda: training_rows(outputs, who).mean(0, dtype=torch.float64))
+
+    def mean() -> Tensor:
+        features = training_rows(outputs, who)
+        return torch.stack([rows.double().sum(0) for (rows,) in blocks(features)]).sum(0) / len(features)
+
+    return outputs.once("mean", mean)
 
 
 def scatter_about(features: Tensor, origin: Tensor) -> Tensor:
