@@ -44,7 +44,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The method and its variant, as tables call them."""
-        return f"{self.method}+{self.variant}" if self.variant else self.method
+        return _label(self.method, self.variant)
 
     @property
     def record(self) -> Path:
@@ -100,7 +100,6 @@ def plan(
         }
         made_with = recipe(method, given, str(given.pop("preset", "")))
         flat = {name: value for name, value in made_with.flat().items() if name != "method"}
-        label = f"{method}+{variant}" if variant else method
         cells.append(
             Cell(
                 method,
@@ -111,10 +110,14 @@ def plan(
                 {group: dict(members) for group, members in benchmark.ood.items()},
                 benchmark.tune_on or "",
                 tuple(detectors),
-                out / f"{label}-s{seed}",
+                out / f"{_label(method, variant)}-s{seed}",
             )
         )
     return cells
+
+
+def _label(method: str, variant: str) -> str:
+    return f"{method}+{variant}" if variant else method
 
 
 def seeds(text: str) -> list[int]:

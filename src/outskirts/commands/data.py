@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from ..data.catalogue import catalogue, fetch, known, verify
+from ..data.catalogue import RECORD, catalogue, fetch, known, verify
 from ..data.pool import verify_pool
 from ..data.sources import open as open_images
 from ..data.sources.spec import data_folder
@@ -133,9 +133,9 @@ class Verify:
 
 def _verify(arguments: Sequence[str]) -> None:
     given = options(Verify, "data verify", arguments)
-    folder = Path(given.folder.removeprefix("pool:")).absolute()
-    if given.folder in catalogue() or (folder / "outskirts.json").is_file():
-        folder = data_folder() / given.folder if given.folder in catalogue() else folder
+    named = given.folder in catalogue()
+    folder = data_folder() / given.folder if named else Path(given.folder.removeprefix("pool:")).absolute()
+    if named or (folder / RECORD).is_file():
         say(f"{folder} is whole: {verify(folder):,} files, as they were fetched.")
         return
     about = verify_pool(folder)

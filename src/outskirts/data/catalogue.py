@@ -17,9 +17,10 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .fetch import Progress, Remote, download, unpack
 
-__all__ = ["Entry", "catalogue", "fetch", "known", "verify"]
+__all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
 
-_RECORD = "outskirts.json"
+#: The file in a fetched folder that says what arrived.
+RECORD = "outskirts.json"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
@@ -84,7 +85,7 @@ def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: Non
         else:
             made.mkdir(exist_ok=True)
             shutil.copy2(path, made)
-    save_json(made / _RECORD, {"name": entry.name, **_content(made)})
+    save_json(made / RECORD, {"name": entry.name, **_content(made)})
     made.rename(folder)
     shutil.rmtree(scratch)
     return folder
@@ -96,9 +97,9 @@ def verify(folder: Path) -> int:
     Raises:
         OutskirtsError: If a file is missing, left over or changed, naming some.
     """
-    record = folder / _RECORD
+    record = folder / RECORD
     if not record.is_file():
-        raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {_RECORD}.")
+        raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [
         *(f"{name} is missing" for name in then if name not in now),
@@ -121,5 +122,5 @@ def _entry(name: str, about: dict[str, Any]) -> Entry:
 
 def _content(folder: Path) -> dict[str, Any]:
     """The hash of each file, by its path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
     return {"files": {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}}

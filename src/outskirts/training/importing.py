@@ -58,13 +58,13 @@ def import_checkpoint(
         raise unknown("layout of a checkpoint", layout, LAYOUTS)
     images.require_trainable()
     found = LAYOUTS[layout](read_checkpoint(file), backbone)
-    small = found.backbone.endswith("-cifar")
+    side = size or (32 if found.backbone.endswith("-cifar") else _LARGE)
     options = {"backbone": found.backbone, "size": size, "data": images.spec, **found.settings}
     made_with = recipe(found.method, options)
     with seeding.isolated(0, "import"):
-        network = build_backbone(found.backbone, 3, size or (32 if small else 0 if found.own else _LARGE))
+        network = build_backbone(found.backbone, 3, size if found.own else side)
         mean, std = found.normalisation
-        transform = network.transform or Transform(size or (32 if small else _LARGE), 3, mean, std, resize or None)
+        transform = network.transform or Transform(side, 3, mean, std, resize or None)
         classifier = assemble(made_with, network, transform, images.classes).eval()
     lacking = _fill(classifier, found, f"The checkpoint {file} is not laid out as '{layout}'")
     require_empty(folder)
