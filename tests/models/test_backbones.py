@@ -77,6 +77,24 @@ def test_weights_that_cannot_be_fetched_are_told(name, monkeypatch):
         build_backbone(name, 3, 32, pretrained=True)
 
 
+def test_weights_by_their_published_name(monkeypatch):
+    asked = []
+
+    def offline(name, weights=None, **options):
+        asked.append((name, weights))
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models.get_model", offline)
+    for pretrained in ("IMAGENET1K_V1", True):
+        with pytest.raises(OutskirtsError, match="cannot be fetched"):
+            build_backbone("mobilenet_v2", 3, 32, pretrained=pretrained)
+    assert asked == [("mobilenet_v2", "IMAGENET1K_V1"), ("mobilenet_v2", "DEFAULT")]
+    # Of no other library, and of no other model: such a name is a path there.
+    with pytest.raises(OutskirtsError, match="IMAGENET1K_V9"):
+        monkeypatch.undo()
+        build_backbone("mobilenet_v2", 3, 32, pretrained="IMAGENET1K_V9")
+
+
 # Weights from files
 
 #: A head's name begins as that of layers before it does in all but the first.

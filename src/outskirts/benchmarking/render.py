@@ -25,13 +25,14 @@ _READ = (
 def table(lines: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
     """The header and the rows, as text."""
     names = list(dict.fromkeys(name for line in lines for name in line.groups))
-    header = ["rank", "method", "detector", "seeds", "accuracy"]
+    grouped = any(line.worst for line in lines)
+    header = ["rank", "method", "detector", "seeds", "accuracy", *["worst group"] * grouped]
     for name in names:
         header += [f"{name}: AUROC", f"{name}: FPR95", f"{name}: Δ"]
     rows = []
     for line in lines:
-        accuracy = "" if line.accuracy is None else _spread(line.accuracy)
-        row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), accuracy]
+        row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), _spread(line.accuracy)]
+        row += [_spread(line.worst)] * grouped
         for name in names:
             row += _of_group(line.groups[name]) if name in line.groups else ["", "", ""]
         rows.append([*row, f"{line.minutes:.1f}", f"{line.images:,}"])
@@ -59,8 +60,8 @@ def render(lines: Sequence[Standing], kind: str, title: str = "", command: str =
     return FORMATS[kind](*table(lines), title, command)
 
 
-def _spread(of: Spread) -> str:
-    return f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
+def _spread(of: Spread | None) -> str:
+    return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
 
 
 def _markdown(header: list[str], rows: list[list[str]], title: str, command: str) -> str:

@@ -6,24 +6,23 @@ seeds; test sets take no part in the choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, variance
 
 from scipy.stats import norm, rankdata
 
+from ..evaluation.groups import worst
 from ..evaluation.intervals import delong_test
 from ..evaluation.report.runfolder import RunFolder
 from ..evaluation.report.seeds import Spread
 from ..evaluation.results import MEAN, Result
+from ..evaluation.spectrum import is_ood
 from .cell import finished, record
 from .plan import Cell
 
-__all__ = ["CONTROL", "Group", "Standing", "holm", "standings"]
-
-#: The group of sets that no detector should tell from ID: the same images, coded or resized otherwise.
-CONTROL = "control"
+__all__ = ["Group", "Standing", "holm", "standings"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Standing:
         seeds: Those that are there.
         accuracy: On ID test images, over seeds.
         groups: By name.
-        rank: By the AUROC averaged over groups, from 1.
+        rank: By the AUROC averaged over groups of OOD sets, from 1.
+        worst: Accuracy of the worst group, over seeds, where groups of test images are known.
         minutes: Of a run, on average.
         images: Through the network in a training, augmented ones counted each.
     """
@@ -68,13 +68,12 @@ class Standing:
     minutes: float
     images: int
     rank: float = 0.0
+    worst: Spread | None = None
 
     @property
     def auroc(self) -> float:
-        """Averaged over groups; what is the same images otherwise coded is none to be told from them."""
-        return fmean(
-            group.auroc.mean for name, group in self.groups.items() if name != CONTROL or len(self.groups) == 1
-        )
+        """Averaged over groups of OOD sets, if there are any."""
+        return fmean([group.auroc.mean for name, group in self.groups.items() if is_ood(name)] or [float("nan")])
 
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:
@@ -115,6 +114,7 @@ def standings(cells: Sequence[Cell]) -> list[Standing]:
                 groups,
                 fmean(seconds[label]) / 60,
                 round(fmean(map(_shown, of.values()))),
+                worst=_worst(of.values()),
             )
         )
     return _ranked(_corrected(lines))
@@ -184,13 +184,19 @@ def _against(
     for pair in pairs:
         old, new = (run.results.scores[_label(run, name)] for run, name in zip(pair, detectors))
         names = [name for table in pair[0].tables if table.group == group for name in table.datasets if name != MEAN]
-        test = delong_test(new["id"], [new[name] for name in names], old["id"], [old[name] for name in names])
+        known = [run.results.id_scores(_label(run, name), group) for run, name in zip(pair, detectors)]
+        test = delong_test(known[1], [new[name] for name in names], known[0], [old[name] for name in names])
         differences.append(test.difference)
         variances.append(((test.hi - test.lo) / (2 * norm.ppf(0.975))) ** 2)
     of_seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0
     error = sqrt(fmean(variances) + of_seeds)
     mean = fmean(differences)
     return mean, 2 * float(norm.sf(abs(mean) / error)) if error else None
+
+
+def _worst(runs: Iterable[RunFolder]) -> Spread | None:
+    found = [worst(run.groups).accuracy for run in runs if run.groups]
+    return Spread.of(found) if found else None
 
 
 def _shown(run: RunFolder) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,10 +19,25 @@ from .selection import class_positions, part_bounds, quantiles
 from .threads import Progress, for_each
 from .transform import Transform
 
-__all__ = ["SUBSET", "ImageSet", "overlap"]
+__all__ = ["SUBSET", "Attribute", "ImageSet", "overlap"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What is known of each image besides its class, such as the place that a bird is shown at.
+
+    Arguments:
+        name: What it is.
+        values: The names of what it can be.
+        index: Which of them it is for each image, int64 [N].
+    """
+
+    name: str
+    values: tuple[str, ...]
+    index: Tensor
 
 
 class ImageSet(Dataset[tuple[Tensor, int]]):
@@ -34,6 +50,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         spec: The text that `outskirts.open` reopens the set from.
         note: What a reader of results should know about the set.
         index: Which items, in order, [N]; all unless given.
+        attribute: What else is known of each image.
 
     >>> import numpy as np
     >>> images = ImageSet(np.zeros((4, 8, 8), np.uint8), torch.tensor([0, 0, 1, 1]), ["cat", "dog"])
@@ -52,6 +69,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         spec: str = "",
         note: str = "",
         index: Tensor | None = None,
+        attribute: Attribute | None = None,
     ) -> None:
         self.items = items
         self.index = torch.arange(len(items)) if index is None else index
@@ -60,10 +78,15 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.classes = list(classes) or [str(i) for i in range(most + 1)]
         self.spec = spec
         self.note = note
+        self.attribute = attribute
         #: Names of the corrupt images that `resident` or `decodable` left out last.
         self.skipped: list[str] = []
         if self.labels.shape != self.index.shape:
             raise OutskirtsError(f"{self._origin} has {len(self.index)} images but {len(self.labels)} labels.")
+        if attribute is not None and len(attribute.index) != len(self.index):
+            raise OutskirtsError(
+                f"{self._origin} has {len(self.index)} images but {len(attribute.index)} values of '{attribute.name}'."
+            )
         if most >= len(self.classes):
             raise OutskirtsError(f"{self._origin} has the label {most} but {len(classes)} classes, counted from 0.")
 
@@ -161,7 +184,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def subset(self, index: Tensor | Sequence[int]) -> ImageSet:
         """The images at these positions (or where a mask is true), in this order."""
         chosen = torch.as_tensor(index)
-        return self._view(chosen if chosen.dtype == torch.bool else chosen.long(), self.labels, self.classes)
+        chosen = chosen if chosen.dtype == torch.bool else chosen.long()
+        known = self.attribute and replace(self.attribute, index=self.attribute.index[chosen])
+        return self._like(labels=self.labels[chosen], index=self.index[chosen], attribute=known)
 
     def select_classes(self, chosen: str | Sequence[str]) -> ImageSet:
         """Some classes, relabelled 0, 1, … in the order given.
@@ -174,7 +199,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         table = torch.full((len(self.classes) + 1,), -1)
         table[positions] = torch.arange(len(positions))
         labels = table[self.labels]
-        return self._view(labels >= 0, labels, [self.classes[i] for i in positions])
+        return self._like(labels=labels, classes=[self.classes[i] for i in positions]).subset(labels >= 0)
 
     def part(self, bounds: str, seed: int = 0) -> ImageSet:
         """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""
@@ -192,8 +217,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """The same set with other images in the place of the stored ones."""
         if not self.pictures:
             raise OutskirtsError(f"{self._origin} holds no pictures to change.")
-        spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
-        return type(self)(items, self.labels, self.classes, spec, self.note, self.index)
+        return self._like(items=items)
 
     def align(self, classes: Sequence[str]) -> ImageSet:
         """The same images, labelled by the positions of their classes in another set's `classes`."""
@@ -204,7 +228,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 f"the training set has {_listed(classes)}."
             )
         table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
-        return type(self)(self.items, table[self.labels], classes, self.spec, self.note, self.index)
+        return self._like(labels=table[self.labels], classes=classes, spec=self.spec)
 
     def require_trainable(self) -> None:
         """Raise unless there are images of two or more classes, and of every class."""
@@ -225,9 +249,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 "choose those that it has with ?classes=."
             )
 
-    def _view(self, chosen: Tensor, labels: Tensor, classes: Sequence[str]) -> ImageSet:
+    def _like(self, **changes: Any) -> Self:
+        """The same set but for what is named, which no spec reopens."""
+        names = ("items", "labels", "classes", "note", "index", "attribute")
         spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
-        return type(self)(self.items, labels[chosen], classes, spec, self.note, self.index[chosen])
+        return type(self)(**{"spec": spec, **{name: getattr(self, name) for name in names}, **changes})
 
     @property
     def _origin(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,9 +24,11 @@ from ..training.run import Run, load
 from ..training.train import training_sets
 from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
 from .extract import extract
+from .groups import group_accuracies
 from .misses import save_misses
 from .outputs import Outputs
-from .results import TUNING, Results, headline
+from .results import ID, TUNING, Results, headline
+from .spectrum import SHIFTED
 from .tuning import Tuned, own_outliers
 from .tuning import tune as tune_detectors
 
@@ -49,10 +52,12 @@ def assess(
 ) -> Results:
     """Write ``outputs/``, ``results.csv``, ``scores.safetensors``, ``notes.json`` and ``gallery/``.
 
+    Where something else is known of the test images, ``groups.json`` has the accuracy where it meets each class.
+
     Arguments:
         run: A finished run.
         test: ID test images, of the run's classes.
-        ood: OOD sets by group and name.
+        ood: OOD sets by group and name; those of the group ``shifted`` are ID images, see `spectrum`.
         detectors: As for `evaluate`; of ``"all"``, those that cannot be fitted on the run's images are left out.
         features: As for `extract`.
         precision: Of the network.
@@ -71,7 +76,8 @@ def assess(
     made_with = run.recipe()
     train, val = training_sets(made_with)
     chosen = choose_detectors(detectors, registry[made_with.method].detectors(made_with.settings))
-    sets = {"id": test.align(classifier.classes), **_flat(ood)}
+    sets = {ID: test.align(classifier.classes), **_flat(ood)}
+    sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
     notes = _check(sets, train, skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
@@ -114,10 +120,10 @@ def assess(
         return outputs
 
     outputs = {name: outputs_of(name, image_set, probes.values()) for name, image_set in sets.items()}
-    if (sets["id"].labels < 0).any():
+    if (sets[ID].labels < 0).any():
         notes.append("Images of the ID test set have no label, so its accuracy is not known.")
         say(notes[-1])
-        outputs["id"] = replace(outputs["id"], labels=None)
+        outputs[ID] = replace(outputs[ID], labels=None)
     fitted = {}
     for split, image_set in {"train": train, "val": val}.items():
         # Parameters are chosen by the scores of validation images, which need all that scores of others do.
@@ -133,7 +139,7 @@ def assess(
         outliers = own_outliers(classifier, val, seed) if tune == "own" else tune
         _require_apart(outliers, {**sets, "train": train})
         of_outliers = outputs_of(TUNING, outliers, probes.values())
-        able = {label: one for label, one in chosen.items() if not lacking(one, outputs["id"])}
+        able = {label: one for label, one in chosen.items() if not lacking(one, outputs[ID])}
         of_train = fitted.get("train")
         tuned = tune_detectors(
             able, train=of_train, val=fitted["val"], outliers=of_outliers, name=outliers.spec, **about
@@ -141,7 +147,7 @@ def assess(
         chosen |= tuned.detectors
         say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
     for label, detector in chosen.items():
-        if lacking(detector, outputs["id"]):
+        if lacking(detector, outputs[ID]):
             continue
         try:
             fit_detectors({label: detector}, train=fitted.get("train"), val=fitted.get("val"))
@@ -150,8 +156,8 @@ def assess(
                 raise
             unfit[label] = f"cannot be fitted: {error}"
     results = evaluate(
-        outputs["id"],
-        {name: outputs[name] for name in sets if name != "id"},
+        outputs[ID],
+        {name: outputs[name] for name in sets if name != ID},
         [detector for label, detector in chosen.items() if label not in unfit],
         groups={name: group for group, members in ood.items() for name in members},
         **about,
@@ -159,6 +165,7 @@ def assess(
     results = replace(results, skipped={**results.skipped, **unfit}, tuning=tuned.rows)
     results.save(run.path)
     save_json(run.path / "notes.json", notes)
+    _save_groups(run.path / "groups.json", outputs[ID], _without_skipped(sets[ID]))
     shown = headline(list(results.scores), registry[made_with.method].detectors(made_with.settings))
     if shown is not None:
         seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
@@ -180,6 +187,13 @@ def assess(
         skip_corrupt=skip_corrupt,
     )
     return results
+
+
+def _save_groups(file: Path, outputs: Outputs, test: ImageSet) -> None:
+    if test.attribute is None or outputs.labels is None:
+        file.unlink(missing_ok=True)
+    else:
+        save_json(file, [asdict(group) for group in group_accuracies(outputs, test.classes, test.attribute)])
 
 
 def _without_skipped(image_set: ImageSet) -> ImageSet:
@@ -240,7 +254,7 @@ def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) ->
             raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
         if image_set.note:
             notes.append(f"{name}: {image_set.note}")
-        for other, against in {"ID test": sets["id"], "training": train}.items():
+        for other, against in {"ID test": sets[ID], "training": train}.items():
             shared = 0 if image_set is against else overlap(image_set, against)
             if shared and skip_corrupt:  # Empty files are all alike.
                 shared = overlap(image_set.decodable(), against)

@@ -15,12 +15,12 @@ from ..errors import OutskirtsError
 from .intervals import Interval, aupr_interval, auroc_interval, fpr_interval, wilson_interval
 from .metrics import Positive, aupr, auroc, fpr_at_tpr
 from .outputs import Outputs
-from .results import MEAN, Result, Results, labels
+from .results import ID, MEAN, Result, Results, labels
+from .spectrum import SHIFTED, full_spectrum, is_ood
 
 __all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "params_of", "result", "score_images"]
 
 Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
-ID = "id"
 _ACCURACY = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
 
 
@@ -149,7 +149,8 @@ def evaluate(
             that learn are fitted in place where their split is given; otherwise they must be fitted already.
         train: Outputs of the ID training images.
         val: Outputs of the ID validation images.
-        groups: The group of each OOD set, such as ``"near"``; ``"ood"`` for those not named.
+        groups: The group of each OOD set, such as ``"near"``; ``"ood"`` for those not named. Sets of the group
+            ``"shifted"`` are ID images, labelled; with them among the ID images, the other groups are measured again.
         run: Names the run in the table.
         method: Names the training method in the table.
         seed: The run's seed; also seeds the bootstrap.
@@ -174,19 +175,26 @@ def evaluate(
             skipped[label] = reason
     chosen = {label: detector for label, detector in chosen.items() if label not in skipped}
     fit_detectors(chosen, train=train, val=val)
-    accuracy = _accuracy(id_outputs)
+    shifted = [name for name in ood if groups[name] == SHIFTED]
+    measured = [
+        (group, [name for name in ood if groups[name] == group], [ID]) for group in dict.fromkeys(groups.values())
+    ]
+    if shifted:
+        measured += [(full_spectrum(group), names, [ID, *shifted]) for group, names, _ in measured if is_ood(group)]
+    everything = {ID: id_outputs, **ood}
     rows, scores = [], {}
     for label, detector in chosen.items():
         if progress:
             progress(label)
-        sets = {name: score_images(detector, outputs, name) for name, outputs in {ID: id_outputs, **ood}.items()}
+        sets = {name: score_images(detector, outputs, name) for name, outputs in everything.items()}
         scores[label] = sets
-        for group in dict.fromkeys(groups.values()):
-            members = [name for name in ood if groups[name] == group]
+        for group, members, of_id in measured:
+            known = torch.cat([sets[name] for name in of_id])
+            accuracy = _accuracy([everything[name] for name in of_id])
             for dataset, names in [*((name, [name]) for name in members), (MEAN, members)]:
                 tensors = [sets[name] for name in names]
                 about = {"run": run, "method": method, "group": group, "dataset": dataset, **accuracy}
-                rows.append(result(detector, sets[ID], tensors, seed, **about))
+                rows.append(result(detector, known, tensors, seed, **about))
     return Results(tuple(rows), scores, skipped)
 
 
@@ -195,12 +203,13 @@ def params_of(detector: Detector) -> str:
     return json.dumps(detector.params, sort_keys=True)
 
 
-def _accuracy(outputs: Outputs) -> dict[str, Any]:
+def _accuracy(sets: Sequence[Outputs]) -> dict[str, Any]:
     """The columns of the ID accuracy, where there are labels."""
-    if outputs.labels is None:
+    if any(outputs.labels is None for outputs in sets):
         return {}
-    accuracy = outputs.accuracy
-    return dict(zip(_ACCURACY, (accuracy, *wilson_interval(round(accuracy * len(outputs)), len(outputs)))))
+    n = sum(map(len, sets))
+    right = sum(round(outputs.accuracy * len(outputs)) for outputs in sets)
+    return dict(zip(_ACCURACY, (right / n, *wilson_interval(right, n))))
 
 
 def _check_names(ood: Mapping[str, Outputs]) -> None:

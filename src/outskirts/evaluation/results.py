@@ -11,15 +11,20 @@ from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..files import load_tensors, save_tensors, write_text
+from .spectrum import SHIFTED, is_full_spectrum
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["MEAN", "TUNING", "Result", "Results", "labels"]
+__all__ = ["ID", "MEAN", "TUNING", "Result", "Results", "labels"]
+
+#: What the scores of the ID test images are kept as.
+ID = "id"
 
 #: The dataset name of the row that averages a group.
 MEAN = "mean"
@@ -130,6 +135,13 @@ class Results:
     scores: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     tuning: tuple[Result, ...] = ()
+
+    def id_scores(self, detector: str, group: str) -> Tensor:
+        """The scores of the images that count as ID in a group, by the detector's label."""
+        names = [ID]
+        if is_full_spectrum(group):
+            names += dict.fromkeys(row.dataset for row in self.rows if row.group == SHIFTED and row.dataset != MEAN)
+        return torch.cat([self.scores[detector][name] for name in names])
 
     def save(self, folder: Path | str) -> None:
         """Write ``results.csv`` and ``scores.safetensors`` into a folder."""

@@ -39,7 +39,8 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
             ``torchvision:`` or ``timm:`` before it where both have it.
         channels: Of the images, 1 or 3.
         size: Of the images, in pixels.
-        pretrained: True for the library's own weights, by its own cache; or the path of a local state dict.
+        pretrained: True for the library's own weights, by its own cache; the name of some of torchvision's, such as
+            ``IMAGENET1K_V1``, for those; or the path of a local state dict.
 
     Raises:
         OutskirtsError: If the name is unknown, or the weights cannot be fetched or do not fit.
@@ -55,15 +56,16 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
         if pretrained:
             _load(network, Path(pretrained))
         return Backbone(network, network.dim, name)
+    named = pretrained in _published_weights(name)
     try:
-        model = _library_model(name, channels, size, pretrained is True)
+        model = _library_model(name, channels, size, pretrained if named else pretrained is True)
     except OSError as error:
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({error}); fetch them elsewhere and pass the file's path."
         ) from error
     whole = set(model.state_dict())
     backbone, _ = adapt(model, torch.zeros(2, channels, size, size), name=name)
-    if isinstance(pretrained, str) and pretrained:
+    if isinstance(pretrained, str) and pretrained and not named:
         _load(backbone.network, Path(pretrained), head=whole - set(model.state_dict()))
     return backbone
 
@@ -73,7 +75,15 @@ def native_size(name: str) -> int | None:
     return clip.clip_size(name) if name.startswith(clip.PREFIX) else None
 
 
-def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.Module:
+def _published_weights(name: str) -> list[str]:
+    """The names of the weights that torchvision has of a model, if it is one of its own."""
+    library, _, bare = name.rpartition(":")
+    if library not in ("", "torchvision") or bare not in torchvision.models.list_models(module=torchvision.models):
+        return []
+    return list(torchvision.models.get_model_weights(bare).__members__)
+
+
+def _library_model(name: str, channels: int, size: int, pretrained: bool | str) -> nn.Module:
     library, _, bare = name.rpartition(":")
     arguments: dict[str, Any]
     if bare.removesuffix("-cifar") in _CIFAR and bare.endswith("-cifar"):
@@ -88,7 +98,7 @@ def _library_model(name: str, channels: int, size: int, pretrained: bool) -> nn.
     if library in ("", "torchvision") and bare in classifiers:
         if channels != 3:
             raise OutskirtsError(f"torchvision's '{bare}' takes colour images; set channels to 3.")
-        arguments = {"weights": "DEFAULT" if pretrained else None}
+        arguments = {"weights": "DEFAULT" if pretrained is True else pretrained or None}
         if bare in _AUXILIARY:
             arguments |= {"aux_logits": False, "init_weights": not pretrained}
         return torchvision.models.get_model(bare, **arguments)

@@ -41,7 +41,7 @@ class TrainConfig:
     backbone: str = "fast"
     """fast, resnet18-cifar, clip:DIR, or any torchvision or timm model."""
     pretrained: str = ""
-    """'true' for the library's own weights, or the path of a state dict."""
+    """'true' for the library's own weights, the name of some of torchvision's, or the path of a state dict."""
     init: str = ""
     """A finished run to begin from: its backbone, transform and weights, those of its head where they fit."""
     train_layers: str = ""

@@ -7,6 +7,7 @@ from . import arrow as arrow
 from . import folder as folder
 from . import imglist as imglist
 from . import mnist5k as mnist5k
+from . import table as table
 from . import tokens as tokens
 from . import torchvision_sets as torchvision_sets
 from .spec import open, resolve

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ...errors import MissingExtra, OutskirtsError, unknown
 from ..decode import CorruptImage, Item
-from ..imageset import ImageSet
-from .labels import class_indices
+from ..imageset import Attribute, ImageSet
+from .labels import class_indices, named
 from .spec import source
 
 if TYPE_CHECKING:
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["hf", "parquet"]
 
+#: What a pattern for the classes in the images' file names follows.
+_IN_PATH = "path:"
+
 
 @source("parquet")
-def parquet(where: Path, image: str = "image", label: str = "label") -> ImageSet:
+def parquet(where: Path, image: str = "image", label: str = "label", attribute: str = "") -> ImageSet:
     """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
 
     The encoded images are held in memory, as they are in the file. A set that does not fit is better kept as
@@ -31,7 +37,9 @@ def parquet(where: Path, image: str = "image", label: str = "label") -> ImageSet
         where: The file, folder or pattern.
         image: The column of images: struct of bytes and path, or just bytes.
         label: The column of labels, whole numbers or names; ``none`` for images without labels. Names of
-            numbered classes come from the schema's metadata.
+            numbered classes come from the schema's metadata. ``path:PATTERN`` reads them from the images' file
+            names: the first group of a regular expression, such as ``path:(.+)_[0-9]+.jpg``.
+        attribute: A column of what else is known of each image, such as where it was taken.
     """
     try:
         import pyarrow as pa
@@ -45,23 +53,26 @@ def parquet(where: Path, image: str = "image", label: str = "label") -> ImageSet
     for shard in shards:
         try:
             with pq.ParquetFile(shard) as file:
-                tables.append(file.read(_checked(image, label, file.schema_arrow.names, shard)))
+                tables.append(file.read(_checked(image, label, attribute, file.schema_arrow.names, shard)))
         except (pa.ArrowException, OSError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
     if any(table.schema != tables[0].schema for table in tables):
         raise OutskirtsError(f"The files of {where} have different columns; name those that belong together.")
-    return _image_set(pa.concat_tables(tables), image, label, shards[0].parent, f"parquet:{where}")
+    return _image_set(pa.concat_tables(tables), image, label, attribute, shards[0].parent, f"parquet:{where}")
 
 
 @source("hf")
-def hf(where: Path, split: str | None = None, image: str = "image", label: str = "label") -> ImageSet:
+def hf(
+    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str = ""
+) -> ImageSet:
     """A folder that the library `datasets` wrote with `save_to_disk`, mapped into memory.
 
     Arguments:
         where: The folder.
         split: Which set of a `DatasetDict`.
         image: The column of images.
-        label: The column of labels, or ``none``.
+        label: The column of labels, ``path:PATTERN`` or ``none``.
+        attribute: A column of what else is known of each image.
     """
     try:
         import datasets
@@ -81,8 +92,8 @@ def hf(where: Path, split: str | None = None, image: str = "image", label: str =
         stored = stored[split]
     elif split is not None:
         raise OutskirtsError(f"{where} holds a single set; leave out split={split}.")
-    _checked(image, label, stored.column_names, where)
-    return _image_set(stored.with_format("arrow")[:], image, label, where, f"hf:{where}")
+    _checked(image, label, attribute, stored.column_names, where)
+    return _image_set(stored.with_format("arrow")[:], image, label, attribute, where, f"hf:{where}")
 
 
 class _Images:
@@ -104,9 +115,8 @@ class _Images:
         return self.base / str(path) if content is None else content
 
 
-def _image_set(table: pa.Table, image: str, label: str, base: Path, spec: str) -> ImageSet:
+def _image_set(table: pa.Table, image: str, label: str, attribute: str, base: Path, spec: str) -> ImageSet:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     kind = table.schema.field(image).type
     has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
@@ -115,27 +125,63 @@ def _image_set(table: pa.Table, image: str, label: str, base: Path, spec: str) -
     if not len(table):
         raise OutskirtsError(f"{spec} holds no images.")
     items = _Images(table[image], base, spec)
-    if label == "none":
-        return ImageSet(items, spec=spec)
-    stored = table[label]
-    classes = _names(table.schema, label)
+    labels: Tensor | None = None
+    classes: list[str] = []
+    if label.startswith(_IN_PATH):
+        labels, classes = named(_matched(table[image], label.removeprefix(_IN_PATH), spec))
+    elif label != "none":
+        labels, classes = _column(table, label, spec)
+    known = None
+    if attribute:
+        index, values = _column(table, attribute, spec)
+        if bool((index < 0).any()):
+            raise OutskirtsError(f"The column '{attribute}' of {spec} does not say of every image what it is.")
+        known = Attribute(attribute, tuple(values or map(str, range(int(index.max()) + 1))), index)
+    return ImageSet(items, labels, classes, spec, attribute=known)
+
+
+def _column(table: pa.Table, name: str, spec: str) -> tuple[Tensor, list[str]]:
+    """The numbers in a column, -1 for none, and what they stand for, if it is known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    stored, names = table[name], _names(table.schema, name)
     if pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type):
-        classes = sorted(stored.unique().drop_null().to_pylist())
-        stored = pc.index_in(stored, pa.array(classes, stored.type))
+        names = sorted(stored.unique().drop_null().to_pylist())
+        stored = pc.index_in(stored, pa.array(names, stored.type))
     if pa.types.is_integer(stored.type):
         stored = stored.fill_null(-1)
-    labels = class_indices(stored.to_numpy(), len(items), f"The labels in column '{label}' of {spec}")
-    return ImageSet(items, labels, classes, spec)
+    return class_indices(stored.to_numpy(), len(table), f"The labels in column '{name}' of {spec}"), names
 
 
-def _checked(image: str, label: str, known: Sequence[str], where: Path) -> list[str]:
+def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
+    """What a pattern finds in the path of each image."""
+    try:
+        finder = re.compile(pattern)
+    except re.error as error:
+        raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
+    if finder.groups != 1:
+        raise OutskirtsError(f"'{pattern}' has {finder.groups} groups; put what names the class into one: (.+).")
+    found = []
+    for row, image in enumerate(images):
+        value = image.as_py()
+        path = value.get("path") if isinstance(value, dict) else None
+        match = finder.fullmatch(path or "")
+        if match is None:
+            raise OutskirtsError(f"'{pattern}' does not match the path of row {row} of {spec}, '{path or ''}'.")
+        found.append(match[1])
+    return found
+
+
+def _checked(image: str, label: str, attribute: str, known: Sequence[str], where: Path) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
-    if label == "none":
-        return [image]
-    if label not in known:
+    labelled = label != "none" and not label.startswith(_IN_PATH)
+    if labelled and label not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
-    return [image, label]
+    if attribute and attribute not in known:
+        raise OutskirtsError(f"{unknown(f'column in {where}', attribute, known)} Choose with ?attribute=COLUMN.")
+    return list(dict.fromkeys([image, *[label] * labelled, *[attribute] * bool(attribute)]))
 
 
 def _names(schema: pa.Schema, label: str) -> list[str]:

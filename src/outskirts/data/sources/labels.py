@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ...errors import OutskirtsError
 
-__all__ = ["class_indices"]
+__all__ = ["class_indices", "named"]
 
 # Beyond this, numbers are ids or pixels and not classes.
 _MOST_CLASSES = 1_000_000
@@ -36,3 +37,13 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
     if count and int(labels.max()) >= _MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """The position of each name among all of them in alphabetical order, int64 [N], and those.
+
+    >>> named(["dog", "cat", "dog"])
+    (tensor([1, 0, 1]), ['cat', 'dog'])
+    """
+    known, positions = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    return torch.from_numpy(positions.astype(np.int64)), known.tolist()

@@ -8,7 +8,7 @@ from itertools import product
 from statistics import fmean
 
 from ..intervals import delong_test
-from ..results import MEAN
+from ..results import ID, MEAN
 from .runfolder import RunFolder
 
 __all__ = ["Difference", "compare"]
@@ -46,7 +46,7 @@ def _differences(baseline: RunFolder, run: RunFolder) -> Iterator[Difference]:
             new = new_table.lines.get(detector, {})
             shared = tuple(name for name in old if name != MEAN and name in new)
             if shared:
-                interval, p_value = _paired_test(baseline, run, detector, shared)
+                interval, p_value = _paired_test(baseline, run, detector, old_table.group, shared)
                 yield Difference(
                     run=run.name,
                     group=old_table.group,
@@ -60,11 +60,14 @@ def _differences(baseline: RunFolder, run: RunFolder) -> Iterator[Difference]:
 
 
 def _paired_test(
-    baseline: RunFolder, run: RunFolder, detector: str, datasets: Sequence[str]
+    baseline: RunFolder, run: RunFolder, detector: str, group: str, datasets: Sequence[str]
 ) -> tuple[tuple[float, float] | None, float | None]:
     """DeLong's interval and p-value, or None where the scores are not of the same images."""
     old, new = (r.results.scores.get(detector, {}) for r in (baseline, run))
-    if any(name not in old or name not in new or len(old[name]) != len(new[name]) for name in ("id", *datasets)):
+    if any(name not in old or name not in new or len(old[name]) != len(new[name]) for name in (ID, *datasets)):
         return None, None
-    test = delong_test(new["id"], [new[name] for name in datasets], old["id"], [old[name] for name in datasets])
+    known = [r.results.id_scores(detector, group) for r in (run, baseline)]
+    if len(known[0]) != len(known[1]):
+        return None, None
+    test = delong_test(known[0], [new[name] for name in datasets], known[1], [old[name] for name in datasets])
     return (test.lo, test.hi), test.p_value

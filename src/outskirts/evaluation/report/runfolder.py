@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,9 @@ from ...errors import OutskirtsError
 from ...files import load_json
 from ...methods import registry
 from ...training.config import recipe
-from ..results import MEAN, Result, Results, headline, labels
+from ..groups import GroupAccuracy
+from ..results import ID, MEAN, Result, Results, headline, labels
+from ..spectrum import is_full_spectrum
 from .diagnostics import Diagnostic, Warned, diagnostics, warned
 
 __all__ = ["RunFolder", "Table"]
@@ -52,6 +54,7 @@ class RunFolder:
     synthetic: dict[str, Any] | None
     misses: list[dict[str, Any]] | None
     notes: list[str] | None
+    groups: list[GroupAccuracy] | None
 
     @classmethod
     def read(cls, path: Path, name: str) -> RunFolder:
@@ -80,6 +83,7 @@ class RunFolder:
                 "confidence",
             ),
             notes=_optional(path / "notes.json", load_json),
+            groups=_groups(path / "groups.json"),
         )
 
     @cached_property
@@ -120,8 +124,8 @@ class RunFolder:
         return warned(self.metrics or [])
 
     def rows_of(self, detector: str) -> list[Result]:
-        """The results of one detector, by its label, on single sets."""
-        return [row for row in self._all_of(detector) if row.dataset != MEAN]
+        """The results of one detector, by its label, on single sets, against the ID test images alone."""
+        return [row for row in self._all_of(detector) if row.dataset != MEAN and not is_full_spectrum(row.group)]
 
     def means_of(self, detector: str) -> list[Result]:
         """The results of one detector, by its label, averaged over each group."""
@@ -133,7 +137,7 @@ class RunFolder:
     def curves(self, dataset: str) -> dict[str, tuple[Tensor, Tensor]]:
         """The ID and the OOD scores on one set of every detector that keeps them."""
         scores = self.results.scores
-        return {name: (kept["id"], kept[dataset]) for name, kept in scores.items() if dataset in kept}
+        return {name: (kept[ID], kept[dataset]) for name, kept in scores.items() if dataset in kept}
 
 
 def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
@@ -146,6 +150,12 @@ def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[s
         if lacking := [key for key in keys if not isinstance(record, dict) or key not in record]:
             raise OutskirtsError(f"{path} is damaged: entry {number} lacks {', '.join(lacking)}.")
     return records
+
+
+def _groups(path: Path) -> list[GroupAccuracy] | None:
+    columns = [column.name for column in fields(GroupAccuracy)]
+    found = _records(path, load_json, *columns)
+    return None if found is None else [GroupAccuracy(*(record[name] for name in columns)) for record in found]
 
 
 def _settings(path: Path) -> dict[str, Any]:

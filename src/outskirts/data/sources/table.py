@@ -1,0 +1,83 @@
+"""Tables of image files in CSV, such as those that come with Waterbirds and CelebA."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import OutskirtsError, unknown
+from ..imageset import Attribute, ImageSet
+from .labels import named
+from .spec import source
+
+__all__ = ["table"]
+
+
+@source("csv")
+def table(
+    where: Path, root: Path, image: str = "image", label: str = "label", attribute: str = "", rows: str = ""
+) -> ImageSet:
+    """A table with a header and a line for each image.
+
+    Arguments:
+        where: The table, comma-separated.
+        root: The folder that its paths start from.
+        image: The column of paths.
+        label: The column of labels, numbers from 0 or names; ``none`` for images without labels.
+        attribute: A column of what else is known of each image, numbers from 0 or names.
+        rows: Which lines: ``COLUMN:VALUE``, such as ``split:0``; all unless given. Several are parted by commas,
+            and a line must have them all.
+    """
+    if not where.is_file():
+        raise OutskirtsError(f"There is no file {where}; write csv:FILE@ROOT.")
+    if not root.is_dir():
+        raise OutskirtsError(f"There is no folder {root}; write csv:FILE@ROOT.")
+    try:
+        with where.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header, lines = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OutskirtsError(f"{where} is not a table in CSV ({error}).") from error
+    for pair in rows.split(",") if rows else ():
+        column, colon, value = pair.partition(":")
+        if not colon:
+            raise OutskirtsError(f"Lines are chosen as COLUMN:VALUE, not '{pair}'.")
+        _require(column, header, where)
+        lines = [line for line in lines if line[column] == value]
+    if not lines:
+        raise OutskirtsError(f"{where} has no line{f' with {rows}' if rows else ''}.")
+    _require(image, header, where)
+    paths = [root / (line[image] or "") for line in lines]
+    # One look tells a wrong root; a missing file in the middle is named when it is decoded.
+    if not paths[-1].is_file():
+        raise OutskirtsError(f"{where} lists {lines[-1][image]}, which is not in {root}; write csv:FILE@ROOT.")
+
+    def values(column: str) -> tuple[Tensor, list[str]]:
+        _require(column, header, where)
+        return _coded([line[column] or "" for line in lines], f"The column '{column}' of {where}")
+
+    labels, classes = (None, []) if label == "none" else values(label)
+    known = None
+    if attribute:
+        index, names = values(attribute)
+        known = Attribute(attribute, tuple(names), index)
+    return ImageSet(paths, labels, classes, f"csv:{where}", attribute=known)
+
+
+def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
+    """Numbers as they are, names by their positions in alphabetical order."""
+    if "" in values:
+        raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of those chosen.")
+    if all(value.isdecimal() for value in values):
+        numbers = torch.tensor([int(value) for value in values])
+        return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
+    return named(values)
+
+
+def _require(column: str, header: Sequence[str], where: Path) -> None:
+    if column not in header:
+        raise unknown(f"column in {where}", column, header)
