@@ -3,13 +3,17 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 
 from outskirts.benchmarking.cell import run_cell
 from outskirts.benchmarking.plan import plan
+from outskirts.benchmarking.render import table
 from outskirts.benchmarking.standings import Group, Standing, holm, standings
-from outskirts.data.benchmark import load_benchmark
+from outskirts.data.benchmark import Benchmark, load_benchmark
+from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.report.seeds import Spread
 from outskirts.evaluation.results import Results
+from outskirts.files import load_json
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +77,32 @@ def test_controls_are_not_to_be_told():
 
     line = Standing("ce", "msp", (0,), None, {"near": of(0.8), "far": of(0.9), "control": of(0.5)}, 1, 1)
     assert line.auroc == pytest.approx(0.85)
+
+
+def test_shifted_images_and_the_worst_group(bugs, small, tmp_path):
+    lines = [f"{kind}/{i}.png,{kind},{('day', 'dusk')[i % 2]}" for kind in ("ant", "bee") for i in range(10)]
+    (tmp_path / "test.csv").write_text("\n".join(["image,label,light", *lines]))
+    benchmark = Benchmark(
+        "bugs",
+        str(bugs / "train"),
+        f"csv:{tmp_path / 'test.csv'}@{bugs / 'test'}?attribute=light",
+        {
+            "near": {"flies": str(bugs / "flies")},
+            "shifted": {"faint": f"{bugs / 'test'}?contrast=50", "grainy": f"{bugs / 'test'}?noise=30"},
+        },
+        recipes={"all": small},
+    )
+    cells = plan(benchmark, ["ce", "ascood"], [0], tmp_path / "out", detectors=["msp"])
+    for cell in cells:
+        assert run_cell(cell) == ""
+    lines = standings(cells)
+    for line, cell in zip(lines, cells):
+        assert line.worst.mean == min(group["accuracy"] for group in load_json(cell.folder / "groups.json"))
+        assert list(line.groups) == ["near", "shifted", "near (full-spectrum)"]
+        # Neither shifted images as such nor what is measured with them takes part in the rank.
+        assert line.auroc == line.groups["near"].auroc.mean
+    scores = [Results.load(cell.folder).scores["msp"] for cell in cells]
+    known = [torch.cat([of["id"], of["faint"], of["grainy"]]) for of in scores]
+    difference = auroc(known[1], scores[1]["flies"]) - auroc(known[0], scores[0]["flies"])
+    assert lines[1].groups["near (full-spectrum)"].difference == pytest.approx(difference)
+    assert "worst group" in table(lines)[0]

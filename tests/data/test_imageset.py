@@ -6,7 +6,7 @@ import torch
 
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
-from outskirts.data.imageset import overlap
+from outskirts.data.imageset import Attribute, overlap
 from outskirts.data.transform import Transform
 
 
@@ -43,6 +43,24 @@ def test_labels_must_fit_images_and_classes(digits):
         ImageSet(digits.items, torch.zeros(3))
     with pytest.raises(OutskirtsError, match="has the label 9 but 2 classes"):
         ImageSet(digits.items, digits.labels, ["a", "b"])
+
+
+def test_an_attribute_follows_the_images(digits):
+    place = Attribute("place", ("land", "water"), torch.arange(100) % 2)
+    images = ImageSet(digits.items, digits.labels, digits.classes, attribute=place)
+    for view in (
+        images.subset([3, 4, 90]),
+        images.subset(torch.arange(100) > 80),
+        images.select_classes("7,2"),
+        images.part("0-30%"),
+        images.limit(9),
+        images.align([*images.classes[::-1]]),
+        images.changed(images.items),
+    ):
+        numbers = torch.tensor([int(view.image(i)[0, 0, 0]) for i in range(len(view))])
+        assert view.attribute.name == "place" and torch.equal(view.attribute.index, numbers % 2)
+    with pytest.raises(OutskirtsError, match="100 images but 2 values of 'place'"):
+        ImageSet(digits.items, attribute=Attribute("place", ("land",), torch.zeros(2)))
 
 
 # Views

@@ -412,3 +412,74 @@ def test_torchvision_has_the_classes_and_arguments_named(name):
 
     parameters = inspect.signature(getattr(datasets, SETS[name].name)).parameters
     assert {key for split in SETS[name].splits.values() for key in split} | {"download"} <= {*parameters}
+
+
+# What else is known of images
+
+
+def test_an_attribute_is_another_column(write_parquet, files, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = write_parquet()
+    table = (
+        pq.read_table(path)
+        .append_column("place", pa.array(["sea", "land"] * 3))
+        .append_column("no", pa.array(range(6)))
+    )
+    pq.write_table(table, path)
+    images = osk.open(f"{path}?attribute=place")
+    assert images.attribute.name == "place" and images.attribute.values == ("land", "sea")
+    assert images.attribute.index.tolist() == [1, 0] * 3
+    assert osk.open(images.spec).attribute.index.tolist() == [1, 0] * 3
+    dogs = osk.open(f"{path}?attribute=place&classes=dog")
+    assert dogs.attribute.index.tolist() == [0, 1, 0]
+    assert osk.open(f"{path}?attribute=no").attribute.values == ("0", "1", "2", "3", "4", "5")
+    assert osk.open(path).attribute is None
+    fails(f"{path}?attribute=plaice", r"no column in .* 'plaice'; did you mean 'place'.*Choose with \?attribute=COLUMN")
+    pq.write_table(table.set_column(2, "place", pa.array(["sea", None] * 3)), path)
+    fails(f"{path}?attribute=place", "'place' of .* does not say of every image what it is")
+
+
+def test_classes_in_file_names(write_parquet):
+    path = write_parquet()
+    images = osk.open(f"{path}?label=path:([0-9]) .+")
+    assert images.classes == [str(i) for i in range(6)] and images.labels.tolist() == list(range(6))
+    assert osk.open(images.spec).spec == images.spec and len(osk.open(f"{images.spec}&classes=2-3")) == 2
+    fails(f"{path}?label=path:[0-9] .+", r"has 0 groups; put what names the class into one")
+    fails(f"{path}?label=path:([0-4]) .+", "does not match the path of row 5 of .*'5 a.png'")
+    fails(f"{path}?label=path:([0-4", "is not a regular expression")
+
+
+@pytest.fixture
+def csv_table(files):
+    root = files[0].parents[1]
+    lines = ["file,kind,place,split"]
+    lines += [f"{file.relative_to(root)},{i // 3},{('sea', 'land')[i % 2]},{i % 3}" for i, file in enumerate(files)]
+    (root.parent / "table.csv").write_text("\n".join(lines))
+    return f"csv:{root.parent / 'table.csv'}@{root}?image=file"
+
+
+def test_csv(csv_table, pictures):
+    images = osk.open(f"{csv_table}&label=kind&attribute=place")
+    check(images, pictures, classes=("0", "1"))
+    assert images.attribute.values == ("land", "sea") and images.attribute.index.tolist() == [1, 0] * 3
+    assert osk.open(f"{csv_table}&label=place").classes == ["land", "sea"]
+    assert osk.open(f"{csv_table}&label=none").labels.tolist() == [-1] * 6
+    some = osk.open(f"{csv_table}&label=kind&rows=split:0,place:sea")
+    assert len(some) == 1 and torch.equal(some.image(0), torch.from_numpy(pictures[0]).permute(2, 0, 1))
+
+
+def test_csv_errors(csv_table, files, tmp_path):
+    root = files[0].parents[1]
+    fails(csv_table, "no column in .*table.csv called 'label'|no column in .*table.csv 'label'")
+    fails(f"{csv_table}&label=kind&rows=split:7", "has no line with split:7")
+    fails(f"{csv_table}&label=kind&rows=split", "chosen as COLUMN:VALUE, not 'split'")
+    fails(f"{csv_table}&label=kind&rows=spilt:0", "'spilt'; did you mean 'split'")
+    fails(f"csv:{tmp_path / 'none.csv'}@{root}", "There is no file .*none.csv")
+    fails(f"csv:{tmp_path / 'table.csv'}@{tmp_path / 'none'}", "There is no folder .*none")
+    fails(f"csv:{tmp_path / 'table.csv'}@{tmp_path}?image=file&label=kind", "which is not in .*; write csv:FILE@ROOT")
+    (tmp_path / "table.csv").write_text("file,kind\ncat/0 a.png,\n")
+    fails(f"{csv_table}&label=kind", "'kind' of .* is empty in line 1")
+    (tmp_path / "table.csv").write_bytes(b"file\n\xff\xfe")
+    fails(csv_table, "not a table in CSV")

@@ -6,10 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import outskirts as osk
-from outskirts import OutskirtsError, Run
+from outskirts import ImageSet, OutskirtsError, Run
+from outskirts.data.imageset import Attribute
 from outskirts.evaluation.assess import assess
 from outskirts.evaluation.report import write_report
 from outskirts.evaluation.results import COLUMNS, Results
@@ -267,3 +269,42 @@ def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, 
     results = assess(run, test, ood)
     assert {"gram", "mahalanobis_ensemble", "rankfeat"} <= results.skipped.keys()
     assert "odin" in results.scores and results.skipped["gram"].startswith("cannot be computed: This network has 1")
+
+
+def test_accuracy_by_group(run, test, ood, tmp_path):
+    place = Attribute("place", ("land", "water"), torch.arange(20) % 2)
+    known = ImageSet(test.items, test.labels, test.classes, test.spec, attribute=place)
+    results = assess(run, known, ood, ["msp"])
+    groups = load_json(run.path / "groups.json")
+    assert [(one["label"], one["value"], one["n"]) for one in groups] == [
+        (label, value, 5) for label in ("ant", "bee") for value in ("land", "water")
+    ]
+    assert sum(5 * one["accuracy"] for one in groups) == pytest.approx(20 * results.rows[0].id_accuracy)
+    page = write_report([run.path], tmp_path / "report.html").read_text()
+    assert "Accuracy by group" in page and "water" in page
+    # Of a test set of which nothing more is known, nothing old stays.
+    assess(run, test, ood, ["msp"])
+    assert not (run.path / "groups.json").exists()
+    assert "Accuracy by group" not in write_report([run.path], tmp_path / "report.html").read_text()
+
+
+def test_groups_leave_out_corrupt_images(run, ood, corrupted):
+    broken = osk.open(corrupted("test", "ant/0.png", "bee/3.png"))
+    place = Attribute("place", ("land", "water"), torch.arange(20) % 2)
+    known = ImageSet(broken.items, broken.labels, broken.classes, broken.spec, attribute=place)
+    assess(run, known, ood, ["msp"], skip_corrupt=True)
+    assert [one["n"] for one in load_json(run.path / "groups.json")] == [4, 5, 5, 4]
+
+
+def test_shifted_images_are_labelled_by_name(run, test, ood, bugs, tmp_path):
+    dusk = osk.open(f"{bugs / 'test'}?contrast=60").select_classes("bee,ant")
+    results = assess(run, test, {**ood, "shifted": {"dusk": dusk}}, ["msp"])
+    classifier = osk.load(run.path)
+    right = [
+        (osk.extract(classifier, images).logits.argmax(1) == images.align(classifier.classes).labels).tolist()
+        for images in (test, dusk)
+    ]
+    row = next(row for row in results.rows if row.group == "near (full-spectrum)")
+    assert row.id_accuracy == sum(map(sum, right)) / 40 and row.n_id == 40
+    page = write_report([run.path], tmp_path / "report.html").read_text()
+    assert "near (full-spectrum)" in page

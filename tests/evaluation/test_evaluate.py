@@ -122,3 +122,23 @@ def test_names_with_a_meaning_are_refused(inside, ood, name):
 def test_no_set_is_an_error(inside):
     with pytest.raises(OutskirtsError, match="no OOD set"):
         evaluate(inside, {}, ["msp"])
+
+
+def test_full_spectrum_counts_shifted_images_as_id(inside, ood, train):
+    shifted = outputs(20, 2.0, 5)
+    groups = {"near": "near", "far": "control", "noise": "far", "dusk": "shifted"}
+    found = evaluate(inside, {**ood, "dusk": shifted}, ["msp", "knn"], train=train, groups=groups)
+    names = list(dict.fromkeys(row.group for row in found.rows))
+    assert names == ["near", "control", "far", "shifted", "near (full-spectrum)", "far (full-spectrum)"]
+    for row in found.rows:
+        scores = found.scores[row.detector]
+        known = scores["id"]
+        if row.group.endswith("(full-spectrum)"):
+            known = torch.cat([scores["id"], scores["dusk"]])
+            both = torch.cat([inside.logits.argmax(1) == inside.labels, shifted.logits.argmax(1) == shifted.labels])
+            assert row.id_accuracy == pytest.approx(both.double().mean().item())
+        else:
+            assert row.id_accuracy == inside.accuracy
+        assert row.n_id == len(known) and torch.equal(found.id_scores(row.detector, row.group), known)
+        if row.dataset != "mean":
+            assert row.auroc == metrics.auroc(known, scores[row.dataset])

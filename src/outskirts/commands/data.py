@@ -99,6 +99,47 @@ def _extract(arguments: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
+class Backgrounds:
+    """Cut out of images what is around their object, as OOD images that only the surroundings speak for.
+
+    Of eight windows along the border, the one in which a classifier of ImageNet sees least of the object.
+    """
+
+    data: str = ""
+    """Images, as a spec such as folder:photos/test; with an attribute, each of its values gets a folder."""
+    out: str = ""
+    """Where the cut-outs go; a bare name goes into the folder of all sets, and is opened by it."""
+    objects: str = ""
+    """The object among ImageNet's categories, by names or numbers such as 7-24,80-100,127-146 for birds."""
+    network: str = "mobilenet_v2"
+    """One of torchvision's classifiers."""
+    weights: str = "IMAGENET1K_V1"
+    """Which of its published weights."""
+    share: float = 0.4
+    """Side of the windows, as a share of the image's shorter side."""
+    most: float = 0.05
+    """Images are left out if more of the object is seen in every window, as a probability."""
+
+
+def _backgrounds(arguments: Sequence[str]) -> None:
+    from ..data.backgrounds import backgrounds, imagenet_sight, save_backgrounds
+
+    given = options(Backgrounds, "data backgrounds", arguments)
+    if not (given.data and given.out and given.objects):
+        raise OutskirtsError("Pass the images, their object and a folder: --data SPEC --objects 7-24 --out DIR.")
+    images, out = open_images(given.data), (data_folder() if Path(given.out).name == given.out else Path()) / given.out
+    sight = imagenet_sight(given.objects, given.network, given.weights)
+    about = {name: getattr(given, name) for name in ("objects", "network", "weights", "share", "most")}
+    with bar() as progress:
+        task = progress.add_task("cutting out", total=len(images), figures="images")
+        found = backgrounds(images, sight, share=given.share, most=given.most)
+        count = save_backgrounds(
+            images, found, out.absolute(), about, lambda done: progress.update(task, completed=done)
+        )
+    say(f"{count:,} of {len(images):,} images gave a background: {out}")
+
+
+@dataclass(frozen=True)
 class Fetch:
     """Download a set of images, resumably, into the folder of all sets; it is then opened by its name."""
 
@@ -144,6 +185,7 @@ def _verify(arguments: Sequence[str]) -> None:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+    "backgrounds": ("cut out of images what is around their object", _backgrounds),
     "extract": ("what the frozen blocks of a CLIP model say of each image, computed once", _extract),
     "fetch": ("download a set of images", _fetch),
     "verify": ("whether a fetched set, or a pool of synthetic images, is whole", _verify),

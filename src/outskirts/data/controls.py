@@ -1,4 +1,4 @@
-"""The same images, coded or resized otherwise: what a detector of content must not notice."""
+"""The same images, coded, resized or taken otherwise: what a detector of content must not notice."""
 
 from __future__ import annotations
 
@@ -12,56 +12,93 @@ from PIL import Image
 from ..errors import OutskirtsError
 from .decode import Items, decode
 
-__all__ = ["Recoded", "Resized"]
+__all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
 
-class Recoded(Items):
-    """Images as JPEG files.
+class Changed(Items):
+    """Images, each changed when it is read.
 
     Arguments:
         items: The stored images.
-        quality: Of the compression, from 1 to 95.
+        amount: Of the change.
     """
 
-    def __init__(self, items: Items, quality: int) -> None:
-        if not 1 <= quality <= 95:
-            raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, not {quality}.")
-        self.items, self.quality = items, quality
+    def __init__(self, items: Items, amount: int) -> None:
+        self.items, self.amount = items, amount
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __getitem__(self, row: int, /) -> Any:
+        raise NotImplementedError
+
+    def picture(self, row: int) -> Image.Image:
+        """The stored image, grey or RGB."""
+        pixels = decode(self.items[row], f"row {row}").movedim(0, 2).numpy()
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+class Recoded(Changed):
+    """Images as JPEG files of a quality from 1 to 95."""
+
+    def __init__(self, items: Items, amount: int) -> None:
+        if not 1 <= amount <= 95:
+            raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, not {amount}.")
+        super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> bytes:
         file = io.BytesIO()
-        _picture(self.items[row], row).save(file, "jpeg", quality=self.quality)
+        self.picture(row).save(file, "jpeg", quality=self.amount)
         return file.getvalue()
 
 
-class Resized(Items):
+class Resized(Changed):
     """Images whose shorter side was once so many pixels, and is what it was again; bilinear both times.
 
-    Arguments:
-        items: The stored images.
-        side: In pixels; larger than the images' own, it leaves them nearly as they are.
+    A number larger than the images' own leaves them nearly as they are.
     """
 
-    def __init__(self, items: Items, side: int) -> None:
-        if side < 4:
-            raise OutskirtsError(f"Images have at least 4 pixels on each side, not {side}.")
-        self.items, self.side = items, side
-
-    def __len__(self) -> int:
-        return len(self.items)
+    def __init__(self, items: Items, amount: int) -> None:
+        if amount < 4:
+            raise OutskirtsError(f"Images have at least 4 pixels on each side, not {amount}.")
+        super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:
-        picture = _picture(self.items[row], row)
-        scale = self.side / min(picture.size)
+        picture = self.picture(row)
+        scale = self.amount / min(picture.size)
         width, height = (max(4, round(scale * side)) for side in picture.size)
         return np.array(
             picture.resize((width, height), Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BILINEAR)
         )
 
 
-def _picture(item: Any, row: int) -> Image.Image:
-    pixels = decode(item, f"row {row}").movedim(0, 2).numpy()
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+class Noisy(Changed):
+    """Images with Gaussian noise of this standard deviation, of 255 levels; of an image, always the same."""
+
+    def __init__(self, items: Items, amount: int) -> None:
+        if not 0 < amount <= 255:
+            raise OutskirtsError(f"The deviation of noise is from 1 to 255 levels, not {amount}.")
+        super().__init__(items, amount)
+
+    def __getitem__(self, row: int, /) -> NDArray[Any]:
+        pixels = np.array(self.picture(row), np.float32)
+        noise = np.random.default_rng(row).standard_normal(pixels.shape, np.float32)
+        return (pixels + self.amount * noise).round().clip(0, 255).astype(np.uint8)
+
+
+class Faded(Changed):
+    """Images with this part, in per cent, of their contrast about their mean."""
+
+    def __init__(self, items: Items, amount: int) -> None:
+        if not 0 < amount <= 100:
+            raise OutskirtsError(f"The contrast that is left is from 1 to 100 %, not {amount}.")
+        super().__init__(items, amount)
+
+    def __getitem__(self, row: int, /) -> NDArray[Any]:
+        pixels = np.array(self.picture(row), np.float32)
+        mean = pixels.mean()
+        return (mean + self.amount / 100 * (pixels - mean)).round().clip(0, 255).astype(np.uint8)
+
+
+#: By the option of a spec, in the order in which they apply.
+CHANGES: dict[str, type[Changed]] = {"contrast": Faded, "noise": Noisy, "through": Resized, "jpeg": Recoded}

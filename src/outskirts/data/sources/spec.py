@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
-from ..controls import Recoded, Resized
+from ..controls import CHANGES
 from ..imageset import SUBSET, ImageSet
 
 __all__ = ["SOURCES", "Spec", "data_folder", "open", "resolve", "source"]
@@ -26,7 +26,7 @@ Source = Callable[..., ImageSet]
 SOURCES: dict[str, Source] = {}
 
 #: Options of every source, in the order in which they apply; `seed` is that of `part` and `limit`.
-VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int, "jpeg": int, "through": int}
+VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int, **dict.fromkeys(CHANGES, int)}
 
 #: The source of a path that is written without one.
 _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
@@ -66,11 +66,12 @@ def open(spec: str | Path) -> ImageSet:
 
     Arguments:
         spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or folder of images in
-            `data_folder`), ``folder:DIR``, ``parquet:FILE``,
-            ``hf:DIR``, ``imglist:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the
-            path of a folder or of such a file. Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
-            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order), ``jpeg=75`` and ``through=24``, which
-            code or resize the images otherwise (see `outskirts.data.controls`), and those of the source, such as
+            `data_folder`), ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``,
+            ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file.
+            Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
+            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``,
+            ``through=24`` and ``jpeg=75``, which show the images otherwise (see `outskirts.data.controls`), and those
+            of the source, such as
             ``split=test``.
 
     Returns:
@@ -90,7 +91,7 @@ def open(spec: str | Path) -> ImageSet:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
         raise OutskirtsError(f"'{spec}' selects no image.")
-    for name, change in {"jpeg": Recoded, "through": Resized}.items():
+    for name, change in CHANGES.items():
         if name in parsed.view:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
     image_set.spec = str(parsed)
