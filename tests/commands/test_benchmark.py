@@ -33,7 +33,41 @@ def test_a_folder_of_ones_own_is_a_benchmark(outskirts, bench, tmp_path):
 
 def test_the_benchmarks_that_there_are(outskirts):
     done = outskirts("benchmark", "list")
-    assert done.code == 0 and "mnist5k: Digits" in done.err
+    assert done.code == 0 and "mnist5k: Digits" in done.err and "imagenet1k: " in done.err
+
+
+def test_what_a_benchmark_consists_of(outskirts, bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    (tmp_path / "openood" / "images_classic" / "svhn").mkdir(parents=True)
+    done = outskirts("benchmark", "show", "cifar10")
+    said = " ".join(done.err.split())
+    assert done.code == 0 and "near: tin: imglist:openood/" in said and "source: OpenOOD v1.5" in said
+    assert "needs: openood-svhn, there" in said and "needs: openood-tin, not there yet" in said and "Terms:" in said
+    assert "flies" in outskirts("benchmark", "show", bench).err
+    done = outskirts("benchmark", "show", "cifar1O")
+    assert done.code == 2 and "did you mean 'cifar10'" in done.err
+
+
+def test_a_page_of_several(outskirts, bench, tmp_path):
+    for out in ("one", "two"):
+        asked = ("--methods", "ce,logitnorm", "--seeds", "0-1", "--detectors", "msp", "energy", "--set", "epochs=1")
+        done = outskirts("benchmark", bench, *asked, "--out", tmp_path / out)
+        assert done.code == 0, done.err
+    # The folders may have moved since.
+    (tmp_path / "two").rename(tmp_path / "three")
+    done = outskirts("benchmark", "page", tmp_path / "one", tmp_path / "three", "--out", tmp_path / "page.md")
+    assert done.code == 0, done.err
+    page = (tmp_path / "page.md").read_text()
+    assert page.count("## bugs") == 2 and page.count("### Each detector") == 2 and "outskirts benchmark page" in page
+    table = [line for line in page.splitlines() if line.startswith("| near | flies | 12 |")]
+    assert len(table) == 2 and table[0] == table[1]
+    assert (
+        "outskirts train ce --data" in page
+        and "# and --seed 1" in page
+        and "outskirts evaluate RUN --benchmark" in page
+    )
+    done = outskirts("benchmark", "page", tmp_path, "--out", tmp_path / "page.md")
+    assert done.code == 2 and "is not the folder of a benchmark's runs" in done.err
 
 
 def test_bad_input(outskirts, bench, tmp_path):

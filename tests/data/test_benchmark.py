@@ -1,9 +1,15 @@
+import re
+
+import numpy as np
 import pytest
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.data.benchmark import benchmarks
+from outskirts.benchmarking.plan import plan
+from outskirts.data.benchmark import benchmarks, described
+from outskirts.data.catalogue import catalogue
 from outskirts.data.imageset import overlap
+from outskirts.data.selection import class_positions
 
 MINE = """
 train: folder:train
@@ -14,10 +20,93 @@ ood:
 """
 
 
+@pytest.fixture
+def all_there(tmp_path, monkeypatch):
+    """A folder in which every set that shipped benchmarks open by a bare name seems to be."""
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    for entry in catalogue().values():
+        entry.place(tmp_path).mkdir(parents=True)
+    for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
+        (tmp_path / f"{name}.parquet").touch()
+    (tmp_path / "waterbirds-backgrounds").mkdir()
+    return tmp_path
+
+
 @pytest.mark.parametrize("name", benchmarks())
-def test_shipped_benchmarks_load(name):
+def test_shipped_benchmarks(name, all_there):
     benchmark = osk.load_benchmark(name)
-    assert benchmark.name == name and benchmark.description and benchmark.ood
+    assert benchmark.name == name and benchmark.description.endswith(".") and benchmark.ood
+    if name != "mnist5k":
+        assert "http" in benchmark.source and benchmark.preprocessing and benchmark.overlap and benchmark.needs
+    # All their recipes are options that there are.
+    methods = ["ce", *(method for method in benchmark.recipes if method not in ("all", "ce"))]
+    assert len(plan(benchmark, methods, [0], all_there / "out")) == len(methods)
+    # Every set of theirs that comes from the net is one that is said to be needed.
+    specs = [benchmark.train, benchmark.test, *(spec for sets in benchmark.ood.values() for spec in sets.values())]
+    for entry in catalogue().values():
+        place = str(entry.place(all_there))
+        if any(f"{place}{end}" in f"{spec} " for spec in specs for end in ("/", "?", "@", " ")):
+            assert entry.name in benchmark.needs
+
+
+def test_sets_that_are_not_there_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    with pytest.raises(
+        OutskirtsError, match=r"'waterbirds-placesbg' is not in .* yet; fetch it: outskirts data fetch w"
+    ):
+        osk.load_benchmark("waterbirds")
+    assert described("waterbirds")["description"].startswith("Land and water birds")
+
+
+def test_lists_of_a_hundred_classes_are_three(all_there):
+    def classes(name):
+        chosen = [spec.partition("classes=")[2].split("&")[0].split(",") for spec in
+                  (lambda b: (b.train, b.val, b.test))(osk.load_benchmark(f"imagenet100-{name}"))]  # fmt: skip
+        assert chosen[0] == chosen[1] == chosen[2] and len(set(chosen[0])) == 100
+        return set(chosen[0])
+
+    cider, npos, ncis = map(classes, ("cider", "npos", "ncis"))
+    assert (len(cider & npos), len(npos & ncis), len(cider & ncis)) == (6, 10, 8)
+    assert all(re.fullmatch(r"n\d{8}", one) for one in cider | npos | ncis)
+
+
+def test_classes_held_out(all_there):
+    """As MixOE chooses them."""
+    for name, count, most in (("aircraft", 100, 90), ("cars", 196, 150), ("birds-quick", 200, 100)):
+        benchmark = osk.load_benchmark(name)
+        group = benchmark.ood["fine-grained"]
+        names = [str(i) for i in range(count)]
+        kept, held = (
+            class_positions(re.search(r"classes=([\d,-]+)", spec)[1], names, name)
+            for spec in (benchmark.test, next(iter(group.values())))
+        )
+        assert kept == sorted(np.random.RandomState(0).choice(count, most, replace=False).tolist())
+        assert sorted(kept + held) == list(range(count))
+
+
+def test_published_lists_are_read_as_they_are(files, tmp_path, monkeypatch):
+    """A folder laid out as OpenOOD's, with a benchmark of its lists; one that lacks a line is told."""
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    root = tmp_path / "openood"
+    (root / "benchmark_imglist" / "pets").mkdir(parents=True)
+    (tmp_path / "set").rename(root / "images_classic")
+    lists = {
+        "train": [f"{file.parent.name}/{file.name} {i // 3}" for i, file in enumerate(files)],
+        "ood": [f"{file.parent.name}/{file.name} -1" for file in files[:2]],
+    }
+    for name, lines in lists.items():
+        (root / "benchmark_imglist" / "pets" / f"{name}.txt").write_text("\n".join(lines))
+    listed = "imglist:openood/benchmark_imglist/pets/{}.txt@openood/images_classic?expect={}"
+    (tmp_path / "pets.yaml").write_text(
+        f"train: {listed.format('train', 6)}\n"
+        f"test: {listed.format('train', 7)}\n"
+        f"ood: {{near: {{x: '{listed.format('ood', 2)}'}}}}"
+    )
+    benchmark = osk.load_benchmark(tmp_path / "pets.yaml")
+    assert osk.open(benchmark.train).labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert osk.open(benchmark.ood["near"]["x"]).labels.tolist() == [-1, -1]
+    with pytest.raises(OutskirtsError, match="holds 6 images instead of 7: some are missing"):
+        osk.open(benchmark.test)
 
 
 def test_mnist5k_is_split_without_overlap():

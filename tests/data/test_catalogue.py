@@ -62,6 +62,14 @@ def test_what_must_be_asked_for(tmp_path):
         fetch(catalogue()["imagenet"], tmp_path)
 
 
+def test_sets_of_one_layout_lie_together(entry, tmp_path):
+    cats, _ = entry
+    folder = fetch(replace(cats, folder="lists/pets/cats"), tmp_path)
+    # The archive holds the folder itself, which is not doubled.
+    assert folder == tmp_path / "lists" / "pets" / "cats" and (folder / "1.png").is_file() and verify(folder) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["lists"]
+
+
 def test_every_entry_is_complete():
     for name, each in catalogue().items():
         assert (
@@ -83,3 +91,16 @@ def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
     assert done.code == 0 and "open it as isun" in done.err and (tmp_path / "isun").is_dir()
     done = outskirts("data", "verify", "isun")
     assert done.code == 0 and " is whole: " in done.err
+
+
+def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    done = outskirts("data", "fetch", "imagenet200")
+    assert (
+        done.code == 2 and "'imagenet' has no direct link" in done.err and "1 of the sets of 'imagenet200'" in done.err
+    )
+    assert (tmp_path / "openood" / "images_largescale" / "ssb_hard").is_dir()
+    done = outskirts("data", "verify", "openood-ssb-hard")
+    assert done.code == 0 and " is whole: " in done.err
+    assert outskirts("data", "fetch", "waterbirds").code == 0
+    assert outskirts("data", "fetch", "cifar10-quick").code == 0 and (tmp_path / "dtd47").is_dir()

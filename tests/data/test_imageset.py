@@ -63,6 +63,27 @@ def test_an_attribute_follows_the_images(digits):
         ImageSet(digits.items, attribute=Attribute("place", ("land",), torch.zeros(2)))
 
 
+def test_class_and_attribute_agree_in_a_share(digits):
+    """The published numbers of CelebA: 8,059 training images at 80 %, 5,385 at 70 %."""
+    sizes = {(0, 0): 3893, (0, 1): 841, (1, 0): 802, (1, 1): 3932}
+    labels = torch.cat([torch.full((n,), label) for (label, _), n in sizes.items()])
+    male = torch.cat([torch.full((n,), value) for (_, value), n in sizes.items()])
+    images = ImageSet(
+        np.zeros((len(labels), 4, 4), np.uint8), labels, ["no", "yes"], attribute=Attribute("Male", ("0", "1"), male)
+    )
+    for percent, most, whole in ((80, 3208, 8059), (70, 1871, 5385)):
+        some = images.correlated(percent)
+        kept = {key: int(((some.labels == key[0]) & (some.attribute.index == key[1])).sum()) for key in sizes}
+        assert kept == {(0, 0): most, (0, 1): 841, (1, 0): 802, (1, 1): most} and len(some) == whole
+        assert torch.equal(some.index, some.index.sort().values)
+        assert torch.equal(some.index, images.correlated(percent).index)
+        assert not torch.equal(some.index, images.correlated(percent, seed=1).index)
+    with pytest.raises(OutskirtsError, match="no attribute that its classes"):
+        digits.correlated(80)
+    with pytest.raises(OutskirtsError, match="from 50 to 99 %, not 100"):
+        images.correlated(100)
+
+
 # Views
 
 

@@ -11,7 +11,7 @@ from ..evaluation.report.filters import p_value
 from ..evaluation.report.seeds import Spread
 from .standings import Group, Standing
 
-__all__ = ["FORMATS", "render", "table"]
+__all__ = ["FORMATS", "markdown_table", "render", "spread", "table"]
 
 #: How rates are given, so that tables can be compared.
 _READ = (
@@ -31,8 +31,8 @@ def table(lines: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
         header += [f"{name}: AUROC", f"{name}: FPR95", f"{name}: Δ"]
     rows = []
     for line in lines:
-        row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), _spread(line.accuracy)]
-        row += [_spread(line.worst)] * grouped
+        row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), spread(line.accuracy)]
+        row += [spread(line.worst)] * grouped
         for name in names:
             row += _of_group(line.groups[name]) if name in line.groups else ["", "", ""]
         rows.append([*row, f"{line.minutes:.1f}", f"{line.images:,}"])
@@ -42,13 +42,13 @@ def table(lines: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
 def _of_group(group: Group) -> list[str]:
     difference = "" if group.difference is None else f"{100 * group.difference:+.1f}"
     return [
-        f"{_spread(group.auroc)} ({100 * group.half:.1f})",
+        f"{spread(group.auroc)} ({100 * group.half:.1f})",
         f"{100 * group.fpr95.mean:.1f} | {100 * group.fpr95_ood_positive.mean:.1f}",
         difference if group.p_value is None else f"{difference} (p {p_value(group.p_value)})",
     ]
 
 
-def render(lines: Sequence[Standing], kind: str, title: str = "", command: str = "") -> str:
+def render(lines: Sequence[Standing], kind: str, title: str = "", command: str = "", about: str = "") -> str:
     """The table in a format of `FORMATS`.
 
     Arguments:
@@ -56,30 +56,43 @@ def render(lines: Sequence[Standing], kind: str, title: str = "", command: str =
         kind: ``markdown``, ``csv``, ``latex`` or ``html``.
         title: Of the benchmark.
         command: That made it.
+        about: What the benchmark is.
     """
-    return FORMATS[kind](*table(lines), title, command)
+    return FORMATS[kind](*table(lines), title, command, about)
 
 
-def _spread(of: Spread | None) -> str:
-    return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
 
-
-def _markdown(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    text = "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
-    parts = [f"## {title}" if title else "", f"```bash\n{command}\n```" if command else "", text, _READ]
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+def spread(of: Spread | None) -> str:
+    """A mean in per cent, ± its standard deviation where there are several."""
+    return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
+
+
+def _markdown(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
+    parts = [
+        f"## {title}" if title else "",
+        about,
+        f"```bash\n{command}\n```" if command else "",
+        markdown_table(header, rows),
+        _READ,
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _csv(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+def _csv(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
-def _latex(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+def _latex(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
     special = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$", "−": "$-$"}
 
     def line(cells: Sequence[str]) -> str:
@@ -89,7 +102,7 @@ def _latex(header: list[str], rows: list[list[str]], title: str, command: str) -
     return "\n".join([rf"\begin{{tabular}}{{{'l' * len(header)}}}", r"\toprule", line(header), *body]) + "\n"
 
 
-def _html(header: list[str], rows: list[list[str]], title: str, command: str) -> str:
+def _html(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
     def line(cells: Sequence[str], kind: str) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
 
@@ -107,6 +120,7 @@ th {{ border-bottom: 2px solid #333 }}
 th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 </style>
 <h1>{html.escape(title)}</h1>
+<p>{html.escape(about)}</p>
 <pre>{html.escape(command)}</pre>
 <div><table>
 <thead>{line(header, "th")}</thead>
@@ -120,7 +134,7 @@ th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 
 
 #: By name.
-FORMATS: Mapping[str, Callable[[list[str], list[list[str]], str, str], str]] = {
+FORMATS: Mapping[str, Callable[[list[str], list[list[str]], str, str, str], str]] = {
     "markdown": _markdown,
     "csv": _csv,
     "latex": _latex,

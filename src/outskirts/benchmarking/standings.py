@@ -1,25 +1,22 @@
-"""Where each method of a matrix stands: means over seeds, against the first of them.
-
-The detector of a method is the one that is best on validation images and outliers made of them, averaged over its
-seeds; test sets take no part in the choice.
-"""
+"""Where each method of a matrix stands: means over seeds, against the first of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, variance
 
 from scipy.stats import norm, rankdata
+from torch import Tensor
 
 from ..evaluation.groups import worst
 from ..evaluation.intervals import delong_test
 from ..evaluation.report.runfolder import RunFolder
 from ..evaluation.report.seeds import Spread
-from ..evaluation.results import MEAN, Result
+from ..evaluation.results import MEAN
 from ..evaluation.spectrum import is_ood
-from .cell import finished, record
+from .contender import Contender, contenders
 from .plan import Cell
 
 __all__ = ["Group", "Standing", "holm", "standings"]
@@ -78,46 +75,9 @@ class Standing:
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:
     """A line for each method and variant of which a run is there, in the order of the plan."""
-    runs: dict[str, dict[int, RunFolder]] = {}
-    seconds: dict[str, list[float]] = {}
-    for cell in cells:
-        if finished(cell):
-            runs.setdefault(cell.label, {})[cell.seed] = RunFolder.read(cell.folder, cell.folder.name)
-            seconds.setdefault(cell.label, []).append(record(cell).seconds)
-    chosen = {label: _chosen(list(of.values())) for label, of in runs.items()}
-    baseline = cells[0].label if cells and cells[0].label in runs else None
-    lines = []
-    for label, of in runs.items():
-        rows = {seed: _rows(run, chosen[label]) for seed, run in of.items()}
-        groups = {}
-        for group in next(iter(rows.values())):
-            found = [own[group] for own in rows.values() if group in own]
-            groups[group] = Group(
-                Spread.of(row.auroc for row in found),
-                fmean(max(row.auroc - row.auroc_lo, row.auroc_hi - row.auroc) for row in found),
-                Spread.of(row.fpr95 for row in found),
-                Spread.of(row.fpr95_ood_positive for row in found),
-            )
-            if baseline and label != baseline:
-                pairs = [(runs[baseline][seed], of[seed]) for seed in of if seed in runs[baseline]]
-                if pairs:
-                    difference, p = _against(pairs, (chosen[baseline], chosen[label]), group)
-                    groups[group] = replace(groups[group], difference=difference, p_value=p)
-        accuracies = [row.id_accuracy for own in rows.values() for row in list(own.values())[:1]]
-        known = [value for value in accuracies if value is not None]
-        lines.append(
-            Standing(
-                label,
-                chosen[label],
-                tuple(of),
-                Spread.of(known) if known else None,
-                groups,
-                fmean(seconds[label]) / 60,
-                round(fmean(map(_shown, of.values()))),
-                worst=_worst(of.values()),
-            )
-        )
-    return _ranked(_corrected(lines))
+    there = contenders(cells)
+    baseline = there[0] if there and there[0].label == cells[0].label else None
+    return _ranked(_corrected([_line(one, baseline) for one in there]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -138,54 +98,42 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _best(run: RunFolder) -> dict[str, Result]:
-    """Of each detector, the row of the parameters that were chosen."""
-    best: dict[str, Result] = {}
-    for row in run.results.tuning:
-        if row.detector not in best or row.auroc > best[row.detector].auroc:
-            best[row.detector] = row
-    return best
+def _line(one: Contender, baseline: Contender | None) -> Standing:
+    groups = {}
+    for name, rows in one.means(one.detector).items():
+        groups[name] = Group(
+            Spread.of(row.auroc for row in rows),
+            fmean(max(row.auroc - row.auroc_lo, row.auroc_hi - row.auroc) for row in rows),
+            Spread.of(row.fpr95 for row in rows),
+            Spread.of(row.fpr95_ood_positive for row in rows),
+        )
+        if baseline and one is not baseline and (shared := [seed for seed in one.runs if seed in baseline.runs]):
+            difference, p = _against(baseline, one, shared, name)
+            groups[name] = replace(groups[name], difference=difference, p_value=p)
+    first = next(iter(one.results(one.detector).values()))
+    known = [row.id_accuracy for row in next(iter(first.values())) if row.id_accuracy is not None]
+    grouped = [worst(run.groups).accuracy for run in one.runs.values() if run.groups]
+    return Standing(
+        one.label,
+        one.detector,
+        tuple(one.runs),
+        Spread.of(known) if known else None,
+        groups,
+        one.minutes,
+        round(fmean(map(_shown, one.runs.values()))),
+        worst=Spread.of(grouped) if grouped else None,
+    )
 
 
-def _chosen(runs: Sequence[RunFolder]) -> str:
-    """The detector with the largest AUROC on validation images, averaged over runs, of those that all of them have."""
-    best = [_best(run) for run in runs]
-    there = [{row.detector for row in run.results.rows} for run in runs]
-    able = [name for name in best[0] if all(name in own for own in best) and all(name in own for own in there)]
-    if not able:
-        return runs[0].headline.partition("(")[0]
-    return max(able, key=lambda name: fmean(own[name].auroc for own in best))
-
-
-def _label(run: RunFolder, detector: str) -> str:
-    """What the results of a run call a detector with the parameters that were chosen."""
-    found = {key: label for key, label in run.detectors.items() if key[0] == detector}
-    row = _best(run).get(detector)
-    return found.get((detector, row.params), next(iter(found.values()))) if row else next(iter(found.values()))
-
-
-def _rows(run: RunFolder, detector: str) -> dict[str, Result]:
-    """A detector's average, or only set, in each group."""
-    label = _label(run, detector)
-    return {
-        table.group: table.lines[label][MEAN if MEAN in table.datasets else table.datasets[0]] for table in run.tables
-    }
-
-
-def _against(
-    pairs: Sequence[tuple[RunFolder, RunFolder]], detectors: tuple[str, str], group: str
-) -> tuple[float, float | None]:
+def _against(old: Contender, new: Contender, seeds: Sequence[int], group: str) -> tuple[float, float | None]:
     """The mean difference of AUROCs over seeds, and how likely one as large is by chance.
 
     Test images and seeds both vary. Those images are the same for all seeds, so that their part of the variance, by
     DeLong's test, does not shrink with the number of seeds; that of the seeds does.
     """
     differences, variances = [], []
-    for pair in pairs:
-        old, new = (run.results.scores[_label(run, name)] for run, name in zip(pair, detectors))
-        names = [name for table in pair[0].tables if table.group == group for name in table.datasets if name != MEAN]
-        known = [run.results.id_scores(_label(run, name), group) for run, name in zip(pair, detectors)]
-        test = delong_test(known[1], [new[name] for name in names], known[0], [old[name] for name in names])
+    for seed in seeds:
+        test = delong_test(*_scores(new, seed, group), *_scores(old, seed, group))
         differences.append(test.difference)
         variances.append(((test.hi - test.lo) / (2 * norm.ppf(0.975))) ** 2)
     of_seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0
@@ -194,9 +142,11 @@ def _against(
     return mean, 2 * float(norm.sf(abs(mean) / error)) if error else None
 
 
-def _worst(runs: Iterable[RunFolder]) -> Spread | None:
-    found = [worst(run.groups).accuracy for run in runs if run.groups]
-    return Spread.of(found) if found else None
+def _scores(one: Contender, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:
+    """Of the images that count as ID in a group, and of each of its sets."""
+    run, label = one.runs[seed], one.label_of(seed, one.detector)
+    names = [name for table in run.tables if table.group == group for name in table.datasets if name != MEAN]
+    return run.results.id_scores(label, group), [run.results.scores[label][name] for name in names]
 
 
 def _shown(run: RunFolder) -> int:

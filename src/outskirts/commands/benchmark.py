@@ -15,17 +15,21 @@ from rich.table import Table
 
 from ..benchmarking.cell import record
 from ..benchmarking.engines import run_all
+from ..benchmarking.matrix import Matrix
+from ..benchmarking.page import page
 from ..benchmarking.plan import Cell, plan, seeds
-from ..benchmarking.render import FORMATS, render, table
+from ..benchmarking.render import render, table
 from ..benchmarking.standings import Standing, standings
-from ..data.benchmark import benchmarks, load_benchmark
+from ..data.benchmark import benchmarks, described, load_benchmark
+from ..data.catalogue import known
+from ..data.sources.spec import data_folder
 from ..errors import OutskirtsError
 from ..files import write_text
 from .console import merged, options, say, show
 
 __all__ = ["main"]
 
-_ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex", "html": "html"}
+_ENDINGS = {"csv": "csv", "latex": "tex", "html": "html"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,39 @@ class Benchmark:
     """Options of every training, over those of the benchmark, such as epochs=2."""
 
 
+@dataclass(frozen=True)
+class Page:
+    """Put the results of benchmarks on one page, in Markdown, from the folders of their runs."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """As --out of outskirts benchmark."""
+    out: str = "results.md"
+    """The page."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """What a benchmark consists of, where its images come from, and under what terms."""
+
+    benchmark: tyro.conf.Positional[str]
+    """Its name, or its YAML file."""
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Make all runs, print the table, write it."""
+    """Make all runs, print the table, write it; or list benchmarks, or make a page of several."""
+    if arguments[:1] == ["page"]:
+        asked = options(Page, "benchmark page", arguments[1:])
+        command = shlex.join(["outskirts", "benchmark", *arguments])
+        write_text(Path(asked.out), page([Matrix.load(folder) for folder in asked.folders], command))
+        say(f"Page: {asked.out}")
+        return
     if list(arguments) == ["list"]:
         for name in benchmarks():
-            found = load_benchmark(name)
-            say(f"{name}: {found.description}")
+            say(f"{name}: {described(name)['description']}")
+        say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
+        return
+    if arguments[:1] == ["show"]:
+        _show(options(Show, "benchmark show", arguments[1:]).benchmark)
         return
     given = options(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     benchmark = load_benchmark(given.benchmark)
@@ -72,17 +103,49 @@ def main(arguments: Sequence[str]) -> None:
         detectors=given.detectors,
         options=dict(_option(text) for text in given.options),
     )
+    command = shlex.join(["outskirts", "benchmark", *arguments])
+    matrix = Matrix(benchmark.name, benchmark.description, benchmark.notes, command, cells)
+    matrix.save(out)
     say(f"{len(cells)} runs in {out}")
     run_all(cells, given.engine, _told)
     lines = standings(cells)
     if not lines:
         raise OutskirtsError(f"No run of the matrix succeeded; why not is in {cells[0].record} and its like.")
-    _write(lines, out, benchmark.name, shlex.join(["outskirts", "benchmark", *arguments]))
+    _write(lines, out, matrix)
     show(_shown(lines))
     failed = [cell for cell in cells if record(cell).failure]
     for cell in failed:
         say(f"Failed: {cell.folder.name}: {record(cell).failure}")
     say(f"Tables: {out / 'results.md'}, .csv, .tex, .html")
+
+
+def _show(benchmark: str) -> None:
+    about = described(benchmark)
+    for key in (
+        "name",
+        "description",
+        "source",
+        "preprocessing",
+        "overlap",
+        "notes",
+        "train",
+        "val",
+        "test",
+        "tune_on",
+    ):
+        if about.get(key):
+            say(f"{key}: {' '.join(str(about[key]).split())}")
+    for group, sets in about["ood"].items():
+        for name, spec in sets.items():
+            say(f"{group}: {name}: {spec}")
+    for name in about["needs"]:
+        entry = known(name)
+        files = "; ".join(
+            " or ".join(remote.urls) + (f" ({hashed})" if (hashed := remote.sha256 or remote.md5) else "")
+            for remote in entry.files
+        )
+        there = "there" if entry.place(data_folder()).is_dir() else "not there yet"
+        say(f"needs: {name}, {there}: {entry.description}. {files or entry.form} Terms: {entry.licence}.")
 
 
 def _told(cell: Cell, failure: str) -> None:
@@ -100,9 +163,10 @@ def _option(text: str) -> tuple[str, object]:
     return name.replace("-", "_"), yaml.safe_load(value)
 
 
-def _write(lines: Sequence[Standing], out: Path, title: str, command: str) -> None:
-    for kind in FORMATS:
-        write_text(out / f"results.{_ENDINGS[kind]}", render(lines, kind, title, command))
+def _write(lines: Sequence[Standing], out: Path, matrix: Matrix) -> None:
+    for kind, ending in _ENDINGS.items():
+        write_text(out / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
+    write_text(out / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out)])))
 
 
 def _shown(lines: Sequence[Standing]) -> Table:

@@ -9,7 +9,9 @@ from typing import Literal
 
 import tyro
 
-from ..data.catalogue import RECORD, catalogue, fetch, known, verify
+from ..data.benchmark import benchmarks, described
+from ..data.catalogue import RECORD, Entry, catalogue, fetch, known, verify
+from ..data.pack import pack
 from ..data.pool import verify_pool
 from ..data.sources import open as open_images
 from ..data.sources.spec import data_folder
@@ -127,15 +129,13 @@ def _backgrounds(arguments: Sequence[str]) -> None:
     given = options(Backgrounds, "data backgrounds", arguments)
     if not (given.data and given.out and given.objects):
         raise OutskirtsError("Pass the images, their object and a folder: --data SPEC --objects 7-24 --out DIR.")
-    images, out = open_images(given.data), (data_folder() if Path(given.out).name == given.out else Path()) / given.out
+    images, out = open_images(given.data), _placed(given.out)
     sight = imagenet_sight(given.objects, given.network, given.weights)
     about = {name: getattr(given, name) for name in ("objects", "network", "weights", "share", "most")}
     with bar() as progress:
         task = progress.add_task("cutting out", total=len(images), figures="images")
         found = backgrounds(images, sight, share=given.share, most=given.most)
-        count = save_backgrounds(
-            images, found, out.absolute(), about, lambda done: progress.update(task, completed=done)
-        )
+        count = save_backgrounds(images, found, out, about, lambda done: progress.update(task, completed=done))
     say(f"{count:,} of {len(images):,} images gave a background: {out}")
 
 
@@ -144,7 +144,7 @@ class Fetch:
     """Download a set of images, resumably, into the folder of all sets; it is then opened by its name."""
 
     name: tyro.conf.Positional[str]
-    """Its name, or list for all there are."""
+    """Its name, or that of a benchmark for all its sets; or list for all there are."""
 
 
 def _fetch(arguments: Sequence[str]) -> None:
@@ -153,15 +153,66 @@ def _fetch(arguments: Sequence[str]) -> None:
         for entry in catalogue().values():
             say(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
         say(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
-        return
-    if given.name in SETS:
+    elif given.name in SETS:
         say(f"{len(open_images(given.name)):,} images in {data_folder()}; open them as {given.name}")
-        return
-    entry = known(given.name)
+    elif given.name in catalogue():
+        _fetch_entry(known(given.name))
+    elif given.name in benchmarks():
+        failed = 0
+        for name in described(given.name)["needs"]:
+            try:
+                _fetch_entry(known(name))
+            except OutskirtsError as error:
+                failed += 1
+                say(str(error))
+        if failed:
+            raise OutskirtsError(f"{failed} of the sets of '{given.name}' are not there; see above.")
+    else:
+        raise unknown("image set or benchmark to fetch", given.name, [*catalogue(), *SETS, *benchmarks()])
+
+
+def _fetch_entry(entry: Entry) -> None:
     with bar() as progress:
         task = progress.add_task(entry.name, total=None, figures="bytes")
         folder = fetch(entry, data_folder(), lambda done, total: progress.update(task, completed=done, total=total))
-    say(f"{entry.name} is in {folder}; open it as {entry.name}. Terms: {entry.licence}.")
+    opened = "" if entry.folder else f"; open it as {entry.name}"
+    say(f"{entry.name} is in {folder}{opened}. Terms: {entry.licence}.")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Write a set of images as one Parquet file of smaller images, which is opened by its name."""
+
+    data: str = ""
+    """Images, as a spec such as folder:photos/train."""
+    out: str = ""
+    """The file; a bare name goes into the folder of all sets, and is opened by it."""
+    side: int = 0
+    """Pixels of the shorter side; as they are unless given."""
+    quality: int = 0
+    """Of JPEG files, 1 to 95; lossless unless given."""
+
+
+def _pack(arguments: Sequence[str]) -> None:
+    given = options(Pack, "data pack", arguments)
+    if not (given.data and given.out):
+        raise OutskirtsError("Pass the images and a file: --data SPEC --out NAME.")
+    images, out = open_images(given.data), _placed(given.out).with_suffix(".parquet")
+    with bar() as progress:
+        task = progress.add_task("packing", total=len(images), figures="images")
+        pack(
+            images,
+            out,
+            side=given.side,
+            quality=given.quality,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    say(f"{len(images):,} images in {out}")
+
+
+def _placed(name: str) -> Path:
+    """A path, or a bare name in the folder of all sets."""
+    return ((data_folder() if Path(name).name == name else Path()) / name).absolute()
 
 
 @dataclass(frozen=True)
@@ -175,7 +226,7 @@ class Verify:
 def _verify(arguments: Sequence[str]) -> None:
     given = options(Verify, "data verify", arguments)
     named = given.folder in catalogue()
-    folder = data_folder() / given.folder if named else Path(given.folder.removeprefix("pool:")).absolute()
+    folder = known(given.folder).place(data_folder()) if named else Path(given.folder.removeprefix("pool:")).absolute()
     if named or (folder / RECORD).is_file():
         say(f"{folder} is whole: {verify(folder):,} files, as they were fetched.")
         return
@@ -188,5 +239,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "backgrounds": ("cut out of images what is around their object", _backgrounds),
     "extract": ("what the frozen blocks of a CLIP model say of each image, computed once", _extract),
     "fetch": ("download a set of images", _fetch),
+    "pack": ("write a set of images as one file of smaller images", _pack),
     "verify": ("whether a fetched set, or a pool of synthetic images, is whole", _verify),
 }

@@ -12,11 +12,14 @@ from typing import Any
 import yaml
 
 from ..errors import OutskirtsError, unknown
+from .catalogue import known
 from .sources import resolve
+from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "load_benchmark"]
+__all__ = ["Benchmark", "benchmarks", "described", "load_benchmark"]
 
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
+_ID = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Benchmark:
         tune_on: Out-of-distribution validation images, to choose detectors and their parameters on.
         recipes: Options of the trainings by method, ``preset`` among them; those of ``all`` are of every method.
         variants: Options by name that every method may be trained with besides, such as ``synthetic``.
+        source: Who published it.
+        preprocessing: What is done to an image before the network sees it.
+        overlap: What OOD sets share with the ID classes, and what is left out for that.
+        needs: Image sets that must be fetched first, as `outskirts.data.catalogue` knows them.
     """
 
     name: str
@@ -46,6 +53,10 @@ class Benchmark:
     tune_on: str | None = None
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: str = ""
+    preprocessing: str = ""
+    overlap: str = ""
+    needs: tuple[str, ...] = ()
 
 
 def benchmarks() -> list[str]:
@@ -56,40 +67,35 @@ def benchmarks() -> list[str]:
 def load_benchmark(benchmark: str | Path) -> Benchmark:
     """A benchmark by its name, or from one's own YAML file.
 
+    A key ``classes`` of the file chooses the ID classes of ``train``, ``val`` and ``test``, in the order given.
+
     Arguments:
         benchmark: A shipped name such as ``"mnist5k"``, or a path that ends in ``.yaml`` or ``.yml``.
-            Relative paths in the file start from its folder.
+            Relative paths in the file start from its folder; in shipped ones, from that of all sets.
 
     Raises:
-        OutskirtsError: naming the file and what is wrong in it.
+        OutskirtsError: naming the file and what is wrong in it, or the image set that is not there yet.
 
     >>> load_benchmark("mnist5k").ood["near"]
     mappingproxy({'digits6-9': 'mnist5k?classes=6-9'})
     """
-    path = Path(benchmark).expanduser()
-    if path.suffix not in (".yaml", ".yml"):
-        if str(benchmark) not in benchmarks():
-            raise unknown("benchmark", str(benchmark), benchmarks())
-        path = _SHIPPED / f"{benchmark}.yaml"
-    content = _read(path)
-    known = [one.name for one in fields(Benchmark)]
-    for key in content:
-        if key not in known:
-            raise unknown(f"key of a benchmark (in {path})", str(key), known)
-    content = {"name": path.stem} | content
-    missing = [key for key in ("train", "test", "ood") if not content.get(key)]
-    if missing:
-        raise OutskirtsError(f"The benchmark {path} lacks {' and '.join(missing)}.")
+    path, content = _content(benchmark)
+    base = data_folder() if path.parent == _SHIPPED else path.parent
+    classes = content.pop("classes", None)
 
     def spec(key: str, value: Any) -> str:
         if not isinstance(value, str):
             raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r} where a spec such as cifar10 is due.")
+        if classes and key in _ID:
+            value += (
+                f"{'&' if '?' in value else '?'}classes={classes if isinstance(classes, str) else ','.join(classes)}"
+            )
         try:
-            return resolve(value, path.parent)
+            return resolve(value, base)
         except OutskirtsError as error:
             raise OutskirtsError(f"In the benchmark {path}, {key}: {error}") from error
 
-    for key in ("train", "val", "test", "tune_on"):
+    for key in (*_ID, "tune_on"):
         if content.get(key) is not None:
             content[key] = spec(key, content[key])
     content["ood"] = MappingProxyType(
@@ -102,14 +108,40 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
     for key in ("recipes", "variants"):
         if key in content:
             given = _mapping(content[key], key, path)
-            content[key] = {name: _options(_mapping(own, f"{key}.{name}", path), path) for name, own in given.items()}
+            content[key] = {name: _options(_mapping(own, f"{key}.{name}", path), base) for name, own in given.items()}
     return Benchmark(**content)
 
 
-def _options(given: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Options of a training, those of specs taken from the benchmark's folder."""
+def described(benchmark: str | Path) -> Mapping[str, Any]:
+    """What the file of a benchmark says, whether its sets are there or not."""
+    return _content(benchmark)[1]
+
+
+def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a benchmark, and what it says, its keys checked."""
+    path = Path(benchmark).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        if str(benchmark) not in benchmarks():
+            raise unknown("benchmark", str(benchmark), benchmarks())
+        path = _SHIPPED / f"{benchmark}.yaml"
+    content = _read(path)
+    names = [one.name for one in fields(Benchmark)] + ["classes"]
+    for key in content:
+        if key not in names:
+            raise unknown(f"key of a benchmark (in {path})", str(key), names)
+    missing = [key for key in ("train", "test", "ood") if not content.get(key)]
+    if missing:
+        raise OutskirtsError(f"The benchmark {path} lacks {' and '.join(missing)}.")
+    needs = content.get("needs") or []
+    for name in needs:
+        known(name)
+    return path, {"name": path.stem, **content, "needs": tuple(needs)}
+
+
+def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Options of a training, relative paths in them taken from a folder."""
     return {
-        name: resolve(value, path.parent) if name in ("synthetic", "outlier_images") and value else value
+        name: resolve(value, base) if name in ("synthetic", "outlier_images") and value else value
         for name, value in given.items()
     }
 

@@ -35,6 +35,7 @@ class Entry:
         licence: Under what terms it may be used.
         files: What is downloaded.
         form: What to do by hand, where there is no direct link.
+        folder: Where it goes in the folder of all sets, if that is not its name.
     """
 
     name: str
@@ -43,6 +44,11 @@ class Entry:
     licence: str
     files: tuple[Remote, ...] = field(default_factory=tuple)
     form: str = ""
+    folder: str = ""
+
+    def place(self, root: Path) -> Path:
+        """Where it lies in the folder of all sets."""
+        return root / (self.folder or self.name)
 
 
 @cache
@@ -64,13 +70,13 @@ def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: Non
 
     Arguments:
         entry: The set.
-        root: The folder of all sets; this one's is named after it and appears when it is whole.
+        root: The folder of all sets; this one's appears when it is whole.
         progress: As for `outskirts.data.fetch.download`.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.
     """
-    folder = root / entry.name
+    folder = entry.place(root)
     if folder.is_dir():
         return folder
     if entry.form:
@@ -85,7 +91,12 @@ def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: Non
         else:
             made.mkdir(exist_ok=True)
             shutil.copy2(path, made)
+    # Of those that lie together, some archives hold the folder itself, some what is in it.
+    inside = [path for path in made.iterdir() if path.name != "__MACOSX"]
+    if entry.folder and len(inside) == 1 and inside[0].is_dir() and inside[0].name == folder.name:
+        made = inside[0]
     save_json(made / RECORD, {"name": entry.name, **_content(made)})
+    folder.parent.mkdir(parents=True, exist_ok=True)
     made.rename(folder)
     shutil.rmtree(scratch)
     return folder

@@ -201,6 +201,30 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         labels = table[self.labels]
         return self._like(labels=labels, classes=[self.classes[i] for i in positions]).subset(labels >= 0)
 
+    def correlated(self, percent: int, seed: int = 0) -> ImageSet:
+        """All images in which class and attribute differ in number, and some at random of those in which they agree.
+
+        Of each class there are as many of the latter as make up a share beside the smallest group of the former.
+
+        Arguments:
+            percent: The share, from 50 to 99.
+            seed: Equal seeds choose the same.
+
+        References:
+            | On the Impact of Spurious Correlation for Out-of-Distribution Detection (Ming et al., 2022)
+            | https://arxiv.org/abs/2109.05642
+        """
+        if self.attribute is None:
+            raise OutskirtsError(f"{self._origin} has no attribute that its classes could be correlated with.")
+        if not 50 <= percent < 100:
+            raise OutskirtsError(f"The share in which class and attribute agree is from 50 to 99 %, not {percent}.")
+        usual = self.labels == self.attribute.index
+        rare = torch.bincount(self.labels[~usual], minlength=len(self.classes))
+        most = percent * int(rare.min()) // (100 - percent)
+        order = quantiles(self.labels, seed).argsort()
+        chosen = [order[usual[order] & (self.labels[order] == label)][:most] for label in range(len(self.classes))]
+        return self.subset(torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values)
+
     def part(self, bounds: str, seed: int = 0) -> ImageSet:
         """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""
         low, high = part_bounds(bounds)

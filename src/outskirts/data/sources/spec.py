@@ -16,17 +16,26 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
+from ..catalogue import catalogue
 from ..controls import CHANGES
 from ..imageset import SUBSET, ImageSet
 
-__all__ = ["SOURCES", "Spec", "data_folder", "open", "resolve", "source"]
+__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "resolve", "source"]
 
 Source = Callable[..., ImageSet]
 
 SOURCES: dict[str, Source] = {}
 
-#: Options of every source, in the order in which they apply; `seed` is that of `part` and `limit`.
-VIEW: dict[str, type] = {"classes": str, "part": str, "limit": int, "seed": int, **dict.fromkeys(CHANGES, int)}
+#: Options of every source, in the order in which they apply; `seed` is that of `correlation`, `part` and `limit`.
+VIEW: dict[str, type] = {
+    "expect": int,
+    "classes": str,
+    "correlation": int,
+    "part": str,
+    "limit": int,
+    "seed": int,
+    **dict.fromkeys(CHANGES, int),
+}
 
 #: The source of a path that is written without one.
 _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
@@ -68,10 +77,10 @@ def open(spec: str | Path) -> ImageSet:
         spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or folder of images in
             `data_folder`), ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``,
             ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file.
-            Options follow a ``?``, parted by ``&``: ``classes=0-5,8``,
-            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``,
-            ``through=24`` and ``jpeg=75``, which show the images otherwise (see `outskirts.data.controls`), and those
-            of the source, such as
+            Options follow a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images,
+            ``classes=0-5,8``, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``,
+            ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which
+            show the images otherwise (see `outskirts.data.controls`), and those of the source, such as
             ``split=test``.
 
     Returns:
@@ -82,9 +91,15 @@ def open(spec: str | Path) -> ImageSet:
     """
     parsed = parse(spec)
     image_set = SOURCES[parsed.source](**parsed.arguments)
-    seed = parsed.view.get("seed", 0)
+    seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
+    if expected is not None and len(image_set) != expected:
+        raise OutskirtsError(
+            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}: some are missing, or it is another."
+        )
     if "classes" in parsed.view:
         image_set = image_set.select_classes(parsed.view["classes"])
+    if "correlation" in parsed.view:
+        image_set = image_set.correlated(parsed.view["correlation"], seed)
     if "part" in parsed.view:
         image_set = image_set.part(parsed.view["part"], seed)
     if "limit" in parsed.view:
@@ -96,6 +111,16 @@ def open(spec: str | Path) -> ImageSet:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
     image_set.spec = str(parsed)
     return image_set
+
+
+def brief(spec: str) -> str:
+    """A canonical text as short as it opens here: bare names for what lies in the `data_folder`."""
+    body, question, options = spec.partition("?")
+    kind, colon, where = body.partition(":")
+    path = Path(where)
+    if colon and path.parent == data_folder().absolute() and _BY_SUFFIX.get(path.suffix) == kind:
+        body = path.stem
+    return body + question + options
 
 
 def resolve(spec: str | Path, base: Path | None = None) -> str:
@@ -159,6 +184,8 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
         kept = data_folder() / f"{name}{suffix}"
         if not colon and (kept.is_file() if suffix else kept.is_dir()):
             return kind, str(kept.absolute())
+    if not colon and name in catalogue():
+        raise OutskirtsError(f"'{name}' is not in {data_folder()} yet; fetch it: outskirts data fetch {name}")
     raise unknown("kind of source" if colon else "image set", name, SOURCES)
 
 

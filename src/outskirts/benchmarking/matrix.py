@@ -1,0 +1,57 @@
+"""A matrix on disk: what was asked, beside the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutskirtsError
+from ..files import load_json, save_json
+from .plan import Cell
+
+__all__ = ["Matrix"]
+
+_FILE = "matrix.json"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The runs of a benchmark.
+
+    Arguments:
+        title: The benchmark's name.
+        description: What it is.
+        notes: What a reader of its results should know.
+        command: That makes the runs.
+        cells: The runs.
+    """
+
+    title: str
+    description: str
+    notes: str
+    command: str
+    cells: Sequence[Cell]
+
+    def save(self, folder: Path) -> None:
+        """Write ``matrix.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {name: value for name, value in vars(self).items() if name != "cells"}
+        cells = [{**asdict(cell), "folder": cell.folder.name} for cell in self.cells]
+        save_json(folder / _FILE, {**about, "cells": cells})
+
+    @classmethod
+    def load(cls, folder: Path) -> Matrix:
+        """Read what `save` wrote, wherever the folder is now."""
+        if not (folder / _FILE).is_file():
+            raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
+        about: dict[str, Any] = load_json(folder / _FILE)
+        try:
+            cells = [
+                Cell(**{**cell, "detectors": tuple(cell["detectors"]), "folder": folder / cell["folder"]})
+                for cell in about.pop("cells")
+            ]
+            return cls(cells=cells, **about)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise OutskirtsError(f"{folder / _FILE} is damaged, or of another version ({error}).") from error

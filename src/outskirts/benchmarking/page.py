@@ -1,0 +1,150 @@
+"""Results of matrices as one page for people: tables, and the command behind each of their numbers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..data.sources.spec import brief
+from ..evaluation.groups import GroupAccuracy
+from ..evaluation.report.seeds import Spread
+from ..evaluation.results import MEAN, Result
+from ..evaluation.spectrum import is_ood
+from ..training.config import recipe
+from .contender import Contender, contenders
+from .matrix import Matrix
+from .plan import Cell
+from .render import markdown_table, render, spread
+from .standings import standings
+
+__all__ = ["page", "section"]
+
+#: Options that a command line names elsewhere, or that say where a training ran rather than what it was.
+_APART = ("method", "data", "val", "seed", "device")
+
+
+def page(matrices: Sequence[Matrix], command: str) -> str:
+    """All matrices on one page, in Markdown.
+
+    Arguments:
+        matrices: With at least one finished run each.
+        command: That made the page.
+    """
+    parts = ["# Results", f"Made of the run folders by:\n\n```bash\n{command}\n```", *map(section, matrices)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def section(matrix: Matrix) -> str:
+    """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
+    there = contenders(matrix.cells)
+    parts = [
+        render(standings(matrix.cells), "markdown", matrix.title, matrix.command, matrix.description),
+        matrix.notes,
+        f"### Each set\n\nAUROC of the detector chosen, and FPR95 with ID \\| with OOD as positive.\n\n{_sets(there)}",
+        _groups(there),
+        f"### Each detector\n\nAUROC, means over seeds; none was chosen by these numbers.\n\n{_detectors(there)}",
+        f"### Each run\n\n{_runs(matrix, there)}",
+    ]
+    return "\n\n".join(part.strip() for part in parts if part)
+
+
+def _sets(there: Sequence[Contender]) -> str:
+    found = {one.label: one.results(one.detector) for one in there}
+    names = dict.fromkeys(
+        (group, dataset) for of in found.values() for group, sets in of.items() for dataset in sets if dataset != MEAN
+    )
+
+    def cell(rows: list[Result] | None) -> str:
+        if not rows:
+            return ""
+        rates = (Spread.of(getattr(row, name) for row in rows).mean for name in ("fpr95", "fpr95_ood_positive"))
+        return f"{spread(Spread.of(row.auroc for row in rows))}; {' | '.join(f'{100 * rate:.1f}' for rate in rates)}"
+
+    lines = []
+    for group, dataset in names:
+        rows = [found[one.label].get(group, {}).get(dataset) for one in there]
+        size = next(row[0].n_ood for row in rows if row)
+        lines.append([group, dataset, f"{size:,}", *map(cell, rows)])
+    return markdown_table(["group", "set", "images", *(f"{one.label}: {one.detector}" for one in there)], lines)
+
+
+def _groups(there: Sequence[Contender]) -> str:
+    """Accuracy by class and attribute, where one is known."""
+
+    def by_name(groups: list[GroupAccuracy] | None) -> dict[tuple[str, str], GroupAccuracy]:
+        return {(group.label, group.value): group for group in groups or []}
+
+    runs = {one.label: [by_name(run.groups) for run in one.runs.values()] for one in there}
+    names = dict.fromkeys(name for own in runs.values() for run in own for name in run)
+    lines = []
+    for name in names:
+        size = next(run[name].n for own in runs.values() for run in own if name in run)
+        found = [[run[name].accuracy for run in own if name in run] for own in runs.values()]
+        lines.append([*name, f"{size:,}", *(spread(Spread.of(values)) if values else "" for values in found)])
+    table = markdown_table(["class", "with", "images", *runs], lines)
+    return f"### Accuracy by group\n\n{table}" if lines else ""
+
+
+def _detectors(there: Sequence[Contender]) -> str:
+    means = {one.label: {name: one.means(name) for name in one.detectors} for one in there}
+    columns = [
+        (label, group)
+        for label, of in means.items()
+        for group in (next(iter(of.values())) if of else ())
+        if is_ood(group)
+    ]
+    names = sorted({name for of in means.values() for name in of})
+
+    def cell(name: str, label: str, group: str) -> str:
+        rows = means[label].get(name, {}).get(group)
+        return f"{100 * Spread.of(row.auroc for row in rows).mean:.1f}" if rows else ""
+
+    lines = [[name, *(cell(name, *column) for column in columns)] for name in names]
+    return markdown_table(["detector", *(f"{label}: {group}" for label, group in columns)], lines)
+
+
+def _runs(matrix: Matrix, there: Sequence[Contender]) -> str:
+    """What trains and measures each run by itself; seeds beyond the first differ by theirs alone."""
+    cells = {(cell.label, cell.seed): cell for cell in matrix.cells}
+    commands = []
+    for one in there:
+        seed, *others = one.runs
+        more = f"  # and --seed {', '.join(map(str, others))}" if others else ""
+        commands += [_train(cells[one.label, seed]) + more]
+    cell = matrix.cells[0]
+    precision = " --precision bf16" if cell.options["precision"] == "bf16" else ""
+    tune = f"--tune-on {shlex.quote(brief(cell.tune_on))}" if cell.tune_on else "--tune"
+    commands.append(
+        f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(cell.detectors)}"
+    )
+    machine = _machine([run.environment or {} for one in there for run in one.runs.values()])
+    return "```bash\n" + "\n".join(commands) + f"\n```\n\n{machine}"
+
+
+def _train(cell: Cell) -> str:
+    usual = recipe(cell.method, {}).flat()
+    words = ["outskirts", "train", cell.method, "--data", brief(cell.sets["train"])]
+    words += ["--val", brief(cell.sets["val"])] if cell.sets["val"] else []
+    for name, value in cell.options.items():
+        if name not in _APART and value != usual[name]:
+            flag = name.replace("_", "-")
+            words += (
+                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            )
+    return shlex.join([*words, "--seed", str(cell.seed)])
+
+
+def _machine(environments: Sequence[Mapping[str, Any]]) -> str:
+    """Where the runs were made, once if all say the same."""
+    shown: Sequence[tuple[str, Callable[[Any], str]]] = (
+        ("outskirts", "outskirts {}".format),
+        ("torch", "torch {}".format),
+        ("processor", "{}".format),
+        ("threads", "{} threads a run".format),
+        ("accelerator", "{}".format),
+    )
+    texts = dict.fromkeys(
+        ", ".join(form(of[name]) for name, form in shown if of.get(name) is not None) for of in environments if of
+    )
+    return f"Trained with {'; or '.join(texts)}." if texts else ""

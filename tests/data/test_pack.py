@@ -1,0 +1,73 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import outskirts as osk
+from outskirts import ImageSet, OutskirtsError
+from outskirts.data.imageset import Attribute
+from outskirts.data.pack import pack
+
+pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+
+
+@pytest.fixture
+def named(files):
+    """Six images with names and an attribute."""
+    place = Attribute("place", ("land", "water"), torch.tensor([0, 1] * 3))
+    return ImageSet(files, torch.tensor([0, 0, 0, 1, 1, 1]), ["cat", "dog"], attribute=place)
+
+
+def test_lossless_and_whole(named, pictures, tmp_path):
+    done = []
+    pack(named, tmp_path / "pets.parquet", progress=done.append)
+    again = osk.open(f"{tmp_path / 'pets.parquet'}?attribute=place")
+    assert done == [6] and again.classes == ["cat", "dog"] and torch.equal(again.labels, named.labels)
+    assert again.attribute.values == ("land", "water") and torch.equal(again.attribute.index, named.attribute.index)
+    for i, picture in enumerate(pictures):
+        assert torch.equal(again.image(i), torch.from_numpy(picture).permute(2, 0, 1))
+    by_name = osk.open(f"{tmp_path / 'pets.parquet'}?label=path:([0-9]) a.png")
+    assert by_name.labels.tolist() == list(range(6))
+
+
+def test_smaller_as_jpeg(named, pictures, tmp_path):
+    pack(named, tmp_path / "pets.parquet", side=6, quality=80)
+    again = osk.open(tmp_path / "pets.parquet")
+    for i, picture in enumerate(pictures):
+        # 8 x 10 pixels become 6 x 8 (7.5, to even).
+        file = io.BytesIO()
+        Image.fromarray(picture).resize((8, 6), Image.Resampling.BILINEAR).save(file, "jpeg", quality=80)
+        expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+        assert torch.equal(again.image(i), expected)
+
+
+def test_grey_images_without_labels_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("outskirts.data.pack._BLOCK", 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8), np.uint8)
+    pack(ImageSet(pixels), tmp_path / "x.parquet")
+    again = osk.open(tmp_path / "x.parquet")
+    assert again.labels.tolist() == [-1] * 5
+    assert all(torch.equal(again.image(i), torch.from_numpy(pixels[i])[None]) for i in range(5))
+
+
+def test_all_or_none(named, files, tmp_path):
+    files[4].write_bytes(b"no picture")
+    with pytest.raises(OutskirtsError, match=r"4 a\.png"):
+        pack(named, tmp_path / "pets.parquet")
+    assert not list(tmp_path.glob("*pets*"))
+    (tmp_path / "pets.parquet").touch()
+    with pytest.raises(OutskirtsError, match="is there already"):
+        pack(named, tmp_path / "pets.parquet")
+    for options, match in (({"quality": 96}, "from 1 to 95, or 0"), ({"side": -1}, "side is a number of pixels")):
+        with pytest.raises(OutskirtsError, match=match):
+            pack(named, tmp_path / "new.parquet", **options)
+
+
+def test_the_command(outskirts, bugs, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    done = outskirts("data", "pack", "--data", bugs / "test", "--out", "small", "--side", 8, "--quality", 75)
+    assert done.code == 0 and "20 images in" in done.err
+    assert osk.open("small").image(0).shape == (3, 8, 8)
+    assert outskirts("data", "pack", "--data", bugs / "test").code == 2
