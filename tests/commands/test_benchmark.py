@@ -1,3 +1,9 @@
+import csv
+import random
+import subprocess
+import sys
+import time
+
 import pytest
 import yaml
 
@@ -82,3 +88,35 @@ def test_bad_input(outskirts, bench, tmp_path):
         assert done.code == 2 and match in done.err, done.err
     done = outskirts("benchmark", "mnist", "--out", tmp_path / "out")
     assert done.code == 2 and "mnist5k" in done.err
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_table_is_the_same(bench, tmp_path):
+    """The processes are killed, as by a power cut, at moments that differ from one time to the next."""
+    seed = random.SystemRandom().randrange(2**32)
+    moments = random.Random(seed)
+
+    def command(out):
+        asked = ["--methods", "ce,ascood,cider", "--seeds", "0-1", "--detectors", "msp", "energy", "--set", "epochs=20"]
+        return [sys.executable, "-m", "outskirts.cli", "benchmark", str(bench), *asked, "--out", str(out)]
+
+    def lines():
+        """But for the minutes that runs took, and the commands' folders."""
+        for out in ("whole", "killed"):
+            with (tmp_path / out / "results.csv").open() as file:
+                yield [{k: v for k, v in row.items() if k != "minutes a run"} for row in csv.DictReader(file)]
+
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    usual = time.monotonic() - began
+    for _ in range(4):
+        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(0.2, 0.5) * usual)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    done = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    whole, killed = lines()
+    assert whole == killed and len(whole) == 3, f"seed {seed}"
