@@ -6,8 +6,11 @@ import shutil
 import time
 import traceback
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
+from ..data.imageset import ImageSet
+from ..data.kept import keep
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
@@ -61,6 +64,8 @@ def run_cell(cell: Cell) -> str:
     """
     if finished(cell):
         return ""
+    # The runs that a process makes one after the other are of the same images.
+    keep()
     known = record(cell)
     options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in sorted(cell.options)))
     if known.trained not in ("", options):
@@ -94,7 +99,8 @@ def _trained(cell: Cell) -> Run:
     # Whoever began was stopped before the options were written, the first that is needed to go on.
     shutil.rmtree(cell.folder, ignore_errors=True)
     options = {name: value for name, value in cell.options.items() if name not in ("data", "val")}
-    return train(cell.method, cell.sets["train"], cell.sets["val"] or None, out=cell.folder, **options)
+    val = _opened(cell.sets["val"]) if cell.sets["val"] else None
+    return train(cell.method, _opened(cell.sets["train"]), val, out=cell.folder, **options)
 
 
 def _measure(cell: Cell, run: Run) -> None:
@@ -102,10 +108,16 @@ def _measure(cell: Cell, run: Run) -> None:
     precision = run.recipe().training.precision
     assess(
         run,
-        open_images(cell.sets["test"]),
-        {group: {name: open_images(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
+        _opened(cell.sets["test"]),
+        {group: {name: _opened(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
         "all" if cell.detectors == ("all",) else cell.detectors,
         precision="bf16" if precision == "bf16" else "fp32",
         device=resolve_device(run.recipe().training.device).type,
-        tune=open_images(cell.tune_on) if cell.tune_on else "own",
+        tune=_opened(cell.tune_on) if cell.tune_on else "own",
     )
+
+
+@lru_cache(maxsize=32)
+def _opened(spec: str) -> ImageSet:
+    """A set, opened once in a process: its files are listed, and told from those of others, only then."""
+    return open_images(spec)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ..errors import OutskirtsError
 from ..files import digest
 from .decode import CorruptImage, Items, decode, key
+from .kept import kept
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Progress, for_each
 from .transform import Transform
@@ -124,7 +125,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """All images, decoded once and brought to one size, in order.
+        """All images, decoded once and brought to one size, in order; not to be changed, as others may be given them.
 
         Arguments:
             transform: Its `host` is applied to each image.
@@ -136,6 +137,23 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         Returns:
             Images, uint8 [N, C, S, S], and labels, int64 [N].
         """
+        store = kept()
+        # Which ones were left out is only known to who left them out.
+        if store is None or skip_corrupt or not self.pictures or self.nbytes(transform, room) > store.budget:
+            return self._resident(transform, room, skip_corrupt, threads, progress)
+        return store.once(
+            (self.fingerprint, transform.host_key(room)),
+            lambda: self._resident(transform, room, skip_corrupt, threads, progress),
+        )
+
+    def _resident(
+        self,
+        transform: Transform,
+        room: bool,
+        skip_corrupt: bool,
+        threads: int | None,
+        progress: Progress | None,
+    ) -> tuple[Tensor, Tensor]:
         side = transform.side(room)
         images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
 

@@ -71,6 +71,10 @@ class Transform:
         """The side of what `host` returns, in pixels."""
         return self.resident_size if room else self.size
 
+    def host_key(self, room: bool = False) -> tuple[int | str, ...]:
+        """What `host` goes by: transforms of which it is equal give equal pixels."""
+        return self.channels, self.side(room), self.resident_size, self.interpolation
+
     def host(self, image: Tensor, room: bool = False) -> Tensor:
         """One image at the network's size and channels: shorter side resized, centre cropped.
 

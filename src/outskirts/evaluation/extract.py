@@ -218,7 +218,9 @@ def _blocks(image_set: ImageSet, classifier: Classifier, skip_corrupt: bool) -> 
     rows = max(1, 2**28 // (transform.channels * transform.size**2))
     skipped: list[str] = []
     for start in range(0, len(image_set), rows):
-        part = image_set.subset(torch.arange(start, min(start + rows, len(image_set))))
+        part = image_set
+        if len(image_set) > rows:
+            part = image_set.subset(torch.arange(start, min(start + rows, len(image_set))))
         yield part.resident(transform, skip_corrupt=skip_corrupt)
         skipped += part.skipped
     image_set.skipped = skipped
