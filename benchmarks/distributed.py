@@ -12,6 +12,7 @@ import argparse
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -94,6 +95,7 @@ def member(rank: int, world: int, threads: int, given: argparse.Namespace, meeti
     """One process: trains so many steps when told to, until that is none."""
     torch.set_num_threads(threads)
     keep_freed_memory()  # As the training loop does.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # And this.
     if world > 1:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     step = training(rank, world, given)
