@@ -6,21 +6,24 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from outskirts.data.batches import Batch
-from outskirts.distributed import gather
+from outskirts.distributed import anywhere, average, gather, processes, quadratic_mean
 from outskirts.files import load_tensors
 from outskirts.methods import registry
+from outskirts.models.normalisation import unrecorded_statistics
 from outskirts.testing.method import Training
+from outskirts.training.synchronised import synchronised
 
-#: What each process runs: CIDER and SupCon on its half of the batch, under data parallelism.
+#: What each process runs: CIDER and SupCon on its half of the batch, under data parallelism, and batch normalisation.
 WORKER = """
 import sys, warnings
 from pathlib import Path
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from test_distributed import METHODS, half, made, results
-from outskirts.distributed import gather
+from test_distributed import METHODS, half, made, normalised, results
+from outskirts.distributed import anywhere, average, gather, processes, quadratic_mean
 from outskirts.files import save_tensors
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -31,6 +34,10 @@ found = {"labels": gather(torch.tensor([rank, 7])), "rows": gather(torch.full((2
 for name in METHODS:
     method = made(name)
     found |= results(name, DistributedDataParallel(method), method, half(name, rank))
+ours = torch.tensor([1.0, 7.0])[rank]
+found |= {"average": average(ours), "quadratic": quadratic_mean(ours)}
+assert processes() == 2 and anywhere(rank == 1, ours.device) and not anywhere(False, ours.device)
+found |= normalised(slice(rank, None, 2))
 save_tensors(Path(folder, f"{rank}.safetensors"), found)
 dist.destroy_process_group()
 """
@@ -50,9 +57,9 @@ def made(name):
 
 
 def half(name, rank):
-    """Twelve of the batch's images of three classes."""
+    """Twelve of the batch's images of three classes: every other one."""
     batch = Training(registry[METHODS[name][0]], made(name).config).batch()
-    rows = slice(12 * rank, 12 * rank + 12)
+    rows = slice(rank, None, 2)
     return Batch(tuple(view[rows] for view in batch.views), batch.labels[rows], 1, 1, batch.generator)
 
 
@@ -64,9 +71,35 @@ def results(name, model, method, batch):
     return {f"{name}/loss": scalars["loss"].detach(), f"{name}/prototypes": method.sphere.prototypes, **gradients}
 
 
-def test_alone_rows_are_their_own():
+NORMS = {"affine": {}, "plain": {"affine": False}, "double": {"dtype": torch.float64}}
+
+
+def normalised(rows):
+    """Of these rows of a batch what batch normalisation makes, its gradients, and the running statistics after it."""
+    found = {}
+    for name, options in NORMS.items():
+        draws = torch.Generator().manual_seed(4)
+        images, slope = (torch.randn(8, 3, 5, 5, generator=draws).to(options.get("dtype")) for _ in range(2))
+        layer, images = nn.BatchNorm2d(3, momentum=0.3, **options), (2 * images + 5)[rows].requires_grad_()
+        with synchronised():
+            values = layer.train()(images)
+            (values * slope[rows]).sum().backward()
+            with unrecorded_statistics(layer):
+                unrecorded = layer(images.detach())
+            evaluated = layer.eval()(images.detach())
+        gradients = {key: parameter.grad for key, parameter in layer.named_parameters()}
+        state = {"mean": layer.running_mean, "var": layer.running_var}
+        rest = {"values": values.detach(), "unrecorded": unrecorded.detach(), "evaluated": evaluated.detach()}
+        found |= {
+            f"{name}/{key}": value for key, value in {**rest, **state, **gradients, "images": images.grad}.items()
+        }
+    return found
+
+
+def test_alone_everything_is_ones_own():
     rows = torch.randn(3, 2, requires_grad=True)
-    assert gather(rows) is rows
+    assert gather(rows) is rows and average(rows) is rows and quadratic_mean(rows) is rows
+    assert processes() == 1 and anywhere(True, rows.device) and not anywhere(False, rows.device)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
@@ -91,13 +124,12 @@ def test_two_processes_are_one(tmp_path):
     assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
     one, two = (load_tensors(tmp_path / f"{rank}.safetensors")[0] for rank in range(2))
     for found in (one, two):
-        assert found["labels"].tolist() == [0, 7, 1, 7]
-        assert found["rows"].tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
+        assert found["labels"].tolist() == [0, 1, 7, 7]
+        assert found["rows"].tolist() == [[0.0] * 3, [1.0] * 3] * 2
+        assert (found["average"], found["quadratic"]) == (4, 5)
     for name in METHODS:
-        halves = [half(name, rank) for rank in range(2)]
-        views = tuple(torch.cat(pair) for pair in zip(*(part.views for part in halves)))
-        whole = Batch(views, torch.cat([part.labels for part in halves]), 1, 1, halves[0].generator)
         method = made(name)
+        whole = Training(registry[METHODS[name][0]], method.config).batch()
         expected = results(name, method, method, whole)
         loss = expected.pop(f"{name}/loss")
         torch.testing.assert_close((one[f"{name}/loss"] + two[f"{name}/loss"]) / 2, loss)
@@ -105,3 +137,13 @@ def test_two_processes_are_one(tmp_path):
         for key, value in expected.items():
             assert torch.equal(one[key], two[key]), key
             torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-5, msg=key)
+    for key, value in normalised(slice(None)).items():
+        if key.endswith(("values", "unrecorded", "evaluated", "images")):
+            found = torch.stack([one[key], two[key]], 1).flatten(0, 1)
+        elif key.endswith(("weight", "bias")):
+            found = one[key] + two[key]
+        else:
+            found = one[key]
+            assert torch.equal(found, two[key]), key
+        assert found.dtype == value.dtype, key
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-5, msg=key)

@@ -8,12 +8,14 @@ process was restarted before it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["generator", "isolated", "subseed"]
+__all__ = ["Shared", "for_each", "generator", "isolated", "subseed"]
 
 
 def subseed(seed: int, *path: str | int) -> int:
@@ -30,6 +32,41 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
     True
     """
     return torch.Generator(device).manual_seed(subseed(seed, *path))
+
+
+class Shared(torch.Generator):
+    """A generator that is the same on all processes of a training; `for_each` draws from it for one's own images.
+
+    `rank` is the number of this process among `world`.
+    """
+
+    rank, world = 0, 1
+
+
+def for_each(
+    draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator, dim: int = 0, **options: Any
+) -> Tensor:
+    """Random numbers for each image of a batch, the same however many processes share it out.
+
+    Every process draws for the whole batch and keeps what is for its own images, each `world`-th one.
+
+    Arguments:
+        draw: Such as `torch.rand`, of a shape.
+        shape: Of the numbers for this process's images.
+        generator: A `Shared` one; all that is drawn from any other is one's own.
+        dim: The axis of the images.
+        options: Further ones of `draw`.
+
+    >>> whole, own = Shared().manual_seed(0), Shared().manual_seed(0)
+    >>> own.rank, own.world = 1, 2
+    >>> every = for_each(torch.rand, [4], whole)
+    >>> bool((for_each(torch.rand, [2], own) == every[1::2]).all())
+    True
+    """
+    rank, world = (generator.rank, generator.world) if isinstance(generator, Shared) else (0, 1)
+    whole = [size * world if axis == dim else size for axis, size in enumerate(shape)]
+    drawn = draw(whole, generator=generator, device=generator.device, **options)
+    return drawn if world == 1 else drawn.unflatten(dim, (shape[dim], world)).select(dim + 1, rank)
 
 
 @contextmanager

@@ -29,6 +29,11 @@ class Trainable(nn.Module, ABC):
         """Whether a step takes images of outliers from disk, `outskirts.data.batches.Batch.outliers`."""
         return False
 
+    @property
+    def partial(self) -> bool:
+        """Whether some steps leave parameters out that others train; several processes must know."""
+        return False
+
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` to minimise on one batch, and any other scalars worth recording."""

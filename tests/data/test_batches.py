@@ -105,8 +105,19 @@ def test_ranks_share_out_the_global_batch_evenly(image_set, world, batch_size):
         shares = [shown(part[step]) for part in parts]
         assert sorted(i for share in shares for i in share) == sorted(shown(batch))
         assert {len(share) for share in shares} == {6 // world}
-        states = [part[step].generator.get_state() for part in parts]
-        assert not torch.equal(states[0], states[1]), "ranks draw different numbers"
+
+
+@pytest.mark.parametrize("augment", ["crop:3,flip", "jitter,grey", "resized-crop", "pixmix"])
+def test_an_image_is_changed_alike_on_whatever_process(image_set, augment):
+    made = {"augment": parse(augment, 8), "batch_size": 6, "views": 2}
+    whole = next(batches(image_set, **made).start(1))
+    for rank in range(3):
+        part = next(batches(image_set, **made, rank=rank, world=3).start(1))
+        for own, every in zip(part.views, whole.views, strict=True):
+            assert torch.equal(own, every[rank::3])
+        assert torch.equal(part.labels, whole.labels[rank::3])
+        assert torch.equal(part.generator.get_state(), whole.generator.get_state())
+        assert (part.generator.rank, part.generator.world) == (rank, 3)
 
 
 def test_views_steps_and_seeds_are_augmented_differently(image_set):

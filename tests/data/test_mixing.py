@@ -160,17 +160,39 @@ def test_only_real_images_are_the_same_images_as_without_a_pool():
 
 @pytest.mark.parametrize("mode", ["replace", "add"])
 @pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_both_kinds(mode, world):
+def test_ranks_share_a_step(mode, world):
     whole = plan(120, 90, 12, 0.7, mode=mode, world=1)
     parts = [plan(120, 90, 12, 0.7, mode=mode, world=world, rank=rank) for rank in range(world)]
     for step in range(2 * whole.steps_per_epoch):
         shares = [part.indices(step) for part in parts]
         together = torch.cat(shares)
         assert len({len(share) for share in shares}) == 1
-        real = [int((share < 120).sum()) for share in shares]
-        assert max(real) - min(real) <= 1
         if mode == "replace":
-            assert sorted(together.tolist()) == sorted(whole.indices(step).tolist())
+            assert torch.equal(torch.stack(shares, 1).flatten(), whole.indices(step))
+        else:
+            # As many added ones on each process, of which none is shown twice.
+            assert len(together.unique()) == len(together) and int((together < 120).sum()) == 12
+
+
+def test_published_steps_leave_out_what_cannot_be_shared_evenly():
+    parts = [plan(10, 6, 4, 0.75, mode="legacy", rank=rank, world=3) for rank in range(3)]
+    assert [len(part.indices(step)) for part in parts for step in range(3)] == [1] * 9
+
+
+def test_weights_of_all_processes_average_to_those_of_one():
+    draws = torch.Generator().manual_seed(0)
+    real, made = (ImageSet(list(torch.randint(0, 256, (n, 8, 8, 3), generator=draws, dtype=torch.uint8).numpy()),
+                           torch.arange(n) % 2, ["a", "b"]) for n in (20, 12))  # fmt: skip
+
+    def first(**share):
+        mixing = Mixing(0.6, weight=0.9)
+        options = {"batch_size": 8, "epochs": 1, "seed": 0, "device": torch.device("cpu"), "pool": made}
+        return next(training_batches(real, Transform(8), Compose(), mixing=mixing, **options, **share).start(0))
+
+    whole, *parts = first(), first(rank=0, world=2), first(rank=1, world=2)
+    for rank, part in enumerate(parts):
+        assert torch.equal(part.weights, 2 * whole.weights[rank::2])
+    assert torch.stack([part.weights.sum() for part in parts]).mean().item() == pytest.approx(1)
 
 
 def test_the_kinds_are_not_told_apart_by_their_place():

@@ -102,7 +102,7 @@ def test_shuffle_pixels_equals_a_loop(images, generator):
     importance = torch.rand(4, 6, 6, generator=generator)
     for p_inv in (0.0, 0.2, 1.0):
         count = int(36 * p_inv)
-        order = permutations(4, count, generator, images.device)
+        order = permutations(4, count, generator)
         expected = images.clone()
         for b in range(4):
             places = sorted(range(36), key=lambda i, b=b: -importance[b].flatten()[i])[:count]
@@ -112,7 +112,7 @@ def test_shuffle_pixels_equals_a_loop(images, generator):
 
 
 def test_permutations_are_independent_and_uniform():
-    drawn = permutations(6000, 3, seeded(), torch.device("cpu"))
+    drawn = permutations(6000, 3, seeded())
     assert torch.equal(drawn.sort(1).values, torch.arange(3).expand(6000, 3))
     _, counts = drawn.unique(dim=0, return_counts=True)
     assert len(counts) == 6 and (counts - 1000).abs().max() < 150

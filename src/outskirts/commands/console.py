@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,8 +20,9 @@ __all__ = ["bar", "console", "merged", "options", "pairs", "say", "show", "train
 
 T = TypeVar("T")
 
-#: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup.
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+#: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
+#: processes, the first one speaks for all.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(sentence: str) -> None:

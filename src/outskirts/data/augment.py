@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from ..errors import OutskirtsError, unknown
-from ..seeding import generator
+from ..seeding import for_each, generator
 from .pixmix import PixMix
 
 __all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse"]
@@ -34,8 +35,7 @@ def _require_probability(p: float) -> None:
 
 def _uniform(images: Tensor, generator: Generator, low: float, high: float) -> Tensor:
     """One number per image, [B, 1, 1, 1], uniform in [low, high)."""
-    draws = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
-    return low + (high - low) * draws
+    return low + (high - low) * for_each(torch.rand, (len(images), 1, 1, 1), generator)
 
 
 def _rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -74,9 +74,8 @@ class Crop:
             self.padding < min(height, width),
             f"A crop of padding {self.padding} needs images larger than that, not of {height}×{width} pixels.",
         )
-        shift = torch.randint(
-            -self.padding, self.padding + 1, (2, len(images), 1), generator=generator, device=images.device
-        )
+        draw = partial(torch.randint, -self.padding, self.padding + 1)
+        shift = for_each(draw, (2, len(images), 1), generator, dim=1)
         rows = torch.arange(height, device=images.device) + shift[0]
         columns = torch.arange(width, device=images.device) + shift[1]
         return _rearranged(images, _reflected(rows, height), _reflected(columns, width))

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..errors import OutskirtsError
-from ..seeding import generator
+from ..seeding import Shared, generator, subseed
 from .augment import Augmentation, Compose
 from .imageset import ImageSet
 from .mixing import MixedPlan, Mixing
@@ -34,8 +34,10 @@ class Batch:
         labels: [B], int64.
         epoch: Epochs that will be complete at the end of this one, counted from 1.
         epochs: Of the whole training.
-        generator: For whatever else the method draws at this step.
-        weights: Of each image in averages over the batch [B], with the sum 1; None where all count alike.
+        generator: For whatever else the method draws at this step; the same on all processes, so that what is drawn for
+            single images is to be drawn by `outskirts.seeding.for_each`.
+        weights: Of each image in averages over the batch [B], with the sum 1, or that sum on average over processes;
+            None where all count alike.
         outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
     """
 
@@ -94,9 +96,10 @@ class Batches:
     def start(self, step: int) -> Iterator[Batch]:
         """Batches from `step`, counted from 0, to the end of the last epoch."""
         # The source may be several steps ahead.
-        ahead, order = tee(self.plan.indices(number) for number in range(step, self.steps))
+        ahead, order = tee(self.plan.whole(number) for number in range(step, self.steps))
+        source = self.source(map(self.plan.share, ahead))
         beside = repeat(None) if self.outliers is None else self.outliers.start(step)
-        for number, (index, (images, labels), other) in enumerate(zip(order, self.source(ahead), beside), start=step):
+        for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
             images, labels = images.to(self.device), labels.to(self.device)
             weights = self.plan.weights(index)
             yield Batch(
@@ -105,7 +108,8 @@ class Batches:
                 epoch=number // self.plan.steps_per_epoch + 1,
                 epochs=self.plan.epochs,
                 generator=self._generator("method", number),
-                weights=None if weights is None else weights.to(self.device),
+                # Of averages over the own images, that over processes is the one over all.
+                weights=None if weights is None else self.plan.share(weights).to(self.device) * self.plan.world,
                 outliers=None if other is None else other.images,
             )
 
@@ -120,7 +124,9 @@ class Batches:
         return images.contiguous(memory_format=torch.channels_last)
 
     def _generator(self, *path: str | int) -> Generator:
-        return generator(self.plan.seed, *path, self.plan.rank, device=self.device)
+        draws = Shared(self.device)
+        draws.rank, draws.world = self.plan.rank, self.plan.world
+        return draws.manual_seed(subseed(self.plan.seed, *path, 0))
 
 
 def training_batches(

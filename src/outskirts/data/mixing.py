@@ -86,7 +86,7 @@ class MixedPlan(Plan):
             return max(1, floor(self.images / (self.batch_size * self._ratio)))
         return super().steps_per_epoch
 
-    def indices(self, step: int) -> Tensor:
+    def whole(self, step: int) -> Tensor:
         epoch, k = divmod(step, self.steps_per_epoch)
         if self.mixing.mode == "legacy":
             batch = _legacy(self, epoch)[k]
@@ -95,7 +95,8 @@ class MixedPlan(Plan):
                     f"The published sampler leaves step {k + 1} of an epoch empty: the pool of {self.synthetic} images "
                     "is used up; make more, or leave out --mixing legacy, which goes through them again."
                 )
-            return batch[self.rank :: self.world]
+            # Processes must have as many images each.
+            return batch[: len(batch) // self.world * self.world]
         first = step - k
         real = order(self.images, self.seed, epoch)[
             slice(*(self._real(s) - self._real(first) for s in (step, step + 1)))
@@ -140,9 +141,8 @@ class MixedPlan(Plan):
         return found
 
     def _arranged(self, batch: Tensor, step: int) -> Tensor:
-        """This process's share, both kinds in it, in an order that says nothing of the kind."""
-        own = batch[self.rank :: self.world]
-        return own[torch.randperm(len(own), generator=generator(self.seed, "arrangement", step, self.rank))]
+        """The same in an order that says nothing of the kind."""
+        return batch[torch.randperm(len(batch), generator=generator(self.seed, "arrangement", step, 0))]
 
 
 @lru_cache(maxsize=2)

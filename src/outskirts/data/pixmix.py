@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from ..errors import OutskirtsError
+from ..seeding import for_each
 from .fractals import fractals
 
 __all__ = ["PixMix", "augmented"]
@@ -54,7 +56,7 @@ class PixMix:
         count, channels, height, width = images.shape
 
         def uniform() -> Tensor:
-            return torch.rand(count, 1, 1, 1, generator=generator, device=images.device)
+            return for_each(torch.rand, (count, 1, 1, 1), generator)
 
         def copy() -> Tensor:
             return augmented(own, self.severity, generator)
@@ -66,7 +68,7 @@ class PixMix:
         mixed = torch.where(uniform() < 0.5, copy(), own)
         rounds = (uniform() * (self.rounds + 1)).long()
         for number in range(self.rounds):
-            drawn = torch.randint(len(pictures), (count,), generator=generator, device=images.device)
+            drawn = for_each(partial(torch.randint, len(pictures)), (count,), generator)
             other = torch.where(uniform() < 0.5, copy(), pictures[drawn].float() / 255)
             # How much of each: either shares of both, or more than all of the image less some of the other.
             most, little = uniform() ** (1 / self.beta), 1 - (1 - uniform()) ** (1 / self.beta)
@@ -101,8 +103,8 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
         generator: On the device of the images.
     """
     count = len(images)
-    chosen = torch.randint(9, (count,), generator=generator, device=images.device)
-    level, coin = torch.rand(2, count, generator=generator, device=images.device)
+    chosen = for_each(partial(torch.randint, 9), (count,), generator)
+    level, coin = for_each(torch.rand, (2, count), generator, dim=1)
     level = level * severity / 10
     changed = _moved(images, chosen - 4, torch.where(coin < 0.5, level, -level))
     for number, operation in enumerate((_autocontrast, _equalised, _posterised, _solarised)):

@@ -30,12 +30,19 @@ class Plan:
 
     def indices(self, step: int) -> Tensor:
         """The images of this process at a step, counted from 0 over all epochs."""
+        return self.share(self.whole(step))
+
+    def whole(self, step: int) -> Tensor:
+        """The images of all processes at a step."""
         epoch, k = divmod(step, self.steps_per_epoch)
-        whole = order(self.images, self.seed, epoch)
-        return whole[k * self.batch_size : (k + 1) * self.batch_size][self.rank :: self.world]
+        return order(self.images, self.seed, epoch)[k * self.batch_size : (k + 1) * self.batch_size]
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's rows of all."""
+        return rows[self.rank :: self.world]
 
     def weights(self, index: Tensor) -> Tensor | None:
-        """What the images of a step count in averages, with the sum 1; None if all alike."""
+        """What the images of a step, of all processes, count in averages, with the sum 1; None if all alike."""
         return None
 
 
@@ -54,8 +61,8 @@ class CyclicPlan(Plan):
     def steps_per_epoch(self) -> int:
         return self.steps
 
-    def indices(self, step: int) -> Tensor:
-        drawn = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)[self.rank :: self.world]
+    def whole(self, step: int) -> Tensor:
+        drawn = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
         found = drawn.clone()
         for turn in (drawn // self.images).unique().tolist():
             now = drawn // self.images == turn

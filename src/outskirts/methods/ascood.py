@@ -42,6 +42,7 @@ from ..synthesis.pixel import Kind, PixelSynthesizer
 from .averages import classification
 from .base import Config, Method, register, require_share
 from .exposure import uniformity
+from .options import scalars
 
 __all__ = ["ASCOOD", "ASCOODConfig", "linear_alpha", "uniformity"]
 
@@ -159,7 +160,7 @@ class ASCOOD(Method[ASCOODConfig]):
             "loss_outlier": loss_outlier.detach(),
             "confidence_id": _confidence(logits),
             "confidence_outlier": _confidence(outlier_logits),
-            **outliers.info,
+            **scalars(outliers),
         }
 
     def _logits(self, images: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:

@@ -129,6 +129,10 @@ class CIDER(Embedding[C], Generic[C]):
     def published_warmup(self) -> bool:
         return self.config.reference_quirks
 
+    @property
+    def partial(self) -> bool:
+        return self.config.prototypes == "learned" and self.config.hold > 0
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         _, projections, labels = self.embed(batch)
         with full_precision(projections):

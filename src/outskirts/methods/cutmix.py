@@ -3,7 +3,7 @@ r"""CutMix: a rectangle of each image is replaced by that of another, and the ta
 .. math:: L = \lambda \, \mathrm{CE}(\tilde x, y_a) + (1 - \lambda) \, \mathrm{CE}(\tilde x, y_b)
 
 with λ drawn anew for every batch from a Beta distribution, and set to the area that is left after the rectangle was
-clipped at the border.
+clipped at the border. Of several processes, each mixes its own images of the batch with one another.
 
 References:
     | CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al., 2019)

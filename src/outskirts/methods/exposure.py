@@ -38,6 +38,7 @@ def open_risk(
     outlier_logits: Tensor,
     reduction: Literal["balanced", "pooled"] = "balanced",
     weights: Tensor | None = None,
+    sharing: int = 1,
 ) -> Tensor:
     r"""The logistic loss of telling images from outliers by one logit φ, positive for images.
 
@@ -49,6 +50,7 @@ def open_risk(
         reduction: ``balanced`` is the sum of two means, as the paper writes it; ``pooled`` is one mean over all
             N + M rows, as its code computes it, in which the rarer kind hardly counts.
         weights: Of the images among themselves, [N]; see `mean`.
+        sharing: How many processes have these same outliers, each with images of its own.
 
     References:
         | Non-Parametric Outlier Synthesis (Tao et al., 2023): equation 6
@@ -59,7 +61,7 @@ def open_risk(
     """
     id_losses, outlier_losses = softplus(-id_logits), softplus(outlier_logits)
     if reduction == "pooled":
-        images, outliers = len(id_losses), len(outlier_losses)
+        images, outliers = sharing * len(id_losses), len(outlier_losses)
         return (images * mean(id_losses, weights) + outlier_losses.sum()) / max(images + outliers, 1)
     return mean(id_losses, weights) + mean(outlier_losses)
 
@@ -101,10 +103,11 @@ def risk_terms(
     outlier_logits: Tensor,
     reduction: Literal["balanced", "pooled"] = "balanced",
     weights: Tensor | None = None,
+    sharing: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """The `open_risk` and the `balanced_accuracy` of a network φ, both 0 where there are no outliers: without them
     there is nothing to tell the images from.
     """
     id_logits, outlier_logits = id_logits.float(), outlier_logits.float()
-    loss = open_risk(id_logits, outlier_logits, reduction, weights) * (len(outlier_logits) > 0)
+    loss = open_risk(id_logits, outlier_logits, reduction, weights, sharing) * (len(outlier_logits) > 0)
     return loss, balanced_accuracy(id_logits.detach(), outlier_logits.detach())

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..distributed import processes, quadratic_mean
 from ..errors import OutskirtsError
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
@@ -112,7 +113,7 @@ class RiskOptions(BoundaryOptions):
         """The loss of φ on features of images and of outliers, and how well it tells them apart."""
         assert network is not None
         reduction = "pooled" if self.reference_quirks else self.reduction
-        return risk_terms(network(features.float()), network(outliers), reduction, weights)
+        return risk_terms(network(features.to(outliers)), network(outliers), reduction, weights, processes())
 
 
 @dataclass(frozen=True)
@@ -131,4 +132,6 @@ class GaussianOptions(QueueOptions):
 
 def scalars(outliers: Outliers) -> dict[str, Tensor]:
     """The diagnostics that are one number, to record."""
-    return {name: value for name, value in outliers.info.items() if value.ndim == 0}
+    found = {name: value for name, value in outliers.info.items() if value.ndim == 0}
+    # A root of a mean of squares is the only one that the average over processes is not, and not the same on all.
+    return found | {name: quadratic_mean(value) for name, value in found.items() if name == "change"}

@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batches import Batch
-from ..distributed import gather
+from ..distributed import gather, processes
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..models.risk import EnergyRisk
@@ -147,4 +147,4 @@ class VOS(Method[VOSConfig]):
         if quirks:
             logits, outlier_logits = logits.detach(), outlier_logits.detach()
         phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
-        return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights)
+        return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights, processes())

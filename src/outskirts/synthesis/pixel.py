@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import OutskirtsError
+from ..seeding import for_each
 from .outliers import Outliers
 
 __all__ = ["KINDS", "PixelSynthesizer", "add_gradient", "gaussian_noise", "saliency", "shuffle_pixels"]
@@ -87,14 +88,14 @@ def shuffle_pixels(images: Tensor, importance: Tensor, p_inv: float, order: Tens
     return flat.scatter(2, places[:, None].expand(every), moved).view(images.shape)
 
 
-def permutations(rows: int, length: int, generator: Generator, device: torch.device) -> Tensor:
+def permutations(rows: int, length: int, generator: Generator) -> Tensor:
     """Independent uniform permutations, [rows, length]."""
-    return torch.rand(rows, length, generator=generator, device=device).argsort(1)
+    return for_each(torch.rand, (rows, length), generator).argsort(1)
 
 
 def gaussian_noise(images: Tensor, alpha: float, generator: Generator) -> Tensor:
     """Noise of standard deviation `alpha` in normalised space, shaped like `images`, which it ignores otherwise."""
-    return alpha * torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return alpha * for_each(torch.randn, images.shape, generator, dtype=images.dtype)
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,7 @@ class PixelSynthesizer:
         if self.kind == "gaussian":
             return gaussian_noise(images, alpha, generator)
         if self.kind == "random-shuffle":
-            shape = (len(images), *images.shape[2:])
-            importance = torch.rand(shape, generator=generator, device=images.device)
+            importance = for_each(torch.rand, (len(images), *images.shape[2:]), generator)
             return self._shuffled(images, importance, generator)
         gradient = saliency(classifier, images, labels)
         if self.kind == "shuffle":
@@ -160,5 +160,5 @@ class PixelSynthesizer:
 
     def _shuffled(self, images: Tensor, importance: Tensor, generator: Generator) -> Tensor:
         count = int(importance[0].numel() * self.p_inv)
-        order = permutations(len(images), count, generator, images.device)
+        order = permutations(len(images), count, generator)
         return shuffle_pixels(images, importance, self.p_inv, order)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import shutil
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from ..data.augment import parse
 from ..data.batches import Batches, training_batches
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
+from ..distributed import anywhere, average
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
 from ..models.classifier import Classifier
@@ -39,8 +42,9 @@ from .freeze import training
 from .memory import keep_freed_memory
 from .run import Run
 from .schedule import cosine_factor, epoch_cosine
+from .synchronised import synchronised
 
-__all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "batches_for", "fit", "start_trackers"]
+__all__ = ["Interrupted", "Progress", "accelerator", "accuracy", "batches_for", "end_trackers", "fit", "start_trackers"]
 
 #: Called with the steps done, the steps in all, and the latest record.
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -52,8 +56,8 @@ class Interrupted(OutskirtsError):
     exit_code = 130
 
 
-def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
-    """Accelerate for the precision, device and trackers of `config`."""
+def accelerator(config: TrainConfig, folder: Path, partial: bool = False) -> Accelerator:
+    """Accelerate for the precision, device and trackers of `config`; `partial` as of what is trained."""
     # Accelerate keeps its settings in process-wide singletons, which a second run may want otherwise.
     AcceleratorState._reset_state(reset_partial_state=not _distributed())
     engine = Accelerator(
@@ -62,10 +66,12 @@ def accelerator(config: TrainConfig, folder: Path) -> Accelerator:
         log_with=_trackers(config.tracker) or None,
         project_dir=folder,
         # Prototypes and queues are the same on all processes; sending them at every step would cost more than it.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=partial)],
     )
     if engine.device.type != config.device:
         raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
+    if engine.num_processes > 1:
+        atexit.register(engine.state.destroy_process_group)
     return engine
 
 
@@ -128,6 +134,12 @@ def start_trackers(engine: Accelerator, method: str, config: TrainConfig, folder
         raise OutskirtsError(f"The tracker '{config.tracker}' does not start ({reason}).") from error
 
 
+def end_trackers(engine: Accelerator) -> None:
+    """Finish the trackers; Accelerate's own end of a training would part the processes, which may have more to do."""
+    for tracker in engine.trackers:
+        tracker.finish()
+
+
 def optimizer_for(method: Trainable, config: TrainConfig) -> Optimizer:
     """SGD or AdamW, with one group of parameters per learning-rate factor of the method."""
     groups: dict[float, list[nn.Parameter]] = {}
@@ -158,8 +170,14 @@ class Log:
             value = torch.stack([value, torch.ones_like(value)])
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
+    def level(self) -> None:
+        """Replace the sums by their averages over processes."""
+        if self.sums:
+            self.sums = dict(zip(self.sums, average(torch.stack(list(self.sums.values())))))
+
     def means(self) -> dict[str, float]:
-        """The averages since the last call."""
+        """The averages since the last call, over all processes."""
+        self.level()
         means = {name: (total / count).item() for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
@@ -212,12 +230,18 @@ def fit(
         done, log.sums = load_checkpoint(run.checkpoint, method, optimizer, ema)
     if engine.is_main_process:
         _forget_after(run, done)
-    model, stepper = engine.prepare(method, optimizer)
+    with warnings.catch_warnings():
+        # Newer versions of torch have another name for what Accelerate knows by this one.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        model, stepper = engine.prepare(method, optimizer)
 
     def save(step: int) -> None:
         _require_finite(method, step)
+        log.level()
         if engine.is_main_process:
             save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums)
+        # A process that ended before would have the others ended as well.
+        engine.wait_for_everyone()
 
     def record(kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
         line = {"kind": kind, "step": step, "epoch": step / batches.plan.steps_per_epoch, **values}
@@ -237,7 +261,8 @@ def fit(
             rate = _rate(step - 1, batches.plan.steps_per_epoch, config, method)
             for group in optimizer.param_groups:
                 group["lr"] = group["factor"] * rate
-            scalars = model(batch)
+            with synchronised():
+                scalars = model(batch)
             stepper.zero_grad()
             engine.backward(scalars["loss"])
             if config.clip_norm:
@@ -246,7 +271,8 @@ def fit(
             ema.update(step)
             log.add(scalars)
             epoch, within = divmod(step, batches.plan.steps_per_epoch)
-            if step % log.every == 0 or step == batches.steps:
+            logged = step % log.every == 0 or step == batches.steps
+            if logged:
                 speed = (step - since) * batches.plan.batch_size / (time.perf_counter() - clock)
                 means = _finite(log.means(), step)
                 warning = method.warning(means)
@@ -263,7 +289,9 @@ def fit(
             progress(step, batches.steps, latest)
             if step % log.every == 0 or within == 0:
                 since, clock = step, time.perf_counter()
-            if stop_requested() and step < batches.steps:
+            # Several processes agree where they meet anyhow, so as to stop at the same step.
+            meet = logged or engine.num_processes == 1
+            if meet and anywhere(stop_requested(), engine.device) and step < batches.steps:
                 save(step)
                 raise Interrupted(f"Stopped after step {step} of {batches.steps}; go on with: {again}")
     if config.ema:

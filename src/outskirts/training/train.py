@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from .. import seeding
@@ -23,7 +25,7 @@ from ..models.classifier import Backbone, Classifier, inherit
 from ..synthesis.gallery import picture_of
 from .config import Recipe, TrainConfig, recipe
 from .freeze import freeze
-from .loop import Progress, accelerator, accuracy, batches_for, fit, start_trackers
+from .loop import Progress, accelerator, accuracy, batches_for, end_trackers, fit, start_trackers
 from .precision import faster_precision, resolve_device
 from .run import Run, assemble, load
 
@@ -135,7 +137,9 @@ def execute(
         method = part(made_with.settings, classifier)
         method.setup()
     _require_agreement(method, made_with.method, outliers)
-    engine = accelerator(config, run.path)
+    engine = accelerator(config, run.path, method.partial)
+    # Before any process writes what would make another find the folder taken.
+    engine.wait_for_everyone()
     batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
     val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
     start_trackers(engine, made_with.method, config, run.path)
@@ -156,10 +160,12 @@ def execute(
             progress or (lambda step, steps, latest: None),
             again=f"outskirts train --resume {run.path}",
         )
+        if engine.is_main_process:
+            run.save_classifier(method.classifier.cpu(), made_with)
+        # No process returns a run that is not there yet.
+        engine.wait_for_everyone()
     finally:
-        engine.end_training()
-    if engine.is_main_process:
-        run.save_classifier(method.classifier.cpu(), made_with)
+        end_trackers(engine)
     return run
 
 
@@ -236,7 +242,7 @@ def _resolved(
 ) -> TrainConfig:
     """Replace what is left open by what it means here, so that the run can be repeated elsewhere."""
     device = resolve_device(config.device)
-    precision = faster_precision(device) if config.precision == "auto" else config.precision
+    precision = _faster_precision(device) if config.precision == "auto" else config.precision
     backbone = config.backbone if model is None else f"custom:{type(model).__name__}"
     if model is None and backbone.startswith("custom:"):
         raise OutskirtsError(
@@ -261,6 +267,12 @@ def _resolved(
         else config.size or native_size(backbone) or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
     )
     return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
+
+
+def _faster_precision(device: torch.device) -> str:
+    """What the first of several processes measures, as their measurements may differ."""
+    PartialState(cpu=device.type == "cpu")  # By which they meet.
+    return broadcast_object_list([faster_precision(device)])[0]
 
 
 def _flexible(backbone: str) -> bool:

@@ -27,7 +27,7 @@ from transformers import CLIPTextModel
 
 from ...errors import OutskirtsError
 from ...files import load_json, load_tensors, save_json, save_tensors
-from ...seeding import isolated
+from ...seeding import for_each, isolated
 from .codec import Codec, PatchCodec, load_codec
 from .codes import ImageCodes
 from .latent import LatentDiffusion
@@ -129,16 +129,14 @@ class DiffusionModel(LatentDiffusion):
         """
 
         def random(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, device=images.device)
+            return for_each(torch.rand, shape, generator)
 
         def normal(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=generator, device=images.device)
+            return for_each(torch.randn, like.shape, generator)
 
         count = len(images)
         latents = self.codec.encode(images)
-        # One time in each of as many equal spans, which lowers the variance of the mean.
-        spans = (torch.randperm(count, generator=generator, device=images.device) + random(count)) / count
-        times = (spans * self.noising.config.num_train_timesteps).long()
+        times = (for_each(_spread, (count,), generator) * self.noising.config.num_train_timesteps).long()
         noise = normal(latents)
         codes = self.codes(latents, labels)
         codes = (codes + 0.2 * normal(codes)) * (random(count, 1) < 0.6)
@@ -181,6 +179,13 @@ class DiffusionModel(LatentDiffusion):
             model.prompts = ClassPrompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
         model.codes.load_state_dict(load_tensors(folder / "codes.safetensors")[0])
         return model.eval()
+
+
+def _spread(shape: Sequence[int], generator: Generator, device: torch.device) -> Tensor:
+    """Numbers from 0 to 1, one in each of as many equal spans, which lowers the variance of a mean."""
+    (count,) = shape
+    places = torch.randperm(count, generator=generator, device=device)
+    return (places + torch.rand(count, generator=generator, device=device)) / count
 
 
 def _fast(unet: Any) -> Any:
