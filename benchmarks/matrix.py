@@ -2,8 +2,8 @@
 
     python benchmarks/matrix.py [--images 4000] [--epochs 4]
 
-Two methods with two seeds by `outskirts benchmark`, as a user calls it, and all detectors that need no pass of their own.
-The time of the runs is what they themselves write down; the rest is reading the benchmark, planning, tables and pages.
+Two methods with two seeds by `outskirts benchmark`, as a user calls it, and all detectors that need no pass of their
+own. The time of the runs is what they themselves write down; the rest is reading the benchmark, planning, and tables.
 """
 
 from __future__ import annotations

@@ -70,6 +70,14 @@ def test_a_benchmark_file(outskirts, run, bugs, tmp_path):
     assert {row["group"] for row in rows(run)} == {"spurious"}
 
 
+def test_shifts_and_controls(outskirts, run, sets, bugs):
+    shifts = ["--shifted", f"faint={bugs / 'test'}?contrast=60", "--control", f"jpeg={bugs / 'test'}?jpeg=75"]
+    outcome = outskirts("evaluate", run, *sets, *shifts, "--detectors", "msp")
+    assert outcome.code == 0, outcome.err
+    groups = dict.fromkeys(row["group"] for row in rows(run))
+    assert list(groups) == ["near", "far", "shifted", "control", "near (full-spectrum)", "far (full-spectrum)"]
+
+
 def test_raw_features(outskirts, run, sets):
     assert outskirts("evaluate", run, *sets, "--features", "raw", "--detectors", "mahalanobis").code == 0
     assert rows(run)[0]["method"] == "ascood (raw features)"

@@ -16,6 +16,7 @@ from ..errors import OutskirtsError
 from ..evaluation.assess import assess
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
+from ..evaluation.spectrum import CONTROL, SHIFTED
 from ..models.heads import Space
 from ..training.precision import resolve_device
 from ..training.run import Run
@@ -23,6 +24,7 @@ from .console import bar, merged, options, pairs, say, show
 
 __all__ = ["assess_shown", "main"]
 
+_GROUPS = ("near", "far", "ood", SHIFTED, CONTROL)
 Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC")]
 
 
@@ -40,6 +42,10 @@ class Evaluate:
     """Far OOD sets."""
     ood: Entries = ()
     """Other OOD sets."""
+    shifted: Entries = ()
+    """ID images under other conditions, labelled: full-spectrum results count them as ID."""
+    control: Entries = ()
+    """ID images coded or resized otherwise, as in jpeg=folder:photos/test?jpeg=75; their AUROC should be 50 %."""
     benchmark: str = ""
     """A benchmark's name or YAML file, instead of the sets above."""
     detectors: tuple[str, ...] = ("all",)
@@ -62,7 +68,7 @@ class Evaluate:
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate, print the table, write the report."""
-    given = options(Evaluate, "evaluate", merged(arguments, "--near", "--far", "--ood", "--detectors"))
+    given = options(Evaluate, "evaluate", merged(arguments, *(f"--{group}" for group in _GROUPS), "--detectors"))
     run = Run.open(given.run)
     test, ood = _sets(given)
     detectors = "all" if given.detectors == ("all",) else given.detectors
@@ -83,11 +89,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _sets(given: Evaluate) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
-    named = {group: pairs(group, getattr(given, group)) for group in ("near", "far", "ood")}
+    named = {group: pairs(group, getattr(given, group)) for group in _GROUPS}
     ood = {group: sets for group, sets in named.items() if sets}
     if given.benchmark:
         if given.test or ood:
-            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and --ood, not both.")
+            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
         benchmark = load_benchmark(given.benchmark)
         return open_images(benchmark.test), {
             group: {name: open_images(spec) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
