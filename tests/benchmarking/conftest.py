@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from outskirts.benchmarking.cell import run_cell
+from outskirts.benchmarking.plan import plan
+from outskirts.data.benchmark import Benchmark
+
 SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "flip,crop:1"}
 
 
@@ -21,3 +25,25 @@ def bench(bugs, tmp_path_factory) -> Path:
     }
     file.write_text(yaml.safe_dump(content))
     return file
+
+
+@pytest.fixture(scope="session")
+def shifted(bugs, tmp_path_factory):
+    """Two finished runs on a benchmark with shifted images, whose test images are known by day and dusk."""
+    root = tmp_path_factory.mktemp("shifted")
+    lines = [f"{kind}/{i}.png,{kind},{('day', 'dusk')[i % 2]}" for kind in ("ant", "bee") for i in range(10)]
+    (root / "test.csv").write_text("\n".join(["image,label,light", *lines]))
+    benchmark = Benchmark(
+        "bugs",
+        str(bugs / "train"),
+        f"csv:{root / 'test.csv'}@{bugs / 'test'}?attribute=light",
+        {
+            "near": {"flies": str(bugs / "flies")},
+            "shifted": {"faint": f"{bugs / 'test'}?contrast=50", "grainy": f"{bugs / 'test'}?noise=30"},
+        },
+        recipes={"all": SMALL},
+    )
+    cells = plan(benchmark, ["ce", "ascood"], [0], root / "out", detectors=["msp"])
+    for cell in cells:
+        assert run_cell(cell) == ""
+    return cells

@@ -9,7 +9,7 @@ from outskirts.benchmarking.cell import run_cell
 from outskirts.benchmarking.plan import plan
 from outskirts.benchmarking.render import table
 from outskirts.benchmarking.standings import Group, Standing, holm, standings
-from outskirts.data.benchmark import Benchmark, load_benchmark
+from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.report.seeds import Spread
 from outskirts.evaluation.results import Results
@@ -79,22 +79,8 @@ def test_controls_are_not_to_be_told():
     assert line.auroc == pytest.approx(0.85)
 
 
-def test_shifted_images_and_the_worst_group(bugs, small, tmp_path):
-    lines = [f"{kind}/{i}.png,{kind},{('day', 'dusk')[i % 2]}" for kind in ("ant", "bee") for i in range(10)]
-    (tmp_path / "test.csv").write_text("\n".join(["image,label,light", *lines]))
-    benchmark = Benchmark(
-        "bugs",
-        str(bugs / "train"),
-        f"csv:{tmp_path / 'test.csv'}@{bugs / 'test'}?attribute=light",
-        {
-            "near": {"flies": str(bugs / "flies")},
-            "shifted": {"faint": f"{bugs / 'test'}?contrast=50", "grainy": f"{bugs / 'test'}?noise=30"},
-        },
-        recipes={"all": small},
-    )
-    cells = plan(benchmark, ["ce", "ascood"], [0], tmp_path / "out", detectors=["msp"])
-    for cell in cells:
-        assert run_cell(cell) == ""
+def test_shifted_images_and_the_worst_group(shifted):
+    cells = shifted
     lines = standings(cells)
     for line, cell in zip(lines, cells):
         assert line.worst.mean == min(group["accuracy"] for group in load_json(cell.folder / "groups.json"))

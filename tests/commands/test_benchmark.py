@@ -74,6 +74,11 @@ def test_a_page_of_several(outskirts, bench, tmp_path):
     )
     done = outskirts("benchmark", "page", tmp_path, "--out", tmp_path / "page.md")
     assert done.code == 2 and "is not the folder of a benchmark's runs" in done.err
+    assert "Name the folders of the runs" in outskirts("benchmark", "page").err
+    for results in (tmp_path / "one").glob("*/results.csv"):
+        results.unlink()
+    done = outskirts("benchmark", "page", tmp_path / "one", "--out", tmp_path / "none.md")
+    assert done.code == 2 and "No run of 'bugs' is finished" in done.err and not (tmp_path / "none.md").exists()
 
 
 def test_bad_input(outskirts, bench, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data.sources.spec import brief
+from ..errors import OutskirtsError
 from ..evaluation.groups import GroupAccuracy
 from ..evaluation.report.seeds import Spread
 from ..evaluation.results import MEAN, Result
@@ -38,6 +39,8 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
 def section(matrix: Matrix) -> str:
     """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
     there = contenders(matrix.cells)
+    if not there:
+        raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")
     parts = [
         render(standings(matrix.cells), "markdown", matrix.title, matrix.command, matrix.description),
         matrix.notes,

@@ -21,7 +21,7 @@ from ..benchmarking.plan import Cell, plan, seeds
 from ..benchmarking.render import render, table
 from ..benchmarking.standings import Standing, standings
 from ..data.benchmark import benchmarks, described, load_benchmark
-from ..data.catalogue import known
+from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder
 from ..errors import OutskirtsError
 from ..files import write_text
@@ -29,14 +29,13 @@ from .console import merged, options, say, show
 
 __all__ = ["main"]
 
-_ENDINGS = {"csv": "csv", "latex": "tex", "html": "html"}
-
 
 @dataclass(frozen=True)
 class Benchmark:
     """Train methods on a benchmark, with several seeds, and put all in one table.
 
-    Stopped, it goes on where it was when it is called again; runs that failed are tried again.
+    Stopped, it goes on where it was when it is called again; runs that failed are tried again. Beside it: outskirts
+    benchmark list, benchmark show NAME, benchmark page DIR….
     """
 
     benchmark: tyro.conf.Positional[str]
@@ -76,20 +75,9 @@ class Show:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make all runs, print the table, write it; or list benchmarks, or make a page of several."""
-    if arguments[:1] == ["page"]:
-        asked = options(Page, "benchmark page", arguments[1:])
-        command = shlex.join(["outskirts", "benchmark", *arguments])
-        write_text(Path(asked.out), page([Matrix.load(folder) for folder in asked.folders], command))
-        say(f"Page: {asked.out}")
-        return
-    if list(arguments) == ["list"]:
-        for name in benchmarks():
-            say(f"{name}: {described(name)['description']}")
-        say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
-        return
-    if arguments[:1] == ["show"]:
-        _show(options(Show, "benchmark show", arguments[1:]).benchmark)
+    """Make all runs, print the table, write it; or one of the commands in `_BESIDE`."""
+    if arguments and arguments[0] in _BESIDE:
+        _BESIDE[arguments[0]](arguments[1:])
         return
     given = options(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     benchmark = load_benchmark(given.benchmark)
@@ -103,49 +91,65 @@ def main(arguments: Sequence[str]) -> None:
         detectors=given.detectors,
         options=dict(_option(text) for text in given.options),
     )
-    command = shlex.join(["outskirts", "benchmark", *arguments])
-    matrix = Matrix(benchmark.name, benchmark.description, benchmark.notes, command, cells)
+    matrix = Matrix(benchmark.name, benchmark.description, benchmark.notes, _command(*arguments), cells)
     matrix.save(out)
     say(f"{len(cells)} runs in {out}")
     run_all(cells, given.engine, _told)
     lines = standings(cells)
     if not lines:
         raise OutskirtsError(f"No run of the matrix succeeded; why not is in {cells[0].record} and its like.")
-    _write(lines, out, matrix)
+    for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
+        write_text(out / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
+    write_text(out / "results.md", page([matrix], _command("page", str(out))))
     show(_shown(lines))
-    failed = [cell for cell in cells if record(cell).failure]
-    for cell in failed:
-        say(f"Failed: {cell.folder.name}: {record(cell).failure}")
+    for cell in cells:
+        if failure := record(cell).failure:
+            say(f"Failed: {cell.folder.name}: {failure}")
     say(f"Tables: {out / 'results.md'}, .csv, .tex, .html")
 
 
-def _show(benchmark: str) -> None:
-    about = described(benchmark)
-    for key in (
-        "name",
-        "description",
-        "source",
-        "preprocessing",
-        "overlap",
-        "notes",
-        "train",
-        "val",
-        "test",
-        "tune_on",
-    ):
-        if about.get(key):
-            say(f"{key}: {' '.join(str(about[key]).split())}")
+def _list(arguments: Sequence[str]) -> None:
+    for name in benchmarks():
+        say(f"{name}: {described(name)['description']}")
+    say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
+
+
+def _page(arguments: Sequence[str]) -> None:
+    given = options(Page, "benchmark page", arguments)
+    if not given.folders:
+        raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
+    text = page([Matrix.load(folder) for folder in given.folders], _command("page", *arguments))
+    write_text(Path(given.out), text)
+    say(f"Page: {given.out}")
+
+
+def _show(arguments: Sequence[str]) -> None:
+    about = described(options(Show, "benchmark show", arguments).benchmark)
+    for key, value in about.items():
+        if isinstance(value, str) and key != "classes":
+            say(f"{key}: {' '.join(value.split())}")
     for group, sets in about["ood"].items():
         for name, spec in sets.items():
             say(f"{group}: {name}: {spec}")
     for name in about["needs"]:
         entry = known(name)
-        files = "; ".join(
-            " or ".join(remote.urls) + (f" ({hashed})" if (hashed := remote.sha256 or remote.md5) else "")
-            for remote in entry.files
-        )
         there = "there" if entry.place(data_folder()).is_dir() else "not there yet"
-        say(f"needs: {name}, {there}: {entry.description}. {files or entry.form} Terms: {entry.licence}.")
+        say(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
+
+
+_BESIDE = {"list": _list, "page": _page, "show": _show}
+
+
+def _sources(entry: Entry) -> str:
+    """Where the files of a set are, and with what hash."""
+    places = (
+        " or ".join(file.urls) + (f" ({hashed})" if (hashed := file.sha256 or file.md5) else "") for file in entry.files
+    )
+    return "; ".join(places) or entry.form
+
+
+def _command(*arguments: str) -> str:
+    return shlex.join(["outskirts", "benchmark", *arguments])
 
 
 def _told(cell: Cell, failure: str) -> None:
@@ -161,12 +165,6 @@ def _option(text: str) -> tuple[str, object]:
     if not equals:
         raise OutskirtsError(f"An option is set as NAME=VALUE, not '{text}'.")
     return name.replace("-", "_"), yaml.safe_load(value)
-
-
-def _write(lines: Sequence[Standing], out: Path, matrix: Matrix) -> None:
-    for kind, ending in _ENDINGS.items():
-        write_text(out / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
-    write_text(out / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out)])))
 
 
 def _shown(lines: Sequence[Standing]) -> Table:

@@ -1,0 +1,29 @@
+import json
+
+import pytest
+
+from outskirts.benchmarking.cell import finished, run_cell
+from outskirts.benchmarking.matrix import Matrix
+from outskirts.benchmarking.plan import plan
+from outskirts.data.benchmark import load_benchmark
+from outskirts.errors import OutskirtsError
+
+
+def test_runs_are_found_again_wherever_their_folder_is(bench, tmp_path):
+    cells = plan(load_benchmark(bench), ["ce"], [0, 1], tmp_path / "a", detectors=["msp"])
+    Matrix("bugs", "Bugs.", "", "outskirts benchmark bugs", cells).save(tmp_path / "a")
+    run_cell(cells[0])
+    assert Matrix.load(tmp_path / "a").cells == cells
+    (tmp_path / "a").rename(tmp_path / "b")
+    matrix = Matrix.load(tmp_path / "b")
+    assert (matrix.title, matrix.command) == ("bugs", "outskirts benchmark bugs")
+    assert [finished(cell) for cell in matrix.cells] == [True, False]
+
+
+def test_what_is_no_matrix(tmp_path):
+    with pytest.raises(OutskirtsError, match=r"has no matrix\.json"):
+        Matrix.load(tmp_path)
+    for content in ([], {"title": "x"}, {"cells": [{"method": "ce"}]}):
+        (tmp_path / "matrix.json").write_text(json.dumps(content))
+        with pytest.raises(OutskirtsError, match="is damaged, or of another version"):
+            Matrix.load(tmp_path)
