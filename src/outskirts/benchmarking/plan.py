@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
-from ..training.config import Recipe, recipe
+from ..training.config import recipe
 
 __all__ = ["Cell", "plan", "seeds"]
 
@@ -50,10 +50,6 @@ class Cell:
     def record(self) -> Path:
         """The file beside its folder that says what became of it."""
         return self.folder.with_name(f"{self.folder.name}.json")
-
-    def recipe(self) -> Recipe:
-        """What it is trained with."""
-        return recipe(self.method, self.options)
 
 
 def plan(
