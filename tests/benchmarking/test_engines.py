@@ -2,12 +2,13 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from outskirts.benchmarking.cell import finished, record
-from outskirts.benchmarking.engines import run_all
+from outskirts.benchmarking.engines import _gpus, run_all
 from outskirts.benchmarking.plan import plan
 from outskirts.data.benchmark import load_benchmark
 from outskirts.errors import OutskirtsError
@@ -25,6 +26,13 @@ def test_runs_that_fail_stop_no_other(bench, tmp_path):
 def test_an_engine_that_is_none():
     with pytest.raises(OutskirtsError, match="engine 'rai'"):
         run_all([], "rai")
+
+
+def test_runs_ask_for_a_gpu_where_there_are_some(bench, tmp_path):
+    (cell,) = plan(load_benchmark(bench), ["ce"], [0], tmp_path)
+    assert cell.options["device"] == "cpu"
+    anywhere = replace(cell, options={**cell.options, "device": "auto"})
+    assert [_gpus(one, there) for one in (cell, anywhere) for there in (False, True)] == [0, 0, 0, 1]
 
 
 def working() -> list[int]:

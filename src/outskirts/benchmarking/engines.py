@@ -29,11 +29,17 @@ def _ray(cells: Sequence[Cell], told: Told) -> None:
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     task: Any = ray.remote(run_cell).options(max_retries=-1, retry_exceptions=[Interrupted])
-    waiting = {task.remote(cell): cell for cell in cells}
+    gpus = ray.cluster_resources().get("GPU", 0) > 0
+    waiting = {task.options(num_gpus=_gpus(cell, gpus)).remote(cell): cell for cell in cells}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
             told(waiting.pop(reference), ray.get(reference))
+
+
+def _gpus(cell: Cell, there: bool) -> int:
+    """What a run asks for: Ray hides GPUs from a task that does not."""
+    return int(there and cell.options["device"] in ("auto", "cuda"))
 
 
 #: By name.
