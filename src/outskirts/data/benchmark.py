@@ -80,7 +80,9 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
     mappingproxy({'digits6-9': 'mnist5k?classes=6-9'})
     """
     path, content = _content(benchmark)
-    base = data_folder() if path.parent == _SHIPPED else path.parent
+    shipped = path.parent == _SHIPPED
+    base = data_folder() if shipped else path.parent
+    remedy = f" How to get its sets: outskirts benchmark show {path.stem}" if shipped else ""
     classes = content.pop("classes", None)
 
     def spec(key: str, value: Any) -> str:
@@ -93,7 +95,7 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
         try:
             return resolve(value, base)
         except OutskirtsError as error:
-            raise OutskirtsError(f"In the benchmark {path}, {key}: {error}") from error
+            raise OutskirtsError(f"In the benchmark {path}, {key}: {error}{remedy}") from error
 
     for key in (*_ID, "tune_on"):
         if content.get(key) is not None:
