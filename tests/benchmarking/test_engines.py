@@ -41,7 +41,7 @@ def working() -> list[int]:
     found = []
     for pid, path in commands.items():
         try:
-            found += [pid] * path.read_bytes().startswith(b"ray::run_cell")
+            found += [pid] * path.read_bytes().startswith(b"ray::_kept_run")
         except OSError:  # It has just ended.
             continue
     return found

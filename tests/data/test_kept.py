@@ -3,17 +3,15 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.data import kept as module
-from outskirts.data.kept import Kept, keep, kept
+from outskirts.data.kept import Kept, keeping, kept
 from outskirts.data.transform import Transform
 
 
 @pytest.fixture
-def keeping(monkeypatch):
+def store():
     """A process that keeps what it decodes, for this test."""
-    monkeypatch.setattr(module, "_KEPT", [])
-    keep()
-    return kept()
+    with keeping():
+        yield kept()
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def test_nothing_is_kept_unless_asked(bugs, decoded):
     assert len(decoded) == 24
 
 
-def test_equal_images_are_decoded_once(bugs, keeping, decoded):
+def test_equal_images_are_decoded_once(bugs, store, decoded):
     first = osk.open(bugs / "test").resident(Transform(8))
     again = osk.open(bugs / "test").resident(Transform(8, mean=(0.1, 0.2, 0.3)))
     assert len(decoded) == 20 and all(torch.equal(*pair) for pair in zip(first, again))
@@ -49,7 +47,7 @@ def test_equal_images_are_decoded_once(bugs, keeping, decoded):
         assert torch.equal(labels, expected[0]) and torch.equal(pixels, expected[1])
 
 
-def test_corrupt_images_are_named_each_time(draw, tmp_path, keeping):
+def test_corrupt_images_are_named_each_time(draw, tmp_path, store):
     folder = draw(tmp_path / "set", count=3)
     (folder / "ant" / "1.png").write_bytes(b"no picture")
     for _ in range(2):
@@ -71,8 +69,8 @@ def test_the_last_ones_stay_within_the_budget():
     assert made == ["a", "b", "c", "b", "d"] and store.nbytes == 2000
 
 
-def test_too_many_for_the_budget_are_not_kept(bugs, monkeypatch, decoded):
-    monkeypatch.setattr(module, "_KEPT", [Kept(100)])
-    for _ in range(2):
-        osk.open(bugs / "fog").resident(Transform(8))
-    assert len(decoded) == 24 and kept().nbytes == 0
+def test_too_many_for_the_budget_are_not_kept(bugs, decoded):
+    with keeping(100):
+        for _ in range(2):
+            osk.open(bugs / "fog").resident(Transform(8))
+        assert len(decoded) == 24 and kept().nbytes == 0

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from ..data.imageset import ImageSet
-from ..data.kept import keep
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
@@ -64,8 +63,6 @@ def run_cell(cell: Cell) -> str:
     """
     if finished(cell):
         return ""
-    # The runs that a process makes one after the other are of the same images.
-    keep()
     known = record(cell)
     options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in sorted(cell.options)))
     if known.trained not in ("", options):

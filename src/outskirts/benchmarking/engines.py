@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from ..data.kept import keeping, kept
 from ..errors import MissingExtra, unknown
 from ..training.loop import Interrupted
 from .cell import run_cell
@@ -14,10 +16,14 @@ __all__ = ["ENGINES", "run_all"]
 
 Told = Callable[[Cell, str], None]
 
+#: What lasts as long as a worker of Ray's.
+_WORKER = ExitStack()
+
 
 def _local(cells: Sequence[Cell], told: Told) -> None:
-    for cell in cells:
-        told(cell, run_cell(cell))
+    with keeping():
+        for cell in cells:
+            told(cell, run_cell(cell))
 
 
 def _ray(cells: Sequence[Cell], told: Told) -> None:
@@ -28,13 +34,20 @@ def _ray(cells: Sequence[Cell], told: Told) -> None:
         raise MissingExtra("--engine ray", "ray") from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    task: Any = ray.remote(run_cell).options(max_retries=-1, retry_exceptions=[Interrupted])
+    # Workers make one run after the other, as this process does; what they keep ends with them.
+    task: Any = ray.remote(_kept_run).options(max_retries=-1, retry_exceptions=[Interrupted])
     gpus = ray.cluster_resources().get("GPU", 0) > 0
     waiting = {task.options(num_gpus=_gpus(cell, gpus)).remote(cell): cell for cell in cells}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
             told(waiting.pop(reference), ray.get(reference))
+
+
+def _kept_run(cell: Cell) -> str:
+    if kept() is None:
+        _WORKER.enter_context(keeping())
+    return run_cell(cell)
 
 
 def _gpus(cell: Cell, there: bool) -> int:

@@ -88,9 +88,9 @@ def _generators() -> list[tuple[str, ...]]:
 
 
 def _benchmarks() -> list[tuple[str, ...]]:
-    from ..data.benchmark import benchmarks, load_benchmark
+    from ..data.benchmark import benchmarks, described
 
-    return [(name, load_benchmark(name).description) for name in benchmarks()]
+    return [(name, described(name)["description"]) for name in benchmarks()]
 
 
 _TABLES: dict[str, Callable[[], list[tuple[str, ...]]]] = {

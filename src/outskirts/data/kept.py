@@ -6,11 +6,12 @@ Off unless begun: a training alone has no use for the images that it no longer n
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 
-__all__ = ["Kept", "keep", "kept"]
+__all__ = ["Kept", "keeping", "kept"]
 
 Decoded = tuple[Tensor, Tensor]
 
@@ -44,12 +45,16 @@ class Kept:
 _KEPT: list[Kept] = []
 
 
-def keep(budget: int = 2**31) -> None:
-    """From now on, keep decoded images in this process."""
-    if not _KEPT:
-        _KEPT.append(Kept(budget))
+@contextmanager
+def keeping(budget: int = 2**31) -> Iterator[None]:
+    """A block in which this process keeps decoded images."""
+    _KEPT.append(Kept(budget))
+    try:
+        yield
+    finally:
+        _KEPT.pop()
 
 
 def kept() -> Kept | None:
     """What this process keeps, if it does."""
-    return _KEPT[0] if _KEPT else None
+    return _KEPT[-1] if _KEPT else None
