@@ -35,9 +35,10 @@ def _ray(cells: Sequence[Cell], told: Told) -> None:
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     # Workers make one run after the other, as this process does; what they keep ends with them.
-    task: Any = ray.remote(_kept_run).options(max_retries=-1, retry_exceptions=[Interrupted])
+    task: Any = ray.remote(_kept_run)
     gpus = ray.cluster_resources().get("GPU", 0) > 0
-    waiting = {task.options(num_gpus=_gpus(cell, gpus)).remote(cell): cell for cell in cells}
+    again = {"max_retries": -1, "retry_exceptions": [Interrupted]}
+    waiting = {task.options(num_gpus=_gpus(cell, gpus), **again).remote(cell): cell for cell in cells}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
