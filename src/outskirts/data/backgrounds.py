@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -27,6 +26,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import require_empty, save_json
 from ..models.adapter import adapt
 from ..models.stages import find_stages, hooked
+from .decode import picture
 from .imageset import ImageSet
 from .selection import class_positions
 
@@ -164,7 +164,7 @@ def save_backgrounds(
         known = images.attribute
         folder = scratch / (known.values[int(known.index[background.image])] if known else "")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.movedim(0, 2).squeeze(2).numpy()).save(folder / f"{background.image:06d}.png")
+        picture(pixels).save(folder / f"{background.image:06d}.png")
         cut.append(asdict(background))
         progress(background.image + 1)
     if not cut:

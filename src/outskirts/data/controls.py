@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import OutskirtsError
-from .decode import Items, decode
+from .decode import Items, decode, picture
 
 __all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
@@ -34,8 +34,7 @@ class Changed(Items):
 
     def picture(self, row: int) -> Image.Image:
         """The stored image, grey or RGB."""
-        pixels = decode(self.items[row], f"row {row}").movedim(0, 2).numpy()
-        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return picture(decode(self.items[row], f"row {row}"))
 
 
 class Recoded(Changed):
@@ -64,11 +63,11 @@ class Resized(Changed):
         super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:
-        picture = self.picture(row)
-        scale = self.amount / min(picture.size)
-        width, height = (max(4, round(scale * side)) for side in picture.size)
+        shown = self.picture(row)
+        scale = self.amount / min(shown.size)
+        width, height = (max(4, round(scale * side)) for side in shown.size)
         return np.array(
-            picture.resize((width, height), Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BILINEAR)
+            shown.resize((width, height), Image.Resampling.BILINEAR).resize(shown.size, Image.Resampling.BILINEAR)
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..files import digest
 
-__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key"]
+__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key", "picture"]
 
 #: A stored image: an encoded file's bytes, its path, a PIL image, or uint8 pixels [H, W] or [H, W, C].
 Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
@@ -50,6 +50,11 @@ _DAMAGE = (
 
 class CorruptImage(OutskirtsError):
     """An image that cannot be decoded, or has no usable pixels."""
+
+
+def picture(pixels: Tensor) -> Image.Image:
+    """What `decode` returned, uint8 [1 or 3, H, W], as a grey or an RGB picture."""
+    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy())
 
 
 def decode(item: Item, name: str) -> Tensor:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
+from .decode import picture
 from .imageset import ImageSet
 
 __all__ = ["pack"]
@@ -71,19 +72,18 @@ def pack(
 
 
 def _entry(images: ImageSet, i: int, side: int, quality: int) -> dict[str, Any]:
-    pixels = images.image(i).movedim(0, 2).numpy()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    shown = picture(images.image(i))
     if side:
-        scale = side / min(picture.size)
-        width, height = (max(1, round(scale * length)) for length in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        scale = side / min(shown.size)
+        width, height = (max(1, round(scale * length)) for length in shown.size)
+        shown = shown.resize((width, height), Image.Resampling.BILINEAR)
     content = io.BytesIO()
     if quality:
-        picture.save(content, "jpeg", quality=quality)
-    elif picture.mode == "L":  # WebP has no grey images.
-        picture.save(content, "png")
+        shown.save(content, "jpeg", quality=quality)
+    elif shown.mode == "L":  # WebP has no grey images.
+        shown.save(content, "png")
     else:
-        picture.save(content, "webp", lossless=True)
+        shown.save(content, "webp", lossless=True)
     name = images.name(i)
     return {"bytes": content.getvalue(), "path": f"{i}" if name.startswith("row ") else Path(name).name}
 
