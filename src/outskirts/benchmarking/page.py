@@ -17,7 +17,7 @@ from .contender import Contender, contenders
 from .matrix import Matrix
 from .plan import Cell
 from .render import markdown_table, render, spread
-from .standings import standings
+from .standings import ranked
 
 __all__ = ["page", "section"]
 
@@ -42,7 +42,7 @@ def section(matrix: Matrix) -> str:
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")
     parts = [
-        render(standings(matrix.cells), "markdown", matrix.title, matrix.command, matrix.description),
+        render(ranked(there, matrix.cells[0].label), "markdown", matrix.title, matrix.command, matrix.description),
         matrix.notes,
         f"### Each set\n\nAUROC of the detector chosen, and FPR95 with ID \\| with OOD as positive.\n\n{_sets(there)}",
         _groups(there),

@@ -19,7 +19,7 @@ from ..evaluation.spectrum import is_ood
 from .contender import Contender, contenders
 from .plan import Cell
 
-__all__ = ["Group", "Standing", "holm", "standings"]
+__all__ = ["Group", "Standing", "holm", "ranked", "standings"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,12 @@ class Standing:
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:
     """A line for each method and variant of which a run is there, in the order of the plan."""
-    there = contenders(cells)
-    baseline = there[0] if there and there[0].label == cells[0].label else None
+    return ranked(contenders(cells), cells[0].label if cells else "")
+
+
+def ranked(there: Sequence[Contender], first: str) -> list[Standing]:
+    """The lines of methods whose runs have been read, against the one whose label is `first` if it is there."""
+    baseline = there[0] if there and there[0].label == first else None
     return _ranked(_corrected([_line(one, baseline) for one in there]))
 
 
