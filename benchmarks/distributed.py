@@ -4,11 +4,13 @@
 
 Steps are those of cross-entropy on the same batch, whole in the one process and shared out between the two, which
 average gradients and batch statistics over gloo. The two kinds take turns, while the other waits without work.
+With --pin, each of the two keeps to a processor of its own (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of each turn")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
+    parser.add_argument("--pin", action="store_true")
     given = parser.parse_args()
     given.precision = faster_precision(CPU) if given.precision == "auto" else given.precision
     print(f"{given.backbone}, batches of {given.batch_size}, {given.precision}")
@@ -74,8 +77,9 @@ def team(world: int, threads: int, given: argparse.Namespace) -> Iterator[Callab
             context.Process(target=member, args=(rank, world, threads, given, f"file://{folder}/meeting", far))
             for rank, (_, far) in enumerate(pipes)
         ]
-        for process in members:
+        for process, (_, far) in zip(members, pipes):
             process.start()
+            far.close()  # The member's own is the last one then: a member that fails is not waited for.
 
         def turn() -> float:
             for near, _ in pipes:
@@ -85,27 +89,27 @@ def team(world: int, threads: int, given: argparse.Namespace) -> Iterator[Callab
         try:
             yield turn
         finally:
-            for near, _ in pipes:
-                near.send(0)
             for process in members:
+                process.terminate()
                 process.join()
 
 
 def member(rank: int, world: int, threads: int, given: argparse.Namespace, meeting: str, orders: Connection) -> None:
-    """One process: trains so many steps when told to, until that is none."""
+    """One process: trains so many steps whenever told to."""
     torch.set_num_threads(threads)
+    if given.pin and world > 1:
+        os.sched_setaffinity(0, {rank})
     keep_freed_memory()  # As the training loop does.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # And this.
     if world > 1:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     step = training(rank, world, given)
-    while steps := orders.recv():
+    while True:
+        steps = orders.recv()
         start = time.perf_counter()
         for _ in range(steps):
             step()
         orders.send(time.perf_counter() - start)
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def training(rank: int, world: int, given: argparse.Namespace) -> Callable[[], None]:
