@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from outskirts.benchmarking.render import FORMATS, render, table
+from outskirts.benchmarking.render import FORMATS, render, table, tables
 from outskirts.benchmarking.standings import Group, Standing
 from outskirts.evaluation.report.seeds import Spread
 
@@ -23,6 +23,17 @@ def test_the_table(lines):
     assert header[5:8] == ["near: AUROC", "near: FPR95", "near: Δ"] and len({len(header), *map(len, rows)}) == 1
     assert rows[0][3:8] == ["2", "95.0 ± 0.1", "90.0 ± 1.0 (0.5)", "50.0 | 40.0", ""]
     assert rows[1][4:11] == ["", "92.0 ± 2.0 (0.6)", "45.0 | 35.0", "+2.0 (p < 0.001)", "", "", ""]
+
+
+def test_other_images_have_a_table_of_their_own(lines):
+    noisy = Standing(
+        "vos", "vim", (0,), None, {**lines[0].groups, "near (full-spectrum)": lines[1].groups["near"]}, 1, 9
+    )
+    first, second = tables([*lines, noisy])
+    assert first == (tables(lines)[0][0], [*tables(lines)[0][1], *tables([noisy])[0][1]])
+    assert second[1] == [["near (full-spectrum)", "vos", "92.0 ± 2.0 (0.6)", "45.0 | 35.0", "+2.0 (p < 0.001)"]]
+    assert all(render([*lines, noisy], kind).count("full-spectrum") == 1 for kind in ("markdown", "latex", "html"))
+    assert render([*lines, noisy], "csv").splitlines()[0].count("full-spectrum") == 3
 
 
 def test_formats(lines):

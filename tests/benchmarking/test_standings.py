@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from outskirts.benchmarking.cell import run_cell
+from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.plan import plan
 from outskirts.benchmarking.render import table
-from outskirts.benchmarking.standings import Group, Standing, holm, standings
+from outskirts.benchmarking.standings import Group, Standing, holm
 from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.report.seeds import Spread
@@ -25,8 +26,12 @@ def cells(bench, tmp_path_factory):
     return made
 
 
+def matrix(cells):
+    return Matrix("bugs", "", "", "", cells)
+
+
 def test_means_over_seeds_of_the_detector_that_validation_chose(cells):
-    lines = standings(cells)
+    lines = matrix(cells).standings
     assert [line.label for line in lines] == ["ce", "ascood"] and lines[0].seeds == (0, 1)
     for line in lines:
         found = [Results.load(cell.folder) for cell in cells if cell.label == line.label]
@@ -51,7 +56,7 @@ def test_means_over_seeds_of_the_detector_that_validation_chose(cells):
 
 
 def test_the_first_is_the_baseline(cells):
-    first, second = standings(cells)
+    first, second = matrix(cells).standings
     assert all(group.difference is None and group.p_value is None for group in first.groups.values())
     for name, group in second.groups.items():
         assert group.difference == pytest.approx(group.auroc.mean - first.groups[name].auroc.mean)
@@ -59,9 +64,9 @@ def test_the_first_is_the_baseline(cells):
 
 
 def test_runs_that_are_not_there_are_left_out(cells):
-    assert [line.seeds for line in standings(cells[:3])] == [(0, 1), (0,)]
+    assert [line.seeds for line in matrix(cells[:3]).standings] == [(0, 1), (0,)]
     absent = replace(cells[0], folder=cells[0].folder.with_name("none"))
-    assert standings([absent]) == []
+    assert matrix([absent]).standings == []
 
 
 def test_holm():
@@ -81,7 +86,7 @@ def test_controls_are_not_to_be_told():
 
 def test_shifted_images_and_the_worst_group(shifted):
     cells = shifted
-    lines = standings(cells)
+    lines = matrix(cells).standings
     for line, cell in zip(lines, cells):
         assert line.worst.mean == min(group["accuracy"] for group in load_json(cell.folder / "groups.json"))
         assert list(line.groups) == ["near", "shifted", "near (full-spectrum)"]

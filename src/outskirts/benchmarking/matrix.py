@@ -1,15 +1,18 @@
-"""A matrix on disk: what was asked, beside the runs."""
+"""A matrix: what was asked, which is kept beside the runs, and what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
 from ..files import load_json, save_json
+from .contender import Contender, contenders
 from .plan import Cell
+from .standings import Standing, standings
 
 __all__ = ["Matrix"]
 
@@ -34,12 +37,23 @@ class Matrix:
     command: str
     cells: Sequence[Cell]
 
+    @cached_property
+    def contenders(self) -> list[Contender]:
+        """The methods of which a run is there, as the run folders say when this is first asked."""
+        return contenders(self.cells)
+
+    @cached_property
+    def standings(self) -> list[Standing]:
+        """Of those, against the first of the plan."""
+        return standings(self.contenders, self.cells[0].label if self.cells else "")
+
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = {name: value for name, value in vars(self).items() if name != "cells"}
-        cells = [{**asdict(cell), "folder": cell.folder.name} for cell in self.cells]
-        save_json(folder / _FILE, {**about, "cells": cells})
+        about = asdict(self)
+        for cell in about["cells"]:
+            cell["folder"] = cell["folder"].name
+        save_json(folder / _FILE, about)
 
     @classmethod
     def load(cls, folder: Path) -> Matrix:

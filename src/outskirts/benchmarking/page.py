@@ -13,11 +13,10 @@ from ..evaluation.report.seeds import Spread
 from ..evaluation.results import MEAN, Result
 from ..evaluation.spectrum import is_ood
 from ..training.config import recipe
-from .contender import Contender, contenders
+from .contender import Contender
 from .matrix import Matrix
 from .plan import Cell
 from .render import markdown_table, render, spread
-from .standings import ranked
 
 __all__ = ["page", "section"]
 
@@ -38,11 +37,11 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
 
 def section(matrix: Matrix) -> str:
     """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
-    there = contenders(matrix.cells)
+    there = matrix.contenders
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")
     parts = [
-        render(ranked(there, matrix.cells[0].label), "markdown", matrix.title, matrix.command, matrix.description),
+        render(matrix.standings, "markdown", matrix.title, matrix.command, matrix.description),
         matrix.notes,
         f"### Each set\n\nAUROC of the detector chosen, and FPR95 with ID \\| with OOD as positive.\n\n{_sets(there)}",
         _groups(there),

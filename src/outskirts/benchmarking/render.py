@@ -1,4 +1,4 @@
-"""The table of a matrix, as text for people, spreadsheets and papers."""
+"""The tables of a matrix, as text for people, spreadsheets and papers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..evaluation.report.filters import p_value
 from ..evaluation.report.seeds import Spread
+from ..evaluation.spectrum import is_ood
 from .standings import Group, Standing
 
-__all__ = ["FORMATS", "markdown_table", "render", "spread", "table"]
+__all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
 
 #: How rates are given, so that tables can be compared.
 _READ = (
@@ -22,18 +23,45 @@ _READ = (
 )
 
 
-def table(lines: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows, as text."""
-    names = list(dict.fromkeys(name for line in lines for name in line.groups))
-    grouped = any(line.worst for line in lines)
-    header = ["rank", "method", "detector", "seeds", "accuracy", *["worst group"] * grouped]
-    for name in names:
+Rows = tuple[list[str], list[list[str]]]
+"""The header and the rows of a table, as text."""
+
+
+def table(lines: Sequence[Standing]) -> Rows:
+    """A row for each method, with all there is to say, for spreadsheets."""
+    return _methods(lines, _names(lines))
+
+
+def tables(lines: Sequence[Standing]) -> list[Rows]:
+    """The same for people: a row for each method on OOD sets, and, if there are any, one for each method on each other
+    group, which would make the first too wide to be read.
+    """
+    names = _names(lines)
+    others = [
+        [name, line.label, *_of_group(line.groups[name])]
+        for name in names
+        if not is_ood(name)
+        for line in lines
+        if name in line.groups
+    ]
+    first = _methods(lines, [name for name in names if is_ood(name)])
+    return [first, (["other images", "method", "AUROC", "FPR95", "Δ"], others)] if others else [first]
+
+
+def _names(lines: Sequence[Standing]) -> list[str]:
+    return list(dict.fromkeys(name for line in lines for name in line.groups))
+
+
+def _methods(lines: Sequence[Standing], groups: Sequence[str]) -> Rows:
+    worst = any(line.worst for line in lines)
+    header = ["rank", "method", "detector", "seeds", "accuracy", *["worst group"] * worst]
+    for name in groups:
         header += [f"{name}: AUROC", f"{name}: FPR95", f"{name}: Δ"]
     rows = []
     for line in lines:
         row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), spread(line.accuracy)]
-        row += [spread(line.worst)] * grouped
-        for name in names:
+        row += [spread(line.worst)] * worst
+        for name in groups:
             row += _of_group(line.groups[name]) if name in line.groups else ["", "", ""]
         rows.append([*row, f"{line.minutes:.1f}", f"{line.images:,}"])
     return [*header, "minutes a run", "images"], rows
@@ -49,16 +77,16 @@ def _of_group(group: Group) -> list[str]:
 
 
 def render(lines: Sequence[Standing], kind: str, title: str = "", command: str = "", about: str = "") -> str:
-    """The table in a format of `FORMATS`.
+    """The tables in a format of `FORMATS`.
 
     Arguments:
-        lines: Of the table.
+        lines: Of the tables.
         kind: ``markdown``, ``csv``, ``latex`` or ``html``.
         title: Of the benchmark.
         command: That made it.
         about: What the benchmark is.
     """
-    return FORMATS[kind](*table(lines), title, command, about)
+    return FORMATS[kind](lines, title, command, about)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -75,45 +103,53 @@ def spread(of: Spread | None) -> str:
     return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
 
 
-def _markdown(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
+def _markdown(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
     parts = [
         f"## {title}" if title else "",
         about,
         f"```bash\n{command}\n```" if command else "",
-        markdown_table(header, rows),
+        *(markdown_table(*each) for each in tables(lines)),
         _READ,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _csv(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
+def _csv(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
+    header, rows = table(lines)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
-def _latex(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
+def _latex(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
     special = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$", "−": "$-$"}
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join("".join(special.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
 
-    body = [r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(header)}}}", r"\toprule", line(header), *body]) + "\n"
+    def tabular(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        body = [r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}"]
+        return "\n".join([rf"\begin{{tabular}}{{{'l' * len(header)}}}", r"\toprule", line(header), *body])
+
+    return "\n\n".join(tabular(*each) for each in tables(lines)) + "\n"
 
 
-def _html(header: list[str], rows: list[list[str]], title: str, command: str, about: str) -> str:
+def _html(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
     def line(cells: Sequence[str], kind: str) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
 
-    body = "\n".join(line(row, "td") for row in rows)
+    def shown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        body = "\n".join(line(row, "td") for row in rows)
+        return f"<div><table>\n<thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
+
+    everything = "\n".join(shown(*each) for each in tables(lines))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; max-width: 90rem }}
 p {{ max-width: 50rem }}
 pre {{ background: #f4f4f4; padding: .7rem; overflow: auto }}
-div {{ overflow-x: auto }}
+div {{ overflow-x: auto; margin: 1.5rem 0 }}
 table {{ border-collapse: collapse }}
 th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }}
 th {{ border-bottom: 2px solid #333 }}
@@ -122,19 +158,14 @@ th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 <h1>{html.escape(title)}</h1>
 <p>{html.escape(about)}</p>
 <pre>{html.escape(command)}</pre>
-<div><table>
-<thead>{line(header, "th")}</thead>
-<tbody>
-{body}
-</tbody>
-</table></div>
+{everything}
 <p>{html.escape(_READ)}</p>
 </html>
 """
 
 
 #: By name.
-FORMATS: Mapping[str, Callable[[list[str], list[list[str]], str, str, str], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[Standing], str, str, str], str]] = {
     "markdown": _markdown,
     "csv": _csv,
     "latex": _latex,

@@ -16,10 +16,9 @@ from ..evaluation.report.runfolder import RunFolder
 from ..evaluation.report.seeds import Spread
 from ..evaluation.results import MEAN
 from ..evaluation.spectrum import is_ood
-from .contender import Contender, contenders
-from .plan import Cell
+from .contender import Contender
 
-__all__ = ["Group", "Standing", "holm", "ranked", "standings"]
+__all__ = ["Group", "Standing", "holm", "standings"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,8 @@ class Standing:
         return fmean([group.auroc.mean for name, group in self.groups.items() if is_ood(name)] or [float("nan")])
 
 
-def standings(cells: Sequence[Cell]) -> list[Standing]:
-    """A line for each method and variant of which a run is there, in the order of the plan."""
-    return ranked(contenders(cells), cells[0].label if cells else "")
-
-
-def ranked(there: Sequence[Contender], first: str) -> list[Standing]:
-    """The lines of methods whose runs have been read, against the one whose label is `first` if it is there."""
+def standings(there: Sequence[Contender], first: str) -> list[Standing]:
+    """A line for each, against the one whose label is `first` if its runs are there."""
     baseline = there[0] if there and there[0].label == first else None
     return _ranked(_corrected([_line(one, baseline) for one in there]))
 

@@ -18,8 +18,8 @@ from ..benchmarking.engines import run_all
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.page import page
 from ..benchmarking.plan import Cell, plan, seeds
-from ..benchmarking.render import render, table
-from ..benchmarking.standings import Standing, standings
+from ..benchmarking.render import render, tables
+from ..benchmarking.standings import Standing
 from ..data.benchmark import benchmarks, described, load_benchmark
 from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
     matrix.save(out)
     say(f"{len(cells)} runs in {out}")
     run_all(cells, given.engine, _told)
-    lines = standings(cells)
+    lines = matrix.standings
     if not lines:
         raise OutskirtsError(f"No run of the matrix succeeded; why not is in {cells[0].record} and its like.")
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
@@ -168,8 +168,8 @@ def _option(text: str) -> tuple[str, object]:
 
 
 def _shown(lines: Sequence[Standing]) -> Table:
-    """What fits on a terminal of the table: below the method its detector, below each AUROC the difference."""
-    header, rows = table(lines)
+    """What fits on a terminal of the first table: below the method its detector, below each AUROC the difference."""
+    header, rows = tables(lines)[0]
     groups = [name.removesuffix(": AUROC") for name in header if name.endswith(": AUROC")]
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("method", "accuracy", *groups):
