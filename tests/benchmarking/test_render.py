@@ -33,6 +33,7 @@ def test_other_images_have_a_table_of_their_own(lines):
     assert first == (tables(lines)[0][0], [*tables(lines)[0][1], *tables([noisy])[0][1]])
     assert second[1] == [["near (full-spectrum)", "vos", "92.0 ± 2.0 (0.6)", "45.0 | 35.0", "+2.0 (p < 0.001)"]]
     assert all(render([*lines, noisy], kind).count("full-spectrum") == 1 for kind in ("markdown", "latex", "html"))
+    assert "an AUROC of 50 is best" in render([*lines, noisy], "html") and "50 is best" not in render(lines, "html")
     assert render([*lines, noisy], "csv").splitlines()[0].count("full-spectrum") == 3
 
 

@@ -22,6 +22,12 @@ _READ = (
     "as chance; Holm's correction for all that are tested)."
 )
 
+#: What to expect of the groups that the second table is about.
+_READ_OTHERS = (
+    " Control and shifted images are ID images, coded or resized otherwise and under other conditions: an AUROC of 50 "
+    "is best. Full-spectrum counts the shifted ones as ID."
+)
+
 
 Rows = tuple[list[str], list[list[str]]]
 """The header and the rows of a table, as text."""
@@ -46,6 +52,10 @@ def tables(lines: Sequence[Standing]) -> list[Rows]:
     ]
     first = _methods(lines, [name for name in names if is_ood(name)])
     return [first, (["other images", "method", "AUROC", "FPR95", "Δ"], others)] if others else [first]
+
+
+def _read(lines: Sequence[Standing]) -> str:
+    return _READ + (_READ_OTHERS if any(not is_ood(name) for name in _names(lines)) else "")
 
 
 def _names(lines: Sequence[Standing]) -> list[str]:
@@ -109,7 +119,7 @@ def _markdown(lines: Sequence[Standing], title: str, command: str, about: str) -
         about,
         f"```bash\n{command}\n```" if command else "",
         *(markdown_table(*each) for each in tables(lines)),
-        _READ,
+        _read(lines),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -159,7 +169,7 @@ th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 <p>{html.escape(about)}</p>
 <pre>{html.escape(command)}</pre>
 {everything}
-<p>{html.escape(_READ)}</p>
+<p>{html.escape(_read(lines))}</p>
 </html>
 """
 
