@@ -79,7 +79,7 @@ def roc(label: str, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], headline:
 def loss_curves(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
     """Every scalar of the log whose name starts with "loss", against the epoch."""
     names = dict.fromkeys((m["kind"], key) for m in lines for key in m if key.startswith("loss"))
-    many = len(names) > 4
+    many = len(names) > 2
 
     def draw(axes: Axes) -> None:
         for index, (kind, key) in enumerate(names):
@@ -93,7 +93,7 @@ def loss_curves(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
         elif names:
             axes.legend()
 
-    return _svg(label, draw, height=2.9 if many else 2.0)
+    return _svg(label, draw, height=2.0 + 0.18 * len(names) if many else 2.0)
 
 
 def accuracy_curve(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
