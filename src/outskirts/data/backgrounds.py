@@ -29,13 +29,14 @@ from ..models.stages import find_stages, hooked
 from .decode import picture
 from .imageset import ImageSet
 from .selection import class_positions
+from .transform import IMAGENET
 
 __all__ = ["Background", "Sight", "backgrounds", "imagenet_sight", "save_backgrounds", "windows"]
 
 #: The probability that the object is there at each place [h, w] of an image [1, 3, H, W], from 0 to 1.
 Sight = Callable[[Tensor], Tensor]
 
-_MEAN, _STD = (torch.tensor(value).view(3, 1, 1) for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+_MEAN, _STD = (torch.tensor(value).view(3, 1, 1) for value in IMAGENET)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import OutskirtsError, unknown
 
-__all__ = ["HALF", "Transform"]
+__all__ = ["HALF", "IMAGENET", "Transform"]
 
 #: Pixels are bytes, or floats where they are augmented; half precision marks tokens.
 HALF = (torch.float16, torch.bfloat16)
+
+#: The mean and the standard deviation that networks trained on ImageNet expect, per channel on the scale of 0 to 1.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.transform import IMAGENET
 from ..errors import OutskirtsError
 
 __all__ = ["LAYOUTS", "Published"]
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
 _CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 #: CIDER takes one for both, NCIS that of CIFAR-10 for both.
@@ -97,7 +97,7 @@ def _resnet(state: Mapping[str, Tensor]) -> str:
 
 def _pixels(backbone: str, small: Any, classes: int) -> Any:
     if not backbone.endswith("-cifar"):
-        return _IMAGENET
+        return IMAGENET
     return small if small is not None else _CIFAR100 if classes == 100 else _CIFAR10
 
 
@@ -186,7 +186,7 @@ def _npos_clip(checkpoint: Mapping[str, Any], backbone: str) -> Published:
 
     state, left = _named(checkpoint, rename)
     own = ("backbone.trunk.", "head.prototypes")
-    return Published("npos-clip", backbone, state, _IMAGENET, {}, left, own)
+    return Published("npos-clip", backbone, state, IMAGENET, {}, left, own)
 
 
 def _classifier(name: str, value: Tensor) -> Pairs:

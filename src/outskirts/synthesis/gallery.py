@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import seeding
 from ..data.batches import Batch
+from ..data.decode import picture
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
 from ..errors import OutskirtsError
@@ -55,19 +56,15 @@ def contact_sheet(rows: list[Tensor], columns: int = 12, side: int = 64) -> Imag
     for place in range(count):
         line, column = divmod(place, columns)
         for row, images in enumerate(rows):
-            picture = _picture(images[place]).resize((width * scale, height * scale), Image.Resampling.NEAREST)
-            sheet.paste(picture, (column * step_x, line * block + row * step_y))
+            drawn = picture(images[place]).resize((width * scale, height * scale), Image.Resampling.NEAREST)
+            sheet.paste(drawn, (column * step_x, line * block + row * step_y))
     return sheet
 
 
-def save_png(path: Path, picture: Image.Image | Tensor) -> None:
+def save_png(path: Path, image: Image.Image | Tensor) -> None:
     """Write a picture, or an image uint8 [C, H, W], as PNG, atomically."""
     with atomic(path) as temporary:
-        (picture if isinstance(picture, Image.Image) else _picture(picture)).save(temporary, format="PNG")
-
-
-def _picture(image: Tensor) -> Image.Image:
-    return Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).contiguous().numpy())
+        (image if isinstance(image, Image.Image) else picture(image)).save(temporary, format="PNG")
 
 
 def synthesise(

@@ -15,7 +15,7 @@ from .. import seeding
 from ..data.imageset import ImageSet
 from ..data.pool import describe, expose, require_content, require_unseen, seen
 from ..data.sources import open as open_images
-from ..data.transform import Transform
+from ..data.transform import IMAGENET, Transform
 from ..errors import OutskirtsError
 from ..files import require_empty
 from ..methods import Method, registry
@@ -30,8 +30,6 @@ from .precision import faster_precision, resolve_device
 from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def train(
@@ -308,7 +306,6 @@ def _transform(config: TrainConfig, sample: list[Tensor], channels: int) -> Tran
     # Random resized crops of photographs want more pixels than the network's input to cut from.
     resize = round(config.size * 256 / 224) if "resized-crop" in config.augment and config.size > 64 else None
     if config.pretrained:
-        mean, std = _IMAGENET
-        return Transform(config.size, channels, mean, std, resize)
+        return Transform(config.size, channels, *IMAGENET, resize)
     shape = Transform(config.size, channels)
     return Transform.measured(torch.stack([shape.host(image) for image in sample]), config.size, resize=resize)
