@@ -47,6 +47,8 @@ def test_what_is_not_whole_is_told(entry, tmp_path):
         OutskirtsError, match=r"1.png is missing; 3.png is left over; cats/2.png has changed. Remove it"
     ):
         verify(folder)
+    with pytest.raises(OutskirtsError, match=r"There is no folder .*/none; 'outskirts data fetch' makes one"):
+        verify(tmp_path / "none")
     with pytest.raises(OutskirtsError, match="was not made by"):
         verify(tmp_path)
 

@@ -82,7 +82,7 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
     path, content = _content(benchmark)
     shipped = path.parent == _SHIPPED
     base = data_folder() if shipped else path.parent
-    remedy = f" How to get its sets: outskirts benchmark show {path.stem}" if shipped else ""
+    remedy = f" (How to get its sets: outskirts benchmark show {path.stem})" if shipped else ""
     classes = content.pop("classes", None)
 
     def spec(key: str, value: Any) -> str:

@@ -109,6 +109,8 @@ def verify(folder: Path) -> int:
         OutskirtsError: If a file is missing, left over or changed, naming some.
     """
     record = folder / RECORD
+    if not folder.is_dir():
+        raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one of a whole set.")
     if not record.is_file():
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
