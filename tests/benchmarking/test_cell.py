@@ -40,6 +40,12 @@ def test_a_failure_is_written_down_and_tried_again(cell, monkeypatch):
     assert run_cell(cell) == "" and not record(cell).failure and record(cell).seconds > before
 
 
+def test_a_set_that_cannot_be_opened_is_found_before_the_training(cell, monkeypatch):
+    monkeypatch.setattr(module, "train", None)
+    counted = replace(cell, ood={"near": {"flies": cell.ood["near"]["flies"] + "?expect=3"}})
+    assert "instead of 3" in run_cell(counted) and not cell.folder.exists()
+
+
 def test_a_killed_run_goes_on(cell, monkeypatch):
     """With the same numbers as one that was not."""
     whole = replace(cell, folder=cell.folder.with_name("whole"))

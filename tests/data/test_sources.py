@@ -105,6 +105,19 @@ def test_folder(files, pictures):
     assert image_set.name(4) == str(files[4])
 
 
+def test_a_folder_called_as_a_set_that_comes_with_outskirts(files, tmp_path, monkeypatch):
+    files[0].parents[1].rename(tmp_path / "textures")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutskirtsError, match=r"write \./textures for the folder, or textures: for the set"):
+        osk.open("textures?size=8")
+    assert osk.open("./textures").spec == f"folder:{tmp_path / 'textures'}"
+    comes = osk.open("textures:?size=8&limit=3")
+    assert comes.spec == "textures:?size=8&limit=3" and torch.equal(osk.open(comes.spec)[0][0], comes[0][0])
+    # In the folder of all sets, names are those of sets.
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    assert osk.open("textures?size=8&limit=3").spec == "textures?size=8&limit=3"
+
+
 def test_opening_decodes_nothing(files):
     for file in files:
         file.write_bytes(b"no image")

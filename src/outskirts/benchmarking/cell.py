@@ -72,6 +72,8 @@ def run_cell(cell: Cell) -> str:
     start = time.monotonic()
     measured = failure = trace = ""
     try:
+        for spec in _specs(cell):  # What cannot be opened shall be known before hours of training.
+            _opened(spec)
         _measure(cell, _trained(cell))
         measured = _asked(cell)
     except Interrupted as stop:
@@ -87,6 +89,11 @@ def run_cell(cell: Cell) -> str:
 def _asked(cell: Cell) -> str:
     about: dict[str, Any] = {**asdict(cell), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
+
+
+def _specs(cell: Cell) -> list[str]:
+    named = [*cell.sets.values(), cell.tune_on, *(spec for sets in cell.ood.values() for spec in sets.values())]
+    return [spec for spec in named if spec]
 
 
 def _trained(cell: Cell) -> Run:

@@ -95,7 +95,7 @@ def _scikit_image(name: str) -> Path:
     try:
         path = Path(str(files("skimage"))) / "data" / name
     except ModuleNotFoundError as error:
-        raise MissingExtra("The demonstration's pictures", "demo") from error
+        raise MissingExtra("The demonstration's set of pictures", "demo") from error
     if not path.is_file():
         raise OutskirtsError(f"scikit-image is installed without its picture {name}; install it anew.")
     return path

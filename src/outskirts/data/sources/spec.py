@@ -58,14 +58,15 @@ def source(name: str) -> Callable[[Source], Source]:
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed spec: the source's name, its arguments, and the options in `VIEW`."""
+    """A parsed spec: the source's name, its arguments, the options in `VIEW`, and whether a colon follows the name."""
 
     source: str
     arguments: dict[str, Any]
     view: dict[str, Any]
+    colon: bool
 
     def __str__(self) -> str:
-        where = f":{self.arguments['where']}" if "where" in self.arguments else ""
+        where = f":{self.arguments.get('where', '')}" if self.colon else ""
         options = "&".join(f"{k}={v}" for k, v in (self.arguments | self.view).items() if k != "where")
         return self.source + where + (f"?{options}" if options else "")
 
@@ -75,13 +76,13 @@ def open(spec: str | Path) -> ImageSet:
 
     Arguments:
         spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or folder of images in
-            `data_folder`), ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``,
-            ``npz:FILE``, ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file.
-            Options follow a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images,
-            ``classes=0-5,8``, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``,
-            ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which
-            show the images otherwise (see `outskirts.data.controls`), and those of the source, such as
-            ``split=test``.
+            `data_folder`; with a colon, ``textures:``, where a folder is called so, too), ``folder:DIR``,
+            ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``,
+            ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow a ``?``,
+            parted by ``&``: ``expect=10000``, which refuses any other number of images, ``classes=0-5,8``,
+            ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in
+            this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the images
+            otherwise (see `outskirts.data.controls`), and those of the source, such as ``split=test``.
 
     Returns:
         The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.
@@ -140,7 +141,7 @@ def parse(spec: str | Path, base: Path | None = None) -> Spec:
     parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
     kinds = {key: parameter.annotation for key, parameter in parameters.items()}
     given = _options(query, text)
-    if where is not None:
+    if where:
         given["where"] = where
         if "root" in kinds and "root" not in given:
             given["where"], _, given["root"] = where.rpartition("@")
@@ -155,18 +156,24 @@ def parse(spec: str | Path, base: Path | None = None) -> Spec:
     values = {k: _convert(k, given[k], kind, base or Path(), text) for k, kind in known.items() if k in given}
     values = {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
     arguments = {k: values.pop(k) for k in kinds if k in values}
-    return Spec(name, arguments, view=values)
+    return Spec(name, arguments, values, colon=where is not None)
 
 
 def _locate(body: str, base: Path) -> tuple[str, str | None]:
+    """A source, and the path after its colon; none if there is no colon."""
     name, colon, where = body.partition(":")
     if name in SOURCES:
         takes_path = "where" in inspect.signature(SOURCES[name]).parameters
         if takes_path and not where:
             raise OutskirtsError(f"'{body}' names no path; write {name}:PATH.")
-        if colon and not takes_path:
+        if where and not takes_path:
             raise OutskirtsError(f"'{body}' names a path, but {name} takes none.")
-        return name, where or None
+        if not colon and (base / name).is_dir() and base.absolute() != data_folder().absolute():
+            raise OutskirtsError(
+                f"'{name}' is a set that comes with outskirts, and {base / name} is a folder; write ./{name} for the "
+                f"folder, or {name}: for the set."
+            )
+        return name, where if colon else None
     if not body:
         raise OutskirtsError("An empty text names no image set.")
     path = base / Path(body).expanduser()
