@@ -35,4 +35,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:
     hint = f"; did you mean '{close[0]}'?" if close else "."
     # Nobody reads a list of a thousand names.
     listed = f" Known: {', '.join(known)}." if len(known) <= _LISTED else f" {len(known)} are known."
+    listed = listed if known else " None is known."
     return OutskirtsError(f"There is no {kind} '{name}'{hint}{listed}")

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,20 @@ def test_a_set_that_cannot_be_opened_is_found_before_the_training(cell, monkeypa
     monkeypatch.setattr(module, "train", None)
     counted = replace(cell, ood={"near": {"flies": cell.ood["near"]["flies"] + "?expect=3"}})
     assert "instead of 3" in run_cell(counted) and not cell.folder.exists()
+
+
+def test_corrupt_images(bench, tmp_path):
+    benchmark = load_benchmark(bench)
+    broken = tmp_path / "broken"
+    shutil.copytree(benchmark.ood["near"]["flies"].removeprefix("folder:").partition("?")[0], broken)
+    next(broken.rglob("*.png")).write_bytes(b"no image")
+    benchmark = replace(benchmark, ood={"near": {"flies": f"folder:{broken}"}})
+
+    def cell(options):
+        return plan(benchmark, ["ce"], [0], tmp_path / f"{len(options)}", detectors=["msp"], options=options)[0]
+
+    assert "Mend or remove it; skip_corrupt leaves such images out." in run_cell(cell({}))
+    assert run_cell(cell({"skip_corrupt": True})) == ""
 
 
 def test_a_killed_run_goes_on(cell, monkeypatch):

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
     ):
         with pytest.raises(OutskirtsError, match=match):
             plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)
+    with pytest.raises(OutskirtsError, match="did you mean 'knn'"):
+        plan(benchmark, ["ce"], [0], Path("out"), detectors=["msp", "knm:k=3"])
+    with pytest.raises(OutskirtsError, match="None is known"):
+        plan(replace(benchmark, variants={}), ["ce"], [0], Path("out"), variants=["sio"])
 
 
 def test_presets_of_a_benchmark(bench):

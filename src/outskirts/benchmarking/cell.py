@@ -108,15 +108,16 @@ def _trained(cell: Cell) -> Run:
 
 
 def _measure(cell: Cell, run: Run) -> None:
-    # What trained faster in half precision is measured faster in it, too.
-    precision = run.recipe().training.precision
+    training = run.recipe().training
     assess(
         run,
         _opened(cell.sets["test"]),
         {group: {name: _opened(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
-        "all" if cell.detectors == ("all",) else cell.detectors,
-        precision="bf16" if precision == "bf16" else "fp32",
-        device=resolve_device(run.recipe().training.device).type,
+        cell.asked,
+        # What trained faster in half precision is measured faster in it, too.
+        precision="bf16" if training.precision == "bf16" else "fp32",
+        device=resolve_device(training.device).type,
+        skip_corrupt=training.skip_corrupt,
         tune=_opened(cell.tune_on) if cell.tune_on else "own",
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
+from ..evaluation.evaluate import choose_detectors
 from ..training.config import recipe
 
 __all__ = ["Cell", "plan", "seeds"]
@@ -45,6 +46,11 @@ class Cell:
     def label(self) -> str:
         """The method and its variant, as tables call them."""
         return _label(self.method, self.variant)
+
+    @property
+    def asked(self) -> Literal["all"] | tuple[str, ...]:
+        """The detectors, as measuring takes them."""
+        return "all" if self.detectors == ("all",) else self.detectors
 
     @property
     def record(self) -> Path:
@@ -109,6 +115,7 @@ def plan(
                 out / f"{_label(method, variant)}-s{seed}",
             )
         )
+        choose_detectors(cells[-1].asked)
     return cells
 
 

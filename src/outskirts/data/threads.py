@@ -45,9 +45,9 @@ def for_each(
         for i in block:
             try:
                 work(i)
-            except CorruptImage:
+            except CorruptImage as error:
                 if not skip_corrupt:
-                    raise
+                    raise CorruptImage(f"{error} Mend or remove it; skip_corrupt leaves such images out.") from error
                 sound[i] = False
         return block.stop
 
