@@ -179,10 +179,11 @@ def test_files_that_hold_no_weights_are_told(tmp_path):
 
     with pytest.raises(OutskirtsError, match=r"absent\.pt do not exist"):
         build("absent.pt")
-    for name in ("text.pt", "text.safetensors", "empty.pt"):
-        (tmp_path / name).write_bytes(b"" if name == "empty.pt" else b"not weights at all")
-        with pytest.raises(OutskirtsError, match="is not a state dict that can be read safely"):
-            build(name)
+    for content in (b"not weights at all", b"", b"train: photos/train\ntest: x\n"):
+        for name in ("some.pt", "some.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(OutskirtsError, match="is not a state dict that can be read safely"):
+                build(name)
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
     with pytest.raises(OutskirtsError, match="is not a state dict that can be read safely"):
         build("module.pt")

@@ -110,7 +110,9 @@ def test_what_does_not_fit_is_listed(foreign, bugs, tmp_path):
     assert "backbone.extra.weight is left over" in refused({**state, "extra.weight": state["bn1.weight"]})
     assert "backbone.bn1.weight has shape (3,) instead of (64,)" in refused({**state, "bn1.weight": torch.zeros(3)})
     assert "trained on 5 classes, and these images are of 2" in refused(foreign.ResNet(classes=5).state_dict())
-    assert "that can be read safely" in refused({"state_dict": state, "args": argparse.Namespace(lr=0.1)})
+    assert "that can be read safely (it holds argparse.Namespace); save the weights alone" in refused(
+        {"state_dict": state, "args": argparse.Namespace(lr=0.1)}
+    )
     with pytest.raises(OutskirtsError, match="do not exist"):
         import_checkpoint("openood", tmp_path / "none.pt", images, folder)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,8 +24,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise OutskirtsError(f"{path} is not a state dict that can be read safely ({error}).") from error
+    except Exception as error:  # What is no pickle makes the reader fail in any way.
+        # torch's own sentences advise to run what is in the file.
+        other = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {other[1]}" if other else str(error).partition("\n")[0]
+        raise OutskirtsError(
+            f"{path} is not a state dict that can be read safely ({reason}); save the weights alone: "
+            "torch.save(model.state_dict(), FILE)."
+        ) from error
     if not isinstance(found, Mapping):
         raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
     return found
