@@ -49,7 +49,7 @@ def record(cell: Cell) -> Record:
 
 def finished(cell: Cell) -> bool:
     """Whether a run is there, and was measured as it is asked now."""
-    return record(cell).measured == _asked(cell) and (cell.folder / "results.csv").is_file()
+    return record(cell).measured == _digest(cell) and (cell.folder / "results.csv").is_file()
 
 
 def run_cell(cell: Cell) -> str:
@@ -75,7 +75,7 @@ def run_cell(cell: Cell) -> str:
         for spec in _specs(cell):  # What cannot be opened shall be known before hours of training.
             _opened(spec)
         _measure(cell, _trained(cell))
-        measured = _asked(cell)
+        measured = _digest(cell)
     except Interrupted as stop:
         raise Interrupted(f"Stopped in {cell.folder.name}; go on by the same command once more.") from stop
     except Exception as error:  # It may be a plug-in's, and of any kind.
@@ -86,7 +86,7 @@ def run_cell(cell: Cell) -> str:
     return failure
 
 
-def _asked(cell: Cell) -> str:
+def _digest(cell: Cell) -> str:
     about: dict[str, Any] = {**asdict(cell), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
 

@@ -115,7 +115,7 @@ def plan(
                 out / f"{_label(method, variant)}-s{seed}",
             )
         )
-        choose_detectors(cells[-1].asked)
+    choose_detectors(cells[0].asked)  # Raises for a name that is not known.
     return cells
 
 
