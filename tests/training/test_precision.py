@@ -23,3 +23,9 @@ def test_an_absent_device_is_an_error():
 def test_the_faster_precision_is_one_of_two():
     assert faster_precision(torch.device("cpu")) in ("bf16", "fp32")
     assert faster_precision(torch.device("meta")) == "fp32"
+
+
+@pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode])
+def test_it_may_be_asked_for_while_nothing_is_learned(block):
+    with block():
+        assert faster_precision(torch.device("cpu")) in ("bf16", "fp32")

@@ -39,7 +39,8 @@ def faster_precision(device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu":
         return "fp32"
-    times = {precision: _seconds(precision == "bf16") for precision in ("bf16", "fp32")}
+    with torch.inference_mode(False), torch.enable_grad():  # Whoever asks may be without gradients.
+        times = {precision: _seconds(precision == "bf16") for precision in ("bf16", "fp32")}
     return "bf16" if times["bf16"] < 0.85 * times["fp32"] else "fp32"
 
 
