@@ -34,6 +34,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     # Nobody reads a list of a thousand names.
-    listed = f" Known: {', '.join(known)}." if len(known) <= _LISTED else f" {len(known)} are known."
-    listed = listed if known else " None is known."
+    listed = " None is known."
+    if known:
+        listed = f" Known: {', '.join(known)}." if len(known) <= _LISTED else f" {len(known)} are known."
     return OutskirtsError(f"There is no {kind} '{name}'{hint}{listed}")

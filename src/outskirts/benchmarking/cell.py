@@ -13,6 +13,7 @@ from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
+from ..evaluation.evaluate import asked_for
 from ..files import digest, load_json, save_json
 from ..training.loop import Interrupted
 from ..training.precision import resolve_device
@@ -72,8 +73,6 @@ def run_cell(cell: Cell) -> str:
     start = time.monotonic()
     measured = failure = trace = ""
     try:
-        for spec in _specs(cell):  # What cannot be opened shall be known before hours of training.
-            _opened(spec)
         _measure(cell, _trained(cell))
         measured = _digest(cell)
     except Interrupted as stop:
@@ -100,6 +99,8 @@ def _trained(cell: Cell) -> Run:
     run = Run(cell.folder)
     if run.config.is_file():
         return run if run.model.is_file() else resume(cell.folder)
+    for spec in _specs(cell):  # What cannot be opened shall be known before hours of training.
+        _opened(spec)
     # Whoever began was stopped before the options were written, the first that is needed to go on.
     shutil.rmtree(cell.folder, ignore_errors=True)
     options = {name: value for name, value in cell.options.items() if name not in ("data", "val")}
@@ -113,7 +114,7 @@ def _measure(cell: Cell, run: Run) -> None:
         run,
         _opened(cell.sets["test"]),
         {group: {name: _opened(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
-        cell.asked,
+        asked_for(cell.detectors),
         # What trained faster in half precision is measured faster in it, too.
         precision="bf16" if training.precision == "bf16" else "fp32",
         device=resolve_device(training.device).type,

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
-from ..evaluation.evaluate import choose_detectors
+from ..evaluation.evaluate import asked_for, choose_detectors
 from ..training.config import recipe
 
 __all__ = ["Cell", "plan", "seeds"]
@@ -28,7 +28,7 @@ class Cell:
         sets: Specs of ``train``, ``val`` and ``test``; ``val`` may be empty.
         ood: Specs of OOD sets by group and name.
         tune_on: Spec of OOD validation images; empty for outliers made of the run's own.
-        detectors: As for `outskirts.evaluation.assess.assess`.
+        detectors: As `outskirts.evaluation.evaluate.asked_for` takes them.
         folder: The run's.
     """
 
@@ -46,11 +46,6 @@ class Cell:
     def label(self) -> str:
         """The method and its variant, as tables call them."""
         return _label(self.method, self.variant)
-
-    @property
-    def asked(self) -> Literal["all"] | tuple[str, ...]:
-        """The detectors, as measuring takes them."""
-        return "all" if self.detectors == ("all",) else self.detectors
 
     @property
     def record(self) -> Path:
@@ -88,6 +83,7 @@ def plan(
     for variant in variants:
         if variant not in benchmark.variants:
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
+    choose_detectors(asked_for(detectors))
     sets = {"train": benchmark.train, "val": benchmark.val or "", "test": benchmark.test}
     cells = []
     for seed, method, variant in product(seeds, methods, ("", *variants)):
@@ -115,7 +111,6 @@ def plan(
                 out / f"{_label(method, variant)}-s{seed}",
             )
         )
-    choose_detectors(cells[0].asked)  # Raises for a name that is not known.
     return cells
 
 

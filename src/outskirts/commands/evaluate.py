@@ -14,6 +14,7 @@ from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
+from ..evaluation.evaluate import asked_for
 from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.spectrum import CONTROL, SHIFTED
@@ -71,12 +72,11 @@ def main(arguments: Sequence[str]) -> None:
     given = options(Evaluate, "evaluate", merged(arguments, *(f"--{group}" for group in _GROUPS), "--detectors"))
     run = Run.open(given.run)
     test, ood = _sets(given)
-    detectors = "all" if given.detectors == ("all",) else given.detectors
     results = assess_shown(
         run,
         test,
         ood,
-        detectors,
+        asked_for(given.detectors),
         features=given.features,
         precision=given.precision,
         keep=given.keep,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import OutskirtsError
-from .decode import Items, decode, picture
+from .decode import Items, decode, picture, scaled
 
 __all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
@@ -64,11 +64,7 @@ class Resized(Changed):
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:
         shown = self.picture(row)
-        scale = self.amount / min(shown.size)
-        width, height = (max(4, round(scale * side)) for side in shown.size)
-        return np.array(
-            shown.resize((width, height), Image.Resampling.BILINEAR).resize(shown.size, Image.Resampling.BILINEAR)
-        )
+        return np.array(scaled(shown, self.amount).resize(shown.size, Image.Resampling.BILINEAR))
 
 
 class Noisy(Changed):

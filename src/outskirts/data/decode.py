@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..files import digest
 
-__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key", "picture"]
+__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key", "picture", "scaled"]
 
 #: A stored image: an encoded file's bytes, its path, a PIL image, or uint8 pixels [H, W] or [H, W, C].
 Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
@@ -55,6 +55,12 @@ class CorruptImage(OutskirtsError):
 def picture(pixels: Tensor) -> Image.Image:
     """What `decode` returned, uint8 [1 or 3, H, W], as a grey or an RGB picture."""
     return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.movedim(0, 2)).numpy())
+
+
+def scaled(shown: Image.Image, side: int) -> Image.Image:
+    """A picture whose shorter side is so many pixels, bilinear."""
+    width, height = (round(side / min(shown.size) * length) for length in shown.size)
+    return shown.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def decode(item: Item, name: str) -> Tensor:

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
-from .decode import picture
+from .decode import picture, scaled
 from .imageset import ImageSet
 
 __all__ = ["pack"]
@@ -73,10 +71,7 @@ def pack(
 
 def _entry(images: ImageSet, i: int, side: int, quality: int) -> dict[str, Any]:
     shown = picture(images.image(i))
-    if side:
-        scale = side / min(shown.size)
-        width, height = (max(1, round(scale * length)) for length in shown.size)
-        shown = shown.resize((width, height), Image.Resampling.BILINEAR)
+    shown = scaled(shown, side) if side else shown
     content = io.BytesIO()
     if quality:
         shown.save(content, "jpeg", quality=quality)

@@ -18,7 +18,17 @@ from .outputs import Outputs
 from .results import ID, MEAN, Result, Results, labels
 from .spectrum import SHIFTED, full_spectrum, is_ood
 
-__all__ = ["choose_detectors", "evaluate", "fit_detectors", "lacking", "measure", "params_of", "result", "score_images"]
+__all__ = [
+    "asked_for",
+    "choose_detectors",
+    "evaluate",
+    "fit_detectors",
+    "lacking",
+    "measure",
+    "params_of",
+    "result",
+    "score_images",
+]
 
 Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
 _ACCURACY = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
@@ -42,6 +52,15 @@ def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] =
     if len(table) < len(chosen):
         raise OutskirtsError("A detector is asked for twice with the same parameters; ask for each once.")
     return table
+
+
+def asked_for(texts: Sequence[str]) -> Literal["all"] | Sequence[str]:
+    """Detectors as command lines and benchmarks name them: one that is called ``all`` means every one.
+
+    >>> asked_for(("all",)), asked_for(("msp", "knn:k=10"))
+    ('all', ('msp', 'knn:k=10'))
+    """
+    return "all" if tuple(texts) == ("all",) else texts
 
 
 def fit_detectors(
