@@ -26,11 +26,11 @@ from outskirts.data.mixing import Mixing
 from outskirts.data.pool import PoolWriter
 from outskirts.data.sources import open as open_images
 from outskirts.data.transform import Transform
+from outskirts.devices import faster_precision
 from outskirts.methods import registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import recipe
 from outskirts.training.memory import keep_freed_memory
-from outskirts.training.precision import faster_precision
 from outskirts.training.run import assemble
 
 CLASSES = [str(i) for i in range(10)]

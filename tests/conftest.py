@@ -13,6 +13,7 @@ from torch import nn
 import outskirts as osk
 from outskirts.cli import main
 from outskirts.seeding import isolated
+from outskirts.testing.clip import save_small_clip
 
 #: The smallest training that learns something.
 SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "flip,crop:1"}
@@ -129,31 +130,8 @@ def network() -> Callable[..., nn.Module]:
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CLIP of 4 blocks for images of 32 pixels, with random weights, in a real CLIP folder's files; not to be
     changed."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("clip")
-    common = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "projection_dim": 16}
-    text = {"num_hidden_layers": 2, "vocab_size": 80, "max_position_embeddings": 64}
-    tokens = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    vision = {"num_hidden_layers": 4, "image_size": 32, "patch_size": 8}
-    config = transformers.CLIPConfig(
-        text_config={**common, **text, **tokens}, vision_config={**common, **vision}, projection_dim=16
-    )
-    transformers.utils.logging.disable_progress_bar()
-    with isolated(0, "clip"):
-        model = transformers.CLIPModel(config)
-    for parameter in model.parameters():  # The library's own are so small that all images would look alike.
-        parameter.data.mul_(3)
-    model.save_pretrained(folder)
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'"
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
-    pixels = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
-    crop = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "resample": 3}
-    about = {"image_processor_type": "CLIPImageProcessor", "do_resize": True, "do_center_crop": True}
-    (folder / "preprocessor_config.json").write_text(json.dumps({**about, **crop, **pixels}))
-    return folder
+    pytest.importorskip("transformers")
+    return save_small_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="session")

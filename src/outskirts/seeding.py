@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Shared", "for_each", "generator", "isolated", "subseed"]
+__all__ = ["Shared", "for_each", "generator", "isolated", "on_host", "restored", "subseed"]
 
 
 def subseed(seed: int, *path: str | int) -> int:
@@ -69,12 +69,31 @@ def for_each(
     return drawn if world == 1 else drawn.unflatten(dim, (shape[dim], world)).select(dim + 1, rank)
 
 
+def on_host(generator: torch.Generator) -> torch.Generator:
+    """A generator for numbers that the host must know, so that it need not wait for a device to draw them: this one, if
+    it is the host's, or else one that depends on nothing but its state.
+
+    Another call draws other numbers, whatever the device.
+    """
+    # Where it is itself: tests have generators of the host that say they are another device's.
+    if torch.Generator.device.__get__(generator).type == "cpu":
+        return generator
+    state = hashlib.blake2b(bytes(generator.get_state()), digest_size=8).digest()
+    torch.rand(1, generator=generator, device=generator.device)  # Moves the state on.
+    return torch.Generator().manual_seed(int.from_bytes(state, "big") >> 1)
+
+
 @contextmanager
 def isolated(seed: int, *path: str | int) -> Iterator[None]:
     """Seed torch's global generators inside the block and put them back after it.
 
     Only for code that knows no other source, such as layer initialisation and dropout.
     """
-    with torch.random.fork_rng():
+    with restored():
         torch.manual_seed(subseed(seed, *path))
         yield
+
+
+def restored() -> AbstractContextManager[None]:
+    """A block after which torch's global generators, of the host and of the device in use, are as before."""
+    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])

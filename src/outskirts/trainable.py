@@ -34,6 +34,11 @@ class Trainable(nn.Module, ABC):
         """Whether some steps leave parameters out that others train; several processes must know."""
         return False
 
+    @property
+    def network(self) -> nn.Module:
+        """The part that a step spends its time in, for `torch.compile`."""
+        return self
+
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The ``loss`` to minimise on one batch, and any other scalars worth recording."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
+from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
 from ..evaluation.evaluate import asked_for
 from ..files import digest, load_json, save_json
 from ..training.loop import Interrupted
-from ..training.precision import resolve_device
 from ..training.run import Run
 from ..training.train import resume, train
 from .plan import Cell

@@ -17,9 +17,9 @@ from ..data.sources import open as open_images
 from ..data.sources.spec import data_folder
 from ..data.sources.torchvision_sets import SETS
 from ..data.tokens import DType, extract_tokens
+from ..devices import resolve_device
 from ..errors import OutskirtsError, unknown
 from ..models.clip import PREFIX, ClipTower, clip_backbone
-from ..training.precision import resolve_device
 from .console import bar, options, say
 
 __all__ = ["main"]

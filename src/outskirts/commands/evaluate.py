@@ -12,6 +12,7 @@ import tyro
 from ..data.benchmark import load_benchmark
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
+from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.assess import assess
 from ..evaluation.evaluate import asked_for
@@ -19,7 +20,6 @@ from ..evaluation.report import write_report
 from ..evaluation.results import Results
 from ..evaluation.spectrum import CONTROL, SHIFTED
 from ..models.heads import Space
-from ..training.precision import resolve_device
 from ..training.run import Run
 from .console import bar, merged, options, pairs, say, show
 

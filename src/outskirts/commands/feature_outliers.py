@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 from .. import __version__, seeding
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
+from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.extract import extract
 from ..files import atomic, require_empty, save_json
 from ..synthesis.outliers import Outliers
-from ..training.precision import resolve_device
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .console import bar, options, say

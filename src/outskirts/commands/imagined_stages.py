@@ -19,6 +19,7 @@ from ..data.imageset import ImageSet
 from ..data.pool import OUTLIERS, SAMPLES, PoolWriter
 from ..data.sources import open as open_images
 from ..data.transform import Transform
+from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.extract import extract
 from ..files import digest, load_json, require_alike, save_json
@@ -37,7 +38,6 @@ from ..synthesis.off_manifold import ManifoldSynthesizer
 from ..synthesis.outliers import Outliers
 from ..synthesis.populate import populate
 from ..synthesis.screening import Judge
-from ..training.precision import faster_precision, resolve_device
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .console import bar, say

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from ..devices import constant
 from ..errors import OutskirtsError, unknown
 from ..seeding import for_each, generator
 from .pixmix import PixMix
@@ -130,7 +131,7 @@ def _grey(images: Tensor) -> Tensor:
     """Luminance (ITU-R BT.601), [B, 1, H, W], float."""
     if images.shape[1] == 1:
         return images.float()
-    weights = torch.tensor(_LUMINANCE, device=images.device)[:, None, None]
+    weights = constant(_LUMINANCE, images.device)[:, None, None]
     return (images.float() * weights).sum(1, keepdim=True)
 
 

@@ -13,6 +13,8 @@ from itertools import repeat, tee
 import torch
 from torch import Generator, Tensor
 
+from ..devices import there
+from ..distributed import gather
 from ..errors import OutskirtsError
 from ..seeding import Shared, generator, subseed
 from .augment import Augmentation, Compose
@@ -39,6 +41,7 @@ class Batch:
         weights: Of each image in averages over the batch [B], with the sum 1, or that sum on average over processes;
             None where all count alike.
         outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
+        whole: The labels of all processes' images, on the host; asked of them unless given.
     """
 
     views: tuple[Tensor, ...]
@@ -48,11 +51,18 @@ class Batch:
     generator: Generator
     weights: Tensor | None = None
     outliers: Tensor | None = None
+    whole: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
         """The first view."""
         return self.views[0]
+
+    @property
+    def every_label(self) -> Tensor:
+        """The labels of all views of all processes, on the host, in the order of `outskirts.distributed.gather`."""
+        whole = gather(self.labels).cpu() if self.whole is None else self.whole
+        return whole.repeat(len(self.views))
 
     @property
     def view_weights(self) -> Tensor | None:
@@ -95,12 +105,13 @@ class Batches:
 
     def start(self, step: int) -> Iterator[Batch]:
         """Batches from `step`, counted from 0, to the end of the last epoch."""
+        every = self.source.labels
         # The source may be several steps ahead.
         ahead, order = tee(self.plan.whole(number) for number in range(step, self.steps))
         source = self.source(map(self.plan.share, ahead))
         beside = repeat(None) if self.outliers is None else self.outliers.start(step)
         for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
-            images, labels = images.to(self.device), labels.to(self.device)
+            images, labels = there(images, self.device), there(labels, self.device)
             weights = self.plan.weights(index)
             yield Batch(
                 views=tuple(self._view(images, number, view) for view in range(self.views)),
@@ -109,15 +120,16 @@ class Batches:
                 epochs=self.plan.epochs,
                 generator=self._generator("method", number),
                 # Of averages over the own images, that over processes is the one over all.
-                weights=None if weights is None else self.plan.share(weights).to(self.device) * self.plan.world,
+                weights=None if weights is None else there(self.plan.share(weights), self.device) * self.plan.world,
                 outliers=None if other is None else other.images,
+                whole=every[index],
             )
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
         for images, labels in self.source(iter(torch.arange(self.plan.images).split(self.plan.batch_size))):
-            images = self.transform.device(self.transform.centre(images.to(self.device)))
-            yield images.contiguous(memory_format=torch.channels_last), labels.to(self.device)
+            images = self.transform.device(self.transform.centre(there(images, self.device)))
+            yield images.contiguous(memory_format=torch.channels_last), there(labels, self.device)
 
     def _view(self, images: Tensor, step: int, view: int) -> Tensor:
         images = self.transform.device(self.augment(images, self._generator(self.stream, step, view)))
@@ -166,7 +178,7 @@ def training_batches(
     if not image_set.pictures and augment != Compose():
         raise OutskirtsError(f"Tokens cannot be augmented, and {image_set.spec} holds tokens; pass --augment none.")
     sets = [image_set] if pool is None else [image_set, pool]
-    source = image_source(sets, transform, memory_budget, workers, skip_corrupt, generator(seed, "workers"))
+    source = image_source(sets, transform, device, memory_budget, workers, skip_corrupt, generator(seed, "workers"))
     # As many images for each process, as methods need that gather them.
     batch_size = min(batch_size, source.sizes[0]) // world * world
     if batch_size // world < 2:
@@ -178,7 +190,8 @@ def training_batches(
     plan = Plan(*shape) if pool is None else MixedPlan(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
     beside = None
     if outliers is not None:
-        stored = image_source([outliers], transform, memory_budget, workers, skip_corrupt, generator(seed, "beside"))
+        draws = generator(seed, "beside")
+        stored = image_source([outliers], transform, device, memory_budget, workers, skip_corrupt, draws)
         size = max(1, (outlier_batch or batch_size) // world) * world
         cycle = CyclicPlan(stored.sizes[0], size, epochs, seed, rank, world, plan.steps_per_epoch)
         beside = Batches(stored, cycle, transform, augment, device, stream="augment outliers")

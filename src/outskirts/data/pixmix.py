@@ -62,7 +62,7 @@ class PixMix:
             return augmented(own, self.severity, generator)
 
         own = images.float() / 255
-        pictures = fractals(_PICTURES, max(height, width))[:, :, :height, :width].to(images.device)
+        pictures = fractals(_PICTURES, max(height, width), device=images.device)[:, :, :height, :width]
         if channels == 1:
             pictures = pictures.float().mean(1, keepdim=True)
         mixed = torch.where(uniform() < 0.5, copy(), own)
@@ -107,10 +107,14 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
     level, coin = for_each(torch.rand, (2, count), generator, dim=1)
     level = level * severity / 10
     changed = _moved(images, chosen - 4, torch.where(coin < 0.5, level, -level))
+    level = level[:, None, None, None]
     for number, operation in enumerate((_autocontrast, _equalised, _posterised, _solarised)):
-        places = (chosen == number).nonzero().flatten()
-        if len(places):
-            changed[places] = operation(images[places], level[places, None, None, None])
+        own = chosen == number
+        if images.device.type == "cpu":
+            changed[own] = operation(images[own], level[own])
+        else:
+            # The host would have to wait to be told which; computing all costs less.
+            changed = torch.where(own[:, None, None, None], operation(images, level), changed)
     return changed
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ..devices import constant
 from ..errors import OutskirtsError, unknown
 
 __all__ = ["HALF", "IMAGENET", "Transform"]
@@ -115,7 +116,7 @@ class Transform:
         """
         if batch.dtype in HALF:
             return self._passed(batch).float()
-        mean, std = (batch.new_tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (constant(tuple(v), batch.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return batch.float().div_(255).sub_(mean).div_(std)
 
     def _passed(self, tokens: Tensor) -> Tensor:

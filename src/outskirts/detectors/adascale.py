@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..devices import full_precision
 from ..errors import unknown
 from ..evaluation.outputs import Outputs
 from .base import Detector, FeatureProbe, choices, register
@@ -67,7 +68,7 @@ class ShiftedFeatures(FeatureProbe):
         return f"shifted-{float(self.share)}-e{float(self.epsilon)}"
 
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        with torch.inference_mode(False), torch.autocast(images.device.type, enabled=False):
+        with torch.inference_mode(False), full_precision(images):
             moved = images.detach().clone().float().requires_grad_()
             with torch.enable_grad():
                 predicted = classifier(moved).amax(1).sum()

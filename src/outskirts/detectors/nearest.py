@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..training.precision import faster_precision
+from ..devices import faster_precision
 from .inputs import BUDGET
 
 __all__ = ["Rounded", "distances", "exhaustive", "kth_distance", "smallest"]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..devices import full_precision
 from ..errors import OutskirtsError
 from ..evaluation.outputs import Outputs
 from .base import Detector
@@ -56,7 +57,7 @@ class PerturbedLogits:
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
         if classifier.training:
             raise OutskirtsError("The classifier is in training mode: call classifier.eval() before a probe.")
-        with torch.inference_mode(False), torch.autocast(images.device.type, enabled=False):
+        with torch.inference_mode(False), full_precision(images):
             moved = images.detach().clone().float()  # A clone made here is no inference tensor.
             step = self.step(classifier, moved)
             std = step.new_tensor(classifier.transform.std).view(-1, 1, 1)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..devices import full_precision
 from ..models.stages import find_stages, hooked, stage
 
 __all__ = ["StageProbe", "gathering"]
@@ -58,7 +59,7 @@ def gathering(
     for probe in probes:
         # Reduced at once: a later layer may work in place.
         def reduce(maps: Tensor, probe: StageProbe = probe) -> None:
-            with torch.autocast(maps.device.type, enabled=False):
+            with full_precision(maps):
                 found[probe.key] = probe.reduce(maps.float())
 
         hooks.setdefault(stage(stages or (), probe.stage), []).append(reduce)

@@ -54,6 +54,10 @@ class Method(Trainable, ABC, Generic[C]):
         self.classifier = classifier
 
     @property
+    def network(self) -> nn.Module:
+        return self.classifier.backbone
+
+    @property
     def recalls(self) -> int:
         """How many features of each class `recall` has room for; 0 if outliers are not made of features."""
         return 0

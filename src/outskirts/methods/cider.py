@@ -40,10 +40,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..data.batches import Batch
+from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier
 from .base import register, require_share
-from .embedding import SCRATCH, Embedding, EmbeddingConfig, full_precision
+from .embedding import SCRATCH, Embedding, EmbeddingConfig
 from .hypersphere import compactness, dispersion, mean_update, ordered_update, simplex
 
 __all__ = ["CIDER", "QUICK", "CIDERConfig"]
@@ -135,6 +136,7 @@ class CIDER(Embedding[C], Generic[C]):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         _, projections, labels = self.embed(batch)
+        # In half precision, cosines over a small temperature would be too coarse.
         with full_precision(projections):
             return self.losses(projections, labels, batch)
 
@@ -147,7 +149,7 @@ class CIDER(Embedding[C], Generic[C]):
     def losses(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss and its parts, given unit vectors [B, d]; moves the prototypes."""
         held = batch.epoch <= self.config.hold * batch.epochs
-        prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, labels)
+        prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, batch)
         attracting = prototypes if self.config.prototypes == "learned" else prototypes.detach()
         compact = compactness(projections, attracting, labels, self.config.temperature, batch.view_weights)
         disperse = dispersion(prototypes, self.config.temperature)
@@ -162,12 +164,13 @@ class CIDER(Embedding[C], Generic[C]):
             **geometry,
         }
 
-    def moved(self, projections: Tensor, labels: Tensor) -> Tensor:
+    def moved(self, projections: Tensor, batch: Batch) -> Tensor:
         """The prototypes after this batch, with their gradient's path; the head goes on without it."""
         if self.config.prototypes == "learned":
             return normalize(self.sphere.prototypes, dim=1)
         update = ordered_update if self.config.prototypes == "ordered" else mean_update
-        prototypes = update(self.sphere.prototypes, gather(projections), gather(labels), self.config.prototype_momentum)
+        momentum = self.config.prototype_momentum
+        prototypes = update(self.sphere.prototypes, gather(projections), batch.every_label, momentum)
         self.sphere.prototypes.copy_(prototypes.detach())
         return prototypes
 

@@ -19,7 +19,9 @@ import torch
 from torch import Generator, Tensor
 
 from ..data.batches import Batch
+from ..devices import there
 from ..errors import OutskirtsError
+from ..seeding import on_host
 from .averages import classification
 from .base import Config, Method, register, require_share
 
@@ -48,11 +50,11 @@ def rectangle(height: int, width: int, kept: float, generator: Generator) -> tup
         height: Of the image, in pixels.
         width: Of the image.
         kept: Share of the area outside.
-        generator: On any device.
+        generator: On the host.
     """
     side = (1 - kept) ** 0.5
     spans = []
-    for length, draw in zip((height, width), torch.rand(2, generator=generator, device=generator.device).tolist()):
+    for length, draw in zip((height, width), torch.rand(2, generator=generator).tolist()):
         half, centre = int(length * side) // 2, int(length * draw)
         spans.append(slice(max(0, centre - half), min(length, centre + half)))
     return spans[0], spans[1]
@@ -73,9 +75,9 @@ class CutMix(Method[CutMixConfig]):
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Images [B, C, H, W], the number of the image in each rectangle [B], and the share of the area around it."""
-        draws = batch.generator
-        other = torch.randperm(len(batch.images), generator=draws, device=draws.device)
-        if torch.rand((), generator=draws, device=draws.device) >= self.config.share:
+        draws = on_host(batch.generator)
+        other = there(torch.randperm(len(batch.images), generator=draws), batch.images.device)
+        if torch.rand((), generator=draws) >= self.config.share:
             return batch.images, other, 1.0
         height, width = batch.images.shape[2:]
         rows, columns = rectangle(height, width, self._kept(draws), draws)
@@ -86,5 +88,5 @@ class CutMix(Method[CutMixConfig]):
 
     def _kept(self, draws: Generator) -> float:
         # Torch draws from this distribution with its global generator alone.
-        seed = int(torch.randint(2**62, (), generator=draws, device=draws.device))
+        seed = int(torch.randint(2**62, (), generator=draws))
         return np.random.default_rng(seed).beta(self.config.beta, self.config.beta)

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from .. import grouped
 from ..data.batches import Batch
+from ..devices import full_precision
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import PrototypeHead, projector
 from .base import Config, Method, require_share
 from .hypersphere import angles
 
-__all__ = ["SCRATCH", "Embedding", "EmbeddingConfig", "full_precision"]
+__all__ = ["SCRATCH", "Embedding", "EmbeddingConfig"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,6 @@ SCRATCH: Mapping[str, Any] = {
 }
 
 
-def full_precision(values: Tensor) -> torch.autocast:
-    """A block without automatic half precision, in which cosines over a small temperature would be too coarse."""
-    return torch.autocast(values.device.type, enabled=False)
-
-
 C = TypeVar("C", bound=EmbeddingConfig)
 
 
@@ -109,7 +106,8 @@ class Embedding(Method[C], ABC, Generic[C]):
         """Put each prototype at the mean projection of its class."""
         sums = torch.zeros_like(self.sphere.prototypes)
         for block, labels in images:
-            sums.index_add_(0, labels, self.sphere.project(self.classifier.features(block)).to(sums))
+            projections = self.sphere.project(self.classifier.features(block)).to(sums)
+            sums += grouped.sums(projections, labels, len(sums))
         self.sphere.prototypes.data.copy_(normalize(sums, dim=1))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,5 +117,6 @@ class Embedding(Method[C], ABC, Generic[C]):
 
     def geometry(self, projections: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """How the batch and the prototypes lie, for the record."""
+        # In half precision, angles would be off by whole degrees.
         with full_precision(projections):
             return angles(projections.detach(), normalize(self.sphere.prototypes.detach(), dim=1), labels)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from .. import grouped
+from ..devices import there
 from .averages import mean
 
 __all__ = ["angles", "compactness", "dispersion", "mean_update", "ordered_update", "simplex", "supervised_contrast"]
@@ -64,13 +66,14 @@ def ordered_update(prototypes: Tensor, projections: Tensor, labels: Tensor, mome
     Arguments:
         prototypes: Unit vectors [C, d].
         projections: Unit vectors [B, d], in the order in which they count.
-        labels: [B].
+        labels: [B]; where the host has them, it does not wait for the device.
         momentum: α.
 
     Returns:
         [C, d]; rows of absent classes are unchanged.
     """
     order, sizes, classes = _rounds(labels, len(prototypes))
+    order, classes = (there(index, prototypes.device) for index in (order, classes))
     moving, finished = prototypes[classes], []
     for samples in ((1 - momentum) * projections[order]).split(sizes):
         moving, done = moving.split([len(samples), len(moving) - len(samples)])
@@ -83,13 +86,10 @@ def _rounds(labels: Tensor, classes: int) -> tuple[Tensor, list[int], Tensor]:
     """The samples in rounds that have the first, second, … of each class; their sizes; and the classes, those with
     the most samples first, in which order each round has them.
     """
-    counts = torch.bincount(labels, minlength=classes)
-    most_first = counts.argsort(descending=True)
-    by_class = labels.argsort(stable=True)
-    sorted_labels = labels[by_class]
-    rounds = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[sorted_labels]
-    order = (rounds * classes + most_first.argsort()[sorted_labels]).argsort()
-    return by_class[order], torch.bincount(rounds).tolist(), most_first
+    by_class = grouped.places(labels, classes)
+    most_first = by_class.counts.argsort(descending=True)
+    order = (by_class.rank * classes + most_first.argsort()[by_class.labels]).argsort()
+    return by_class.order[order], torch.bincount(by_class.rank).tolist(), most_first
 
 
 def mean_update(prototypes: Tensor, projections: Tensor, labels: Tensor, momentum: float) -> Tensor:
@@ -107,8 +107,9 @@ def mean_update(prototypes: Tensor, projections: Tensor, labels: Tensor, momentu
     Returns:
         [C, d]; rows of absent classes are unchanged.
     """
-    counts = torch.bincount(labels, minlength=len(prototypes)).to(projections.dtype)[:, None]
-    means = torch.zeros_like(prototypes).index_add(0, labels, projections) / counts.clamp_min(1)
+    labels = there(labels, projections.device)
+    counts = grouped.counts(labels, len(prototypes)).to(projections.dtype)[:, None]
+    means = grouped.sums(projections, labels, len(prototypes)) / counts.clamp_min(1)
     kept = momentum**counts
     return torch.where(counts > 0, normalize(kept * prototypes + (1 - kept) * means, dim=1), prototypes)
 
@@ -163,7 +164,8 @@ def angles(projections: Tensor, prototypes: Tensor, labels: Tensor) -> dict[str,
         mean between a sample and the prototype of its class.
     """
     between = _degrees(prototypes @ prototypes.T)
-    between = between[torch.ones_like(between, dtype=torch.bool).triu(1)] if len(prototypes) > 1 else between * 0
+    one, other = torch.triu_indices(len(between), len(between), 1, device=between.device)
+    between = between[one, other] if len(prototypes) > 1 else between * 0
     own = _degrees((projections * prototypes[labels]).sum(1))
     return {"angle_between": between.mean(), "angle_nearest": between.amin(), "angle_own": own.mean()}
 

@@ -47,6 +47,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.risk import FeatureRisk
@@ -54,7 +55,7 @@ from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import register
 from .cider import CIDER, QUICK, CIDERConfig
-from .embedding import SCRATCH, full_precision
+from .embedding import SCRATCH
 from .options import RiskOptions, scalars
 
 __all__ = ["NPOS", "NPOSConfig"]
@@ -161,10 +162,10 @@ class NPOS(CIDER[NPOSConfig]):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features, projections, labels = self.embed(batch)
-        if self.config.reference_quirks and self.epoch != batch.epoch:
-            self.queue.values.zero_()
+        if self.config.reference_quirks:
+            self.queue.values.masked_fill_(self.epoch != batch.epoch, 0)
             self.epoch.fill_(batch.epoch)
-        self.queue.push(gather(features.detach()), gather(labels))
+        self.queue.push(gather(features.detach()), batch.every_label)
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
         with full_precision(projections):
             embedding = self.losses(projections, labels, batch)

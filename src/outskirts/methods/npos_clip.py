@@ -169,7 +169,7 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features = self.classifier.features(batch.images)
         logits = self.classifier.head(features)
-        self.queue.push(gather(features.detach()), gather(batch.labels))
+        self.queue.push(gather(features.detach()), batch.every_label)
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
         if self.config.id_loss == "logitnorm":
             logits = logit_norm(logits, self.config.logitnorm_temperature)

@@ -143,7 +143,7 @@ class OE(Method[OEConfig]):
             )
         else:
             features = self.classifier.features(batch.images)
-            self.queue.push(gather(features.detach()), gather(batch.labels))
+            self.queue.push(gather(features.detach()), batch.every_label)
             outliers = self._made_of_features(self.queue, batch)
             outlier_features = outliers.values
         logits, outlier_logits = (self.classifier.head(each).float() for each in (features, outlier_features))

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batch
+from ..devices import full_precision
 from ..distributed import gather
 from .base import register
-from .embedding import SCRATCH, Embedding, EmbeddingConfig, full_precision
+from .embedding import SCRATCH, Embedding, EmbeddingConfig
 from .hypersphere import mean_update, supervised_contrast
 
 __all__ = ["SupCon", "SupConConfig"]

@@ -115,7 +115,7 @@ class VOS(Method[VOSConfig]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features = self.classifier.features(batch.images)
         logits = self.classifier.head(features).float()
-        self.queue.push(gather(features.detach()), gather(batch.labels))
+        self.queue.push(gather(features.detach()), batch.every_label)
         outliers = self._virtual(batch)
         outlier_logits = self.classifier.head(outliers.values).float()
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)

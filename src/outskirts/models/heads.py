@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..devices import full_precision
 from ..evaluation.outputs import Head
 
 __all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
@@ -99,7 +100,7 @@ class PrototypeHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         points = self.project(features)
         # In half precision, cosines divided by a small temperature would be off by several hundredths.
-        with torch.autocast(points.device.type, enabled=False):
+        with full_precision(points):
             return points @ normalize(self.prototypes, dim=1).to(points).T / self.temperature
 
 
@@ -129,7 +130,7 @@ class DividedHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         # In half precision, a small divisor would magnify what the cosines lack.
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features):
             wide = features.to(self.weight)
             return self.numerators(wide) / self.divisor(wide)
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from ..devices import full_precision
 from ..errors import OutskirtsError, unknown
 
 __all__ = ["Pinned", "Rotation", "VolumePreserving"]
@@ -158,7 +159,8 @@ class VolumePreserving(nn.Module):
 
     def pinned(self) -> Pinned:
         """The network at its present weights; what depends on nothing else is computed once for any number of calls."""
-        with _full_precision(self.table):
+        # Half precision would not come back to where it started.
+        with full_precision(self.table):
             conditions = tuple(condition(self.table) for condition in self.conditions)
             return Pinned(self, self.rotations(), conditions, self._versions())
 
@@ -185,7 +187,7 @@ class Pinned:
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
         """See `VolumePreserving.forward`."""
         self._check()
-        with _full_precision(x):
+        with full_precision(x):
             for q, bias, coupling, condition in self._blocks():
                 x = torch.addmm(bias, x, q.mT)
                 x = self._coupled(x, labels, coupling, condition, 1)
@@ -194,7 +196,7 @@ class Pinned:
     def inverse(self, u: Tensor, labels: Tensor) -> Tensor:
         """See `VolumePreserving.inverse`."""
         self._check()
-        with _full_precision(u):
+        with full_precision(u):
             x = (u - self.network.rotations.bias[-1]) @ self.matrices[-1]
             for q, bias, coupling, condition in reversed(self._blocks()):
                 x = self._coupled(x, labels, coupling, condition, -1)
@@ -213,8 +215,3 @@ class Pinned:
             raise OutskirtsError(
                 "The network's weights have changed since its matrices were computed; call pinned again after a step."
             )
-
-
-def _full_precision(values: Tensor) -> torch.autocast:
-    # Half precision would not come back to where it started.
-    return torch.autocast(values.device.type, enabled=False)

@@ -29,6 +29,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from ..devices import full_precision, there
 from ..errors import OutskirtsError, unknown
 from .bank import FeatureBank, evenly
 from .neighbours import Scratch, kth_cosine_about, kth_own_cosine
@@ -182,7 +183,7 @@ class BoundarySynthesizer:
 
         Arguments:
             values: Features by class, [C, n, D]; computed with in float32, or in float64 if they are.
-            filled: How many rows of each class are valid, from the first on, [C].
+            filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
             generator: On the device of the values.
 
         Returns:
@@ -200,16 +201,16 @@ class BoundarySynthesizer:
                 f"A queue of {size} features per class never holds the {self.needed} that k = {self.k}, boundary = "
                 f"{self.boundary} and min_rows = {self.min_rows} need; choose smaller ones or a longer queue."
             )
-        # Synchronises: which classes are ready decides the shape of the result.
+        # Which classes are ready decides the shape of the result.
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
-        rows = torch.tensor(ready, dtype=torch.int64, device=values.device)
+        rows = there(torch.tensor(ready, dtype=torch.int64), values.device)
         if 0 < self.classes_per_call < len(ready):
             order = torch.randperm(len(ready), generator=generator, device=values.device)
             rows = rows[order[: self.classes_per_call].sort().values]
         # While all are full, which is most of the time, nothing needs a mask.
-        partial = filled.to(values.device) if any(counts[c] < size for c in ready) else None
-        with torch.no_grad(), torch.autocast(values.device.type, enabled=False):
+        partial = there(filled, values.device) if any(counts[c] < size for c in ready) else None
+        with torch.no_grad(), full_precision(values):
             made = self._made(values, partial, rows, generator)
         every = (len(rows), self.picks, self.keep)
         rejected = len(rows) * self.picks * (self.candidates - self.keep)
@@ -217,7 +218,7 @@ class BoundarySynthesizer:
             made.values.flatten(0, 2),
             rows[:, None, None].expand(every).flatten(),
             {
-                "ready": made.distance.new_tensor(len(ready) / max(1, len(counts))),
+                "ready": made.distance.new_full((), len(ready) / max(1, len(counts))),
                 "boundary_distance": made.boundary_distance.sum() / max(1, made.boundary_distance.numel()),
                 "kept_distance": made.distance.sum() / max(1, made.distance.numel()),
                 "rejected_distance": made.rejected.sum() / max(1, rejected),
@@ -236,7 +237,9 @@ class BoundarySynthesizer:
         shared = self.shared_noise or self.reference_quirks
         noise = SharedNoise(*drawn) if shared else MirroredNoise(len(rows), *drawn)
         chunk, memory, cosines = self._chunk(size, dim, dtype.itemsize), Scratch(), Scratch(self.budget // 2)
-        for part in torch.arange(len(rows), device=device).split(chunk) if len(rows) else ():
+        for start in range(0, len(rows), chunk):
+            classes = range(start, min(start + chunk, len(rows)))
+            part = torch.arange(classes.start, classes.stop, device=device)
             own = rows[part]
             bank = torch.index_select(values, 0, own, out=memory.take((len(own), size, dim), values)).to(dtype)
             valid = None if filled is None else torch.arange(size, device=device) < filled[own, None]
@@ -248,7 +251,7 @@ class BoundarySynthesizer:
             edge = boundary_rows(near.masked_fill(norms == 0, -2 if self.reference_quirks else 2), valid, self.boundary)
             made.boundary[part] = picked = edge.gather(1, order[part])
             made.boundary_distance[part] = _squared(near.gather(1, picked))
-            for some, signs, offsets in noise.of(part):
+            for some, signs, offsets in noise.of(classes):
                 at = picked[:, some]
                 base = _vectors(bank, at) if self.space == "sphere" else values[own[:, None], at].to(dtype)
                 found = kth_cosine_about(base, offsets, signs, bank, valid, self.k, cosines)

@@ -16,6 +16,7 @@ from ..data.batches import Batch
 from ..data.decode import picture
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
+from ..devices import constant
 from ..errors import OutskirtsError
 from ..files import atomic, save_json
 from ..methods import Method
@@ -33,7 +34,7 @@ _OUTLIERS, _SHOWN = 200, 48
 
 def pixels(images: Tensor, transform: Transform) -> Tensor:
     """Undo the normalisation: float [B, C, H, W] to uint8, clamped to what a picture can show."""
-    mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (transform.mean, transform.std))
+    mean, std = (constant(v, images.device).view(-1, 1, 1) for v in (transform.mean, transform.std))
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
 
 

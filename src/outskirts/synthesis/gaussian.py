@@ -18,6 +18,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -25,7 +26,9 @@ from scipy.special import gammainccinv
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
+from ..devices import full_precision, there
 from ..errors import OutskirtsError
+from ..seeding import on_host
 from .bank import FeatureBank
 from .outliers import Outliers
 
@@ -48,12 +51,12 @@ def largest_squares(shape: tuple[int, int], draws: int, dim: int, generator: Gen
     Returns:
         [R, K], float32, the largest first.
     """
-    uniform = torch.rand(shape, generator=generator, device=generator.device)
+    uniform = torch.rand(shape, generator=on_host(generator))
     # Centred in its interval of 2⁻²⁴, a uniform number is neither 0 nor 1, nor is the norm infinite.
-    exponential = -torch.log1p(-(uniform.cpu().double() + 2.0**-25))
+    exponential = -torch.log1p(-(uniform.double() + 2.0**-25))
     tail = -torch.expm1(-(exponential / (draws - torch.arange(shape[1]))).cumsum(1))
     squares = 2 * torch.from_numpy(gammainccinv(dim / 2, tail.numpy()))
-    return squares.float().to(generator.device)
+    return there(squares.float(), generator.device)
 
 
 def shrunk(covariance: Tensor, samples: int | Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class GaussianSynthesizer(nn.Module):
     """Keeps the least likely of many points drawn from a Gaussian per class.
 
     Usable on its own, with `fit` and `sample`, or called on a queue of features while they change. What was estimated
-    is held in buffers.
+    is held in buffers, of which those that decide shapes stay on the host.
 
     The published code adds 1e-4 to the diagonal of the covariance, which fails where there are more dimensions than
     samples or features are large; here the covariance is shrunk (`shrunk`) and factorised in double precision. Only
@@ -140,7 +143,7 @@ class GaussianSynthesizer(nn.Module):
     def fit(self, features: Tensor, labels: Tensor) -> Self:
         """Estimate the Gaussians of features [N, D] with labels [N]; returns itself."""
         bank = FeatureBank.of(features, labels, [str(c) for c in range(len(self.means))])
-        self._estimate(bank.values, bank.filled)
+        self._estimate(bank.values, bank.filled.cpu())
         return self
 
     def sample(self, n: int, generator: Generator) -> Outliers:
@@ -161,13 +164,14 @@ class GaussianSynthesizer(nn.Module):
 
         Arguments:
             values: Features by class, [C, n, D].
-            filled: How many rows of each class are valid, from the first on, [C].
+            filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
             generator: On the features' device.
 
         Returns:
             With ``ready``, the share of classes that are; the ``distance`` of each outlier, its squared Mahalanobis
             distance to its class; and their mean, ``kept_distance``.
         """
+        filled = filled.cpu()
         self.ready &= filled >= self.min_rows
         if self.calls % self.refresh == 0 or not self.ready.any():
             self._estimate(values, filled)
@@ -180,11 +184,13 @@ class GaussianSynthesizer(nn.Module):
         self.ready.copy_(filled >= self.min_rows)
         if not self.ready.any():
             return
-        counts = filled * self.ready
+        freedom = int((filled * self.ready).sum() - self.ready.sum())
+        counts = there(filled * self.ready, values.device)
         rows = torch.arange(values.shape[1], device=values.device) < counts[:, None]
         scatter = torch.zeros_like(self.factor)
         step = max(1, budget // (values[0].numel() * scatter.element_size()))
-        with _full_precision(values):
+        # Half precision would lose the small eigenvalues of a covariance.
+        with full_precision(values):
             for start in range(0, len(values), step):
                 block = slice(start, start + step)
                 valid = rows[block, :, None]
@@ -193,27 +199,30 @@ class GaussianSynthesizer(nn.Module):
                 centred = torch.where(valid, features - means, 0).flatten(0, 1)
                 scatter += centred.T @ centred
                 self.means[block] = means.squeeze(1)
-        freedom = int(counts.sum() - self.ready.sum())
-        covariance = shrunk(scatter.cpu().double() / freedom, freedom)
+        # Apple's devices have no double precision.
+        wide = scatter.cpu().double() if scatter.device.type == "mps" else scatter.double()
+        covariance = shrunk(wide / freedom, freedom)
         # What is not finite stays so, for the loop to say that the training has diverged.
         self.factor.copy_(torch.linalg.cholesky_ex(covariance).L)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Which classes are ready decides the shape of the result, which the host must know without asking a device.
+        ready, calls = self.ready, self.calls
+        super()._apply(fn, recurse)
+        self.ready, self.calls = ready, calls
+        return self
+
     def _drawn(self, sets: Tensor, n: int, generator: Generator) -> Outliers:
-        """The first `n` of the outliers of `sets`, each the class of one set of draws."""
+        """The first `n` of the outliers of `sets`, each the class of one set of draws; on the host."""
         dim = self.means.shape[1]
-        labels = sets.repeat_interleave(self.keep)[:n]
+        labels = there(sets.repeat_interleave(self.keep)[:n], self.means.device)
         squares = largest_squares((len(sets), self.keep), self.draws, dim, generator).flatten()[:n].to(self.means)
         noise = torch.randn(len(labels), dim, generator=generator, device=generator.device, dtype=self.means.dtype)
-        with _full_precision(noise):
+        with full_precision(noise):
             values = self.means[labels] + normalize(noise, dim=1) * squares.sqrt()[:, None] @ self.factor.T
         info = {
-            "ready": self.ready.float().mean(),
+            "ready": squares.new_full((), self.ready.float().mean().item()),
             "kept_distance": squares.sum() / max(len(squares), 1),
             "distance": squares,
         }
         return Outliers(values, labels, info)
-
-
-def _full_precision(values: Tensor) -> torch.autocast:
-    # Half precision would lose the small eigenvalues of a covariance.
-    return torch.autocast(values.device.type, enabled=False)

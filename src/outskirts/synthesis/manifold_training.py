@@ -38,12 +38,12 @@ from torch.nn.functional import pad
 from torch.optim import Adam, Optimizer
 
 from .. import seeding
+from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..files import load_json, require_alike, require_empty, save_json
 from ..models.volume_preserving import Pinned, VolumePreserving
 from ..training.checkpoint import load_checkpoint, save_checkpoint
 from ..training.ema import EMA
-from ..training.precision import resolve_device
 from .manifold import Manifold, ManifoldOptions, fingerprint
 from .principal import invariants, pca_residual
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Generator, Tensor
 
+from ..seeding import on_host
 from .neighbours import Scratch
 
 __all__ = ["MirroredNoise", "SharedNoise"]
@@ -29,11 +30,11 @@ class SharedNoise:
         self.signs = like.new_ones(points)
         self.noise = like.new_empty(shape).normal_(std=sigma, generator=generator)
 
-    def of(self, classes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def of(self, classes: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """What to add to which points of some classes.
 
         Arguments:
-            classes: Their numbers, [c].
+            classes: Their numbers.
 
         Yields:
             Numbers of points [p], the sign that the noise has for each of them [p], and the noise [c, L, D].
@@ -55,22 +56,28 @@ class MirroredNoise:
         self, classes: int, points: int, shape: tuple[int, int], sigma: float, generator: Generator, like: Tensor
     ) -> None:
         self.pairs = torch.arange(points, device=like.device).split(2)
-        self.signs = like.new_tensor([1.0, -1.0])
-        self.seeds = torch.randint(2**62, (len(self.pairs), classes), generator=generator, device=like.device).cpu()
+        self.signs = 1 - 2 * torch.arange(2, device=like.device, dtype=like.dtype)
+        self.seeds = torch.randint(2**62, (len(self.pairs), classes), generator=on_host(generator))
+        self.draws = generator.clone_state()
         self.shape, self.sigma, self.like, self.memory = shape, sigma, like, Scratch()
 
-    def of(self, classes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def of(self, classes: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """As `SharedNoise.of`, pair by pair; the noise is overwritten by that of the next pair."""
-        for points, seeds in zip(self.pairs, self.seeds[:, classes.cpu()].tolist()):
+        for points, seeds in zip(self.pairs, self.seeds[:, classes.start : classes.stop].tolist()):
             noise = self.memory.take((len(seeds), *self.shape), self.like)
-            _fill(noise, seeds, self.sigma)
+            _fill(noise, seeds, self.sigma, self.draws)
             yield points, self.signs[: len(points)], noise
 
 
-def _fill(blocks: Tensor, seeds: Sequence[int], sigma: float) -> None:
+def _fill(blocks: Tensor, seeds: Sequence[int], sigma: float, draws: Generator) -> None:
+    if blocks.device.type != "cpu":
+        for block, seed in zip(blocks, seeds):
+            block.normal_(std=sigma, generator=draws.manual_seed(seed))
+        return
+
     def fill(block: Tensor, seed: int) -> None:
-        block.normal_(std=sigma, generator=Generator(block.device).manual_seed(seed))
+        block.normal_(std=sigma, generator=Generator().manual_seed(seed))
 
     # Torch itself draws with one thread.
-    with ThreadPoolExecutor(torch.get_num_threads() if blocks.device.type == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fill, blocks, seeds))

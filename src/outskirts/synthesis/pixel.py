@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from ..devices import constant
 from ..errors import OutskirtsError
 from ..seeding import for_each
 from .outliers import Outliers
@@ -134,7 +135,7 @@ class PixelSynthesizer:
         """Outliers of `images` [B, C, H, W], normalised, and their `labels` [B]; `alpha` is the strength."""
         values = self._values(classifier, images, labels, alpha, generator).detach()
         if self.bounds is not None:
-            low, high = (torch.tensor(b, device=values.device)[:, None, None] for b in self.bounds)
+            low, high = (constant(edge, values.device)[:, None, None] for edge in self.bounds)
             values = values.clamp(low, high)
         change = (values - images).square().mean().sqrt()
         return Outliers(values, labels, {"change": change})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
+from .. import grouped
+from ..devices import there
 from ..errors import OutskirtsError
 
 __all__ = ["ClassQueue"]
@@ -13,8 +18,9 @@ __all__ = ["ClassQueue"]
 class ClassQueue(nn.Module):
     """A first-in-first-out queue of feature vectors per class, as one ring buffer.
 
-    Everything is held in buffers, so that it is checkpointed and moved with the method that owns it. The first
-    ``filled[c]`` rows of ``values[c]`` are those written so far, in no particular order; the others are zero.
+    Everything is held in buffers, so that it is checkpointed with the method that owns it. The first ``filled[c]`` rows
+    of ``values[c]`` are those written so far, in no particular order; the others are zero. Values move to a device with
+    the method, the numbers of rows stay on the host.
 
     Arguments:
         classes: C.
@@ -39,7 +45,7 @@ class ClassQueue(nn.Module):
 
     @property
     def filled(self) -> Tensor:
-        """How many rows of each class have been written, [C], int64; at most the size."""
+        """How many rows of each class have been written, [C], int64, on the host; at most the size."""
         return self.written.clamp_max(self.values.shape[1])
 
     @torch.no_grad()
@@ -48,15 +54,22 @@ class ClassQueue(nn.Module):
 
         Arguments:
             features: [N, D].
-            labels: [N]. Of more rows of a class than it can hold, the last ones stay.
+            labels: [N]. Of more rows of a class than it can hold, the last ones stay. Where the host has them, it does
+                not wait for the device of the features.
         """
         classes, size, dim = self.values.shape
-        counts = torch.bincount(labels, minlength=classes)
-        order = labels.argsort(stable=True)
-        ranked = labels[order]
-        rank = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[ranked]
-        slot = ranked * size + (self.written[ranked] + rank) % size
+        by_class = grouped.places(labels.to(self.written.device), classes)
+        own = by_class.counts[by_class.labels]
+        slot = by_class.labels * size + (self.written[by_class.labels] + by_class.rank) % size
         # Of rows bound for one slot, all bring the last one's value: a scatter keeps no order among them.
-        last = torch.arange(len(labels), device=labels.device) + (counts[ranked] - 1 - rank) // size * size
-        self.values.view(-1, dim).index_copy_(0, slot, features.detach()[order[last]].to(self.values))
-        self.written += counts
+        last = torch.arange(len(labels)) + (own - 1 - by_class.rank) // size * size
+        rows, slot = (there(index, self.values.device) for index in (by_class.order[last], slot))
+        self.values.view(-1, dim).index_copy_(0, slot, features.detach()[rows].to(self.values))
+        self.written += by_class.counts
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # How much has been written decides how much is made of it, which the host must know without asking a device.
+        written = self.written
+        super()._apply(fn, recurse)
+        self.written = written
+        return self

@@ -19,6 +19,7 @@ from ..seeding import generator, isolated
 from ..synthesis import Outliers
 from ..training.config import TrainConfig
 from .expect import close, expect, random_states
+from .waiting import META, WithoutWaiting, pretending
 
 __all__ = ["Training", "check_method"]
 
@@ -147,6 +148,29 @@ def _check_repeatable(problem: Training) -> None:
     )
 
 
+def _check_waits_for_nothing(problem: Training) -> None:
+    method = problem.method()
+    for number in range(4):  # Until it makes outliers, if of what it has seen.
+        method(problem.batch(number, epoch=5, epochs=5))
+    batch = problem.batch(4, epoch=5, epochs=5)
+    far = replace(
+        batch,
+        views=tuple(view.to(META) for view in batch.views),
+        labels=batch.labels.to(META),
+        outliers=None if batch.outliers is None else batch.outliers.to(META),
+        generator=pretending(META).manual_seed(0),
+        whole=batch.labels,
+    )
+    try:
+        method = method.to(META)
+        with WithoutWaiting():
+            method(far)["loss"].backward()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise AssertionError(
+            f"The method breaks its contract: a step makes the host wait for the device ({error})."
+        ) from error
+
+
 def _check_outliers(problem: Training) -> None:
     method, batch = problem.method(), problem.batch()
     # Some methods make outliers only of what they have seen before.
@@ -180,8 +204,9 @@ def _check_learns(problem: Training) -> None:
 def check_method(method: type[Method] | str, config: Config | None = None) -> None:
     """Check that a training method keeps the contract of `outskirts.methods.Method`, on a small synthetic problem.
 
-    Checked are its configuration and presets, the loss and its gradients, that steps are repeatable and leave
-    global random states alone, that its state dict holds all it remembers, its outliers, and that it learns.
+    Checked are its configuration and presets, the loss and its gradients, that steps are repeatable, do not make the
+    host wait for a GPU and leave global random states alone, that its state dict holds all it remembers, its outliers,
+    and that it learns.
 
     Arguments:
         method: A method's class, or its registered name.
@@ -198,6 +223,7 @@ def check_method(method: type[Method] | str, config: Config | None = None) -> No
         _check_weights,
         _check_logits,
         _check_repeatable,
+        _check_waits_for_nothing,
         _check_outliers,
         _check_learns,
     ):

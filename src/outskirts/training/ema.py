@@ -22,16 +22,16 @@ class EMA:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay = module, decay
-        self.state: dict[str, Tensor] = {k: v.detach().clone() for k, v in self._live()} if decay else {}
+        self.state: dict[str, Tensor] = {k: v.detach().clone() for k, v in self._live().items()} if decay else {}
 
-    def _live(self) -> Iterator[tuple[str, Tensor]]:
-        return ((k, v) for k, v in self.module.state_dict().items() if v.is_floating_point())
+    def _live(self) -> dict[str, Tensor]:
+        return {k: v for k, v in self.module.state_dict().items() if v.is_floating_point()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the module's present state, after so many steps, the first being 1."""
         if self.decay:
-            live, decay = dict(self._live()), min(self.decay, step / (step + 9))
+            live, decay = self._live(), min(self.decay, step / (step + 9))
             torch._foreach_lerp_(list(self.state.values()), [live[k] for k in self.state], 1 - decay)
 
     @contextmanager
@@ -40,7 +40,7 @@ class EMA:
         if not self.decay:
             yield
             return
-        live = {key: value.clone() for key, value in self._live()}
+        live = {key: value.clone() for key, value in self._live().items()}
         self.module.load_state_dict(self.state, strict=False)
         try:
             yield

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,11 +30,12 @@ from ..data.augment import parse
 from ..data.batches import Batches, training_batches
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
+from ..devices import repeatable, there, uncompiled
 from ..distributed import anywhere, average
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
 from ..models.classifier import Classifier
-from ..seeding import subseed
+from ..seeding import restored, subseed
 from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
@@ -147,11 +149,12 @@ def optimizer_for(method: Trainable, config: TrainConfig) -> Optimizer:
         if parameter.requires_grad:
             groups.setdefault(method.lr_factor(name), []).append(parameter)
     options = [{"params": params, "factor": factor, "lr": config.lr * factor} for factor, params in groups.items()]
+    # On CUDA one kernel moves all parameters; None leaves the choice to torch.
+    fused = next(method.parameters()).device.type == "cuda" or None
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(options, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        options, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay
-    )
+        return torch.optim.AdamW(options, **common)
+    return torch.optim.SGD(options, momentum=config.momentum, nesterov=config.momentum > 0, **common)
 
 
 @dataclass
@@ -160,15 +163,21 @@ class Log:
 
     path: Path
     every: int
-    #: By name, the sum since the last line and over how many steps: not every step needs to have every scalar.
+    #: By name, the sum since the last line.
     sums: dict[str, Tensor] = field(default_factory=dict)
+    #: By name, over how many steps: not every step needs to have every scalar.
+    steps: Counter[str] = field(default_factory=Counter)
 
+    @torch.no_grad()
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Add one step's scalars, without waiting for the device."""
-        for name, value in scalars.items():
-            value = value.detach().float()
-            value = torch.stack([value, torch.ones_like(value)])
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        values = {name: value.detach().float() for name, value in scalars.items()}
+        known = self.sums.keys() & values.keys()
+        # All at once: for each alone, a small network would wait for the host.
+        if known:
+            torch._foreach_add_([self.sums[name] for name in known], [values[name] for name in known])
+        self.sums |= {name: value.clone() for name, value in values.items() if name not in known}
+        self.steps.update(values.keys())
 
     def level(self) -> None:
         """Replace the sums by their averages over processes."""
@@ -178,9 +187,22 @@ class Log:
     def means(self) -> dict[str, float]:
         """The averages since the last call, over all processes."""
         self.level()
-        means = {name: (total / count).item() for name, (total, count) in self.sums.items()}
-        self.sums = {}
-        return means
+        means = (
+            torch.stack([total / self.steps[name] for name, total in self.sums.items()]).tolist() if self.sums else []
+        )
+        found = dict(zip(self.sums, means))
+        self.restore({})
+        return found
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Sums and numbers of steps, to go on from."""
+        return {name: torch.stack([total, total.new_tensor(self.steps[name])]) for name, total in self.sums.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from a `state`."""
+        self.sums = {name: total for name, (total, _) in state.items()}
+        self.steps = Counter({name: int(steps) for name, (_, steps) in state.items()})
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line."""
@@ -216,18 +238,22 @@ def fit(
     """
     if engine.device.type == "cpu":
         keep_freed_memory()
-    optimizer = optimizer_for(method, config)
     method.to(engine.device).to(memory_format=torch.channels_last)
+    if config.compile:
+        torch.compiler.reset()
+        method.network.compile(dynamic=False)
+    optimizer = optimizer_for(method, config)
     log = Log(run.metrics, every=max(1, batches.plan.steps_per_epoch // 10))
     done = 0
     resumed = run.checkpoint.is_file()
     if not resumed:
         method.eval()
-        with torch.no_grad(), engine.autocast():
+        with torch.no_grad(), engine.autocast(), uncompiled(config.compile):
             method.prepare(batches.plain())
     ema = EMA(method, config.ema)
     if resumed:
-        done, log.sums = load_checkpoint(run.checkpoint, method, optimizer, ema)
+        done, state = load_checkpoint(run.checkpoint, method, optimizer, ema)
+        log.restore(state)
     if engine.is_main_process:
         _forget_after(run, done)
     with warnings.catch_warnings():
@@ -239,7 +265,7 @@ def fit(
         _require_finite(method, step)
         log.level()
         if engine.is_main_process:
-            save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.sums)
+            save_checkpoint(run.checkpoint, step, method, optimizer, ema, log.state)
         # A process that ended before would have the others ended as well.
         engine.wait_for_everyone()
 
@@ -254,7 +280,7 @@ def fit(
     latest: dict[str, Any] = {}
     since, clock = done, time.perf_counter()
     training(method, config)
-    with _stop_requests() as stop_requested, torch.random.fork_rng():
+    with _stop_requests() as stop_requested, restored(), repeatable():
         for step, batch in enumerate(batches.start(done), start=done + 1):
             # Layers such as dropout know only torch's global generator.
             torch.manual_seed(subseed(config.seed, "layers", step, engine.process_index))
@@ -281,7 +307,7 @@ def fit(
             if within == 0 and (epoch % config.val_every == 0 or step == batches.steps):
                 _require_finite(method, step)
                 method.eval()
-                with ema.applied():
+                with ema.applied(), uncompiled(config.compile):
                     latest |= record("val", step, validate())
                 training(method, config)
             if within == 0 and epoch % config.checkpoint_every == 0 and step < batches.steps:
@@ -312,13 +338,15 @@ def _rate(step: int, steps_per_epoch: int, config: TrainConfig, method: Trainabl
 
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Accelerator) -> dict[str, float]:
     """Accuracy and cross-entropy on images that are in memory, uint8 [N, C, H, W]."""
-    correct, loss = 0.0, 0.0
+    found = []
     with torch.no_grad(), engine.autocast():
         for block, target in zip(images.split(500), labels.split(500)):
-            x = classifier.transform.device(block.to(engine.device)).contiguous(memory_format=torch.channels_last)
-            logits = classifier(x).float().cpu()
-            correct += (logits.argmax(1) == target).sum().item()
-            loss += cross_entropy(logits, target, reduction="sum").item()
+            block, target = (there(values, engine.device) for values in (block, target))
+            x = classifier.transform.device(block).contiguous(memory_format=torch.channels_last)
+            logits = classifier(x).float()
+            correct = (logits.argmax(1) == target).sum()
+            found.append(torch.stack([correct.float(), cross_entropy(logits, target, reduction="sum")]))
+    correct, loss = torch.stack(found).cpu().double().sum(0).tolist()
     return {"accuracy": correct / len(labels), "loss": loss / len(labels)}
 
 

@@ -16,6 +16,7 @@ from ..data.imageset import ImageSet
 from ..data.pool import describe, expose, require_content, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import IMAGENET, Transform
+from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
 from ..files import require_empty
 from ..methods import Method, registry
@@ -26,7 +27,6 @@ from ..synthesis.gallery import picture_of
 from .config import Recipe, TrainConfig, recipe
 from .freeze import freeze
 from .loop import Progress, accelerator, accuracy, batches_for, end_trackers, fit, start_trackers
-from .precision import faster_precision, resolve_device
 from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]

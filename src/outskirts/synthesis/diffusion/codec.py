@@ -12,6 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from ...devices import full_precision
 from ...errors import OutskirtsError
 from ...files import load_json
 
@@ -59,13 +60,13 @@ class PatchCodec(ModelMixin, ConfigMixin):
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes [N, d, H / p, W / p] of images [N, C, H, W]."""
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             centred = pixel_unshuffle(images, self.patch) - self.mean[:, None, None]
             return torch.einsum("nchw,cd->ndhw", centred, self.basis / self.scale)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images [N, C, H, W] of codes."""
-        with torch.autocast(codes.device.type, enabled=False):
+        with full_precision(codes):
             patches = torch.einsum("ndhw,cd->nchw", codes, self.basis * self.scale)
             return pixel_shuffle(patches + self.mean[:, None, None], self.patch)
 

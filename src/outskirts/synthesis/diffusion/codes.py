@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...seeding import restored
+
 __all__ = ["ImageCodes"]
 
 
@@ -41,7 +43,7 @@ class ImageCodes(nn.Module):
         self.means.copy_(torch.zeros_like(self.means).index_add_(0, labels, codes) / counts[:, None])
         centred = codes - self.means[labels]
         kept = self.basis.shape[1]
-        with torch.random.fork_rng():
+        with restored():
             torch.manual_seed(0)
             # Some more than are kept make those that are kept exact.
             several = min(kept + 16, *centred.shape)

@@ -15,12 +15,12 @@ from ...data.batches import Batch
 from ...data.imageset import ImageSet
 from ...data.sources import open as open_images
 from ...data.transform import Transform
+from ...devices import faster_precision
 from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...trainable import Trainable
 from ...training.config import TrainConfig
 from ...training.loop import Progress, accelerator, batches_for, fit
-from ...training.precision import faster_precision
 from ...training.run import Run
 from .codec import load_codec
 from .model import DiffusionModel

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
+from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError
 from ...training.config import TrainConfig
 from ...training.loop import Progress
-from ...training.precision import resolve_device
 from .base import Config, ImageGenerator, register, weights
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from torch import Generator, Tensor
 
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
+from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError
 from ...training.loop import Progress
-from ...training.precision import resolve_device
 from .base import Config, ImageGenerator, register, weights
 
 __all__ = ["Pipeline", "PipelineConfig"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from outskirts import OutskirtsError
-from outskirts.training.precision import faster_precision, resolve_device
+from outskirts.devices import faster_precision, resolve_device
 
 
 def test_auto_is_a_device_that_is_there():

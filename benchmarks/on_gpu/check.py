@@ -1,0 +1,94 @@
+"""Is what a device computes right, and the same at every call?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import outskirts as osk
+from on_gpu.journal import Journal
+from outskirts.data.transform import Transform
+from outskirts.methods import registry
+from outskirts.synthesis.diffusion import DiffusionModel
+from outskirts.synthesis.generators.diffusion import Diffusion, DiffusionConfig
+from outskirts.testing.clip import save_small_clip
+from outskirts.testing.device import check_agreement, check_diffusion, check_resume, check_scores, check_waits
+
+__all__ = ["check"]
+
+#: The methods that matter most come first, as there may not be time for all.
+_FIRST = ("ce", "ascood", "cider", "npos", "ncis")
+
+
+def check(journal: Journal, data: Path, images: int) -> None:
+    """Write down whether everything comes out as on the host.
+
+    Arguments:
+        journal: Where.
+        data: The folder of Parquet files.
+        images: To train on.
+    """
+    device = journal.device
+    methods = [*_FIRST, *(name for name in registry.names() if name not in _FIRST)]
+    train = osk.open(f"parquet:{data / 'cifar10-train.parquet'}?limit={images}")
+    others = f"parquet:{data / 'cifar100-test.parquet'}?limit={images // 4}"
+    scratch = Path(tempfile.mkdtemp(prefix="outskirts-check-"))
+
+    def of(method: str, call: Callable[..., Any], **options: Any) -> Callable[[], Mapping[str, Any]]:
+        return lambda: call(method, device=device, **options) or {}
+
+    for method in methods:
+        journal.measure("check", f"{method}: fp32 as on the host", of(method, check_agreement))
+    for method in methods:
+        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
+    if device.type == "cuda":
+        for method in methods:
+            journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
+    journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
+    journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
+    needed: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "ncis": lambda: {"outlier_images": others},
+        "dream": lambda: {"anchors": str(_generator(scratch, train, device)), "embedding": 64},
+        "npos-clip": lambda: {"backbone": f"clip:{save_small_clip(scratch / 'clip')}", "augment": "none"},
+    }
+    for method in methods:
+
+        def resumed(method: str = method) -> Mapping[str, Any]:
+            options = needed.get(method, dict)()
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            return check_resume(method, train, folder, device=device.type, batch_size=images // 8, lr=0.01, **options)
+
+        journal.measure("check", f"{method}: an epoch of {images} images, resumed bit-equal", resumed, 3)
+
+
+def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.device) -> Mapping[str, Any]:
+    run = osk.train("ce", train, out=Path(tempfile.mkdtemp(dir=scratch)) / "run", epochs=1, device=device.type)
+    classifier = osk.load(run.path)
+    found: dict[str, Any] = {}
+    for precision in ("fp32", "bf16"):
+        for name, value in check_scores(
+            classifier,
+            device,
+            train.limit(len(train) // 2),
+            osk.open(others),
+            precision,  # type: ignore[arg-type]
+        ).items():
+            found[f"{precision} {name}"] = value
+    return found
+
+
+def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path:
+    """The folder of a small diffusion model, trained for two steps."""
+    folder = scratch / "generator"
+    config = DiffusionConfig(network="tiny", epochs=1, batch_size=32, device=device.type, precision="fp32")
+    Diffusion(config).fit(train.limit(64), Transform(16), folder, lambda step, steps, latest: None)
+    return folder
+
+
+def _diffusion(scratch: Path, train: osk.ImageSet, device: torch.device) -> Mapping[str, Any]:
+    model = DiffusionModel.load(_generator(scratch, train, device))
+    return check_diffusion(model, device, train.limit(8))

@@ -1,0 +1,292 @@
+"""How fast a device trains, extracts and searches, beside what it could."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+import outskirts as osk
+from on_gpu.journal import Journal, synchronise
+from outskirts.detectors.nearest import kth_distance
+from outskirts.devices import repeatable
+from outskirts.models.backbones import build_backbone
+
+__all__ = ["speed"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained for the measurement.
+
+    Arguments:
+        backbone: By name.
+        side: Of the images, in pixels.
+        batch: Images per step.
+        steps: Measured.
+    """
+
+    backbone: str
+    side: int
+    batch: int
+    steps: int
+
+    @property
+    def images(self) -> osk.ImageSet:
+        """Random pixels; some more than are shown, for validation."""
+        count = self.batch * (self.steps + _WARM) + 64
+        pixels = np.random.default_rng(0).integers(0, 256, (count, self.side, self.side, 3), dtype=np.uint8)
+        return osk.ImageSet(pixels, torch.arange(count) % 10, [str(c) for c in range(10)])
+
+
+#: Steps before time counts.
+_WARM = 5
+
+_GPU = {
+    "fast": Work("fast", 32, 1024, 60),
+    "resnet18-cifar": Work("resnet18-cifar", 32, 512, 30),
+    "resnet50 at 224": Work("torchvision:resnet50", 224, 128, 20),
+}
+_CPU = {"fast": Work("fast", 32, 64, 4), "resnet18-cifar": Work("resnet18-cifar", 32, 16, 2)}
+_METHODS: Mapping[str, Mapping[str, Any]] = {
+    "ce": {},
+    "ascood": {"outliers": "shuffle"},
+    "cider": {"views": 2},
+    "npos": {"preset": "quick", "start": 0.0, "queue": 200},
+}
+
+
+def speed(journal: Journal) -> None:
+    """Write down images a second and the like."""
+    device, gpu = journal.device, journal.device.type == "cuda"
+    works = _GPU if gpu else _CPU
+    journal.measure("speed", "matrix product in bf16", lambda: _peak(device))
+    for name, work in works.items():
+        journal.measure(
+            "speed", f"{name}: hand-written loop on ready tensors", lambda work=work: _by_hand(work, device), 3
+        )
+        for method, options in _METHODS.items():
+            journal.measure(
+                "speed",
+                f"{name}: train {method}",
+                lambda at=(journal, name, work, method, options): _trained(*at),
+                3,
+            )
+    journal.measure(
+        "speed", "extraction from memory and from files", lambda: _extracted(device, 4096 if gpu else 128), 5
+    )
+    journal.measure("speed", "nearest neighbours", lambda: _neighbours(device, gpu), 5)
+    first = next(iter(works))
+    journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
+    for name, work in works.items():
+        journal.measure("speed", f"{name}: compiled", lambda name=name, work=work: _compiled(journal, name, work), 20)
+
+
+def _timed(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:
+    """Seconds of one call, the median of several after a first one."""
+    times = []
+    for _ in range(repeats + 1):
+        synchronise(device)
+        start = time.perf_counter()
+        call()
+        synchronise(device)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def _peak(device: torch.device) -> dict[str, float]:
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return {"TFLOP/s": 2 * side**3 / _timed(lambda: a @ b, device) / 1e12}
+
+
+def _network(work: Work, device: torch.device) -> nn.Module:
+    backbone = build_backbone(work.backbone, 3, work.side)
+    network = nn.Sequential(backbone.network, nn.Linear(backbone.dim, 10))
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def _by_hand(work: Work, device: torch.device, exact: bool = True) -> dict[str, float]:
+    """A loop as one would write it for a single measurement, on one batch that is there."""
+    network = _network(work, device).train()
+    fused = device.type == "cuda" or None
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=fused)
+    images = torch.randn(work.batch, 3, work.side, work.side, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    labels = torch.arange(work.batch, device=device) % 10
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = network(images)
+        optimizer.zero_grad()
+        cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+
+    if exact:
+        with repeatable():
+            seconds = _timed(step, device, max(3, work.steps // 3))
+    else:
+        torch.backends.cudnn.benchmark = True
+        seconds = _timed(step, device, max(3, work.steps // 3))
+        torch.backends.cudnn.benchmark = False
+    return {"images/s": work.batch / seconds, "GFLOP an image": _flops(network, images[:2]) / 1e9}
+
+
+def _flops(network: nn.Module, images: torch.Tensor) -> float:
+    """Of a forward and a backward pass, for one image; the latter has twice the products of the former."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(images)
+    return 3 * counter.get_total_flops() / len(images)
+
+
+def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapping[str, Any]) -> dict[str, float]:
+    """`train`, data path and records included; validation is not."""
+    device, marks = journal.device, dict[int, float]()
+    profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else None
+
+    def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
+        if step in (_WARM, _WARM + work.steps - 1):
+            synchronise(device)
+            marks[step] = time.perf_counter()
+        if profiler is not None and step == _WARM:
+            profiler.start()
+
+    with tempfile.TemporaryDirectory() as folder:
+        osk.train(
+            method,
+            work.images,
+            val_fraction=32 / len(work.images),
+            out=Path(folder) / "run",
+            backbone=work.backbone,
+            size=work.side,
+            batch_size=work.batch,
+            epochs=1,
+            lr=1e-3,
+            precision="bf16",
+            device=device.type,
+            progress=mark,
+            **options,
+        )
+    start, stop = sorted(marks)
+    seconds = marks[stop] - marks[start]
+    found = {"images/s": work.batch * (stop - start) / seconds}
+    if profiler is not None:
+        profiler.stop()
+        busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
+        found["share of the time outside kernels"] = max(0.0, 1 - busy / seconds)
+    by_hand, peak = (
+        journal.done("speed", f"{name}: hand-written loop on ready tensors"),
+        journal.done("speed", "matrix product in bf16"),
+    )
+    if by_hand:
+        found["÷ loop by hand"] = found["images/s"] / by_hand["images/s"]
+    if by_hand and peak and method == "ce":
+        found["share of the matrix peak"] = found["images/s"] * by_hand["GFLOP an image"] / 1e3 / peak["TFLOP/s"]
+    return found
+
+
+def _free(work: Work, device: torch.device) -> dict[str, float]:
+    """The loop by hand without and with the promise of equal bits."""
+    free, bound = (_by_hand(work, device, exact)["images/s"] for exact in (False, True))
+    return {"images/s, any bits": free, "images/s, equal bits": bound, "ratio": bound / free}
+
+
+def _compiled(journal: Journal, name: str, work: Work) -> dict[str, float]:
+    """What compiling costs at first, what it gains later, and whether the losses agree."""
+    plain = _course(work, journal.device, False)
+    compiled = _course(work, journal.device, True)
+    apart = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(plain["losses"], compiled["losses"]))
+    if apart > 0.05:
+        raise AssertionError(f"Compiled, losses differ by {apart:.1%}: {plain['losses']} and {compiled['losses']}")
+    return {
+        "seconds at first": compiled["first"],
+        "images/s": compiled["speed"],
+        "÷ not compiled": compiled["speed"] / plain["speed"],
+        "losses differ by": apart,
+    }
+
+
+def _course(work: Work, device: torch.device, compiled: bool) -> dict[str, Any]:
+    times = []
+
+    def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
+        if step in (1, _WARM, _WARM + work.steps - 1):
+            synchronise(device)
+            times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        run = osk.train(
+            "ce",
+            work.images,
+            val_fraction=32 / len(work.images),
+            out=Path(folder) / "run",
+            backbone=work.backbone,
+            size=work.side,
+            batch_size=work.batch,
+            epochs=1,
+            lr=1e-3,
+            precision="bf16",
+            device=device.type,
+            compile=compiled,
+            progress=mark,
+        )
+        losses = [record["loss"] for record in run.records() if record["kind"] == "train"]
+    first, warm, last = times
+    return {"first": first - begun, "speed": work.batch * (work.steps - 1) / (last - warm), "losses": losses}
+
+
+def _extracted(device: torch.device, count: int) -> dict[str, float]:
+    """Images a second of extraction at 224 pixels, from arrays and from JPEG files of 500 x 375."""
+    backbone = "torchvision:resnet50" if device.type == "cuda" else "torchvision:mobilenet_v2"
+    with tempfile.TemporaryDirectory() as folder:
+        few = osk.ImageSet(np.zeros((40, 224, 224, 3), np.uint8), torch.arange(40) % 2, ["a", "b"])
+        run = osk.train("ce", few, out=Path(folder) / "run", backbone=backbone, size=224, epochs=0, device=device.type)
+        classifier = osk.load(run.path)
+        draws = np.random.default_rng(0)
+        small = draws.integers(0, 256, (8, 12, 16, 3), dtype=np.uint8)
+        pictures = [Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC) for pixels in small]
+        (Path(folder) / "images" / "a").mkdir(parents=True)
+        for number in range(count):
+            pictures[number % 8].save(Path(folder) / "images" / "a" / f"{number}.jpg", quality=90)
+        sets = {
+            "memory": osk.ImageSet(draws.integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)),
+            "files": osk.open(f"folder:{folder}/images"),
+        }
+        found = {}
+        for name, image_set in sets.items():
+            start = time.perf_counter()
+            osk.extract(classifier, image_set, device=device, precision="bf16")
+            found[f"images/s from {name}"] = count / (time.perf_counter() - start)
+    return found
+
+
+def _neighbours(device: torch.device, gpu: bool) -> dict[str, float]:
+    """Queries a second among 1.28 million vectors of 2,048 numbers (fewer on the host), beside plain products."""
+    rows, dim, queries, k = (1_281_167, 2048, 4096, 50) if gpu else (20_000, 256, 256, 50)
+    dtype = torch.float16 if gpu else torch.float32
+    bank = torch.empty(rows, dim, device=device, dtype=dtype)
+    for block in bank.split(100_000):
+        block.copy_(nn.functional.normalize(torch.randn(len(block), dim, device=device), dim=1))
+    asked = nn.functional.normalize(torch.randn(queries, dim, device=device), dim=1).to(dtype)
+
+    def plain() -> torch.Tensor:
+        return torch.cat([(part @ bank.T).topk(k, dim=1).values[:, -1] for part in asked.split(256)])
+
+    found = {"plain, queries/s": queries / _timed(plain, device, 3)}
+    found["ours, queries/s"] = queries / _timed(lambda: kth_distance(asked, bank, k, 2**30), device, 3)
+    found["ratio"] = found["ours, queries/s"] / found["plain, queries/s"]
+    return found

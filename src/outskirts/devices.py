@@ -1,0 +1,117 @@
+"""Where numbers are computed, how exactly, and how they get there without a wait.
+
+A GPU works through a queue while the host goes on. Whatever the host must know of the device's numbers makes it wait
+until the queue is empty, after which the device has nothing to do until the host has caught up. So a training step asks
+the device for nothing: what decides shapes is known on the host, and what goes to the device goes without a wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from .errors import OutskirtsError, unknown
+
+__all__ = ["constant", "faster_precision", "full_precision", "repeatable", "resolve_device", "there", "uncompiled"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The named device, or the best one present for ``auto``.
+
+    Raises:
+        OutskirtsError: If there is no such device, or it is not present.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)
+    if name not in present:
+        raise unknown("device", name, ["auto", *present])
+    if not present[name]:
+        raise OutskirtsError(
+            f"The device '{name}' is not present here, or not one this torch can use; try auto or cpu."
+        )
+    return torch.device(name)
+
+
+def there(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on `device`, without waiting until it has arrived."""
+    # The copy has its place in the device's order of work; Apple's do not promise that.
+    return values.to(device, non_blocking=device.type != "mps")
+
+
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers that never change, float32 [N], sent to a device once; not to be changed in place."""
+    return torch.tensor(values) if device.type == "cpu" else _constant(values, device)
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # Who asks first may compute without gradients, who asks next with them.
+        return there(torch.tensor(values), device)
+
+
+def full_precision(values: Tensor) -> AbstractContextManager[object]:
+    """A block without automatic half precision on the device of `values`."""
+    kind = values.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """A block in which convolutions on CUDA give the same bits at every call, and float32 means float32.
+
+    By default cuDNN may add in whatever order its threads come, and rounds what it multiplies to 10 bits (TF32).
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = True, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def uncompiled(compiled: bool) -> Iterator[None]:
+    """A block in which a network that is compiled computes as written: shapes that come once are not worth compiling.
+
+    Arguments:
+        compiled: Whether there is one; nothing is done, or imported, otherwise.
+    """
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+
+
+def faster_precision(device: torch.device) -> str:
+    """``bf16`` if a small convolution trains clearly faster in it on this device, else ``fp32``.
+
+    Processors differ too much to go by their flags: some emulate bfloat16 and are slower in it.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type != "cpu":
+        return "fp32"
+    with torch.inference_mode(False), torch.enable_grad():  # Whoever asks may be without gradients.
+        times = {precision: _seconds(precision == "bf16") for precision in ("bf16", "fp32")}
+    return "bf16" if times["bf16"] < 0.85 * times["fp32"] else "fp32"
+
+
+def _seconds(bf16: bool, repeats: int = 4) -> float:
+    """The shortest time of a forward and backward pass through one convolution."""
+    layer = nn.utils.skip_init(nn.Conv2d, 64, 64, 3, padding=1, bias=False)
+    nn.init.zeros_(layer.weight)
+    layer = layer.to(memory_format=torch.channels_last)
+    images = torch.zeros(64, 64, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = layer(images)
+        output.sum().backward()
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,331 @@
+"""What is asked of a device: the numbers that the host computes, and the same ones at every call.
+
+What is drawn at random is drawn by the host here and sent to the device, so that both compute with the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..data.batches import Batch
+from ..data.imageset import ImageSet
+from ..devices import repeatable
+from ..errors import OutskirtsError
+from ..evaluation.evaluate import choose_detectors, fit_detectors, lacking, score_images
+from ..evaluation.extract import extract
+from ..evaluation.metrics import auroc
+from ..files import load_tensors
+from ..methods import Config, registry
+from ..models.classifier import Classifier
+from ..seeding import Shared
+from ..training.loop import Interrupted
+from ..training.train import resume, train
+from .expect import expect
+from .method import Training
+from .waiting import pretending, refused_waits
+
+__all__ = [
+    "SMALL_QUEUES",
+    "TOLERANCES",
+    "Tolerance",
+    "check_agreement",
+    "check_diffusion",
+    "check_resume",
+    "check_scores",
+    "check_waits",
+]
+
+_BOUNDARY = {"start": 0.0, "queue": 12, "k": 3, "boundary": 6, "candidates": 12, "keep": 4}
+#: Options with which methods that make outliers of what they have seen do so within few steps.
+SMALL_QUEUES: Mapping[str, Mapping[str, Any]] = {
+    "npos": _BOUNDARY,
+    "npos-clip": _BOUNDARY,
+    "vos": {"start": 0.0, "queue": 12},
+}
+
+
+class Tolerance(NamedTuple):
+    """How far a device may be from the host.
+
+    Arguments:
+        loss: Of the loss, relative.
+        gradient: Of all gradients together, relative to their length.
+        outliers: Share of their numbers that may be off by more than a hundredth of the deviation: which pixels are the
+            most important can hang on a rounding.
+        logits: Largest difference, relative to the logits' deviation.
+        auroc: Of every detector, absolute.
+    """
+
+    loss: float
+    gradient: float
+    outliers: float
+    logits: float
+    auroc: float
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    "fp32": Tolerance(loss=1e-4, gradient=1e-2, outliers=0.02, logits=1e-3, auroc=0.005),
+    "bf16": Tolerance(loss=0.05, gradient=0.7, outliers=1.0, logits=0.2, auroc=0.05),
+}
+
+
+class _DrawnByTheHost(TorchFunctionMode):
+    """A block in which generators of the host's draw for other devices, too."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.get("generator") is None:
+            return function(*args, **kwargs)
+        if args and isinstance(args[0], Tensor):
+            drawn = function(torch.empty_like(args[0], device="cpu"), *args[1:], **kwargs)
+            return args[0].copy_(drawn)
+        device = kwargs.pop("device", "cpu")
+        return function(*args, **kwargs).to(device)
+
+
+def check_agreement(
+    method: str, device: torch.device, precision: Literal["fp32", "bf16"] = "fp32", config: Config | None = None
+) -> dict[str, float]:
+    """Check that a step of a method comes out on a device as on the host, on a small problem.
+
+    Arguments:
+        method: Its name.
+        device: To compare with the host.
+        precision: On the device; the host computes in float32.
+        config: The method's options; the default ones, with small queues, unless given.
+
+    Returns:
+        What was found: the differences that `Tolerance` speaks of.
+
+    Raises:
+        AssertionError: A sentence that says what differs.
+    """
+    kind = registry[method]
+    config = kind.Config(**SMALL_QUEUES.get(method, {})) if config is None else config
+    problem, host = Training(kind, config), torch.device("cpu")
+    expected, found = _stepped(problem, host, "fp32"), _stepped(problem, device, precision)
+    differences = {
+        "loss": abs(found.loss - expected.loss) / max(abs(expected.loss), 1e-6),
+        "gradient": float((found.gradient - expected.gradient).norm() / expected.gradient.norm().clamp_min(1e-12)),
+        "outliers": _share_apart(found.outliers, expected.outliers),
+    }
+    allowed = TOLERANCES[precision]
+    for name, difference in differences.items():
+        expect(
+            difference <= getattr(allowed, name),
+            f"{method} in {precision} on {device} has a difference of the {name} of {difference:.2g}, and "
+            f"{getattr(allowed, name)} is allowed",
+            "device",
+        )
+    return differences
+
+
+class _Step(NamedTuple):
+    loss: float
+    gradient: Tensor
+    outliers: Tensor
+
+
+def _stepped(problem: Training, device: torch.device, precision: str) -> _Step:
+    method = problem.method()
+    for number in range(3):  # On the host, so that all that is remembered is the same.
+        with torch.no_grad():
+            method(problem.batch(number, epoch=5, epochs=5))
+    method = method.to(device).to(memory_format=torch.channels_last)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    with repeatable(), _DrawnByTheHost():
+        with autocast:
+            loss = method(_sent(problem.batch(3, epoch=5, epochs=5), device))["loss"]
+        loss.backward()
+        with autocast, torch.no_grad():
+            outliers = method.outliers(_sent(problem.batch(4, epoch=5, epochs=5), device))
+    gradients = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
+    values = torch.zeros(0) if outliers is None else outliers.values.detach().float().cpu()
+    return _Step(loss.item(), torch.cat(gradients).double().cpu(), values)
+
+
+def _sent(batch: Batch, device: torch.device) -> Batch:
+    return replace(
+        batch,
+        views=tuple(view.to(device) for view in batch.views),
+        labels=batch.labels.to(device),
+        outliers=None if batch.outliers is None else batch.outliers.to(device),
+        generator=pretending(device).manual_seed(batch.generator.initial_seed()),
+        whole=batch.labels.cpu(),
+    )
+
+
+def _share_apart(found: Tensor, expected: Tensor) -> float:
+    """Rows of features may come in another order, as the farther of two is told by a rounding."""
+    if found.shape != expected.shape:
+        return 1.0
+    if not len(expected):
+        return 0.0
+    if expected.ndim == 2:
+        return float(
+            (torch.cdist(found, expected).amin(1) > 0.01 * expected.std() * expected.shape[1] ** 0.5).float().mean()
+        )
+    return float(((found - expected).abs() > 0.01 * expected.std()).float().mean())
+
+
+def check_resume(method: str, images: ImageSet, folder: Path, **options: Any) -> dict[str, float]:
+    """Check that a training which is stopped and goes on ends bit for bit as one that is not stopped.
+
+    Arguments:
+        method: Its name.
+        images: To train on; opened from a spec, as a run that goes on opens them again.
+        folder: New; for the runs.
+        options: Of the training and of the method, such as ``device``.
+
+    Returns:
+        ``accuracy`` on the validation images.
+
+    Raises:
+        AssertionError: If the trainings differ.
+    """
+    options = {"epochs": 1, **SMALL_QUEUES.get(method, {}), **options}
+    whole = train(method, images, out=folder / "whole", **options)
+
+    def stop(step: int, steps: int, latest: Mapping[str, Any]) -> None:
+        if step == steps // 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        train(method, images, out=folder / "stopped", progress=stop, **options)
+        raise AssertionError("The training did not stop when it was asked to.")
+    except Interrupted:
+        resumed = resume(folder / "stopped")
+    expected, found = (load_tensors(run.model)[0] for run in (whole, resumed))
+    for name, value in expected.items():
+        expect(torch.equal(found[name], value), f"{method} resumed ends with other numbers in {name}", "device")
+    records, again = list(whole.records()), list(resumed.records())
+    expect(records == again, f"{method} resumed has other records", "device")
+    return {"accuracy": records[-1]["accuracy"]}
+
+
+def check_scores(
+    classifier: Classifier,
+    device: torch.device,
+    images: ImageSet,
+    others: ImageSet,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> dict[str, float]:
+    """Check that a device gives a classifier's outputs, and all detectors their scores, as the host does.
+
+    Arguments:
+        classifier: Trained.
+        device: To compare with the host.
+        images: Labelled images of its classes; one half fits the detectors, the other is scored.
+        others: OOD images.
+        precision: On the device.
+
+    Returns:
+        The largest differences that `Tolerance` speaks of, and how many ``detectors`` were compared.
+
+    Raises:
+        AssertionError: A sentence that says what differs.
+    """
+    sets = {"train": images.part("0-50%"), "test": images.part("50-100%"), "others": others}
+    expected, expected_logits = _scored(classifier, sets, torch.device("cpu"), "fp32")
+    found, logits = _scored(classifier, sets, device, precision)
+    expect(expected.keys() == found.keys(), f"other detectors can be computed on {device}", "device")
+    off = {name: abs(found[name] - area) for name, area in expected.items()}
+    worst = max(off, key=lambda name: off[name])
+    apart = (logits - expected_logits).abs().max() / expected_logits.std()
+    differences = {"logits": float(apart), "auroc": off[worst]}
+    allowed = TOLERANCES[precision]
+    expect(differences["logits"] <= allowed.logits, f"logits differ by {differences['logits']:.2g}", "device")
+    expect(off[worst] <= allowed.auroc, f"the AUROC of {worst} differs by {off[worst]:.3f}", "device")
+    return {**differences, "detectors": float(len(expected))}
+
+
+def _scored(
+    classifier: Classifier, sets: Mapping[str, ImageSet], device: torch.device, precision: Literal["fp32", "bf16"]
+) -> tuple[dict[str, float], Tensor]:
+    """The AUROC of every detector that can be computed, and the logits of the test images."""
+    every = choose_detectors("all")
+    probes = {probe.key: probe for detector in every.values() for probe in detector.probes}.values()
+    outputs = {
+        name: extract(classifier, image_set, probes=probes, device=device, precision=precision)
+        for name, image_set in sets.items()
+    }
+    areas = {}
+    for label, detector in every.items():
+        if lacking(detector, outputs["test"]):
+            continue
+        try:
+            fit_detectors({label: detector}, train=outputs["train"], val=outputs["train"])
+        except OutskirtsError:
+            continue  # Some need more classes, or more images.
+        inside, outside = (score_images(detector, outputs[name], name) for name in ("test", "others"))
+        areas[label] = auroc(inside, outside)
+    return areas, outputs["test"].logits
+
+
+def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[str, float]:
+    """Check that a diffusion model makes the same images on a device as on the host, and embeds images as there.
+
+    Arguments:
+        model: A trained `outskirts.synthesis.diffusion.DiffusionModel`.
+        device: To compare with the host.
+        images: Labelled images of its classes.
+
+    Returns:
+        The share of ``pixels`` that differ by more than 2 of 255, and the largest difference of the ``vectors``,
+        relative to the deviation of their moves.
+
+    Raises:
+        AssertionError: If either is too large, or a second call makes other images.
+    """
+    from ..synthesis.diffusion.decoding import Decoding, decoded
+    from ..synthesis.diffusion.embedding import Embedder
+    from ..synthesis.diffusion.inversion import Inversion
+
+    model = model.eval().requires_grad_(False)
+    seeds, how = list(range(len(images))), Decoding(evaluations=8)
+    made, moves = [], []
+    for where in (torch.device("cpu"), device, device):
+        model = model.to(where)
+        with repeatable():
+            made.append(decoded(model, model.prompts.starts(images.labels.to(where)), seeds, how).int())
+            embedder = Embedder(model, Inversion())
+            vectors, _ = embedder(images.resident(embedder.transform)[0], images.labels, seeds)
+        moves.append(vectors - model.prompts.starts(images.labels.to(where)).cpu())
+    expected, found, again = made
+    differences = {
+        "pixels": float(((found - expected).abs() > 2).float().mean()),
+        "vectors": float((moves[1] - moves[0]).abs().max() / moves[0].std()),
+    }
+    expect(torch.equal(found, again), f"a second call on {device} makes other images", "device")
+    expect(differences["pixels"] <= 0.01, f"{differences['pixels']:.1%} of the pixels differ", "device")
+    expect(differences["vectors"] <= 0.1, f"vectors differ by {differences['vectors']:.2g}", "device")
+    return differences
+
+
+def check_waits(method: str, device: torch.device, config: Config | None = None) -> None:
+    """Check that a step of a method, its gradient included, never makes the host wait for CUDA.
+
+    Raises:
+        AssertionError: If it does, with what it waited for.
+    """
+    kind = registry[method]
+    config = kind.Config(**SMALL_QUEUES.get(method, {})) if config is None else config
+    problem = Training(kind, config)
+    model = problem.method().to(device).to(memory_format=torch.channels_last)
+    batches = [_sent(problem.batch(number, epoch=5, epochs=5), device) for number in range(5)]
+    batches = [replace(b, generator=Shared(device).manual_seed(n)) for n, b in enumerate(batches)]
+    for batch in batches[:4]:  # Until it makes outliers, and what is sent once has been sent.
+        model(batch)["loss"].backward()
+    with refused_waits(device):
+        model(batches[4])["loss"].backward()

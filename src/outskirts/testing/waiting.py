@@ -1,0 +1,62 @@
+"""Whether code asks a device for what it computes, found out without that device.
+
+On torch's device `meta`, tensors have shapes and no numbers. What runs there asks the device for nothing: it would be
+refused, as would boolean masks, `item`, `tolist` and the like, for all of which the host waits on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..seeding import Shared
+
+__all__ = ["META", "WithoutWaiting", "pretending", "refused_waits"]
+
+META = torch.device("meta")
+
+
+def pretending(device: torch.device) -> Shared:
+    """A generator of the host's that says it is another device's."""
+    return type("Pretending", (Shared,), {"device": device})()
+
+
+class WithoutWaiting(TorchFunctionMode):
+    """A block in which an `AssertionError` is raised for copies to a device that the host would wait for."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        made = function(*args, **kwargs)
+        name = getattr(function, "__name__", "")
+        if isinstance(made, Tensor) and made.device == META:
+            from_numbers = name in ("tensor", "as_tensor", "new_tensor")
+            given = args[0] if args else None
+            copied = name in ("to", "copy_") and any(isinstance(a, Tensor) and a.device != META for a in args)
+            if from_numbers and not isinstance(given if name != "new_tensor" else None, Tensor):
+                raise AssertionError(f"'{name}' sends numbers to the device and waits until they are there")
+            if copied and not kwargs.get("non_blocking"):
+                raise AssertionError(f"'{name}' copies to the device and waits until that is done")
+        return made
+
+
+@contextmanager
+def refused_waits(device: torch.device) -> Iterator[None]:
+    """A block in which an `AssertionError` is raised where the host waits for CUDA; on other devices, nothing is."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    except RuntimeError as error:
+        raise AssertionError(f"The host waits for the device ({error})") from error
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
