@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -20,6 +21,13 @@ SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device":
 COLOURS = {"ant": (200, 40, 40), "bee": (40, 60, 210), "fly": (40, 200, 60)}
 
 Draw = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device here"))
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def speed(journal: Journal) -> None:
     first = next(iter(works))
     journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
     for name, work in works.items():
-        journal.measure("speed", f"{name}: compiled", lambda name=name, work=work: _compiled(journal, name, work), 20)
+        journal.measure("speed", f"{name}: compiled", lambda name=name, work=work: _compiled(journal, name, work), 60)
 
 
 def _timed(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:

@@ -8,6 +8,7 @@ from outskirts.data.imageset import ImageSet
 from outskirts.data.plan import CyclicPlan
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
+from outskirts.testing.waiting import META, WithoutWaiting, pretending
 
 TRANSFORM = Transform(8, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 CPU = torch.device("cpu")
@@ -262,3 +263,18 @@ def test_outliers_go_with_every_batch(image_set, budget):
     later = next(iter(made.start(7)))
     assert torch.equal(later.outliers, everything[7].outliers)
     assert len(next(iter(batches(image_set, outliers=others).start(0))).outliers) == 5
+
+
+def test_no_batch_is_waited_for(monkeypatch):
+    """A device without numbers can be asked for none, whether images lie there or are augmented there."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    images = ImageSet(pixels, torch.arange(64) % 2, ["a", "b"])
+    augment = parse("crop:2,flip,pixmix,jitter,grey,resized-crop", 16)
+    batches = training_batches(images, Transform(16), augment, batch_size=8, epochs=1, seed=0, device=META, views=2)
+    monkeypatch.setattr(batches, "_generator", lambda *path: pretending(META).manual_seed(0))
+    with WithoutWaiting():
+        batch = next(batches.start(3))
+    assert batch.images.device == META and batch.images.shape == (8, 3, 16, 16)
+    assert batch.every_label.device.type == "cpu" and len(batch.every_label) == 16
+    first = training_batches(images, Transform(16), augment, batch_size=8, epochs=1, seed=0, device=torch.device("cpu"))
+    assert torch.equal(batch.every_label[:8], next(first.start(3)).labels)

@@ -15,20 +15,24 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
+from ..devices import there
+
 __all__ = ["fractals"]
+
+_HOST = torch.device("cpu")
 
 _WALKERS, _STEPS, _SETTLING = 512, 60, 12
 
 
 @lru_cache(maxsize=4)
-def fractals(count: int, size: int, seed: int = 0, device: torch.device | str = "cpu") -> Tensor:
+def fractals(count: int, size: int, seed: int = 0, device: torch.device = _HOST) -> Tensor:
     """Colour pictures, uint8 [count, 3, size, size], the same for the same seed.
 
     >>> fractals(2, 16).shape
     torch.Size([2, 3, 16, 16])
     """
     draws = Generator().manual_seed(seed)
-    return torch.stack([_fractal(size, draws) for _ in range(count)]).to(device)
+    return there(torch.stack([_fractal(size, draws) for _ in range(count)]), device)
 
 
 def _fractal(size: int, draws: Generator) -> Tensor:

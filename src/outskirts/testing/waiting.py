@@ -36,13 +36,9 @@ class WithoutWaiting(TorchFunctionMode):
         made = function(*args, **kwargs)
         name = getattr(function, "__name__", "")
         if isinstance(made, Tensor) and made.device == META:
-            from_numbers = name in ("tensor", "as_tensor", "new_tensor")
-            given = args[0] if args else None
             copied = name in ("to", "copy_") and any(isinstance(a, Tensor) and a.device != META for a in args)
-            if from_numbers and not isinstance(given if name != "new_tensor" else None, Tensor):
+            if name in ("tensor", "new_tensor") or (copied and not kwargs.get("non_blocking")):
                 raise AssertionError(f"'{name}' sends numbers to the device and waits until they are there")
-            if copied and not kwargs.get("non_blocking"):
-                raise AssertionError(f"'{name}' copies to the device and waits until that is done")
         return made
 
 

@@ -1,0 +1,72 @@
+"""What must hold on a GPU; the same checks as `benchmarks/cuda.py` makes."""
+
+import numpy as np
+import pytest
+import torch
+
+import outskirts as osk
+from outskirts.data.augment import parse
+from outskirts.data.batches import training_batches
+from outskirts.data.transform import Transform
+from outskirts.methods import registry
+from outskirts.seeding import on_host
+from outskirts.testing.device import (
+    check_agreement,
+    check_diffusion,
+    check_resume,
+    check_scores,
+    check_waits,
+)
+from outskirts.testing.waiting import refused_waits
+
+pytestmark = pytest.mark.cuda
+CUDA = torch.device("cuda", 0)
+#: Methods that need a folder of a model, or images of outliers, beside the training images.
+_NEEDY = ("dream", "ncis", "npos-clip")
+
+
+@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_is_that_of_the_host(name, precision):
+    check_agreement(name, CUDA, precision)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_host_never_waits_for_a_step(name):
+    check_waits(name, CUDA)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if name not in _NEEDY])
+def test_a_training_resumes_bit_equal(name, bugs, small, tmp_path):
+    check_resume(name, osk.open(bugs / "train"), tmp_path, **{**small, "device": "cuda"})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_are_those_of_the_host(precision, finished, bugs):
+    check_scores(osk.load(finished), CUDA, osk.open(bugs / "test"), osk.open(bugs / "fog"), precision)
+
+
+def test_diffusion_is_that_of_the_host(bugs):
+    diffusion = pytest.importorskip("outskirts.synthesis.diffusion")
+    images = osk.open(bugs / "train").limit(12)
+    model = diffusion.DiffusionModel("tiny", images.classes, 3, 16)
+    pixels, labels = images.resident(Transform(16))
+    model.fit_codec(pixels.float() / 127.5 - 1, labels)
+    check_diffusion(model, CUDA, images)
+
+
+def test_images_lie_on_the_device_and_no_batch_is_waited_for():
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
+    images = osk.ImageSet(pixels, torch.arange(256) % 2, ["a", "b"])
+    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
+    batches = training_batches(images, Transform(32), augment, batch_size=32, epochs=2, seed=0, device=CUDA)
+    stream = batches.start(0)
+    assert next(stream).images.device == CUDA  # What is sent once has been sent.
+    with refused_waits(CUDA):
+        assert next(stream).images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_generator_for_the_host_depends_on_the_devices_state_alone():
+    one, two = (torch.Generator(CUDA).manual_seed(0) for _ in range(2))
+    first, second = on_host(one), on_host(one)
+    assert first.initial_seed() == on_host(two).initial_seed() != second.initial_seed()

@@ -1,0 +1,104 @@
+"""What is asked of devices holds for the host itself, and is refused where it does not hold."""
+
+import pytest
+import torch
+
+import outskirts as osk
+from outskirts.data.transform import Transform
+from outskirts.files import load_tensors, save_tensors
+from outskirts.methods import registry
+from outskirts.testing import device as checks
+from outskirts.testing.device import (
+    SMALL_QUEUES,
+    check_agreement,
+    check_diffusion,
+    check_resume,
+    check_scores,
+    check_waits,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_host_agrees_with_itself(name):
+    assert set(check_agreement(name, CPU).values()) == {0.0}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_bf16_is_near_fp32(name):
+    differences = check_agreement(name, CPU, "bf16")
+    assert 0 < differences["gradient"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"loss": 2.0}, "difference of the loss of 1,"),
+        ({"gradient": torch.tensor([1.0, 1.0])}, "gradient"),
+        ({"outliers": torch.ones(2, 3, 2, 2)}, "outliers"),
+        ({"outliers": torch.zeros(1, 3, 2, 2)}, "outliers"),
+    ],
+)
+def test_another_step_is_refused(wrong, sentence, monkeypatch):
+    right = checks._Step(1.0, torch.tensor([1.0, 0.0]), torch.zeros(2, 3, 2, 2))
+    steps = iter([right, right._replace(**wrong)])
+    monkeypatch.setattr(checks, "_stepped", lambda *given: next(steps))
+    with pytest.raises(AssertionError, match=sentence):
+        check_agreement("ce", CPU)
+
+
+def test_rows_of_features_may_change_places(monkeypatch):
+    rows = torch.arange(12.0).view(4, 3)
+    right = checks._Step(1.0, torch.ones(1), rows)
+    steps = iter([right, right._replace(outliers=rows.flip(0))])
+    monkeypatch.setattr(checks, "_stepped", lambda *given: next(steps))
+    assert check_agreement("ce", CPU)["outliers"] == 0
+
+
+def test_a_training_resumes_bit_equal(bugs, small, tmp_path):
+    check_resume("ce", osk.open(bugs / "train"), tmp_path, **small)
+
+
+def test_a_training_that_resumes_otherwise_is_refused(bugs, small, tmp_path, monkeypatch):
+    right = checks.resume
+
+    def careless(path):
+        run = right(path)
+        tensors, about = load_tensors(run.model)
+        name = next(name for name, value in tensors.items() if value.is_floating_point())
+        save_tensors(run.model, {**tensors, name: tensors[name] + 1e-6}, about)
+        return run
+
+    monkeypatch.setattr(checks, "resume", careless)
+    with pytest.raises(AssertionError, match="ends with other numbers in"):
+        check_resume("ce", osk.open(bugs / "train"), tmp_path, **small)
+
+
+def test_scores_of_the_host_are_its_own(finished, bugs):
+    found = check_scores(osk.load(finished), CPU, osk.open(bugs / "test"), osk.open(bugs / "fog"))
+    assert found["logits"] == found["auroc"] == 0 and found["detectors"] > 20
+
+
+def test_other_scores_are_refused(finished, bugs, monkeypatch):
+    answers = iter([({"msp": 0.9}, torch.eye(2)), ({"msp": 0.8}, torch.eye(2))])
+    monkeypatch.setattr(checks, "_scored", lambda *given: next(answers))
+    with pytest.raises(AssertionError, match=r"AUROC of msp differs by 0\.100"):
+        check_scores(osk.load(finished), CPU, osk.open(bugs / "test"), osk.open(bugs / "fog"))
+
+
+def test_a_diffusion_model_agrees_with_itself(bugs):
+    diffusion = pytest.importorskip("outskirts.synthesis.diffusion")
+    images = osk.open(bugs / "train").limit(12)
+    model = diffusion.DiffusionModel("tiny", images.classes, 3, 16)
+    pixels, labels = images.resident(Transform(16))
+    model.fit_codec(pixels.float() / 127.5 - 1, labels)
+    assert set(check_diffusion(model, CPU, images).values()) == {0.0}
+
+
+def test_small_queues_are_of_methods_that_are_there():
+    assert SMALL_QUEUES.keys() <= set(registry.names())
+
+
+def test_waits_are_looked_for_on_cuda_alone():
+    check_waits("npos", CPU)
