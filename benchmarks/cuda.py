@@ -15,12 +15,6 @@ import time
 import warnings
 from pathlib import Path
 
-import torch
-from on_gpu.check import check
-from on_gpu.journal import Journal
-from on_gpu.speed import speed
-from on_gpu.train import train
-
 #: Shares of the time, for parts that come before the last.
 _SHARES = {"check": 3 / 16, "speed": 3 / 16, "train": 1.0}
 _FILES = ("cifar10-train", "cifar10-test", "cifar100-test", "mnist-test", "tinyimagenet-val", "dtd10")
@@ -32,7 +26,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results, which a second call adds to")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which nothing is begun or gone on with")
     parser.add_argument("--only", default="check,speed,train", help="parts, comma-separated")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--methods", default="", help="that are checked, comma-separated; all unless given")
     parser.add_argument("--images", type=int, default=0, help="that checks train on; 2,000 on CUDA and 160 on a CPU")
     given = parser.parse_args()
     parts = given.only.split(",")
@@ -40,6 +35,13 @@ def main() -> None:
         parser.error(f"there is no part '{unknown[0]}'; parts are {', '.join(_SHARES)}")
     if missing := [name for name in _FILES if not (given.data / f"{name}.parquet").is_file()]:
         parser.error(f"{given.data} lacks {missing[0]}.parquet")
+    # Not before, so that what is wrong with the words above is told at once.
+    import torch
+    from on_gpu.check import check
+    from on_gpu.journal import Journal
+    from on_gpu.speed import speed
+    from on_gpu.train import train
+
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device here; try --device cpu")
     warnings.filterwarnings("ignore")
@@ -48,11 +50,13 @@ def main() -> None:
     journal = Journal(given.out, device, begun + seconds)
     print(journal.machine, flush=True)
     data = given.data.absolute()
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        journal.end = begun + seconds if last else min(time.monotonic() + _SHARES[part] * seconds, begun + seconds)
+    # What had no time in its own share has what the others leave.
+    for number, part in enumerate([*parts, *parts]):
+        share = _SHARES[part] if number < len(parts) - 1 else 1.0
+        journal.end = min(time.monotonic() + share * seconds, begun + seconds)
         if part == "check":
-            check(journal, data, given.images or (2000 if given.device == "cuda" else 160))
+            methods = list(filter(None, given.methods.split(",")))
+            check(journal, data, given.images or (2000 if given.device == "cuda" else 160), methods)
         elif part == "speed":
             speed(journal)
         else:

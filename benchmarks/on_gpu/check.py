@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import outskirts as osk
 from on_gpu.journal import Journal
+from outskirts.data.augment import parse
+from outskirts.data.batches import training_batches
 from outskirts.data.transform import Transform
 from outskirts.methods import registry
-from outskirts.synthesis.diffusion import DiffusionModel
-from outskirts.synthesis.generators.diffusion import Diffusion, DiffusionConfig
-from outskirts.testing.clip import save_small_clip
 from outskirts.testing.device import check_agreement, check_diffusion, check_resume, check_scores, check_waits
+from outskirts.testing.waiting import refused_waits
 
 __all__ = ["check"]
 
@@ -24,16 +25,17 @@ __all__ = ["check"]
 _FIRST = ("ce", "ascood", "cider", "npos", "ncis")
 
 
-def check(journal: Journal, data: Path, images: int) -> None:
+def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -> None:
     """Write down whether everything comes out as on the host.
 
     Arguments:
         journal: Where.
         data: The folder of Parquet files.
         images: To train on.
+        only: Methods; all unless given.
     """
     device = journal.device
-    methods = [*_FIRST, *(name for name in registry.names() if name not in _FIRST)]
+    methods = only or [*_FIRST, *(name for name in registry.names() if name not in _FIRST)]
     train = osk.open(f"parquet:{data / 'cifar10-train.parquet'}?limit={images}")
     others = f"parquet:{data / 'cifar100-test.parquet'}?limit={images // 4}"
     scratch = Path(tempfile.mkdtemp(prefix="outskirts-check-"))
@@ -41,28 +43,47 @@ def check(journal: Journal, data: Path, images: int) -> None:
     def of(method: str, call: Callable[..., Any], **options: Any) -> Callable[[], Mapping[str, Any]]:
         return lambda: call(method, device=device, **options) or {}
 
-    for method in methods:
-        journal.measure("check", f"{method}: fp32 as on the host", of(method, check_agreement))
-    for method in methods:
-        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
-    if device.type == "cuda":
-        for method in methods:
-            journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
-    journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
-    journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
     needed: dict[str, Callable[[], Mapping[str, Any]]] = {
         "ncis": lambda: {"outlier_images": others},
         "dream": lambda: {"anchors": str(_generator(scratch, train, device)), "embedding": 64},
-        "npos-clip": lambda: {"backbone": f"clip:{save_small_clip(scratch / 'clip')}", "augment": "none"},
+        "npos-clip": lambda: {"backbone": f"clip:{_clip(scratch)}", "augment": "none"},
     }
+
+    def resumed(method: str) -> Mapping[str, Any]:
+        options = needed.get(method, dict)()
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+        return check_resume(method, train, folder, device=device.type, batch_size=images // 8, lr=0.01, **options)
+
+    def resume(method: str) -> None:
+        name = f"{method}: an epoch of {images} images, resumed bit-equal"
+        journal.measure("check", name, lambda: resumed(method), 3)
+
     for method in methods:
+        journal.measure("check", f"{method}: fp32 as on the host", of(method, check_agreement))
+    for method in methods[: len(_FIRST)]:
+        resume(method)
+    if device.type == "cuda":
+        for method in methods:
+            journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
+        journal.measure("check", "batches: the host never waits", lambda: _batches(device))
+    journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
+    journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
+    for method in methods:
+        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
+    for method in methods[len(_FIRST) :]:
+        resume(method)
 
-        def resumed(method: str = method) -> Mapping[str, Any]:
-            options = needed.get(method, dict)()
-            folder = Path(tempfile.mkdtemp(dir=scratch))
-            return check_resume(method, train, folder, device=device.type, batch_size=images // 8, lr=0.01, **options)
 
-        journal.measure("check", f"{method}: an epoch of {images} images, resumed bit-equal", resumed, 3)
+def _batches(device: torch.device) -> Mapping[str, Any]:
+    """Images lie on the device, and are augmented there."""
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), dtype=np.uint8)
+    images = osk.ImageSet(pixels, torch.arange(512) % 2, ["a", "b"])
+    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
+    batches = training_batches(images, Transform(32), augment, batch_size=64, epochs=1, seed=0, device=device)
+    stream = batches.start(0)
+    next(stream)  # What is sent once has been sent.
+    with refused_waits(device):
+        return {"on": str(next(stream).images.device)}
 
 
 def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.device) -> Mapping[str, Any]:
@@ -81,8 +102,19 @@ def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.devic
     return found
 
 
+# What takes other libraries is imported here, so that one which is missing stops nothing else.
+
+
+def _clip(scratch: Path) -> Path:
+    from outskirts.testing.clip import save_small_clip
+
+    return save_small_clip(scratch / "clip")
+
+
 def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path:
     """The folder of a small diffusion model, trained for two steps."""
+    from outskirts.synthesis.generators.diffusion import Diffusion, DiffusionConfig
+
     folder = scratch / "generator"
     config = DiffusionConfig(network="tiny", epochs=1, batch_size=32, device=device.type, precision="fp32")
     Diffusion(config).fit(train.limit(64), Transform(16), folder, lambda step, steps, latest: None)
@@ -90,5 +122,7 @@ def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path
 
 
 def _diffusion(scratch: Path, train: osk.ImageSet, device: torch.device) -> Mapping[str, Any]:
+    from outskirts.synthesis.diffusion import DiffusionModel
+
     model = DiffusionModel.load(_generator(scratch, train, device))
     return check_diffusion(model, device, train.limit(8))

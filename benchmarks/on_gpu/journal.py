@@ -95,7 +95,10 @@ class Journal:
         if self.done(part, name) is not None:
             return
         if self.left < needs:
-            self._write(part, name, "skipped", 0.0, {"reason": f"needs {needs:.0f} s, {max(0, self.left):.0f} s left"})
+            if not any((line["part"], line["name"]) == (part, name) for line in self.lines):
+                self._write(
+                    part, name, "skipped", 0.0, {"reason": f"needs {needs:.0f} s, {max(0, self.left):.0f} s left"}
+                )
             return
         start = time.monotonic()
         status, values = "ok", dict[str, Any]()

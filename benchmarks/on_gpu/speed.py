@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from on_gpu.journal import Journal, synchronise
 from outskirts.detectors.nearest import kth_distance
 from outskirts.devices import repeatable
 from outskirts.models.backbones import build_backbone
+from outskirts.training.loop import Progress
 
 __all__ = ["speed"]
 
@@ -45,13 +47,13 @@ class Work:
     @property
     def images(self) -> osk.ImageSet:
         """Random pixels; some more than are shown, for validation."""
-        count = self.batch * (self.steps + _WARM) + 64
+        count = self.batch * (_WARM + self.steps + _PROFILED) + 2 * _HELD
         pixels = np.random.default_rng(0).integers(0, 256, (count, self.side, self.side, 3), dtype=np.uint8)
         return osk.ImageSet(pixels, torch.arange(count) % 10, [str(c) for c in range(10)])
 
 
-#: Steps before time counts.
-_WARM = 5
+#: Steps before time counts, and those that are profiled after it; images held out for validation.
+_WARM, _PROFILED, _HELD = 5, 5, 64
 
 _GPU = {
     "fast": Work("fast", 32, 1024, 60),
@@ -154,48 +156,54 @@ def _flops(network: nn.Module, images: torch.Tensor) -> float:
 
 def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapping[str, Any]) -> dict[str, float]:
     """`train`, data path and records included; validation is not."""
-    device, marks = journal.device, dict[int, float]()
-    profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else None
+    device, marks = journal.device, list[float]()
+    profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else nullcontext()
 
     def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
-        if step in (_WARM, _WARM + work.steps - 1):
+        if step in (_WARM, _WARM + work.steps, _WARM + work.steps + _PROFILED):
             synchronise(device)
-            marks[step] = time.perf_counter()
-        if profiler is not None and step == _WARM:
-            profiler.start()
+            marks.append(time.perf_counter())
+            if len(marks) == 2:
+                profiler.__enter__()
+            elif len(marks) == 3:
+                profiler.__exit__(None, None, None)
 
     with tempfile.TemporaryDirectory() as folder:
-        osk.train(
-            method,
-            work.images,
-            val_fraction=32 / len(work.images),
-            out=Path(folder) / "run",
-            backbone=work.backbone,
-            size=work.side,
-            batch_size=work.batch,
-            epochs=1,
-            lr=1e-3,
-            precision="bf16",
-            device=device.type,
-            progress=mark,
-            **options,
-        )
-    start, stop = sorted(marks)
-    seconds = marks[stop] - marks[start]
-    found = {"images/s": work.batch * (stop - start) / seconds}
-    if profiler is not None:
-        profiler.stop()
+        _train(work, device, Path(folder), method, mark, **options)
+    first, second, third = marks
+    found = {"images/s": work.batch * work.steps / (second - first)}
+    if isinstance(profiler, profile):
         busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
-        found["share of the time outside kernels"] = max(0.0, 1 - busy / seconds)
-    by_hand, peak = (
-        journal.done("speed", f"{name}: hand-written loop on ready tensors"),
-        journal.done("speed", "matrix product in bf16"),
-    )
+        found["share of the time outside kernels"] = max(0.0, 1 - busy / (third - second))
+    by_hand = journal.done("speed", f"{name}: hand-written loop on ready tensors")
+    peak = journal.done("speed", "matrix product in bf16")
     if by_hand:
         found["÷ loop by hand"] = found["images/s"] / by_hand["images/s"]
     if by_hand and peak and method == "ce":
         found["share of the matrix peak"] = found["images/s"] * by_hand["GFLOP an image"] / 1e3 / peak["TFLOP/s"]
     return found
+
+
+def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Progress, **options: Any) -> osk.Run:
+    """One epoch of all images but those of validation."""
+    images = work.images
+    return osk.train(
+        method,
+        images,
+        val_fraction=_HELD / len(images),
+        out=folder / "run",
+        progress=mark,
+        **{
+            "backbone": work.backbone,
+            "size": work.side,
+            "batch_size": work.batch,
+            "epochs": 1,
+            "lr": 1e-3,
+            "precision": "bf16",
+            "device": device.type,
+            **options,
+        },
+    )
 
 
 def _free(work: Work, device: torch.device) -> dict[str, float]:
@@ -223,30 +231,16 @@ def _course(work: Work, device: torch.device, compiled: bool) -> dict[str, Any]:
     times = []
 
     def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
-        if step in (1, _WARM, _WARM + work.steps - 1):
+        if step in (1, _WARM, _WARM + work.steps):
             synchronise(device)
             times.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        run = osk.train(
-            "ce",
-            work.images,
-            val_fraction=32 / len(work.images),
-            out=Path(folder) / "run",
-            backbone=work.backbone,
-            size=work.side,
-            batch_size=work.batch,
-            epochs=1,
-            lr=1e-3,
-            precision="bf16",
-            device=device.type,
-            compile=compiled,
-            progress=mark,
-        )
+        run = _train(work, device, Path(folder), "ce", mark, compile=compiled)
         losses = [record["loss"] for record in run.records() if record["kind"] == "train"]
     first, warm, last = times
-    return {"first": first - begun, "speed": work.batch * (work.steps - 1) / (last - warm), "losses": losses}
+    return {"first": first - begun, "speed": work.batch * work.steps / (last - warm), "losses": losses}
 
 
 def _extracted(device: torch.device, count: int) -> dict[str, float]:

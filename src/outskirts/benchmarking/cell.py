@@ -65,7 +65,9 @@ def run_cell(cell: Cell) -> str:
     if finished(cell):
         return ""
     known = record(cell)
-    options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in sorted(cell.options)))
+    # Runs of before there was an option are those of today without it.
+    named = sorted(name for name, value in cell.options.items() if (name, value) != ("compile", False))
+    options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in named))
     if known.trained not in ("", options):
         raise OutskirtsError(f"{cell.folder} was trained with other options; choose another --out, or remove it.")
     known = replace(known, trained=options, measured="", failure="", traceback="")

@@ -135,7 +135,8 @@ def train_model(
         config = replace(config, precision=precision)  # type: ignore[arg-type]
     asked = {"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
     if found:
-        require_alike(f"The generator in {folder}", found, asked)
+        # What it was begun without did not exist then, and is as it was.
+        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **found}, asked)
     else:
         require_empty(folder)
     if (folder / "generator.json").is_file():
