@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(f"outskirts {__version__}")
         return
+    # Torch reads this when it first takes memory. Linux then maps large tensors in pages of 2 MB, where it has them to
+    # give: one page of 4 kB after the other can take as long as a network takes to fill them.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from .errors import OutskirtsError, unknown
 
     try:

@@ -1,6 +1,7 @@
 """One pass over each image, kept under an address that cannot be another's."""
 
 import shutil
+import threading
 from dataclasses import dataclass, replace
 
 import pytest
@@ -75,6 +76,25 @@ def test_outputs_are_those_of_a_naive_loop(classifier, images):
             logits = classifier(x)
         torch.testing.assert_close(outputs.features[i : i + 1], features, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(outputs.logits[i : i + 1], logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("corrupt", [(), (4, 5, 13)])
+def test_they_are_bit_equal_to_one_image_after_the_other(classifier, images, corrupt):
+    """Each image decoded and normalised alone, in the same batches."""
+    transform = classifier.transform
+    alone = [transform.device(transform.host(images.image(i))[None])[0] for i in range(20) if i not in corrupt]
+    items = [b"no image" if i in corrupt else item for i, item in enumerate(images.items)]
+    holed = osk.ImageSet(items, images.labels, images.classes, "holed")
+    outputs = osk.extract(classifier, holed, batch_size=6, features="raw", skip_corrupt=bool(corrupt))
+    for start in range(0, len(alone), 6):
+        batch = torch.stack(alone[start : start + 6]).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            features = classifier.features(batch)
+            logits = classifier.head(features)
+        assert torch.equal(outputs.features[start : start + 6], features)
+        assert torch.equal(outputs.logits[start : start + 6], logits)
+    assert outputs.labels.tolist() == [int(images.labels[i]) for i in range(20) if i not in corrupt]
+    assert holed.skipped == [f"row {i} of holed" for i in corrupt]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20])
@@ -221,8 +241,11 @@ def holed(bugs, tmp_path):
 
 
 def test_corrupt_images_are_named(passes, holed):
-    with pytest.raises(OutskirtsError, match=r"\.png cannot be decoded"):
-        passes(osk.open(holed))
+    with pytest.raises(
+        OutskirtsError,
+        match=r"ant/2\.png cannot be decoded \(.*\)\. Mend or remove it; skip_corrupt leaves such images out",
+    ):
+        passes(osk.open(holed), batch_size=2)
 
 
 def test_corrupt_images_are_left_out_and_counted(passes, holed):
@@ -281,10 +304,20 @@ def test_half_of_it_is_kept(classifier, sphere, images, tmp_path, head):
     torch.testing.assert_close(knn.fit(half).score(half), knn.fit(whole).score(whole), atol=2e-3, rtol=2e-2)
 
 
-def test_an_interrupted_pass_leaves_nothing(classifier, images, tmp_path):
-    def stop(done, total):
+@pytest.mark.parametrize("where", ["progress", "probe"])
+def test_an_interrupted_pass_leaves_nothing(classifier, images, tmp_path, where):
+    running = set(threading.enumerate())
+
+    def stop(*ignored):
+        assert set(threading.enumerate()) > running, "the next batches are being decoded"
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        osk.extract(classifier, images, store=tmp_path, progress=stop)
+    class Stopping(Brightness):
+        __call__ = stop
+
+    ways = {"progress": {"progress": stop}, "probe": {"probes": [Stopping([])]}}
+    # Held, so that nothing ends only because nobody refers to it any more.
+    with pytest.raises(KeyboardInterrupt) as held:
+        osk.extract(classifier, images, store=tmp_path, batch_size=2, **ways[where])
+    assert set(threading.enumerate()) == running and held.tb
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -115,11 +115,17 @@ def _pixels(item: bytes | Path | Image.Image) -> NDArray[np.uint8]:
 
 def _plain(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("L", "1", "LA", "La"):
-        return np.array(picture.convert("L"))
+        return _in(picture, "L")
     if picture.mode.startswith("I"):
         return (np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8)
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 bits")
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    return np.array(picture.convert("RGB"))
+    return _in(picture, "RGB")
+
+
+def _in(picture: Image.Image, mode: str) -> NDArray[np.uint8]:
+    # Pillow would copy what is in that mode already. What is damaged is found out by reading, not by NumPy.
+    picture.load()
+    return np.array(picture if picture.mode == mode else picture.convert(mode))

@@ -156,9 +156,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     ) -> tuple[Tensor, Tensor]:
         side = transform.side(room)
         images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
+        # By NumPy, as torch would begin threads of its own for each of those that decode.
+        pixels = images.numpy()
 
         def store(i: int) -> None:
-            images[i] = transform.host(self.image(i), room)
+            pixels[i] = transform.host(self.image(i), room).numpy()
 
         sound = self._sound(store, skip_corrupt, threads=threads, progress=progress)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..data.ahead import batches
 from ..data.imageset import ImageSet
 from ..detectors.base import FeatureProbe, Probe
 from ..detectors.inputs import blocks, in_blocks
 from ..detectors.stage import StageProbe, gathering
+from ..devices import repeatable
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..models.stages import find_stages
+from ..training.memory import keep_freed_memory
 from .columns import Columns
 from .outputs import Outputs
+from .transfer import to_device, to_host
 
 __all__ = ["extract"]
 
@@ -70,6 +75,9 @@ def extract(
     """
     if not len(image_set):
         raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
+    device = torch.device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     classifier = classifier.to(device).eval()
     folder = None if store is None else Path(store) / _address(classifier, image_set, precision, keep)
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
@@ -86,13 +94,27 @@ def extract(
             for name in names
         }
         try:
-            for done, found in _forward(
-                classifier, image_set, missing, _PASS in files, precision, keep, device, batch_size, skip_corrupt
+            with (
+                repeatable(),
+                closing(
+                    _forward(
+                        classifier,
+                        image_set,
+                        missing,
+                        _PASS in files,
+                        precision,
+                        keep,
+                        device,
+                        batch_size,
+                        skip_corrupt,
+                    )
+                ) as passes,
             ):
-                for name, columns in found.items():
-                    files[name].put(columns)
-                if progress is not None:
-                    progress(done, len(image_set))
+                for done, found in to_host(passes, device):
+                    for name, columns in found.items():
+                        files[name].put(columns)
+                    if progress is not None:
+                        progress(done, len(image_set))
             known |= {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
         finally:
             for file in files.values():
@@ -168,22 +190,22 @@ def _forward(
     whole: bool,
     precision: str,
     keep: str,
-    device: torch.device | str,
+    device: torch.device,
     batch_size: int,
     skip_corrupt: bool,
-) -> Iterator[tuple[int, dict[str, dict[str, Tensor]]]]:
+) -> Generator[tuple[int, dict[str, dict[str, Tensor]]], None, None]:
     """For each batch, the images done, and what the store keeps of the probes and, if `whole`, of the pass itself:
     columns by file.
     """
     classifier = classifier.to(memory_format=torch.channels_last)
-    device = torch.device(device)
     dtype = torch.float32 if keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
     alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
     done, stages = 0, None
-    for pixels, labels in _blocks(image_set, classifier, skip_corrupt):
-        for block, target in zip(pixels.split(batch_size), labels.split(batch_size)):
-            images = classifier.transform.device(block.to(device)).contiguous(memory_format=torch.channels_last)
+    with closing(batches(image_set, classifier.transform, batch_size, skip_corrupt)) as decoded:
+        for pixels, labels in decoded:
+            images = classifier.transform.device(to_device(pixels, device))
+            images = images.contiguous(memory_format=torch.channels_last)
             if inside and stages is None:
                 stages = find_stages(classifier.backbone, images)
             gathered = {probe.key: probe(classifier, images) for probe in alone}
@@ -198,9 +220,9 @@ def _forward(
                     logits = classifier.head(features)
                 gathered |= reduced
             if whole:
-                found[_PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": target}
+                found[_PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
             found |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
-            done += len(block)
+            done += len(pixels)
             yield done, found
 
 
@@ -210,17 +232,3 @@ def _kept(values: Tensor, dtype: torch.dtype) -> Tensor:
         limit = torch.finfo(dtype).max
         values = values.clamp(-limit, limit)
     return values.to(dtype)
-
-
-def _blocks(image_set: ImageSet, classifier: Classifier, skip_corrupt: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """The set in parts of about 256 MB of pixels, so that memory does not grow with the set."""
-    transform = classifier.transform
-    rows = max(1, 2**28 // (transform.channels * transform.size**2))
-    skipped: list[str] = []
-    for start in range(0, len(image_set), rows):
-        part = image_set
-        if len(image_set) > rows:
-            part = image_set.subset(torch.arange(start, min(start + rows, len(image_set))))
-        yield part.resident(transform, skip_corrupt=skip_corrupt)
-        skipped += part.skipped
-    image_set.skipped = skipped

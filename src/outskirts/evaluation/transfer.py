@@ -1,0 +1,56 @@
+"""Tensors to a device and back, without its having to wait for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..devices import there
+
+__all__ = ["to_device", "to_host"]
+
+D = TypeVar("D")
+Found = dict[str, dict[str, Tensor]]
+
+
+def to_device(images: Tensor, device: torch.device) -> Tensor:
+    """The same there; CUDA copies it from pinned memory when it comes to it, and the host goes on."""
+    return there(images.pin_memory() if device.type == "cuda" else images, device)
+
+
+def to_host(passes: Iterable[tuple[D, Found]], device: torch.device) -> Iterator[tuple[D, Found]]:
+    """The same in the host's memory; of CUDA each when the next is launched, so that the device has work meanwhile.
+
+    Arguments:
+        passes: Launches the work on the device, one batch at a time; what goes with the tensors is passed on.
+        device: Where the tensors are. Other devices than CUDA promise nothing of copies that are not waited for.
+    """
+    if device.type != "cuda":
+        for about, found in passes:
+            yield about, _copied(found)
+        return
+    late = None
+    for about, found in passes:
+        copied, event = _copied(found, non_blocking=True), torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        if late is not None:
+            yield _arrived(*late)
+        late = event, about, copied
+    if late is not None:
+        yield _arrived(*late)
+
+
+def _copied(found: Found, non_blocking: bool = False) -> Found:
+    # To pinned memory, where it is not waited for; and on the CPU to where it is.
+    return {
+        name: {column: values.to("cpu", non_blocking=non_blocking) for column, values in columns.items()}
+        for name, columns in found.items()
+    }
+
+
+def _arrived(event: torch.cuda.Event, about: D, found: Found) -> tuple[D, Found]:
+    event.synchronize()
+    return about, found
