@@ -11,8 +11,10 @@ from outskirts.data.transform import Transform
 from outskirts.methods import registry
 from outskirts.seeding import on_host
 from outskirts.testing.device import (
+    SMALL_QUEUES,
     check_agreement,
     check_diffusion,
+    check_loop,
     check_resume,
     check_scores,
     check_waits,
@@ -39,6 +41,15 @@ def test_the_host_never_waits_for_a_step(name):
 @pytest.mark.parametrize("name", [name for name in registry.names() if name not in _NEEDY])
 def test_a_training_resumes_bit_equal(name, bugs, small, tmp_path):
     check_resume(name, osk.open(bugs / "train"), tmp_path, **{**small, "device": "cuda"})
+
+
+@pytest.mark.parametrize("name", ["ce", "ascood", "cider", "npos"])
+def test_a_training_waits_for_its_records_alone(name, draw, small, tmp_path):
+    images = osk.open(draw(tmp_path / "many", count=130))
+    options = {**small, "batch_size": 4, **SMALL_QUEUES.get(name, {})}
+    check_loop(
+        name, images, tmp_path / "run", CUDA, **{k: v for k, v in options.items() if k not in ("epochs", "device")}
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -16,7 +16,15 @@ from outskirts.data.augment import parse
 from outskirts.data.batches import training_batches
 from outskirts.data.transform import Transform
 from outskirts.methods import registry
-from outskirts.testing.device import check_agreement, check_diffusion, check_resume, check_scores, check_waits
+from outskirts.testing.device import (
+    SMALL_QUEUES,
+    check_agreement,
+    check_diffusion,
+    check_loop,
+    check_resume,
+    check_scores,
+    check_waits,
+)
 from outskirts.testing.waiting import refused_waits
 
 __all__ = ["check"]
@@ -66,6 +74,11 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
         for method in methods:
             journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
         journal.measure("check", "batches: the host never waits", lambda: _batches(device))
+        for method in ("ce", "ascood", "cider", "npos"):
+            name = f"{method}: a training waits for its records alone"
+            journal.measure(
+                "check", name, lambda at=method: _loop(at, train, Path(tempfile.mkdtemp(dir=scratch)), device)
+            )
     journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
     journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
     for method in methods:
@@ -84,6 +97,12 @@ def _batches(device: torch.device) -> Mapping[str, Any]:
     next(stream)  # What is sent once has been sent.
     with refused_waits(device):
         return {"on": str(next(stream).images.device)}
+
+
+def _loop(method: str, train: osk.ImageSet, folder: Path, device: torch.device) -> Mapping[str, Any]:
+    options = {"batch_size": max(8, len(train) // 60), "lr": 0.01, **SMALL_QUEUES.get(method, {})}
+    check_loop(method, train, folder / "run", device, **options)
+    return {}
 
 
 def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.device) -> Mapping[str, Any]:

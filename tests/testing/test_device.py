@@ -1,5 +1,7 @@
 """What is asked of devices holds for the host itself, and is refused where it does not hold."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from outskirts.testing.device import (
     SMALL_QUEUES,
     check_agreement,
     check_diffusion,
+    check_loop,
     check_resume,
     check_scores,
     check_waits,
@@ -102,3 +105,18 @@ def test_small_queues_are_of_methods_that_are_there():
 
 def test_waits_are_looked_for_on_cuda_alone():
     check_waits("npos", CPU)
+
+
+def test_a_loop_is_watched_between_two_records(draw, small, tmp_path, monkeypatch):
+    watched = []
+
+    @contextmanager
+    def recording(device, watching=True):
+        yield watched.append
+
+    monkeypatch.setattr(checks, "refused_waits", recording)
+    options = {name: value for name, value in small.items() if name not in ("epochs", "device")}
+    images = osk.open(draw(tmp_path / "many", count=60))
+    check_loop("ce", images, tmp_path / "run", CPU, **{**options, "batch_size": 3})
+    # Of 38 steps, every third writes a line, and the last.
+    assert [step for step, on in enumerate(watched, start=1) if on] == [s for s in range(3, 37) if (s + 1) % 3]

@@ -39,6 +39,7 @@ __all__ = [
     "Tolerance",
     "check_agreement",
     "check_diffusion",
+    "check_loop",
     "check_resume",
     "check_scores",
     "check_waits",
@@ -271,6 +272,30 @@ def _scored(
         inside, outside = (score_images(detector, outputs[name], name) for name in ("test", "others"))
         areas[label] = auroc(inside, outside)
     return areas, outputs["test"].logits
+
+
+def check_loop(method: str, images: ImageSet, folder: Path, device: torch.device, **options: Any) -> None:
+    """Check that a whole training, data path and optimiser included, does not make the host wait for CUDA between two
+    lines of its record.
+
+    Arguments:
+        method: Its name.
+        images: To train on.
+        folder: New; for the run.
+        device: Where to train.
+        options: Of the training and of the method.
+
+    Raises:
+        AssertionError: If it does, with what it waited for.
+    """
+    with refused_waits(device, watching=False) as watch:
+
+        def between(step: int, steps: int, latest: Mapping[str, Any]) -> None:
+            every = max(1, steps // 10)
+            # The first steps send what is sent once; a step that writes a line asks for its numbers.
+            watch(step >= every and (step + 1) % every != 0 and step + 1 < steps)
+
+        train(method, images, out=folder, progress=between, epochs=1, device=device.type, **options)
 
 
 def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[str, float]:

@@ -43,16 +43,24 @@ class WithoutWaiting(TorchFunctionMode):
 
 
 @contextmanager
-def refused_waits(device: torch.device) -> Iterator[None]:
-    """A block in which an `AssertionError` is raised where the host waits for CUDA; on other devices, nothing is."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+def refused_waits(device: torch.device, watching: bool = True) -> Iterator[Callable[[bool], None]]:
+    """A block in which an `AssertionError` is raised where the host waits for CUDA; on other devices, nothing is.
+
+    Arguments:
+        device: Where the work is done.
+        watching: Whether from the beginning on; what the block is given begins or ends it.
+    """
+
+    def watch(on: bool) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("error" if on else "default")
+
+    watch(watching)
     try:
-        yield
+        yield watch
     except RuntimeError as error:
-        raise AssertionError(f"The host waits for the device ({error})") from error
+        if "synchroniz" not in str(error):
+            raise
+        raise AssertionError(f"The host waits for the device: {error}") from error
     finally:
-        torch.cuda.set_sync_debug_mode(before)
+        watch(False)
