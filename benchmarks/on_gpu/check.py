@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -81,6 +81,10 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
             )
     journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
     journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
+    for method, detectors in {"npos": ("risk", "mcm"), "godin": ("godin",)}.items():
+        name = f"evaluation: detectors of {method}'s head"
+        at = (scratch, train, others, device, method, detectors)
+        journal.measure("check", name, lambda at=at: _scores(*at), 3)
     for method in methods:
         journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
     for method in methods[len(_FIRST) :]:
@@ -105,9 +109,16 @@ def _loop(method: str, train: osk.ImageSet, folder: Path, device: torch.device) 
     return {}
 
 
-def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.device) -> Mapping[str, Any]:
-    run = osk.train("ce", train, out=Path(tempfile.mkdtemp(dir=scratch)) / "run", epochs=1, device=device.type)
-    classifier = osk.load(run.path)
+def _scores(
+    scratch: Path,
+    train: osk.ImageSet,
+    others: str,
+    device: torch.device,
+    method: str = "ce",
+    detectors: Literal["all"] | Sequence[str] = "all",
+) -> Mapping[str, Any]:
+    out = Path(tempfile.mkdtemp(dir=scratch)) / "run"
+    classifier = osk.load(osk.train(method, train, out=out, epochs=1, batch_size=32, device=device.type).path)
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
         for name, value in check_scores(
@@ -116,6 +127,7 @@ def _scores(scratch: Path, train: osk.ImageSet, others: str, device: torch.devic
             train.limit(len(train) // 2),
             osk.open(others),
             precision,  # type: ignore[arg-type]
+            detectors,
         ).items():
             found[f"{precision} {name}"] = value
     return found

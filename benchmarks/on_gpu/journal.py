@@ -60,6 +60,7 @@ class Journal:
     end: float
     note: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
+    failed: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,8 @@ class Journal:
         )
 
     def measure(self, part: str, name: str, call: Callable[[], Mapping[str, Any]], needs: float = 1.0) -> None:
-        """Call, and write down what it returns, or why it failed; nothing if that was done before.
+        """Call, and write down what it returns, or why it failed; nothing if that was done before, or failed in this
+        process.
 
         Arguments:
             part: Of the script.
@@ -92,7 +94,7 @@ class Journal:
             call: Returns numbers and words by name.
             needs: Seconds without which it is not begun.
         """
-        if self.done(part, name) is not None:
+        if self.done(part, name) is not None or (part, name) in self.failed:
             return
         if self.left < needs:
             if not any((line["part"], line["name"]) == (part, name) for line in self.lines):
@@ -112,6 +114,7 @@ class Journal:
         except Exception as error:  # Whatever fails in one part shall stop no other.
             trace = traceback.format_exc()
             print(trace, file=sys.stderr)
+            self.failed.add((part, name))
             status, values = "failed", {"reason": f"{type(error).__name__}: {error}", "traceback": trace[-2000:]}
         self._write(part, name, status, time.monotonic() - start, values)
 

@@ -156,7 +156,7 @@ def _flops(network: nn.Module, images: torch.Tensor) -> float:
 
 def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapping[str, Any]) -> dict[str, float]:
     """`train`, data path and records included; validation is not."""
-    device, marks = journal.device, list[float]()
+    device, marks, found = journal.device, list[float](), dict[str, float]()
     profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else nullcontext()
 
     def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
@@ -164,6 +164,7 @@ def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapp
             synchronise(device)
             marks.append(time.perf_counter())
             if len(marks) == 2:
+                found.update(_utilisation(device))
                 profiler.__enter__()
             elif len(marks) == 3:
                 profiler.__exit__(None, None, None)
@@ -171,7 +172,7 @@ def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapp
     with tempfile.TemporaryDirectory() as folder:
         _train(work, device, Path(folder), method, mark, **options)
     first, second, third = marks
-    found = {"images/s": work.batch * work.steps / (second - first)}
+    found = {"images/s": work.batch * work.steps / (second - first), **found}
     if isinstance(profiler, profile):
         busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
         found["share of the time outside kernels"] = max(0.0, 1 - busy / (third - second))
@@ -182,6 +183,14 @@ def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapp
     if by_hand and peak and method == "ce":
         found["share of the matrix peak"] = found["images/s"] * by_hand["GFLOP an image"] / 1e3 / peak["TFLOP/s"]
     return found
+
+
+def _utilisation(device: torch.device) -> dict[str, float]:
+    """What the driver says of the last moments, where its library is installed."""
+    try:
+        return {"GPU utilisation, %": torch.cuda.utilization(device)} if device.type == "cuda" else {}
+    except (ModuleNotFoundError, RuntimeError):
+        return {}
 
 
 def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Progress, **options: Any) -> osk.Run:
