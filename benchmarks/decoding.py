@@ -30,8 +30,8 @@ from outskirts.data.ahead import batches
 from outskirts.data.imageset import ImageSet
 from outskirts.data.sources import open as open_images
 from outskirts.data.transform import Transform
-from outskirts.devices import resolve_device
-from outskirts.evaluation.transfer import to_device, to_host
+from outskirts.devices import resolve_device, sent
+from outskirts.evaluation.transfer import to_host
 from outskirts.models.backbones import build_backbone
 from outskirts.models.heads import LinearHead
 from outskirts.training.memory import keep_freed_memory
@@ -127,7 +127,7 @@ def classifier(name: str, size: int, device: torch.device) -> Classifier:
 def features(model: Classifier, found: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Tensor:
     def passes() -> Iterator[tuple[None, dict[str, dict[str, Tensor]]]]:
         for pixels, _ in found:
-            images = model.transform.device(to_device(pixels, device)).contiguous(memory_format=torch.channels_last)
+            images = model.transform.device(sent(pixels, device)).contiguous(memory_format=torch.channels_last)
             yield None, {"pass": {"features": model.features(images)}}
 
     with torch.no_grad():

@@ -68,27 +68,27 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
 
     for method in methods:
         journal.measure("check", f"{method}: fp32 as on the host", of(method, check_agreement))
+    for method in methods:
+        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
     for method in methods[: len(_FIRST)]:
         resume(method)
     if device.type == "cuda":
         for method in methods:
             journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
         journal.measure("check", "batches: the host never waits", lambda: _batches(device))
-        for method in ("ce", "ascood", "cider", "npos"):
+        for method in ("ce", "ascood", "cider", "npos", "vos"):
             name = f"{method}: a training waits for its records alone"
             journal.measure(
                 "check", name, lambda at=method: _loop(at, train, Path(tempfile.mkdtemp(dir=scratch)), device)
             )
+    for method in methods[len(_FIRST) :]:
+        resume(method)
     journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
     journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
     for method, detectors in {"npos": ("risk", "mcm"), "godin": ("godin",)}.items():
         name = f"evaluation: detectors of {method}'s head"
         at = (scratch, train, others, device, method, detectors)
         journal.measure("check", name, lambda at=at: _scores(*at), 3)
-    for method in methods:
-        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
-    for method in methods[len(_FIRST) :]:
-        resume(method)
 
 
 def _batches(device: torch.device) -> Mapping[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.autograd import DeviceType
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,10 +47,10 @@ class Work:
     batch: int
     steps: int
 
-    @property
+    @cached_property
     def images(self) -> osk.ImageSet:
-        """Random pixels; some more than are shown, for validation."""
-        count = self.batch * (_WARM + self.steps + _PROFILED) + 2 * _HELD
+        """Random pixels, for one step more than are looked at, and some for validation."""
+        count = self.batch * (_WARM + self.steps + _PROFILED + 1) + 2 * _HELD
         pixels = np.random.default_rng(0).integers(0, 256, (count, self.side, self.side, 3), dtype=np.uint8)
         return osk.ImageSet(pixels, torch.arange(count) % 10, [str(c) for c in range(10)])
 
@@ -74,37 +77,43 @@ def speed(journal: Journal) -> None:
     device, gpu = journal.device, journal.device.type == "cuda"
     works = _GPU if gpu else _CPU
     journal.measure("speed", "matrix product in bf16", lambda: _peak(device))
-    for name, work in works.items():
-        journal.measure(
-            "speed", f"{name}: hand-written loop on ready tensors", lambda work=work: _by_hand(work, device), 3
-        )
+    first, *others = works
+
+    def trained(name: str) -> None:
+        by_hand = f"{name}: hand-written loop on ready tensors"
+        journal.measure("speed", by_hand, lambda: _by_hand(works[name], device), 3)
         for method, options in _METHODS.items():
-            journal.measure(
-                "speed",
-                f"{name}: train {method}",
-                lambda at=(journal, name, work, method, options): _trained(*at),
-                3,
-            )
+            at = (journal, name, works[name], method, options)
+            journal.measure("speed", f"{name}: train {method}", lambda at=at: _trained(*at), 3)
+        works[name].__dict__.pop("images", None)  # They may take half a gigabyte.
+
+    def compiled(name: str) -> None:
+        needs = 30 if gpu else 60
+        journal.measure("speed", f"{name}: compiled", lambda: _compiled(journal, works[name]), needs)
+
+    trained(first)
     journal.measure(
-        "speed", "extraction from memory and from files", lambda: _extracted(device, 4096 if gpu else 128), 5
+        "speed", "extraction from memory and from files", lambda: _extracted(device, 2048 if gpu else 128), 5
     )
     journal.measure("speed", "nearest neighbours", lambda: _neighbours(device, gpu), 5)
-    first = next(iter(works))
     journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
-    for name, work in works.items():
-        journal.measure("speed", f"{name}: compiled", lambda name=name, work=work: _compiled(journal, name, work), 60)
+    compiled(first)
+    for name in others:
+        trained(name)
+    for name in others:
+        compiled(name)
 
 
 def _timed(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:
-    """Seconds of one call, the median of several after a first one."""
-    times = []
-    for _ in range(repeats + 1):
-        synchronise(device)
-        start = time.perf_counter()
+    """Seconds of one call among several that follow each other without a wait, after two that warm up."""
+    for _ in range(2):
         call()
-        synchronise(device)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    synchronise(device)
+    return (time.perf_counter() - start) / repeats
 
 
 def _peak(device: torch.device) -> dict[str, float]:
@@ -160,22 +169,24 @@ def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapp
     profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else nullcontext()
 
     def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
-        if step in (_WARM, _WARM + work.steps, _WARM + work.steps + _PROFILED):
+        if step in (_WARM, _WARM + work.steps):
             synchronise(device)
             marks.append(time.perf_counter())
-            if len(marks) == 2:
-                found.update(_utilisation(device))
-                profiler.__enter__()
-            elif len(marks) == 3:
-                profiler.__exit__(None, None, None)
+        if step == _WARM + work.steps:
+            found.update(_utilisation(device))
+            profiled.enter_context(profiler)
+        if step == _WARM + work.steps + _PROFILED:
+            synchronise(device)
+            profiled.close()
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as profiled:
         _train(work, device, Path(folder), method, mark, **options)
-    first, second, third = marks
-    found = {"images/s": work.batch * work.steps / (second - first), **found}
+    seconds = (marks[1] - marks[0]) / work.steps
+    found = {"images/s": work.batch / seconds, **found}
     if isinstance(profiler, profile):
-        busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
-        found["share of the time outside kernels"] = max(0.0, 1 - busy / (third - second))
+        kernels = (e.self_device_time_total for e in profiler.key_averages() if e.device_type == DeviceType.CUDA)
+        # The profiler itself slows the host down, so that kernels are compared with the steps before.
+        found["share of the time outside kernels"] = max(0.0, 1 - sum(kernels) / 1e6 / _PROFILED / seconds)
     by_hand = journal.done("speed", f"{name}: hand-written loop on ready tensors")
     peak = journal.done("speed", "matrix product in bf16")
     if by_hand:
@@ -189,7 +200,7 @@ def _utilisation(device: torch.device) -> dict[str, float]:
     """What the driver says of the last moments, where its library is installed."""
     try:
         return {"GPU utilisation, %": torch.cuda.utilization(device)} if device.type == "cuda" else {}
-    except (ModuleNotFoundError, RuntimeError):
+    except Exception:  # The driver's library has errors of its own.
         return {}
 
 
@@ -221,7 +232,7 @@ def _free(work: Work, device: torch.device) -> dict[str, float]:
     return {"images/s, any bits": free, "images/s, equal bits": bound, "ratio": bound / free}
 
 
-def _compiled(journal: Journal, name: str, work: Work) -> dict[str, float]:
+def _compiled(journal: Journal, work: Work) -> dict[str, float]:
     """What compiling costs at first, what it gains later, and whether the losses agree."""
     plain = _course(work, journal.device, False)
     compiled = _course(work, journal.device, True)
@@ -263,13 +274,16 @@ def _extracted(device: torch.device, count: int) -> dict[str, float]:
         small = draws.integers(0, 256, (8, 12, 16, 3), dtype=np.uint8)
         pictures = [Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC) for pixels in small]
         (Path(folder) / "images" / "a").mkdir(parents=True)
+        for number, picture in enumerate(pictures):
+            picture.save(Path(folder) / f"{number}.jpg", quality=90)
         for number in range(count):
-            pictures[number % 8].save(Path(folder) / "images" / "a" / f"{number}.jpg", quality=90)
+            shutil.copy(Path(folder) / f"{number % 8}.jpg", Path(folder) / "images" / "a" / f"{number}.jpg")
         sets = {
             "memory": osk.ImageSet(draws.integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)),
             "files": osk.open(f"folder:{folder}/images"),
         }
         found = {}
+        osk.extract(classifier, sets["memory"].limit(min(count, 500)), device=device, precision="bf16")
         for name, image_set in sets.items():
             start = time.perf_counter()
             osk.extract(classifier, image_set, device=device, precision="bf16")

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 
 from .errors import OutskirtsError, unknown
 
-__all__ = ["constant", "faster_precision", "full_precision", "repeatable", "resolve_device", "there", "uncompiled"]
+__all__ = [
+    "constant",
+    "faster_precision",
+    "full_precision",
+    "repeatable",
+    "resolve_device",
+    "sent",
+    "there",
+    "uncompiled",
+]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,9 +48,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def there(values: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on `device`, without waiting until it has arrived."""
+    """A small tensor of the host on `device`, without waiting until it has arrived."""
     # The copy has its place in the device's order of work; Apple's do not promise that.
     return values.to(device, non_blocking=device.type != "mps")
+
+
+def sent(images: Tensor, device: torch.device) -> Tensor:
+    """The same for tensors of any size, which CUDA copies without a wait from pinned memory alone."""
+    if device.type == "cuda" and images.device.type == "cpu" and not images.is_pinned():
+        images = images.pin_memory()
+    return there(images, device)
 
 
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:

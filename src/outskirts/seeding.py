@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Shared", "for_each", "generator", "isolated", "on_host", "restored", "subseed"]
+__all__ = ["Shared", "for_each", "generator", "isolated", "on_host", "restored", "seed_layers", "subseed"]
 
 
 def subseed(seed: int, *path: str | int) -> int:
@@ -92,6 +92,16 @@ def isolated(seed: int, *path: str | int) -> Iterator[None]:
     with restored():
         torch.manual_seed(subseed(seed, *path))
         yield
+
+
+def seed_layers(seed: int) -> None:
+    """Seed the global generators that layers draw from, of the host and of the CUDA device in use.
+
+    `torch.manual_seed` seeds those of all kinds of devices, which takes half a millisecond where they are not there.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
 
 
 def restored() -> AbstractContextManager[None]:

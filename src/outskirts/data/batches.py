@@ -13,7 +13,7 @@ from itertools import repeat, tee
 import torch
 from torch import Generator, Tensor
 
-from ..devices import there
+from ..devices import sent, there
 from ..distributed import gather
 from ..errors import OutskirtsError
 from ..seeding import Shared, generator, subseed
@@ -111,7 +111,7 @@ class Batches:
         source = self.source(map(self.plan.share, ahead))
         beside = repeat(None) if self.outliers is None else self.outliers.start(step)
         for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
-            images, labels = there(images, self.device), there(labels, self.device)
+            images, labels = sent(images, self.device), there(labels, self.device)
             weights = self.plan.weights(index)
             yield Batch(
                 views=tuple(self._view(images, number, view) for view in range(self.views)),
@@ -128,7 +128,7 @@ class Batches:
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
         for images, labels in self.source(iter(torch.arange(self.plan.images).split(self.plan.batch_size))):
-            images = self.transform.device(self.transform.centre(there(images, self.device)))
+            images = self.transform.device(self.transform.centre(sent(images, self.device)))
             yield images.contiguous(memory_format=torch.channels_last), there(labels, self.device)
 
     def _view(self, images: Tensor, step: int, view: int) -> Tensor:

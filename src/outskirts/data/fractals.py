@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
-from ..devices import there
+from ..devices import sent
 
 __all__ = ["fractals"]
 
@@ -31,8 +31,10 @@ def fractals(count: int, size: int, seed: int = 0, device: torch.device = _HOST)
     >>> fractals(2, 16).shape
     torch.Size([2, 3, 16, 16])
     """
+    if device.type != "cpu":
+        return sent(fractals(count, size, seed), device)
     draws = Generator().manual_seed(seed)
-    return there(torch.stack([_fractal(size, draws) for _ in range(count)]), device)
+    return torch.stack([_fractal(size, draws) for _ in range(count)])
 
 
 def _fractal(size: int, draws: Generator) -> Tensor:

@@ -16,7 +16,7 @@ from ..data.imageset import ImageSet
 from ..detectors.base import FeatureProbe, Probe
 from ..detectors.inputs import blocks, in_blocks
 from ..detectors.stage import StageProbe, gathering
-from ..devices import repeatable
+from ..devices import repeatable, sent
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors
 from ..models.classifier import Classifier
@@ -25,7 +25,7 @@ from ..models.stages import find_stages
 from ..training.memory import keep_freed_memory
 from .columns import Columns
 from .outputs import Outputs
-from .transfer import to_device, to_host
+from .transfer import to_host
 
 __all__ = ["extract"]
 
@@ -204,7 +204,7 @@ def _forward(
     done, stages = 0, None
     with closing(batches(image_set, classifier.transform, batch_size, skip_corrupt)) as decoded:
         for pixels, labels in decoded:
-            images = classifier.transform.device(to_device(pixels, device))
+            images = classifier.transform.device(sent(pixels, device))
             images = images.contiguous(memory_format=torch.channels_last)
             if inside and stages is None:
                 stages = find_stages(classifier.backbone, images)

@@ -1,4 +1,4 @@
-"""Tensors to a device and back, without its having to wait for the host."""
+"""Tensors of a device in the host's memory, without its having to wait for the host."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..devices import there
-
-__all__ = ["to_device", "to_host"]
+__all__ = ["to_host"]
 
 D = TypeVar("D")
 Found = dict[str, dict[str, Tensor]]
-
-
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """The same there; CUDA copies it from pinned memory when it comes to it, and the host goes on."""
-    return there(images.pin_memory() if device.type == "cuda" else images, device)
 
 
 def to_host(passes: Iterable[tuple[D, Found]], device: torch.device) -> Iterator[tuple[D, Found]]:

@@ -6,6 +6,7 @@ refused, as would boolean masks, `item`, `tolist` and the like, for all of which
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,10 +54,12 @@ def refused_waits(device: torch.device, watching: bool = True) -> Iterator[Calla
 
     def watch(on: bool) -> None:
         if device.type == "cuda":
-            torch.cuda.set_sync_debug_mode("error" if on else "default")
+            with warnings.catch_warnings():  # Torch calls the mode a prototype.
+                warnings.simplefilter("ignore")
+                torch.cuda.set_sync_debug_mode("error" if on else "default")
 
-    watch(watching)
     try:
+        watch(watching)
         yield watch
     except RuntimeError as error:
         if "synchroniz" not in str(error):

@@ -35,7 +35,7 @@ from ..distributed import anywhere, average
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
 from ..models.classifier import Classifier
-from ..seeding import restored, subseed
+from ..seeding import restored, seed_layers, subseed
 from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
@@ -149,8 +149,8 @@ def optimizer_for(method: Trainable, config: TrainConfig) -> Optimizer:
         if parameter.requires_grad:
             groups.setdefault(method.lr_factor(name), []).append(parameter)
     options = [{"params": params, "factor": factor, "lr": config.lr * factor} for factor, params in groups.items()]
-    # On CUDA one kernel moves all parameters; None leaves the choice to torch.
-    fused = next(method.parameters()).device.type == "cuda" or None
+    # On CUDA one kernel moves all parameters, if all have moved before; None leaves the choice to torch.
+    fused = (next(method.parameters()).device.type == "cuda" and not method.partial) or None
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(options, **common)
@@ -248,7 +248,7 @@ def fit(
     resumed = run.checkpoint.is_file()
     if not resumed:
         method.eval()
-        with torch.no_grad(), engine.autocast(), uncompiled(config.compile):
+        with torch.no_grad(), engine.autocast(), uncompiled(config.compile), repeatable():
             method.prepare(batches.plain())
     ema = EMA(method, config.ema)
     if resumed:
@@ -283,7 +283,7 @@ def fit(
     with _stop_requests() as stop_requested, restored(), repeatable():
         for step, batch in enumerate(batches.start(done), start=done + 1):
             # Layers such as dropout know only torch's global generator.
-            torch.manual_seed(subseed(config.seed, "layers", step, engine.process_index))
+            seed_layers(subseed(config.seed, "layers", step, engine.process_index))
             rate = _rate(step - 1, batches.plan.steps_per_epoch, config, method)
             for group in optimizer.param_groups:
                 group["lr"] = group["factor"] * rate
