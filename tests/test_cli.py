@@ -1,5 +1,6 @@
 """The command line as a whole: quick to answer, one sentence for what is wrong."""
 
+import os
 import subprocess
 import sys
 
@@ -32,6 +33,15 @@ def test_help_names_every_command(outskirts):
 
 def test_the_version(outskirts):
     assert outskirts("--version").out == f"outskirts {osk.__version__}\n"
+
+
+@pytest.mark.parametrize("chosen", [None, "0"])
+def test_torch_is_asked_for_large_pages_unless_the_user_chose(outskirts, monkeypatch, chosen):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    outskirts("list", "--help")
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == (chosen or "1")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

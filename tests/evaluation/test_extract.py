@@ -164,6 +164,14 @@ def test_a_second_time_nothing_is_forwarded(passes, bugs, tmp_path):
     assert passes(osk.open(copied))[1] == 0
 
 
+def test_freed_memory_is_kept_where_there_is_something_to_forward(passes, monkeypatch):
+    called = []
+    monkeypatch.setattr("outskirts.evaluation.extract.keep_freed_memory", lambda: called.append(1))
+    for _ in range(2):
+        passes()
+    assert called == [1]
+
+
 def test_the_classifier_is_put_in_evaluation_mode(classifier, passes):
     for _ in range(2):
         classifier.train()

@@ -76,8 +76,6 @@ def extract(
     if not len(image_set):
         raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
     device = torch.device(device)
-    if device.type == "cpu":
-        keep_freed_memory()
     classifier = classifier.to(device).eval()
     folder = None if store is None else Path(store) / _address(classifier, image_set, precision, keep)
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
@@ -197,6 +195,8 @@ def _forward(
     """For each batch, the images done, and what the store keeps of the probes and, if `whole`, of the pass itself:
     columns by file.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     classifier = classifier.to(memory_format=torch.channels_last)
     dtype = torch.float32 if keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
