@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from outskirts.evaluation.transfer import to_device, to_host
+from outskirts.devices import sent
+from outskirts.evaluation.transfer import to_host
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -63,13 +64,13 @@ def test_the_copies_of_cuda_are_not_waited_for(happened, monkeypatch):
     list(to_host(passes(happened, 1), CUDA))
     assert asked == [(("cpu",), {"non_blocking": True})]
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("pinned") or self)
-    to_device(torch.zeros(2), CUDA)
+    sent(torch.zeros(2), CUDA)
     assert asked[1:] == ["pinned", ((CUDA,), {"non_blocking": True})]
 
 
 def test_on_the_cpu_nothing_is_copied_or_put_off():
     images = torch.zeros(2)
-    assert to_device(images, CPU) is images
+    assert sent(images, CPU) is images
     launched = []
 
     def passes():
