@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from ..devices import there
+from ..devices import sent, there
 from .imageset import ImageSet
 from .transform import Transform
 
@@ -130,7 +130,7 @@ class _AtHand:
             place = ((index >= start) & (index < start + size)).nonzero().flatten()
             places.append(place)
             own, classes = part(index[place] - start)
-            pixels.append(there(own, self.device))
+            pixels.append(sent(own, self.device))
             labels.append(classes)
             start += size
         back = torch.cat(places).argsort()
