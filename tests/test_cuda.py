@@ -1,25 +1,22 @@
 """What must hold on a GPU; the same checks as `benchmarks/cuda.py` makes."""
 
-import numpy as np
 import pytest
 import torch
 
 import outskirts as osk
-from outskirts.data.augment import parse
-from outskirts.data.batches import training_batches
 from outskirts.data.transform import Transform
 from outskirts.methods import registry
 from outskirts.seeding import on_host
 from outskirts.testing.device import (
     SMALL_QUEUES,
     check_agreement,
+    check_batches,
     check_diffusion,
     check_loop,
     check_resume,
     check_scores,
     check_waits,
 )
-from outskirts.testing.waiting import refused_waits
 
 pytestmark = pytest.mark.cuda
 CUDA = torch.device("cuda", 0)
@@ -67,14 +64,7 @@ def test_diffusion_is_that_of_the_host(bugs):
 
 
 def test_images_lie_on_the_device_and_no_batch_is_waited_for():
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
-    images = osk.ImageSet(pixels, torch.arange(256) % 2, ["a", "b"])
-    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
-    batches = training_batches(images, Transform(32), augment, batch_size=32, epochs=2, seed=0, device=CUDA)
-    stream = batches.start(0)
-    assert next(stream).images.device == CUDA  # What is sent once has been sent.
-    with refused_waits(CUDA):
-        assert next(stream).images.is_contiguous(memory_format=torch.channels_last)
+    check_batches(CUDA)
 
 
 def test_a_generator_for_the_host_depends_on_the_devices_state_alone():

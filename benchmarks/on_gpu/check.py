@@ -7,25 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 import outskirts as osk
 from on_gpu.journal import Journal
-from outskirts.data.augment import parse
-from outskirts.data.batches import training_batches
 from outskirts.data.transform import Transform
 from outskirts.methods import registry
 from outskirts.testing.device import (
     SMALL_QUEUES,
     check_agreement,
+    check_batches,
     check_diffusion,
     check_loop,
     check_resume,
     check_scores,
     check_waits,
 )
-from outskirts.testing.waiting import refused_waits
 
 __all__ = ["check"]
 
@@ -75,7 +72,7 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
     if device.type == "cuda":
         for method in methods:
             journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
-        journal.measure("check", "batches: the host never waits", lambda: _batches(device))
+        journal.measure("check", "batches: the host never waits", lambda: check_batches(device) or {})
         for method in ("ce", "ascood", "cider", "npos", "vos"):
             name = f"{method}: a training waits for its records alone"
             journal.measure(
@@ -89,18 +86,6 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
         name = f"evaluation: detectors of {method}'s head"
         at = (scratch, train, others, device, method, detectors)
         journal.measure("check", name, lambda at=at: _scores(*at), 3)
-
-
-def _batches(device: torch.device) -> Mapping[str, Any]:
-    """Images lie on the device, and are augmented there."""
-    pixels = np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), dtype=np.uint8)
-    images = osk.ImageSet(pixels, torch.arange(512) % 2, ["a", "b"])
-    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
-    batches = training_batches(images, Transform(32), augment, batch_size=64, epochs=1, seed=0, device=device)
-    stream = batches.start(0)
-    next(stream)  # What is sent once has been sent.
-    with refused_waits(device):
-        return {"on": str(next(stream).images.device)}
 
 
 def _loop(method: str, train: osk.ImageSet, folder: Path, device: torch.device) -> Mapping[str, Any]:

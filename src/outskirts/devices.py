@@ -8,9 +8,10 @@ the device for nothing: what decides shapes is known on the host, and what goes 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from .errors import OutskirtsError, unknown
 
 __all__ = [
+    "HostBuffers",
     "constant",
     "faster_precision",
     "full_precision",
@@ -27,6 +29,20 @@ __all__ = [
     "there",
     "uncompiled",
 ]
+
+
+class HostBuffers(nn.Module):
+    """A module some of whose buffers stay on the host, wherever the others move: what decides shapes must be known
+    there without asking a device."""
+
+    host_buffers: ClassVar[tuple[str, ...]] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        kept = {name: getattr(self, name) for name in self.host_buffers}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            setattr(self, name, buffer)
+        return self
 
 
 def resolve_device(name: str) -> torch.device:

@@ -1,6 +1,7 @@
 """What is asked of devices holds for the host itself, and is refused where it does not hold."""
 
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from outskirts.testing import device as checks
 from outskirts.testing.device import (
     SMALL_QUEUES,
     check_agreement,
+    check_batches,
     check_diffusion,
     check_loop,
     check_resume,
@@ -97,6 +99,17 @@ def test_a_diffusion_model_agrees_with_itself(bugs):
     pixels, labels = images.resident(Transform(16))
     model.fit_codec(pixels.float() / 127.5 - 1, labels)
     assert set(check_diffusion(model, CPU, images).values()) == {0.0}
+
+
+def test_batches_lie_where_they_are_asked_to(monkeypatch):
+    check_batches(CPU)
+    with pytest.raises(AssertionError, match="a batch lies on cpu instead of meta"):
+        monkeypatch.setattr(checks, "training_batches", partial(on_the_host, checks.training_batches))
+        check_batches(torch.device("meta"))
+
+
+def on_the_host(right, *given, **options):
+    return right(*given, **{**options, "device": CPU})
 
 
 def test_small_queues_are_of_methods_that_are_there():

@@ -18,15 +18,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 import torch
 from scipy.special import gammainccinv
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from ..devices import full_precision, there
+from ..devices import HostBuffers, full_precision, there
 from ..errors import OutskirtsError
 from ..seeding import on_host
 from .bank import FeatureBank
@@ -83,7 +82,7 @@ def shrunk(covariance: Tensor, samples: int | Tensor) -> Tensor:
     return moved
 
 
-class GaussianSynthesizer(nn.Module):
+class GaussianSynthesizer(HostBuffers):
     """Keeps the least likely of many points drawn from a Gaussian per class.
 
     Usable on its own, with `fit` and `sample`, or called on a queue of features while they change. What was estimated
@@ -112,6 +111,7 @@ class GaussianSynthesizer(nn.Module):
     (torch.Size([3, 4]), True)
     """
 
+    host_buffers = ("ready", "calls")
     means: Tensor
     factor: Tensor
     ready: Tensor
@@ -204,13 +204,6 @@ class GaussianSynthesizer(nn.Module):
         covariance = shrunk(wide / freedom, freedom)
         # What is not finite stays so, for the loop to say that the training has diverged.
         self.factor.copy_(torch.linalg.cholesky_ex(covariance).L)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # Which classes are ready decides the shape of the result, which the host must know without asking a device.
-        ready, calls = self.ready, self.calls
-        super()._apply(fn, recurse)
-        self.ready, self.calls = ready, calls
-        return self
 
     def _drawn(self, sets: Tensor, n: int, generator: Generator) -> Outliers:
         """The first `n` of the outliers of `sets`, each the class of one set of draws; on the host."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import grouped
-from ..devices import there
+from ..devices import HostBuffers, there
 from ..errors import OutskirtsError
 
 __all__ = ["ClassQueue"]
 
 
-class ClassQueue(nn.Module):
+class ClassQueue(HostBuffers):
     """A first-in-first-out queue of feature vectors per class, as one ring buffer.
 
     Everything is held in buffers, so that it is checkpointed with the method that owns it. The first ``filled[c]`` rows
@@ -33,6 +30,7 @@ class ClassQueue(nn.Module):
     ([3.0, 2.0], [2, 0])
     """
 
+    host_buffers = ("written",)
     values: Tensor
     written: Tensor
 
@@ -66,10 +64,3 @@ class ClassQueue(nn.Module):
         rows, slot = (there(index, self.values.device) for index in (by_class.order[last], slot))
         self.values.view(-1, dim).index_copy_(0, slot, features.detach()[rows].to(self.values))
         self.written += by_class.counts
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # How much has been written decides how much is made of it, which the host must know without asking a device.
-        written = self.written
-        super()._apply(fn, recurse)
-        self.written = written
-        return self

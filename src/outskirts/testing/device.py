@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..data.batches import Batch
+from ..data.augment import parse
+from ..data.batches import Batch, training_batches
 from ..data.imageset import ImageSet
+from ..data.transform import Transform
 from ..devices import repeatable
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import choose_detectors, fit_detectors, lacking, score_images
@@ -38,6 +40,7 @@ __all__ = [
     "TOLERANCES",
     "Tolerance",
     "check_agreement",
+    "check_batches",
     "check_diffusion",
     "check_loop",
     "check_resume",
@@ -304,6 +307,24 @@ def check_loop(method: str, images: ImageSet, folder: Path, device: torch.device
             watch(step >= every and (step + 1) % every != 0 and step + 1 < steps)
 
         train(method, images, out=folder, progress=between, epochs=1, device=device.type, **options)
+
+
+def check_batches(device: torch.device) -> None:
+    """Check that images in memory lie on the device, where they are augmented without a wait, channels last.
+
+    Raises:
+        AssertionError: If they don't, or the host waits.
+    """
+    pixels = torch.randint(256, (256, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels.numpy(), torch.arange(256) % 2, ["a", "b"])
+    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
+    batches = training_batches(images, Transform(32), augment, batch_size=32, epochs=2, seed=0, device=device)
+    stream = batches.start(0)
+    next(stream)  # What is sent once has been sent.
+    with refused_waits(device):
+        batch = next(stream).images
+    expect(batch.device == device, f"a batch lies on {batch.device} instead of {device}", "device")
+    expect(batch.is_contiguous(memory_format=torch.channels_last), "a batch is not channels-last", "device")
 
 
 def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[str, float]:
