@@ -26,15 +26,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from outskirts import Classifier
-from outskirts.data.ahead import batches
 from outskirts.data.imageset import ImageSet
+from outskirts.data.loading.ahead import batches
 from outskirts.data.sources import open as open_images
 from outskirts.data.transform import Transform
 from outskirts.devices import resolve_device, sent
-from outskirts.evaluation.transfer import to_host
+from outskirts.extraction.transfer import to_host
+from outskirts.memory import keep_freed_memory
 from outskirts.models.backbones import build_backbone
 from outskirts.models.heads import LinearHead
-from outskirts.training.memory import keep_freed_memory
 
 NETWORKS = (("fast", 64), ("torchvision:mobilenet_v2", 224))
 BATCH = 250

@@ -29,8 +29,8 @@ from outskirts.data.imageset import ImageSet
 from outskirts.data.transform import Transform
 from outskirts.detectors import DICE, KNN, GradNorm, KLMatching, Mahalanobis, ViM, create, registry
 from outskirts.errors import OutskirtsError
-from outskirts.evaluation.columns import Columns
 from outskirts.evaluation.evaluate import fit_detectors, lacking
+from outskirts.extraction.columns import Columns
 from outskirts.models.backbones import build_backbone
 from outskirts.models.heads import LinearHead
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 
-from outskirts.synthesis.diffusion import SIZES, DiffusionModel
-from outskirts.training.memory import keep_freed_memory
+from outskirts.memory import keep_freed_memory
+from outskirts.models.diffusion import SIZES, DiffusionModel
 
 
 def main() -> None:

@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from outskirts import seeding
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.data.transform import Transform
 from outskirts.devices import faster_precision
+from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.methods.hypersphere import dispersion, mean_update, ordered_update
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import recipe
-from outskirts.training.memory import keep_freed_memory
 from outskirts.training.run import assemble
 
 

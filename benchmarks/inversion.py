@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 import outskirts as osk
-from outskirts.synthesis.diffusion.embedding import Embedder
-from outskirts.synthesis.diffusion.folder import load_model
-from outskirts.synthesis.diffusion.inversion import Inversion
-from outskirts.training.memory import keep_freed_memory
+from outskirts.generation.diffusion.embeddings import Embedder
+from outskirts.generation.diffusion.inversion import Inversion
+from outskirts.memory import keep_freed_memory
+from outskirts.models.diffusion.folder import load_model
 
 
 def main() -> None:

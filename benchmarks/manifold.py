@@ -19,12 +19,12 @@ from torch import Generator, Tensor
 from torch.distributions import MultivariateNormal
 from torch.optim import Adam
 
+from outskirts.generation.manifold.class_gaussians import ClassGaussians, directions
+from outskirts.generation.manifold.fitting import train_step, train_step_published
+from outskirts.generation.manifold.model import ManifoldOptions
+from outskirts.memory import keep_freed_memory
 from outskirts.models.volume_preserving import VolumePreserving
 from outskirts.synthesis.gaussian import largest_squares
-from outskirts.synthesis.manifold import ManifoldOptions
-from outskirts.synthesis.manifold_training import train_step, train_step_published
-from outskirts.synthesis.tails import ClassGaussians, directions
-from outskirts.training.memory import keep_freed_memory
 
 DRAWS, KEEP = 3330, 10
 

@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from outskirts.benchmarking.cell import record
 from outskirts.benchmarking.matrix import Matrix
+from outskirts.benchmarking.run_job import record
 from outskirts.commands.benchmark import main as benchmark
 from outskirts.detectors import registry
 

@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from outskirts.data.augment import Compose
-from outskirts.data.batches import Batch, Batches, training_batches
 from outskirts.data.imageset import ImageSet
-from outskirts.data.mixing import Mixing
-from outskirts.data.pool import PoolWriter
+from outskirts.data.loading.augment import Compose
+from outskirts.data.loading.batches import Batch, Batches, training_batches
+from outskirts.data.loading.mixed_sampler import Mixing
 from outskirts.data.sources import open as open_images
+from outskirts.data.sources.pool import PoolWriter
 from outskirts.data.transform import Transform
 from outskirts.devices import faster_precision
+from outskirts.memory import keep_freed_memory
 from outskirts.methods import registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import recipe
-from outskirts.training.memory import keep_freed_memory
 from outskirts.training.run import assemble
 
 CLASSES = [str(i) for i in range(10)]

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 from outskirts import seeding
-from outskirts.data.augment import parse
-from outskirts.data.batches import Batch, training_batches
 from outskirts.data.imageset import ImageSet
+from outskirts.data.loading.augment import parse
+from outskirts.data.loading.batches import Batch, training_batches
 from outskirts.data.transform import Transform
 from outskirts.devices import faster_precision
+from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import recipe
 from outskirts.training.loop import optimizer_for
-from outskirts.training.memory import keep_freed_memory
 from outskirts.training.run import assemble
 
 

@@ -58,6 +58,11 @@ def bugs(draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, Any]:
     """The test vectors of the specifications of ASCOOD, SIO and the detectors."""

@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_host(precision, finished, bugs):
 
 
 def test_diffusion_is_that_of_the_host(bugs):
-    diffusion = pytest.importorskip("outskirts.synthesis.diffusion")
+    diffusion = pytest.importorskip("outskirts.models.diffusion")
     images = osk.open(bugs / "train").limit(12)
     model = diffusion.DiffusionModel("tiny", images.classes, 3, 16)
     pixels, labels = images.resident(Transform(16))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.distributed import anywhere, average, gather, processes, quadratic_mean
 from outskirts.files import load_tensors
 from outskirts.methods import registry

@@ -129,7 +129,7 @@ def _clip(scratch: Path) -> Path:
 
 def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path:
     """The folder of a small diffusion model, trained for two steps."""
-    from outskirts.synthesis.generators.diffusion import Diffusion, DiffusionConfig
+    from outskirts.generation.generators.diffusion import Diffusion, DiffusionConfig
 
     folder = scratch / "generator"
     config = DiffusionConfig(network="tiny", epochs=1, batch_size=32, device=device.type, precision="fp32")
@@ -138,7 +138,7 @@ def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path
 
 
 def _diffusion(scratch: Path, train: osk.ImageSet, device: torch.device) -> Mapping[str, Any]:
-    from outskirts.synthesis.diffusion import DiffusionModel
+    from outskirts.models.diffusion import DiffusionModel
 
     model = DiffusionModel.load(_generator(scratch, train, device))
     return check_diffusion(model, device, train.limit(8))

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import outskirts as osk
 from on_gpu.journal import Journal, synchronise
-from outskirts.detectors.nearest import kth_distance
 from outskirts.devices import repeatable
 from outskirts.models.backbones import build_backbone
+from outskirts.neighbours.exact import kth_distance
 from outskirts.training.loop import Progress
 
 __all__ = ["speed"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from on_gpu.journal import Journal
-from outskirts.benchmarking.cell import run_cell
+from outskirts.benchmarking.jobs import Cell, plan
 from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.page import page
-from outskirts.benchmarking.plan import Cell, plan
+from outskirts.benchmarking.run_job import run_cell
 from outskirts.data.benchmark import Benchmark
 
 __all__ = ["train"]

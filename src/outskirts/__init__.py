@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .__about__ import __version__ as __version__
+
 if TYPE_CHECKING:
     from . import detectors as detectors
     from . import metrics as metrics
@@ -18,27 +20,25 @@ if TYPE_CHECKING:
     from .data.sources import open as open
     from .errors import OutskirtsError as OutskirtsError
     from .evaluation.evaluate import evaluate as evaluate
-    from .evaluation.extract import extract as extract
-    from .evaluation.outputs import Outputs as Outputs
     from .evaluation.results import Results as Results
+    from .extraction.extract import extract as extract
+    from .extraction.outputs import Outputs as Outputs
     from .models.classifier import Classifier as Classifier
     from .training.run import Run as Run
     from .training.run import load as load
     from .training.train import train as train
 
-__version__ = "0.1.0"
-
-_MODULES = ("detectors", "methods", "metrics", "synthesis", "testing")
+_MODULES = ("detectors", "generation", "methods", "metrics", "synthesis", "testing")
 _HOMES = {
     "Benchmark": "data.benchmark",
     "Classifier": "models.classifier",
     "ImageSet": "data.imageset",
-    "Outputs": "evaluation.outputs",
+    "Outputs": "extraction.outputs",
     "OutskirtsError": "errors",
     "Results": "evaluation.results",
     "Run": "training.run",
     "evaluate": "evaluation.evaluate",
-    "extract": "evaluation.extract",
+    "extract": "extraction.extract",
     "load": "training.run",
     "load_benchmark": "data.benchmark",
     "open": "data.sources",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from .data.batches import Batch
+from .data.loading.batches import Batch
 
 __all__ = ["Trainable"]
 
@@ -26,7 +26,7 @@ class Trainable(nn.Module, ABC):
 
     @property
     def exposed(self) -> bool:
-        """Whether a step takes images of outliers from disk, `outskirts.data.batches.Batch.outliers`."""
+        """Whether a step takes images of outliers from disk, `outskirts.data.loading.batches.Batch.outliers`."""
         return False
 
     @property

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from outskirts.benchmarking.cell import run_cell
-from outskirts.benchmarking.plan import plan
+from outskirts.benchmarking.jobs import plan
+from outskirts.benchmarking.run_job import run_cell
 from outskirts.data.benchmark import Benchmark
 
 SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "flip,crop:1"}

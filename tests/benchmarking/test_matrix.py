@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from outskirts.benchmarking.cell import finished, run_cell
+from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.matrix import Matrix
-from outskirts.benchmarking.plan import plan
+from outskirts.benchmarking.run_job import finished, run_cell
 from outskirts.data.benchmark import load_benchmark
 from outskirts.errors import OutskirtsError
 

@@ -3,9 +3,9 @@ import io
 
 import pytest
 
+from outskirts.benchmarking.leaderboard import Group, Standing
 from outskirts.benchmarking.render import FORMATS, render, table, tables
-from outskirts.benchmarking.standings import Group, Standing
-from outskirts.evaluation.report.seeds import Spread
+from outskirts.report.seeds import Spread
 
 
 @pytest.fixture

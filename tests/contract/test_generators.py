@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from outskirts.synthesis.diffusion import SIZES
-from outskirts.synthesis.diffusion.model import Size
-from outskirts.synthesis.generators import Config, ImageGenerator, registry
+from outskirts.generation.generators import Config, ImageGenerator, registry
+from outskirts.models.diffusion import SIZES
+from outskirts.models.diffusion.model import Size
 from outskirts.testing import check_generator
 
 

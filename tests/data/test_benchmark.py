@@ -5,10 +5,10 @@ import pytest
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.benchmarking.plan import plan
+from outskirts.benchmarking.jobs import plan
 from outskirts.data.benchmark import benchmarks, described
 from outskirts.data.catalogue import catalogue
-from outskirts.data.imageset import overlap
+from outskirts.data.leakage import overlap
 from outskirts.data.selection import class_positions
 
 MINE = """

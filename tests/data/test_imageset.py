@@ -6,7 +6,8 @@ import torch
 
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
-from outskirts.data.imageset import Attribute, overlap
+from outskirts.data.imageset import Attribute
+from outskirts.data.leakage import overlap
 from outskirts.data.transform import Transform
 
 

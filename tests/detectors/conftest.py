@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from outskirts.evaluation.outputs import Outputs
+from outskirts.extraction.outputs import Outputs
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import IODIN
-from outskirts.detectors.perturbed import PerturbedLogits
+from outskirts.detectors.common.perturbed import PerturbedLogits
 
 
 def test_score_is_the_softmax_probability_of_the_probe(toy):

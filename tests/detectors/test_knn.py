@@ -4,9 +4,9 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import KNN, knn
-from outskirts.detectors.inverted import InvertedIndex
-from outskirts.detectors.nearest import kth_distance
 from outskirts.evaluation.evaluate import lacking
+from outskirts.neighbours.approximate import InvertedIndex
+from outskirts.neighbours.exact import kth_distance
 
 
 @pytest.fixture

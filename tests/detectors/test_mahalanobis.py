@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import Mahalanobis, inputs
+from outskirts.detectors import Mahalanobis
+from outskirts.detectors.common import inputs
 from outskirts.detectors.mahalanobis import tied_gaussians, whitening
 
 

@@ -6,7 +6,7 @@ from outskirts.detectors import MCM
 from outskirts.detectors.msp import msp
 from outskirts.errors import OutskirtsError
 from outskirts.evaluation.evaluate import evaluate
-from outskirts.evaluation.outputs import Outputs
+from outskirts.extraction.outputs import Outputs
 from outskirts.methods import registry
 from outskirts.models.classifier import Backbone, Classifier
 from outskirts.models.heads import PrototypeHead

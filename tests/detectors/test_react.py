@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import ReAct, inputs, react
+from outskirts.detectors import ReAct, react
+from outskirts.detectors.common import inputs
 from outskirts.detectors.react import percentile_of
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from outskirts import OutskirtsError
-from outskirts.detectors import Relation, inputs, relation
+from outskirts.detectors import Relation, relation
+from outskirts.detectors.common import inputs
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -2,7 +2,7 @@ import torch
 
 from outskirts.detectors import Mahalanobis, RelativeMahalanobis
 from outskirts.detectors.mahalanobis import tied_gaussians
-from outskirts.evaluation.outputs import Outputs
+from outskirts.extraction.outputs import Outputs
 
 
 def test_vectors_of_the_pseudo_inverse(toy, train, queries):

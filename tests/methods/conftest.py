@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.data.transform import Transform
 from outskirts.models.classifier import Backbone, Classifier
 from outskirts.models.fast import FastNet

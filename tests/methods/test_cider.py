@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
 from outskirts.methods.cider import CIDER, CIDERConfig

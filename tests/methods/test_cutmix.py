@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.errors import OutskirtsError
 from outskirts.methods.averages import classification
 from outskirts.methods.cutmix import CutMix, CutMixConfig, rectangle

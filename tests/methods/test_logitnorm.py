@@ -30,7 +30,7 @@ def test_growing_logits_gain_nothing():
 
 
 def test_the_published_form_is_the_method(make):
-    from outskirts.data.batches import Batch
+    from outskirts.data.loading.batches import Batch
 
     method = make(LogitNorm, LogitNormConfig(temperature=0.1))
     images = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))

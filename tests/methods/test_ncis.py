@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from outskirts.errors import OutskirtsError
 from outskirts.methods.ncis import NCIS, NCISConfig
-from outskirts.models.risk import PlainEnergyRisk
+from outskirts.models.ood_head import PlainEnergyRisk
 from outskirts.testing import check_method
 
 

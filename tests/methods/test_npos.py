@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.errors import OutskirtsError
 from outskirts.methods.cider import CIDER, CIDERConfig
 from outskirts.methods.exposure import open_risk

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import normalize
 
 import outskirts as osk
-from outskirts.data.batches import Batch
-from outskirts.data.tokens import extract_tokens
+from outskirts.data.loading.batches import Batch
+from outskirts.data.sources.token_set import extract_tokens
 from outskirts.errors import OutskirtsError
 from outskirts.methods.averages import classification
 from outskirts.methods.logitnorm import logit_norm

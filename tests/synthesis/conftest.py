@@ -17,11 +17,6 @@ def network():
 
 
 @pytest.fixture
-def generator():
-    return torch.Generator().manual_seed(0)
-
-
-@pytest.fixture
 def images(generator):
     return torch.randn(4, 3, 6, 6, generator=generator, dtype=torch.float64)
 

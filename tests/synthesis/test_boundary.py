@@ -7,9 +7,9 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from outskirts.errors import OutskirtsError
+from outskirts.neighbours.cosine import kth_cosine_about, kth_own_cosine
 from outskirts.synthesis import BoundarySynthesizer, ClassQueue
 from outskirts.synthesis.boundary import boundary_rows, select
-from outskirts.synthesis.neighbours import kth_cosine_about, kth_own_cosine
 
 SMALL = BoundarySynthesizer(k=4, boundary=6, picks=2, candidates=12, keep=3, sigma=0.3)
 

@@ -93,7 +93,7 @@ def test_other_scores_are_refused(finished, bugs, monkeypatch):
 
 
 def test_a_diffusion_model_agrees_with_itself(bugs):
-    diffusion = pytest.importorskip("outskirts.synthesis.diffusion")
+    diffusion = pytest.importorskip("outskirts.models.diffusion")
     images = osk.open(bugs / "train").limit(12)
     model = diffusion.DiffusionModel("tiny", images.classes, 3, 16)
     pixels, labels = images.resident(Transform(16))

@@ -5,7 +5,7 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.data.batches import Batch
+from outskirts.data.loading.batches import Batch
 from outskirts.data.transform import Transform
 from outskirts.files import load_tensors
 from outskirts.methods import registry

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import OutskirtsError
 from ..files import load_json, save_json
-from .contender import Contender, contenders
-from .plan import Cell
-from .standings import Standing, standings
+from .jobs import Cell
+from .leaderboard import Standing, standings
+from .method_runs import Contender, contenders
 
 __all__ = ["Matrix"]
 

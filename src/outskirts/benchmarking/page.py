@@ -8,14 +8,14 @@ from typing import Any
 
 from ..data.sources.spec import brief
 from ..errors import OutskirtsError
-from ..evaluation.groups import GroupAccuracy
-from ..evaluation.report.seeds import Spread
 from ..evaluation.results import MEAN, Result
-from ..evaluation.spectrum import is_ood
+from ..evaluation.set_groups import is_ood
+from ..evaluation.subgroups import GroupAccuracy
+from ..report.seeds import Spread
 from ..training.config import recipe
-from .contender import Contender
+from .jobs import Cell
 from .matrix import Matrix
-from .plan import Cell
+from .method_runs import Contender
 from .render import markdown_table, render, spread
 
 __all__ = ["page", "section"]

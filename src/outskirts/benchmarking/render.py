@@ -7,10 +7,10 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 
-from ..evaluation.report.filters import p_value
-from ..evaluation.report.seeds import Spread
-from ..evaluation.spectrum import is_ood
-from .standings import Group, Standing
+from ..evaluation.set_groups import is_ood
+from ..report.filters import p_value
+from ..report.seeds import Spread
+from .leaderboard import Group, Standing
 
 __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
 

@@ -13,13 +13,13 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..benchmarking.cell import record
-from ..benchmarking.engines import run_all
+from ..benchmarking.executors import run_all
+from ..benchmarking.jobs import Cell, plan, seeds
+from ..benchmarking.leaderboard import Standing
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.page import page
-from ..benchmarking.plan import Cell, plan, seeds
 from ..benchmarking.render import render, tables
-from ..benchmarking.standings import Standing
+from ..benchmarking.run_job import record
 from ..data.benchmark import benchmarks, described, load_benchmark
 from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder

@@ -12,11 +12,11 @@ import tyro
 from ..data.benchmark import benchmarks, described
 from ..data.catalogue import RECORD, Entry, catalogue, fetch, known, verify
 from ..data.pack import pack
-from ..data.pool import verify_pool
 from ..data.sources import open as open_images
+from ..data.sources.pool import verify_pool
 from ..data.sources.spec import data_folder
+from ..data.sources.token_set import DType, extract_tokens
 from ..data.sources.torchvision_sets import SETS
-from ..data.tokens import DType, extract_tokens
 from ..devices import resolve_device
 from ..errors import OutskirtsError, unknown
 from ..models.clip import PREFIX, ClipTower, clip_backbone
@@ -124,7 +124,7 @@ class Backgrounds:
 
 
 def _backgrounds(arguments: Sequence[str]) -> None:
-    from ..data.backgrounds import backgrounds, imagenet_sight, save_backgrounds
+    from ..synthesis.backgrounds import backgrounds, imagenet_sight, save_backgrounds
 
     given = options(Backgrounds, "data backgrounds", arguments)
     if not (given.data and given.out and given.objects):

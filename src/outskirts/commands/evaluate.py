@@ -14,12 +14,12 @@ from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
 from ..errors import OutskirtsError
-from ..evaluation.assess import assess
 from ..evaluation.evaluate import asked_for
-from ..evaluation.report import write_report
+from ..evaluation.evaluate_run import assess
 from ..evaluation.results import Results
-from ..evaluation.spectrum import CONTROL, SHIFTED
+from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
+from ..report import write_report
 from ..training.run import Run
 from .console import bar, merged, options, pairs, say, show
 

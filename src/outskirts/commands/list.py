@@ -82,7 +82,7 @@ def _backbones() -> list[tuple[str, ...]]:
 
 
 def _generators() -> list[tuple[str, ...]]:
-    from ..synthesis.generators import registry
+    from ..generation.generators import registry
 
     return [(name, _first_sentence(registry[name])) for name in registry.names()]
 

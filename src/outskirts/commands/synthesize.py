@@ -10,11 +10,14 @@ from rich.progress import track
 
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError, unknown
+from ..figures.contact_sheet import pixels, save_png
 from ..files import save_json
 from ..methods import registry
-from ..synthesis.gallery import pixels, save_png, synthesise
+from ..methods.preview import synthesise
 from ..training.run import load
-from . import feature_outliers, imagined, synthetic
+from . import synthesize_diffusion as imagined
+from . import synthesize_features as feature_outliers
+from . import synthesize_id as synthetic
 from .console import console, options, say
 
 __all__ = ["main"]

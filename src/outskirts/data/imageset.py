@@ -14,13 +14,13 @@ from torch.utils.data import Dataset
 
 from ..errors import OutskirtsError
 from ..files import digest
+from .cache import kept
 from .decode import CorruptImage, Items, decode, key
-from .kept import kept
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Progress, for_each
 from .transform import Transform
 
-__all__ = ["SUBSET", "Attribute", "ImageSet", "overlap"]
+__all__ = ["SUBSET", "Attribute", "ImageSet"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
@@ -302,11 +302,6 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     @property
     def _origin(self) -> str:
         return self.spec.removesuffix(SUBSET).partition("?")[0] or "The image set"
-
-
-def overlap(a: ImageSet, b: ImageSet) -> int:
-    """The number of different images that two sets share."""
-    return len((set(a.keys) & set(b.keys)) - {""})
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

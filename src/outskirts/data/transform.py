@@ -37,7 +37,7 @@ class Transform:
         resize: What the shorter side becomes before the crop to `size`; `size` itself unless given.
         interpolation: How an image is resized.
         trunk: Names the frozen part of the network, where there is one. What it says of an image, in half precision,
-            may stand in for the image and passes through unchanged; see `outskirts.data.tokens`.
+            may stand in for the image and passes through unchanged; see `outskirts.data.sources.token_set`.
 
     >>> transform = Transform(size=8, channels=1)
     >>> x = transform.device(transform.host(torch.zeros(3, 12, 20, dtype=torch.uint8))[None])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Detector, FeatureProbe, Probe, choices, create, register, registry
+from ..extraction.probes import FeatureProbe, Probe
+from .base import Detector, choices, create, register, registry
 
 __all__ = ["Detector", "FeatureProbe", "Probe", "choices", "create", "register", "registry"]
 

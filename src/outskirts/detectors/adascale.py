@@ -15,10 +15,12 @@ from torch import Tensor
 
 from ..devices import full_precision
 from ..errors import unknown
-from ..evaluation.outputs import Outputs
-from .base import Detector, FeatureProbe, choices, register
-from .inputs import checked, in_blocks, linear_head, require_images
-from .shaping import kept_count, logit_scorer
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
+from ..extraction.probes import FeatureProbe
+from .base import Detector, choices, register
+from .common.inputs import checked, linear_head, require_images
+from .common.shaping import kept_count, logit_scorer
 
 __all__ = ["AdaScale", "ShiftedFeatures", "stability"]
 

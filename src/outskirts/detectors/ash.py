@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..errors import unknown
 from .base import choices, register
-from .inputs import checked
-from .shaping import ShapingDetector, kept_count, scaling
+from .common.inputs import checked
+from .common.shaping import ShapingDetector, kept_count, scaling
 
 __all__ = ["ASH"]
 

@@ -8,47 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
+from ..extraction.probes import Probe
 from ..files import load_tensors, save_tensors
 from ..registry import Registry
 
-__all__ = ["Detector", "FeatureProbe", "Probe", "choices", "create", "register", "registry"]
-
-
-class Probe(Protocol):
-    """Something a detector needs that features and logits do not tell, gathered in the same pass.
-
-    Called as ``probe(classifier, images)`` with normalised images [B, C, H, W]; returns a tensor whose first
-    axis is B and which depends on each image alone, never on the batch it is in.
-    """
-
-    @property
-    def key(self) -> str:
-        """Names the tensor in `Outputs.extra` and in the store; equal keys mean equal values."""
-        ...
-
-    @property
-    def cost(self) -> str:
-        """What it takes beside the one pass, in words."""
-        ...
-
-    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        """The tensor for one batch."""
-        ...
-
-
-class FeatureProbe(ABC):
-    """A probe that gives features of the backbone, [B, D], which extraction maps as it maps those of the one pass."""
-
-    @abstractmethod
-    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        """The features for one batch."""
+__all__ = ["Detector", "choices", "create", "register", "registry"]
 
 
 def choices(**values: Sequence[Any]) -> Mapping[str, Sequence[Any]]:

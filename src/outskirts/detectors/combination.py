@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .inputs import require_images
+from .common.inputs import require_images
 
 __all__ = ["Combination", "conformal_p"]
 

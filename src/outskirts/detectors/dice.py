@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import choices, register
-from .inputs import checked, linear_head
+from .common.derived import mean_feature
+from .common.inputs import checked, linear_head
+from .common.shaping import ShapingDetector
 from .react import percentile_of
-from .shaping import ShapingDetector
-from .shared import mean_feature
 
 __all__ = ["DICE"]
 

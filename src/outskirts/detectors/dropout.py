@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from ..seeding import generator
 from .base import Detector, register
-from .inputs import checked, in_blocks, linear_head
+from .common.inputs import checked, linear_head
 
 __all__ = ["Dropout"]
 

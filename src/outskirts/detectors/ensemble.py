@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, register
 
 __all__ = ["Ensemble", "MemberLogits"]

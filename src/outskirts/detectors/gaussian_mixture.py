@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from ..synthesis.gaussian import shrunk
 from .base import Detector, register
-from .inputs import in_blocks, training_labels, training_rows
+from .common.inputs import training_labels, training_rows
 
 __all__ = ["GaussianMixture"]
 

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked
+from .common.inputs import checked
 
 __all__ = ["GEN", "generalized_entropy"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .inputs import in_blocks
 
 __all__ = ["GradNorm", "gradient_norm"]
 

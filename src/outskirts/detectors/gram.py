@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
+from ..extraction.probes import StageProbe
 from ..seeding import generator
 from .base import Detector, register
-from .inputs import checked, in_blocks
+from .common.inputs import checked
 from .msp import msp
-from .stage import StageProbe
 
 __all__ = ["Gram", "GramSums", "deviations", "gram_sums"]
 

@@ -8,7 +8,7 @@ References:
 from __future__ import annotations
 
 from .base import register
-from .perturbed import PerturbedDetector
+from .common.perturbed import PerturbedDetector
 
 __all__ = ["IODIN"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .inputs import require_images
+from .common.inputs import require_images
 
 __all__ = ["KLMatching", "divergence", "templates"]
 

@@ -12,11 +12,11 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import OutskirtsError, unknown
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
+from ..neighbours.approximate import InvertedIndex
+from ..neighbours.exact import distances
 from .base import Detector, choices, register
-from .inverted import InvertedIndex
-from .nearest import distances
-from .shared import unit
+from .common.derived import unit
 
 __all__ = ["KNN"]
 

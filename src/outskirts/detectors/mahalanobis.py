@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import unknown
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import blocks, in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .inputs import blocks, checked, in_blocks, training_labels, training_rows
+from .common.inputs import checked, training_labels, training_rows
 
 __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 

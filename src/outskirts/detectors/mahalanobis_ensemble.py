@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
+from ..extraction.probes import StageProbe
 from .base import Detector, register
-from .inputs import checked, training_labels
+from .common.inputs import checked, training_labels
 from .mahalanobis import nearest_distance, tied_gaussians, whitening
-from .stage import StageProbe
 
 __all__ = ["MahalanobisEnsemble", "PooledMaps"]
 

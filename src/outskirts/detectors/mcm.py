@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked
+from .common.inputs import checked
 from .msp import msp
 
 __all__ = ["MCM"]

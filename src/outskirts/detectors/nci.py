@@ -10,10 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked, in_blocks, linear_head
-from .shared import mean_feature
+from .common.derived import mean_feature
+from .common.inputs import checked, linear_head
 
 __all__ = ["NCI"]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked, in_blocks, training_rows
-from .shared import mean_feature, scatter_about
+from .common.derived import mean_feature, scatter_about
+from .common.inputs import checked, training_rows
 
 __all__ = ["NECO"]
 

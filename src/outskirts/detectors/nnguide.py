@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import BUDGET
+from ..extraction.outputs import Outputs
+from ..neighbours.exact import smallest
 from ..seeding import generator
 from .base import Detector, register
+from .common.derived import unit
+from .common.inputs import checked, training_rows
 from .energy import energy
-from .inputs import BUDGET, checked, training_rows
-from .nearest import smallest
-from .shared import unit
 
 __all__ = ["NNGuide"]
 

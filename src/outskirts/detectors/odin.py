@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 from .base import register
-from .perturbed import PerturbedDetector
+from .common.perturbed import PerturbedDetector
 
 __all__ = ["ODIN"]
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import blocks, in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import blocks, checked, in_blocks, training_labels
+from .common.inputs import checked, training_labels
 
 __all__ = ["OpenMax", "fit_weibull"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .inputs import checked, require_images
+from .common.inputs import checked, require_images
 
 __all__ = ["PerClass"]
 

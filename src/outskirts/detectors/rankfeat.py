@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from ..models.stages import find_stages, hooked, stage
 from .base import Detector, register
-from .shaping import logit_scorer
+from .common.shaping import logit_scorer
 
 __all__ = ["RankFeat", "RankReducedLogits", "without_first"]
 

@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import blocks
+from ..extraction.outputs import Outputs
 from .base import choices, register
-from .inputs import blocks, checked, training_rows
-from .shaping import ShapingDetector
+from .common.inputs import checked, training_rows
+from .common.shaping import ShapingDetector
 
 __all__ = ["ReAct", "cutoff", "percentile_of"]
 

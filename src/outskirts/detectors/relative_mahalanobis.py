@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .inputs import checked, training_labels, training_rows
+from .common.inputs import checked, training_labels, training_rows
 from .mahalanobis import nearest_distance, tied_gaussians, whitening
 
 __all__ = ["RelativeMahalanobis"]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import checked, in_blocks, linear_head, training_rows
-from .shared import scatter_about
+from .common.derived import scatter_about
+from .common.inputs import checked, linear_head, training_rows
 
 __all__ = ["DIMS", "Residual", "default_dim", "outside", "outside_norms", "residual"]
 

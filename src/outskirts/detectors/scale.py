@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .base import choices, register
-from .inputs import checked
-from .shaping import ShapingDetector, kept_count, scaling
+from .common.inputs import checked
+from .common.shaping import ShapingDetector, kept_count, scaling
 
 __all__ = ["Scale"]
 

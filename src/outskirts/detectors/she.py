@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ..errors import unknown
-from ..evaluation.outputs import Outputs
+from ..extraction.blocks import blocks, in_blocks
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .inputs import blocks, in_blocks, training_labels, training_rows
-from .shared import mean_feature
+from .common.derived import mean_feature
+from .common.inputs import training_labels, training_rows
 
 __all__ = ["SHE"]
 

@@ -14,9 +14,9 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .inputs import training_labels
+from .common.inputs import training_labels
 from .msp import msp
 
 __all__ = ["TemperatureScaledMSP", "calibrate"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
+from .common.inputs import checked
 from .energy import energy
-from .inputs import checked
 from .residual import DIMS, outside, residual
 
 __all__ = ["ViM"]

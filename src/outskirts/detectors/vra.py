@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation.outputs import Outputs
+from ..extraction.outputs import Outputs
 from .base import choices, register
-from .inputs import checked
+from .common.inputs import checked
+from .common.shaping import ShapingDetector
 from .react import cutoff
-from .shaping import ShapingDetector
 
 __all__ = ["VRA"]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..detectors.base import Detector, create, registry
 from ..errors import OutskirtsError
+from ..extraction.outputs import Outputs
 from .intervals import Interval, aupr_interval, auroc_interval, fpr_interval, wilson_interval
 from .metrics import Positive, aupr, auroc, fpr_at_tpr
-from .outputs import Outputs
 from .results import ID, MEAN, Result, Results, labels
-from .spectrum import SHIFTED, full_spectrum, is_ood
+from .set_groups import SHIFTED, full_spectrum, is_ood
 
 __all__ = [
     "asked_for",

@@ -20,18 +20,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 
 from ..errors import OutskirtsError
 from ..seeding import subseed
-from .metrics import (
-    Array,
-    Positive,
-    Rule,
-    Scores,
-    as_scores,
-    at_least,
-    aupr,
-    oriented,
-    placements,
-    recall_rank,
-)
+from .metrics import Array, Positive, Rule, Scores, as_scores, at_least, aupr, oriented, placements, recall_rank
 
 __all__ = [
     "DeLong",

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ..data.imageset import ImageSet
+from ..extraction.outputs import Outputs
+from ..figures.contact_sheet import save_png
 from ..files import save_json
-from ..synthesis.gallery import save_png
-from .outputs import Outputs
 
 __all__ = ["save_misses"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..files import load_tensors, save_tensors, write_text
-from .spectrum import SHIFTED, is_full_spectrum
+from .set_groups import SHIFTED, is_full_spectrum
 
 if TYPE_CHECKING:
     from rich.table import Table

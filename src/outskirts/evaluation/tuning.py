@@ -12,13 +12,13 @@ import torch
 from ..data.imageset import ImageSet
 from ..detectors.base import Detector
 from ..errors import OutskirtsError
+from ..extraction.outputs import Outputs
+from ..figures.contact_sheet import pixels
 from ..models.classifier import Classifier
 from ..seeding import generator
-from ..synthesis.far import far_outliers
-from ..synthesis.gallery import pixels
+from ..synthesis.jigsaw import far_outliers
 from ..synthesis.pixel import PixelSynthesizer
 from .evaluate import fit_detectors, result, score_images
-from .outputs import Outputs
 from .results import TUNING, Result
 
 __all__ = ["Tuned", "grid_of", "own_outliers", "tune"]

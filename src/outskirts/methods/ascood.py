@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead, Standardise
 from ..models.normalisation import Statistics, beside

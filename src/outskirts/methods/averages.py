@@ -29,6 +29,7 @@ def mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Arguments:
         values: One per image, [N].
-        weights: Of each, with the sum 1, such as `outskirts.data.batches.Batch.weights`; None where all count alike.
+        weights: Of each, with the sum 1, such as `outskirts.data.loading.batches.Batch.weights`; None where all
+            count alike.
     """
     return values.sum() / max(len(values), 1) if weights is None else (values * weights).sum()

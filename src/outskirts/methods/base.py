@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead

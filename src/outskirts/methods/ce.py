@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from .averages import classification
 from .base import Config, Method, register, require_share
 

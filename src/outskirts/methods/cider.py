@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..devices import there
 from ..errors import OutskirtsError
 from ..seeding import on_host

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..errors import MissingExtra, OutskirtsError
 from ..models.heads import PrototypeHead
 from .averages import classification
@@ -84,7 +84,7 @@ class Dream(Method[DreamConfig]):
         if not self.config.anchors:
             raise OutskirtsError("The method 'dream' aligns features with a diffusion model's: pass --anchors DIR.")
         try:
-            from ..synthesis.diffusion.folder import load_model
+            from ..models.diffusion.folder import load_model
         except ImportError as error:
             raise MissingExtra("The method 'dream'", "generate") from error
         model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import grouped
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier

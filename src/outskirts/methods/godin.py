@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..models.heads import DividedHead
 from .averages import classification
 from .base import Config, Method, register

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from .averages import classification
 from .base import Config, Method, register

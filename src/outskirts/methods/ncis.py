@@ -34,11 +34,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..models.heads import LinearHead
 from ..models.normalisation import Statistics, beside
-from ..models.risk import PlainEnergyRisk
-from ..synthesis.far import far_outliers
+from ..models.ood_head import PlainEnergyRisk
+from ..synthesis.jigsaw import far_outliers
 from .averages import classification
 from .base import Config, Method, register, require_share
 from .exposure import risk_terms

@@ -46,11 +46,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier
-from ..models.risk import FeatureRisk
+from ..models.ood_head import FeatureRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import register

@@ -50,13 +50,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..distributed import gather
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.clip import PREFIX, ClipTower, prompts, text_prototypes
 from ..models.heads import PrototypeHead
-from ..models.risk import FeatureRisk
+from ..models.ood_head import FeatureRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .averages import classification

@@ -29,12 +29,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..models.normalisation import Statistics, beside
-from ..models.risk import EnergyRisk, FeatureRisk
+from ..models.ood_head import EnergyRisk, FeatureRisk
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer

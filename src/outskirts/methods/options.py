@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..distributed import processes, quadratic_mean
 from ..errors import OutskirtsError
 from ..synthesis.boundary import BoundarySynthesizer

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
 from .base import register

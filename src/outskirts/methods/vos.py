@@ -39,11 +39,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..distributed import gather, processes
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
-from ..models.risk import EnergyRisk
+from ..models.ood_head import EnergyRisk
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .averages import classification

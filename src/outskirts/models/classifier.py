@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ..data.transform import Transform
 from ..errors import OutskirtsError
-from ..evaluation.outputs import Head
 from ..files import digest
-from .heads import DividedHead, LinearHead, PrototypeHead, Space
+from .heads import DividedHead, Head, LinearHead, PrototypeHead, Space
 
 __all__ = ["Backbone", "Classifier", "inherit"]
 

@@ -66,8 +66,8 @@ class ClipTower(nn.Module):
     """CLIP's image tower: a frozen trunk, and a tail that is trained.
 
     The trunk is the embedding of the patches and the first blocks. It is never trained and never in training mode,
-    so what it says of an image can be computed once; see `outskirts.data.tokens`. The tail is the other blocks, the
-    last normalisation of the class token and its projection.
+    so what it says of an image can be computed once; see `outskirts.data.sources.token_set`. The tail is the other
+    blocks, the last normalisation of the class token and its projection.
 
     Arguments:
         model: The image tower with its projection, of the library transformers.

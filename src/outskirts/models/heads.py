@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..devices import full_precision
-from ..evaluation.outputs import Head
 
 __all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
+
+
+class Head(NamedTuple):
+    """The linear head, ``logits = features @ weight.T + bias``: weight [C, D] and bias [C]."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 class LinearHead(nn.Module):
@@ -26,7 +32,7 @@ class LinearHead(nn.Module):
     Arguments:
         linear: The last layer, D → C.
         inputs: A map of the features, [B, D] → [B, D].
-        risk: Tells training images from outliers, if the method trains such a network; see `outskirts.models.risk`.
+        risk: Tells training images from outliers, if the method trains such a network; see `outskirts.models.ood_head`.
     """
 
     def __init__(self, linear: nn.Linear, inputs: nn.Module | None = None, risk: nn.Module | None = None) -> None:

@@ -31,8 +31,8 @@ from torch.nn.functional import normalize
 
 from ..devices import full_precision, there
 from ..errors import OutskirtsError, unknown
+from ..neighbours.cosine import Scratch, kth_cosine_about, kth_own_cosine
 from .bank import FeatureBank, evenly
-from .neighbours import Scratch, kth_cosine_about, kth_own_cosine
 from .noise import MirroredNoise, SharedNoise
 from .outliers import Outliers
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Generator, Tensor
 
+from ..neighbours.cosine import Scratch
 from ..seeding import on_host
-from .neighbours import Scratch
 
 __all__ = ["MirroredNoise", "SharedNoise"]
 

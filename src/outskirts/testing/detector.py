@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..detectors import inputs
 from ..detectors.base import Detector, create, registry
+from ..detectors.common import inputs
 from ..errors import OutskirtsError
 from ..evaluation.metrics import auroc
-from ..evaluation.outputs import Head, Outputs
+from ..extraction.outputs import Outputs
+from ..models.heads import Head
 from ..seeding import generator
 from .expect import close, expect
 

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..data.augment import parse
-from ..data.batches import Batch, training_batches
 from ..data.imageset import ImageSet
+from ..data.loading.augment import parse
+from ..data.loading.batches import Batch, training_batches
 from ..data.transform import Transform
 from ..devices import repeatable
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import choose_detectors, fit_detectors, lacking, score_images
-from ..evaluation.extract import extract
 from ..evaluation.metrics import auroc
+from ..extraction.extract import extract
 from ..files import load_tensors
 from ..methods import Config, registry
 from ..models.classifier import Classifier
@@ -331,7 +331,7 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
     """Check that a diffusion model makes the same images on a device as on the host, and embeds images as there.
 
     Arguments:
-        model: A trained `outskirts.synthesis.diffusion.DiffusionModel`.
+        model: A trained `outskirts.models.diffusion.DiffusionModel`.
         device: To compare with the host.
         images: Labelled images of its classes.
 
@@ -342,9 +342,9 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
     Raises:
         AssertionError: If either is too large, or a second call makes other images.
     """
-    from ..synthesis.diffusion.decoding import Decoding, decoded
-    from ..synthesis.diffusion.embedding import Embedder
-    from ..synthesis.diffusion.inversion import Inversion
+    from ..generation.diffusion.decoding import Decoding, decoded
+    from ..generation.diffusion.embeddings import Embedder
+    from ..generation.diffusion.inversion import Inversion
 
     model = model.eval().requires_grad_(False)
     seeds, how = list(range(len(images))), Decoding(evaluations=8)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
+from ..generation.generators import ImageGenerator, registry
 from ..seeding import generator as seeded
-from ..synthesis.generators import ImageGenerator, registry
 from .expect import expect, random_states
 
 __all__ = ["check_generator"]
@@ -23,7 +23,7 @@ _CLASSES, _EACH, _SIDE = 3, 8, 8
 
 
 def check_generator(generator: type[ImageGenerator[Any]] | str, config: Any = None) -> None:
-    """Check that a generator keeps the contract of `outskirts.synthesis.generators.ImageGenerator`, on small images.
+    """Check that a generator keeps the contract of `outskirts.generation.generators.ImageGenerator`, on small images.
 
     Checked are that it makes images of the right kind, that each depends on its class, its number and the seed alone,
     that what it has learned is found again in its folder, and that it leaves global random states alone.

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..data.loading.batches import Batch
 from ..data.transform import Transform
 from ..methods import Config, Method, registry
 from ..models.classifier import Backbone, Classifier

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from ..data.mixing import Mixing
+from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
 

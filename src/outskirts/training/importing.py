@@ -12,7 +12,7 @@ from .. import seeding
 from ..data.imageset import ImageSet
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
-from ..evaluation.extract import extract
+from ..extraction.extract import extract
 from ..files import require_empty
 from ..models.backbones import build_backbone
 from ..models.classifier import Classifier

@@ -26,14 +26,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ..data.augment import parse
-from ..data.batches import Batches, training_batches
 from ..data.imageset import ImageSet
+from ..data.loading.augment import parse
+from ..data.loading.batches import Batches, training_batches
 from ..data.transform import Transform
 from ..devices import repeatable, there, uncompiled
 from ..distributed import anywhere, average
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
+from ..memory import keep_freed_memory
 from ..models.classifier import Classifier
 from ..seeding import restored, seed_layers, subseed
 from ..trainable import Trainable
@@ -41,7 +42,6 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .ema import EMA
 from .freeze import training
-from .memory import keep_freed_memory
 from .run import Run
 from .schedule import cosine_factor, epoch_cosine
 from .synchronised import synchronised

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from .. import __version__
+from ..__about__ import __version__
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import load_tensors, save_json, save_tensors, write_text

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.pool import describe, expose, require_content, require_unseen, seen
+from ..data.leakage import describe, expose, require_content, require_unseen, seen
 from ..data.sources import open as open_images
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
+from ..figures.contact_sheet import picture_of
 from ..files import require_empty
 from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
-from ..synthesis.gallery import picture_of
 from .config import Recipe, TrainConfig, recipe
 from .freeze import freeze
 from .loop import Progress, accelerator, accuracy, batches_for, end_trackers, fit, start_trackers

@@ -1,14 +1,14 @@
 """Where image sets come from: `open` and one module per kind of store."""
 
-from .. import pictures as pictures
-from .. import pool as pool
 from . import arrays as arrays
 from . import arrow as arrow
 from . import folder as folder
 from . import imglist as imglist
 from . import mnist5k as mnist5k
+from . import pool as pool
+from . import samples as samples
 from . import table as table
-from . import tokens as tokens
+from . import token_set as token_set
 from . import torchvision_sets as torchvision_sets
 from .spec import open, resolve
 

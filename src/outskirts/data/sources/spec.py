@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
 from ..catalogue import catalogue
-from ..controls import CHANGES
+from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
 
 __all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "resolve", "source"]
@@ -82,7 +82,7 @@ def open(spec: str | Path) -> ImageSet:
             parted by ``&``: ``expect=10000``, which refuses any other number of images, ``classes=0-5,8``,
             ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in
             this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the images
-            otherwise (see `outskirts.data.controls`), and those of the source, such as ``split=test``.
+            otherwise (see `outskirts.data.corruptions`), and those of the source, such as ``split=test``.
 
     Returns:
         The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.

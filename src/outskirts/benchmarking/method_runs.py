@@ -1,0 +1,95 @@
+"""The runs of one method of a matrix, and the detector that speaks for it.
+
+It is the one that is best on validation images and outliers, averaged over the runs; test sets take no part in the
+choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+from ..evaluation.results import MEAN, Result
+from ..report.run_report import RunFolder
+from .jobs import Cell
+from .run_job import finished, record
+
+__all__ = ["Contender", "contenders"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method, with its variant.
+
+    Arguments:
+        label: What tables call it.
+        runs: By seed.
+        minutes: Of a run, on average.
+    """
+
+    label: str
+    runs: Mapping[int, RunFolder]
+    minutes: float
+
+    @cached_property
+    def detector(self) -> str:
+        """The detector with the largest AUROC on validation images, averaged over runs, of those that all have."""
+        best = [_tuned(run) for run in self.runs.values()]
+        there = [{row.detector for row in run.results.rows} for run in self.runs.values()]
+        able = [name for name in best[0] if all(name in own for own in (*best, *there))]
+        if not able:
+            return next(iter(self.runs.values())).headline.partition("(")[0]
+        return max(able, key=lambda name: fmean(own[name].auroc for own in best))
+
+    @property
+    def detectors(self) -> list[str]:
+        """Those that all runs have."""
+        there = [dict.fromkeys(row.detector for row in run.results.rows) for run in self.runs.values()]
+        return [name for name in there[0] if all(name in own for own in there)]
+
+    def label_of(self, seed: int, detector: str) -> str:
+        """What the results of a run call a detector, with the parameters that were chosen if there are several."""
+        run = self.runs[seed]
+        found = {params: label for (name, params), label in run.detectors.items() if name == detector}
+        best = _tuned(run).get(detector)
+        return found.get(best.params if best else "", next(iter(found.values())))
+
+    def results(self, detector: str) -> dict[str, dict[str, list[Result]]]:
+        """A detector's rows by group and set, those of all seeds together; `MEAN` where a group has several sets."""
+        found: dict[str, dict[str, list[Result]]] = {}
+        for seed, run in self.runs.items():
+            for table in run.tables:
+                row = table.lines[self.label_of(seed, detector)]
+                for dataset in table.datasets:
+                    found.setdefault(table.group, {}).setdefault(dataset, []).append(row[dataset])
+        return found
+
+    def means(self, detector: str) -> dict[str, list[Result]]:
+        """A detector's rows of each group's average, or only set."""
+        return {group: sets.get(MEAN) or next(iter(sets.values())) for group, sets in self.results(detector).items()}
+
+
+def contenders(cells: Sequence[Cell]) -> list[Contender]:
+    """Each method and variant of which a run is there, in the order of the plan."""
+    there: dict[str, list[Cell]] = {}
+    for cell in filter(finished, cells):
+        there.setdefault(cell.label, []).append(cell)
+    return [
+        Contender(
+            label,
+            {cell.seed: RunFolder.read(cell.folder, cell.folder.name) for cell in own},
+            fmean(record(cell).seconds for cell in own) / 60,
+        )
+        for label, own in there.items()
+    ]
+
+
+def _tuned(run: RunFolder) -> dict[str, Result]:
+    """Of each detector, the row of the parameters that were chosen."""
+    best: dict[str, Result] = {}
+    for row in run.results.tuning:
+        if row.detector not in best or row.auroc > best[row.detector].auroc:
+            best[row.detector] = row
+    return best

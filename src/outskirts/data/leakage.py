@@ -1,0 +1,98 @@
+"""Which images a run, or a generator, has seen: none of them can be measured any more."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import OutskirtsError
+from ..files import atomic, save_json
+from .imageset import ImageSet
+from .sources.arrays import mapped
+from .sources.pool import OUTLIERS, SAMPLES, manifest, save_keys, verify_pool
+from .sources.spec import parse
+
+__all__ = ["TOLERATED", "describe", "expose", "overlap", "require_content", "require_unseen", "seen"]
+
+#: The share of shared images above which two sets are taken to be the same data: real ones have copies.
+TOLERATED = 0.01
+
+
+def seen(spec: str) -> Path | None:
+    """The file with the keys of the images that the generator of a pool has seen; None if the spec is of no pool."""
+    parsed = parse(spec) if spec else None
+    return Path(parsed.arguments["where"]) / "keys.npy" if parsed is not None and parsed.source == "pool" else None
+
+
+def require_content(spec: str, outliers: bool) -> None:
+    """Raise if a spec is of a pool that is not as it was made, or that holds outliers where images of the classes are
+    asked for, or the reverse.
+    """
+    keys = seen(spec)
+    if keys is None or (verify_pool(keys.parent).get("content") == OUTLIERS) == outliers:
+        return
+    if outliers:
+        raise OutskirtsError(
+            f"{spec} holds images of the training classes, not outliers; train with it by --synthetic {spec}"
+        )
+    raise OutskirtsError(
+        f"{spec} holds outliers, not images of the training classes; train with it by --outlier-images {spec}"
+    )
+
+
+def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: bool = False) -> None:
+    """Raise if a generator has seen these images, by more than the copies that real sets have.
+
+    Arguments:
+        known: See `seen`, and `describe` and `expose` for what a run keeps; there may be none.
+        images: Any.
+        called: What they are, for the message.
+        exposed: Whether they were shown as outliers, rather than to a generator.
+    """
+    if known is None:
+        return
+    leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
+    if leaked > TOLERATED * len(images) and exposed:
+        raise OutskirtsError(
+            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
+            "such; measure it on others."
+        )
+    if leaked > TOLERATED * len(images):
+        raise OutskirtsError(
+            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images, which then "
+            "measure what it has memorised. Make the pool of the training part alone: give both the same images, such "
+            "as --data SPEC?part=0-95%, and pass the rest as --val SPEC?part=95-100%."
+        )
+
+
+def describe(spec: str, gallery: Path) -> Path | None:
+    """Copy what reports and evaluation need of a pool: ``synthetic.json``, ``.png`` and, returned, ``.npy``, the keys.
+
+    A run keeps them, for the pool may move. Of an image set that is no pool there is nothing.
+    """
+    keys = seen(spec)
+    if keys is None:
+        return None
+    save_json(gallery / "synthetic.json", {"spec": spec, **manifest(keys.parent)})
+    for original, kept in ((keys.parent / SAMPLES, "synthetic.png"), (keys, "synthetic.npy")):
+        if original.is_file():
+            with atomic(gallery / kept) as temporary:
+                shutil.copyfile(original, temporary)
+    return gallery / "synthetic.npy"
+
+
+def expose(outliers: ImageSet, gallery: Path) -> None:
+    """Keep the keys of the images that a run is trained with as outliers, and of what their generator has seen, as
+    ``exposed.npy``: neither can be measured any more.
+    """
+    keys = set(outliers.keys)
+    if (of_generator := seen(outliers.spec)) is not None:
+        keys |= {bytes(key).hex() for key in np.asarray(mapped(of_generator))}
+    save_keys(gallery / "exposed.npy", keys)
+
+
+def overlap(a: ImageSet, b: ImageSet) -> int:
+    """The number of different images that two sets share."""
+    return len((set(a.keys) & set(b.keys)) - {""})

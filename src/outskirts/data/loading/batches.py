@@ -1,0 +1,198 @@
+"""Training batches that can be entered at any step.
+
+The order of an epoch and the augmentation of a step are functions of the run's seed and a counter, so a resumed
+run sees what an uninterrupted one would have seen, and nothing about the data needs to be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat, tee
+
+import torch
+from torch import Generator, Tensor
+
+from ...devices import sent, there
+from ...distributed import gather
+from ...errors import OutskirtsError
+from ...seeding import Shared, generator, subseed
+from ..imageset import ImageSet
+from ..transform import Transform
+from .augment import Augmentation, Compose
+from .mixed_sampler import MixedPlan, Mixing
+from .pixels import Source, image_source
+from .sampler import CyclicPlan, Plan
+
+__all__ = ["Batch", "Batches", "training_batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Arguments:
+        views: One tensor of normalised images [B, C, H, W] per view; most methods ask for one.
+        labels: [B], int64.
+        epoch: Epochs that will be complete at the end of this one, counted from 1.
+        epochs: Of the whole training.
+        generator: For whatever else the method draws at this step; the same on all processes, so that what is drawn for
+            single images is to be drawn by `outskirts.seeding.for_each`.
+        weights: Of each image in averages over the batch [B], with the sum 1, or that sum on average over processes;
+            None where all count alike.
+        outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
+        whole: The labels of all processes' images, on the host; asked of them unless given.
+    """
+
+    views: tuple[Tensor, ...]
+    labels: Tensor
+    epoch: int
+    epochs: int
+    generator: Generator
+    weights: Tensor | None = None
+    outliers: Tensor | None = None
+    whole: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+    @property
+    def every_label(self) -> Tensor:
+        """The labels of all views of all processes, on the host, in the order of `outskirts.distributed.gather`."""
+        whole = gather(self.labels).cpu() if self.whole is None else self.whole
+        return whole.repeat(len(self.views))
+
+    @property
+    def view_weights(self) -> Tensor | None:
+        """The weights of all views' images, the first view's first, [V·B]."""
+        return None if self.weights is None else self.weights.repeat(len(self.views)) / len(self.views)
+
+
+class Batches:
+    """Iterates over training batches from any step on.
+
+    Arguments:
+        source: Yields uint8 images and labels for an order of their numbers.
+        plan: The order of the images.
+        transform: Normalises.
+        augment: Applied per sample on the device.
+        device: Where batches are made.
+        views: Differently augmented copies per image.
+        outliers: The same of images of outliers, which accompany every batch.
+        stream: Names the randomness of the augmentations.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        transform: Transform,
+        augment: Augmentation,
+        device: torch.device,
+        views: int = 1,
+        outliers: Batches | None = None,
+        stream: str = "augment",
+    ) -> None:
+        self.source, self.plan, self.transform, self.augment = source, plan, transform, augment
+        self.device, self.views, self.outliers, self.stream = device, views, outliers, stream
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.plan.steps_per_epoch * self.plan.epochs
+
+    def start(self, step: int) -> Iterator[Batch]:
+        """Batches from `step`, counted from 0, to the end of the last epoch."""
+        every = self.source.labels
+        # The source may be several steps ahead.
+        ahead, order = tee(self.plan.whole(number) for number in range(step, self.steps))
+        source = self.source(map(self.plan.share, ahead))
+        beside = repeat(None) if self.outliers is None else self.outliers.start(step)
+        for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
+            images, labels = sent(images, self.device), there(labels, self.device)
+            weights = self.plan.weights(index)
+            yield Batch(
+                views=tuple(self._view(images, number, view) for view in range(self.views)),
+                labels=labels,
+                epoch=number // self.plan.steps_per_epoch + 1,
+                epochs=self.plan.epochs,
+                generator=self._generator("method", number),
+                # Of averages over the own images, that over processes is the one over all.
+                weights=None if weights is None else there(self.plan.share(weights), self.device) * self.plan.world,
+                outliers=None if other is None else other.images,
+                whole=every[index],
+            )
+
+    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
+        for images, labels in self.source(iter(torch.arange(self.plan.images).split(self.plan.batch_size))):
+            images = self.transform.device(self.transform.centre(sent(images, self.device)))
+            yield images.contiguous(memory_format=torch.channels_last), there(labels, self.device)
+
+    def _view(self, images: Tensor, step: int, view: int) -> Tensor:
+        images = self.transform.device(self.augment(images, self._generator(self.stream, step, view)))
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _generator(self, *path: str | int) -> Generator:
+        draws = Shared(self.device)
+        draws.rank, draws.world = self.plan.rank, self.plan.world
+        return draws.manual_seed(subseed(self.plan.seed, *path, 0))
+
+
+def training_batches(
+    image_set: ImageSet,
+    transform: Transform,
+    augment: Augmentation,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    pool: ImageSet | None = None,
+    mixing: Mixing | None = None,
+    outliers: ImageSet | None = None,
+    outlier_batch: int = 0,
+    views: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    memory_budget: int = 2**31,
+    workers: int = 2,
+    skip_corrupt: bool = False,
+) -> Batches:
+    """Batches from memory if the images fit `memory_budget` bytes, else streamed through worker processes.
+
+    Arguments:
+        image_set, transform, augment: What to show, at which size, and how.
+        batch_size, epochs, seed, rank, world: See `Plan`.
+        device, views: See `Batches`.
+        pool: Synthetic images of the same classes, if there are any.
+        mixing: How they enter the batches; as in `Mixing` unless given.
+        outliers: Images of outliers, to go with every batch.
+        outlier_batch: How many; as many as there are in the batch if 0.
+        memory_budget: Bytes.
+        workers: Processes that decode where images are streamed.
+        skip_corrupt: Leave out images that cannot be decoded.
+    """
+    if not image_set.pictures and augment != Compose():
+        raise OutskirtsError(f"Tokens cannot be augmented, and {image_set.spec} holds tokens; pass --augment none.")
+    sets = [image_set] if pool is None else [image_set, pool]
+    source = image_source(sets, transform, device, memory_budget, workers, skip_corrupt, generator(seed, "workers"))
+    # As many images for each process, as methods need that gather them.
+    batch_size = min(batch_size, source.sizes[0]) // world * world
+    if batch_size // world < 2:
+        raise OutskirtsError(
+            f"A batch of {batch_size} over {world} processes leaves fewer than 2 images each, too few for batch "
+            "normalisation; use a larger --batch-size or more images."
+        )
+    shape = (source.sizes[0], batch_size, epochs, seed, rank, world)
+    plan = Plan(*shape) if pool is None else MixedPlan(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
+    beside = None
+    if outliers is not None:
+        draws = generator(seed, "beside")
+        stored = image_source([outliers], transform, device, memory_budget, workers, skip_corrupt, draws)
+        size = max(1, (outlier_batch or batch_size) // world) * world
+        cycle = CyclicPlan(stored.sizes[0], size, epochs, seed, rank, world, plan.steps_per_epoch)
+        beside = Batches(stored, cycle, transform, augment, device, stream="augment outliers")
+    return Batches(source, plan, transform, augment, device, views, beside)

@@ -1,0 +1,197 @@
+"""Pools: synthetic images of known classes on disk, with a record of what made them and from what.
+
+======================  ==================================================================================
+``images.npy``          uint8 [M, H, W] or [M, H, W, 3], mapped into memory rather than read
+``labels.npy``          int64 [M], positions in the manifest's list of classes
+``keys.npy``            uint8 [N, 16]: the images that the generator has seen, by `ImageSet.keys`, sorted
+``manifest.json``       generator, seed, classes, counts, filters, quality, and the SHA-256 of the arrays
+======================  ==================================================================================
+
+The manifest is written last: without it a pool is not finished, and opens as no image set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from ...__about__ import __version__
+from ...errors import OutskirtsError
+from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
+from ..imageset import ImageSet
+from .arrays import mapped, pixels
+from .labels import class_indices
+from .spec import source
+
+__all__ = ["OUTLIERS", "SAMPLES", "PoolWriter", "open_pool", "verify_pool"]
+
+#: Raised when pools of an earlier version can no longer be read.
+FORMAT = 1
+
+
+#: What a manifest says it holds, if not images of the classes.
+OUTLIERS = "outliers"
+
+#: A contact sheet of the images, if there is one.
+SAMPLES = "samples.png"
+
+_ARRAYS = ("images.npy", "labels.npy", "keys.npy")
+
+
+@source("pool")
+def open_pool(where: Path) -> ImageSet:
+    """A finished pool; its arrays are mapped, and only their shapes checked."""
+    about = manifest(where)
+    stored, labels = pixels(mapped(where / "images.npy"), str(where / "images.npy")), mapped(where / "labels.npy")
+    classes: list[str] = about["classes"]
+    if len(stored) != about["count"]:
+        raise OutskirtsError(
+            f"{where / 'images.npy'} holds {len(stored)} images, and the manifest says {about['count']}; "
+            "make the pool again."
+        )
+    indices = class_indices(labels, len(stored), f"The labels of {where}")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(classes):
+        raise OutskirtsError(
+            f"The labels of {where} go from {int(indices.min())} to {int(indices.max())}, and it has {len(classes)} "
+            f"classes, counted from 0."
+        )
+    return ImageSet(stored, indices, classes, spec=f"pool:{where}", note=f"made by {about['generator']['name']}")
+
+
+def verify_pool(folder: Path) -> dict[str, Any]:
+    """The manifest, after every byte of the pool was compared with it.
+
+    Raises:
+        OutskirtsError: If a file is missing or other than when it was written, or anything contradicts the manifest.
+    """
+    about, images = manifest(folder), open_pool(folder)
+    for name in _ARRAYS:
+        if (found := file_digest(folder / name)) != about["sha256"].get(name):
+            raise OutskirtsError(
+                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {found[:12]}, "
+                f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
+            )
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    if dict(zip(images.classes, counts)) != about["counts"]:
+        raise OutskirtsError(f"The classes of {folder} are not as frequent as its manifest says; make the pool again.")
+    return about
+
+
+class PoolWriter:
+    """A pool being made, whole batches at a time; one that was begun alike goes on where it was.
+
+    Arguments:
+        folder: New, empty, or begun with the same arguments.
+        count: M.
+        shape: Of an image, [1 or 3, H, W].
+        classes: Their names.
+        keys: Of the images that the generator has seen.
+        about: What else defines the pool: whatever it was begun with must be the same to go on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        shape: Sequence[int],
+        classes: Sequence[str],
+        keys: Sequence[str],
+        about: Mapping[str, Any],
+    ) -> None:
+        channels, height, width = shape
+        self.folder, self.classes = folder, list(classes)
+        size = (count, height, width) if channels == 1 else (count, height, width, channels)
+        begun = {"format": FORMAT, "count": count, "shape": list(size), "classes": self.classes, **about}
+        if (folder / "manifest.json").is_file():
+            raise OutskirtsError(f"{folder} holds a finished pool; choose another folder.")
+        if not self._state.is_file():
+            require_empty(folder)
+            save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
+        self.state: dict[str, Any] = load_json(self._state)
+        require_alike(str(folder), self.state["begun"], begun)
+        save_keys(folder / "keys.npy", keys)
+        self.images = _writable(folder / "images.npy", size, np.uint8)
+        self.labels = _writable(folder / "labels.npy", (count,), np.int64)
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def done(self) -> int:
+        """Images written."""
+        return int(self.state["done"])
+
+    @property
+    def drawn(self) -> Tensor:
+        """Images made of each class, those that were not kept as well, [C]."""
+        return torch.tensor(self.state["drawn"])
+
+    @property
+    def written(self) -> Tensor:
+        """Labels of the images written, [done]."""
+        return torch.from_numpy(np.array(self.labels[: self.done]))
+
+    def add(self, images: Tensor, labels: Tensor, drawn: Tensor) -> None:
+        """Append images, uint8 [n, C, H, W], with labels [n], the ones kept of those with the labels `drawn`."""
+        place = slice(self.done, self.done + len(images))
+        pictures = images.movedim(1, 3).numpy()
+        self.images[place] = pictures[..., 0] if self.images.ndim == 3 else pictures
+        self.labels[place] = labels.numpy()
+        self.images.flush()
+        self.labels.flush()
+        made = self.drawn + torch.bincount(drawn, minlength=len(self.classes))
+        # Written last: what it does not count will be written again.
+        self.state |= {"done": self.done + len(images), "drawn": made.tolist()}
+        save_json(self._state, self.state)
+
+    def finish(self, **more: Any) -> None:
+        """Write the manifest, with whatever else belongs in it."""
+        counts = torch.bincount(self.written, minlength=len(self.classes)).tolist()
+        save_json(
+            self.folder / "manifest.json",
+            {
+                **self.state["begun"],
+                "counts": dict(zip(self.classes, counts)),
+                "drawn": dict(zip(self.classes, self.state["drawn"])),
+                "outskirts": __version__,
+                "sha256": {name: file_digest(self.folder / name) for name in _ARRAYS},
+                **more,
+            },
+        )
+        self._state.unlink()
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise OutskirtsError(f"There is no folder {folder}.")
+    if (folder / "state.json").is_file():
+        raise OutskirtsError(f"The pool {folder} is not finished; go on with the command that began it.")
+    if not (folder / "manifest.json").is_file():
+        raise OutskirtsError(f"{folder} is no pool: it has no manifest.json.")
+    about = load_json(folder / "manifest.json")
+    if about.get("format") != FORMAT:
+        raise OutskirtsError(
+            f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads {FORMAT}."
+        )
+    return about
+
+
+def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
+    """An array on disk, made unless it is there."""
+    if not path.is_file():
+        with atomic(path) as temporary:
+            open_memmap(temporary, "w+", dtype, shape).flush()
+    return open_memmap(path, "r+")
+
+
+def save_keys(path: Path, keys: Iterable[str]) -> None:
+    array = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)

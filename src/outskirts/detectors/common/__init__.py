@@ -1,0 +1,1 @@
+"""What several detectors share; not detectors themselves."""

@@ -1,0 +1,1 @@
+"""One pass over images, and what it leaves for detectors."""

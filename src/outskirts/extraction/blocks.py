@@ -1,0 +1,27 @@
+"""Rows of outputs, so many at a time as fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["BLOCK", "BUDGET", "blocks", "in_blocks"]
+
+#: Images whose features are in float64 at one time; all of them may lie on the disk.
+BLOCK = 1024
+
+
+#: Bytes that one block of similarities may take.
+BUDGET = 2**28
+
+
+def blocks(*columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of all columns [N, ...], so many at a time as are computed with at once."""
+    return zip(*(column.split(BLOCK) for column in columns), strict=True)
+
+
+def in_blocks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+    """What a function gives for all rows of some columns, computed for a block of them after the other."""
+    return torch.cat([function(*rows) for rows in blocks(*columns)])

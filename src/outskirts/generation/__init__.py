@@ -1,0 +1,9 @@
+"""Images made beforehand and kept on disk: of the training classes, or outliers that a diffusion model makes."""
+
+from __future__ import annotations
+
+from .manifold.fitting import fit_manifold
+from .manifold.model import Manifold, ManifoldOptions
+from .manifold.sampling import ManifoldSynthesizer
+
+__all__ = ["Manifold", "ManifoldOptions", "ManifoldSynthesizer", "fit_manifold"]

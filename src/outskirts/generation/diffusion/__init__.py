@@ -1,0 +1,1 @@
+"""A diffusion model at work: its training, embeddings of images, and images of embeddings."""

@@ -1,0 +1,106 @@
+"""Images of token vectors that lie off their classes: the outliers of NCIS and Dream-OOD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from ...errors import OutskirtsError
+from ...models.diffusion.latent import LatentDiffusion
+from ...seeding import subseed
+from ...synthesis.outliers import Outliers
+
+__all__ = ["Decoder", "Decoding", "decoded"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How vectors become images.
+
+    Arguments:
+        evaluations: Of the network, per image: one a step, or two where there is guidance.
+        guidance: How much more of the prompt; 1 takes it as it is.
+        size: Side of the images; that of the model's own unless given.
+        resize: How they are brought to another size. As detectors tell one from the other, ``both`` makes two images of
+            each, smoothed and not, one after the other.
+        precision: fp32 or bf16.
+    """
+
+    evaluations: int = 20
+    guidance: float = 2.0
+    size: int = 0
+    resize: Literal["both", "bilinear", "nearest"] = "both"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 1 or self.size < 0:
+            raise OutskirtsError(f"evaluations is at least 1 and size 0, not {self.evaluations} and {self.size}.")
+        if not self.guidance >= 0:
+            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+
+
+def decoded(model: LatentDiffusion, vectors: Tensor, seeds: Sequence[int], how: Decoding) -> Tensor:
+    """Images of the model's own size, uint8 [n, C, S, S], of vectors [n, D], each from the noise of its own seed."""
+    device = next(model.parameters()).device
+    steps = max(1, how.evaluations // (1 if how.guidance == 1 else 2))
+    with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
+        images = model.sample(vectors.to(device), seeds, steps=steps, guidance=how.guidance)
+    return ((images + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+class Decoder:
+    """Makes images of vectors, each from one of its own as long as there are enough, and from noise of its own.
+
+    Arguments:
+        model: On its device, in evaluation mode.
+        vectors: Values [C·k, D] of C classes, as many of each.
+        how: See there.
+    """
+
+    def __init__(self, model: LatentDiffusion, vectors: Outliers, how: Decoding) -> None:
+        self.model, self.how = model, how
+        counts = torch.bincount(vectors.labels, minlength=len(model.classes))
+        if int(counts.min()) != int(counts.max()):
+            raise OutskirtsError(
+                f"There are {int(counts.min())} to {int(counts.max())} vectors of a class, not as many."
+            )
+        self.vectors = vectors.values[vectors.labels.argsort(stable=True)].view(len(counts), -1, model.prompts.dim)
+
+    @property
+    def side(self) -> int:
+        """Of the images, in pixels."""
+        return self.how.size or self.model.side
+
+    @property
+    def both(self) -> bool:
+        """Whether two images are made of each, smoothed and not."""
+        return self.how.resize == "both" and self.side != self.model.side
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        """Images, uint8 [n, C, S, S], as `outskirts.generation.generators.ImageGenerator.sample` makes them."""
+        share = 2 if self.both else 1
+        # Two sizes of one image are made at once.
+        wanted, place = torch.stack([labels, numbers // share], 1).unique(dim=0, return_inverse=True)
+        names = wanted.tolist()
+        large = decoded(
+            self.model,
+            self.vectors[wanted[:, 0], wanted[:, 1] % self.vectors.shape[1]],
+            [subseed(seed, "imagined", *which) for which in names],
+            self.how,
+        )[place]
+        smooth = (numbers % share == 0) if self.both else torch.full_like(numbers, self.how.resize != "nearest").bool()
+        if self.side == self.model.side:
+            return large
+        size = [self.side, self.side]
+        bilinear, nearest = F.resize(large, size, antialias=True), F.resize(large, size, InterpolationMode.NEAREST)
+        return torch.where(smooth[:, None, None, None], bilinear, nearest)
+
+    def about(self) -> Mapping[str, Any]:
+        """What a pool's manifest says of it."""
+        return {"vectors": self.vectors.shape[1], **vars(self.how)}

@@ -1,0 +1,99 @@
+"""The contract of a generator of in-distribution images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from torch import Tensor
+
+from ...data.imageset import ImageSet
+from ...data.transform import Transform
+from ...files import file_digest
+from ...registry import Registry
+from ...seeding import subseed
+from ...training.loop import Progress
+
+__all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of a generator; the command line's are made from the fields."""
+
+
+C = TypeVar("C", bound=Config)
+
+
+class ImageGenerator(ABC, Generic[C]):
+    """Makes new images of known classes.
+
+    Arguments:
+        config: The options.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @abstractmethod
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        """Learn from training images.
+
+        Arguments:
+            images: Labelled, of all classes.
+            transform: Brings them to the size and channels of those to make, in the range from -1 to 1.
+            folder: For what is learned, if that takes long: called again, it goes on from there.
+            progress: Told of steps done, of how many, and of what is known.
+        """
+
+    @abstractmethod
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        """Images, uint8 [n, C, S, S]; an image depends on its class, its number and the seed alone.
+
+        Arguments:
+            labels: Their classes, [n].
+            numbers: Which images of their class, counted from 0, [n].
+            seed: Of all of them.
+        """
+
+    def seen(self, images: ImageSet) -> list[str]:
+        """The keys of all images that those to make may give away: what it learns from, and what it copies."""
+        return images.keys
+
+    @staticmethod
+    def seeds(labels: Tensor, numbers: Tensor, seed: int) -> list[int]:
+        """One for each image."""
+        return [subseed(seed, "image", *which) for which in zip(labels.tolist(), numbers.tolist())]
+
+    def about(self) -> Mapping[str, Any]:
+        """What a pool's manifest says of the generator, known before it is fitted."""
+        return {"name": self.name, **asdict(self.config)}
+
+    def learned(self) -> Mapping[str, Any]:
+        """What else the manifest says once it is fitted: the training of its network, the SHA-256 of its weights."""
+        return {}
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of weights in a folder, by its path there, but for the state of its training."""
+    files = (path for kind in ("safetensors", "bin") for path in folder.rglob(f"*.{kind}"))
+    return {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(files)
+        if folder / "checkpoint" not in path.parents
+    }
+
+
+G = TypeVar("G", bound=type[ImageGenerator])
+registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.generation.generators")
+
+
+def register(name: str) -> Callable[[G], G]:
+    """Register a generator class under `name`."""
+    return registry.register(name)  # type: ignore[return-value]

@@ -1,0 +1,134 @@
+"""Images by a class-conditional diffusion model that is trained on the training images: see `DiffusionModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from torch import Tensor
+
+from ...data.imageset import ImageSet
+from ...data.transform import Transform
+from ...devices import resolve_device
+from ...errors import MissingExtra, OutskirtsError
+from ...training.config import TrainConfig
+from ...training.loop import Progress
+from .base import Config, ImageGenerator, register, weights
+
+if TYPE_CHECKING:
+    from ...models.diffusion import DiffusionModel
+
+__all__ = ["Diffusion", "DiffusionConfig"]
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(Config):
+    """A diffusion model."""
+
+    network: Literal["auto", "tiny", "small", "base"] = "auto"
+    """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
+    model: str = ""
+    """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
+    init: str = ""
+    """The folder of a trained one to train further, on the images it was trained on, or on more besides."""
+    codec: str = ""
+    """The folder of a trained autoencoder of diffusers (AutoencoderKL), whose codes it then learns to make; principal
+    components of patches unless given."""
+    epochs: int = 100
+    """Of its training."""
+    batch_size: int = 128
+    """Images per step of its training."""
+    lr: float = 1e-3
+    """Peak learning rate, of AdamW."""
+    ema: float = 0.999
+    """Decay of the average of the weights, which is what makes the images."""
+    augment: str = "none"
+    """Augmentations in its training, such as flip."""
+    evaluations: int = 20
+    """Of the network, per image: one a step, or two where there is guidance."""
+    guidance: float = 2.0
+    """How much more of the class than it would have by itself: above 1, images are plainer and less varied."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of its training and of sampling: bf16 where it is faster on this processor."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluations"):
+            if getattr(self, name) < 1:
+                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+        if not self.guidance >= 0:
+            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+        if self.init and (self.model or self.codec):
+            raise OutskirtsError("--init is trained further, in its own codes: leave out --model and --codec.")
+
+
+@register("diffusion")
+class Diffusion(ImageGenerator[DiffusionConfig]):
+    """A class-conditional diffusion model, trained here."""
+
+    Config = DiffusionConfig
+    model: DiffusionModel
+    precision: str
+
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+        try:
+            from ..diffusion.training import begun, load_trained, require_seen, train_model
+        except ImportError as error:
+            raise MissingExtra("The generator 'diffusion'", "generate") from error
+        config = self.config
+        if config.model:
+            folder = Path(config.model)
+            self.model = load_trained(folder, images, transform)
+            require_seen(folder, images)
+        else:
+            self.model = train_model(
+                self._size(transform), images, transform, self._training(images), folder, progress, config.codec
+            )
+        # Not that which is faster now: the same images are to come of the same model.
+        self.training = begun(folder)
+        self.precision = self.training["precision"] if config.precision == "auto" else config.precision
+        self.weights = weights(folder)
+        return self
+
+    def learned(self) -> Mapping[str, Any]:
+        return {"training": self.training, "weights": self.weights}
+
+    def _training(self, images: ImageSet) -> TrainConfig:
+        config = self.config
+        return TrainConfig(
+            data=images.spec,
+            init=config.init,
+            augment=config.augment,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            optimizer="adamw",
+            lr=config.lr,
+            weight_decay=1e-4,
+            warmup=0.02,
+            clip_norm=1.0,
+            ema=config.ema,
+            precision=config.precision,
+            device=resolve_device(config.device).type,
+        )
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        from ..diffusion.decoding import Decoding, decoded
+
+        how = Decoding(self.config.evaluations, self.config.guidance, precision=self.precision)
+        model = self.model.to(resolve_device(self.config.device))
+        # No code of an image: to the model that means any image of the class.
+        return decoded(model, model.prompts.starts(labels), self.seeds(labels, numbers, seed), how)
+
+    def _size(self, transform: Transform) -> str:
+        if self.config.network != "auto":
+            return self.config.network
+        if self.config.init:
+            from ...models.diffusion import DiffusionModel
+
+            return str(DiffusionModel.about(Path(self.config.init))["size"])
+        if transform.size > 32:
+            return "base"
+        return "tiny" if transform.channels == 1 and transform.size <= 28 else "small"

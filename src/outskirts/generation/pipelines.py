@@ -1,0 +1,330 @@
+"""The stages of ``outskirts synthesize ncis`` and ``dream``: each reads what the one before left, and goes on where it
+stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from .. import seeding
+from ..commands.console import bar, say
+from ..commands.synthesize_features import Boundary
+from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
+from ..data.sources.pool import OUTLIERS, SAMPLES, PoolWriter
+from ..data.transform import Transform
+from ..devices import faster_precision, resolve_device
+from ..errors import OutskirtsError
+from ..extraction.extract import extract
+from ..figures.contact_sheet import contact_sheet, save_png
+from ..files import digest, load_json, require_alike, save_json
+from ..models.diffusion.folder import load_model
+from ..models.diffusion.latent import LatentDiffusion
+from ..synthesis.outliers import Outliers
+from ..training.run import Run, load
+from ..training.train import training_sets
+from .diffusion.decoding import Decoder, Decoding, decoded
+from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeatability
+from .diffusion.embeddings import embed as embed_images
+from .diffusion.inversion import Inversion
+from .diffusion.training import begun, require_seen
+from .generators.base import weights
+from .manifold.fitting import fit_manifold, require_enough
+from .manifold.model import Manifold, ManifoldOptions
+from .manifold.sampling import ManifoldSynthesizer
+from .populate import populate
+from .screening import Judge
+
+__all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
+
+
+class Work:
+    """What the stages share: the options, the images, and the model, which is loaded when it is needed.
+
+    Arguments:
+        name: ncis or dream.
+        given: The options, in groups as `outskirts.commands.synthesize_diffusion` has them.
+    """
+
+    def __init__(self, name: str, given: Any) -> None:
+        self.name, self.given, self.source = name, given, given.source
+        if not (self.source.out and self.source.model and (self.source.run or self.source.data)):
+            raise OutskirtsError(
+                "Pass a diffusion model, what to embed and a folder: --model DIR, --run RUN or --data SPEC, --out DIR."
+            )
+        self.out = Path(self.source.out).absolute()
+        self.run = Run.open(self.source.run) if self.source.run else None
+        self.classifier = load(self.run.path) if self.run is not None else None
+        images = open_images(self.source.data) if self.source.data else training_sets(self.run.recipe())[0]  # type: ignore[union-attr]
+        if self.classifier is not None:
+            images = images.align(self.classifier.classes)
+        images.require_trainable()
+        self.whole = images
+        self.images = images.limit(self.source.limit) if 0 < self.source.limit < len(images) else images
+        # What cannot be fitted need not be embedded.
+        require_enough(self.images.labels, self.images.classes)
+        self.device = resolve_device(self.source.device)
+        self.precision = self.source.precision
+        if self.precision == "auto":
+            # What was begun in one precision goes on in it.
+            begun = [file for file in (self.out / "embeddings" / "manifest.json", self.record) if file.is_file()]
+            self.precision = load_json(begun[0])["precision"] if begun else faster_precision(self.device)
+
+    @property
+    def record(self) -> Path:
+        """The file that says what the vectors are."""
+        return self.out / f"{self.given.sample.name}.json"
+
+    @cached_property
+    def model(self) -> LatentDiffusion:
+        """The diffusion model, on its device."""
+        folder, source = Path(self.source.model), self.source
+        if begun(folder):
+            require_seen(folder, self.whole)
+        model = load_model(folder, self.images.classes, source.words, source.template)
+        return model.requires_grad_(False).eval().to(self.device)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Of the model's weights, wherever they lie."""
+        return digest(*(f"{name} {sha}" for name, sha in weights(Path(self.source.model)).items()))
+
+    @property
+    def transform(self) -> Transform:
+        """From an image of any size to one of the model's."""
+        return Transform(self.model.side, self.model.channels)
+
+    @property
+    def embedder(self) -> Embedder:
+        """As the options say."""
+        own = self.given.embed
+        how = Inversion(own.steps, own.inversion_lr, own.noises, not own.independent)
+        return Embedder(self.model, how, self.precision)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """All of them, those of the images asked for now."""
+        made = open_embeddings(self.out / "embeddings")
+        asked = {"data": self.images.spec, "fingerprint": self.images.fingerprint}
+        require_alike(str(self.out), made.about, asked, "fingerprint")
+        return made
+
+
+def embed(work: Work) -> None:
+    """Write ``embeddings/``: the vectors of all images, or of this process's blocks, and whether they repeat."""
+    own, folder = work.given.embed, work.out / "embeddings"
+    shard = _shard(own.shard)
+    embedder = work.embedder
+    about = {"model": work.model_digest, "words": work.model.classes, "template": work.source.template}
+    with bar() as progress:
+        task = progress.add_task("embedding", total=len(work.images), figures="images")
+        embed_images(
+            embedder,
+            work.images,
+            folder,
+            about=about,
+            seed=work.source.seed,
+            batch=own.together,
+            shard=shard,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    if not (folder / "check.json").is_file() and shard == (0, 1):
+        save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings))
+    if shard != (0, 1):
+        say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
+    if (folder / "check.json").is_file():
+        found = load_json(folder / "check.json")
+        gain, self_match, chance = (f"{100 * found[name]:.1f} %" for name in ("gain", "self_match", "chance"))
+        say(
+            f"{len(work.images):,} images embedded: they are denoised {gain} better; embedded with other noise, moves "
+            f"correlate by {found['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
+            f"{chance})."
+        )
+
+
+def fit(work: Work) -> None:
+    """Write ``manifold/``."""
+    own, made = work.given.fit, work.embeddings
+    how = ManifoldOptions if not own.reference_quirks else ManifoldOptions.published
+    settings = how(
+        epochs=own.fit_epochs,
+        blocks=own.blocks,
+        hidden=own.hidden,
+        seed=work.source.seed,
+        device="cpu" if work.device.type == "mps" else work.device.type,
+    )
+    with bar() as progress:
+        task = progress.add_task("fitting", total=settings.epochs, figures="epochs")
+        manifold = fit_manifold(
+            made.vectors,
+            made.labels,
+            work.images.classes,
+            settings,
+            work.out / "manifold",
+            lambda epoch, losses: progress.update(task, completed=epoch),
+        )
+    report = manifold.report
+    say(
+        f"Manifolds of {report['invariants']} invariants in {manifold.network.dim} dimensions: on held-out embeddings "
+        f"{report['held_out_invariant']:.3g} of them is left, by principal components {report['held_out_pca']:.3g}."
+    )
+
+
+def sample(work: Work) -> None:
+    """Write ``NAME.safetensors``, vectors off the manifold, and ``NAME.json``, what they are."""
+    own, made, quirks = work.given.sample, work.embeddings, work.given.fit.reference_quirks
+    manifold = Manifold.load(work.out / "manifold")
+
+    def off(generator: Generator) -> Outliers:
+        span = (own.nearest, own.farthest)
+        synthesizer = ManifoldSynthesizer(own.mode, span, rivals=own.rivals, reference_quirks=quirks)
+        return synthesizer.fit(manifold, made.vectors, made.labels).sample(own.each, generator)
+
+    of = {"embeddings": manifold.fingerprint, "reference_quirks": quirks}
+    if scalars := _sampled(work, {**asdict(own), **of}, off):
+        say(
+            f"{100 * scalars['below_held_out']:.1f} % of the vectors are less likely than 95 % of held-out embeddings; "
+            f"{100 * scalars['rejected']:.0f} % of those drawn were typical of another class."
+        )
+
+
+def around(work: Work) -> None:
+    """Write ``NAME.safetensors``, vectors at the boundary of each class of a `dream` run, and ``NAME.json``."""
+    own, run = work.given.sample, work.run
+    if run is None or work.classifier is None or run.recipe().method != "dream":
+        raise OutskirtsError("Vectors are made around features that are aligned with them: --run a run of 'dream'.")
+    said = extract(work.classifier, work.images, features="projection", store=run.outputs)
+    starts = work.model.prompts.starts(torch.arange(len(work.images.classes)))
+    if said.features.shape[1] != starts.shape[1]:
+        raise OutskirtsError(
+            f"The features of {run.path} have {said.features.shape[1]} dimensions, and the vectors of "
+            f"{work.source.model} {starts.shape[1]}; the run was trained with another model."
+        )
+
+    def about(generator: Generator) -> Outliers:
+        how = {name: setting for name, setting in asdict(own).items() if name not in ("name", "each")}
+        boundary = Boundary(count=own.each * len(starts), **how)
+        made, _ = boundary.make(said.features, said.need("labels", "dream"), work.images.classes, generator)
+        # Features are directions; a word's vector has a length.
+        return replace(made, values=made.values * starts.norm(dim=1)[made.labels, None])
+
+    if scalars := _sampled(work, {**asdict(own), "weights": work.classifier.fingerprint()}, about):
+        say(
+            f"Vectors are at a squared distance of {scalars['kept_distance']:.3f} to their neighbour, features at the "
+            f"boundary at {scalars['boundary_distance']:.3f}."
+        )
+
+
+def _sampled(work: Work, about: dict[str, Any], make: Callable[[Generator], Outliers]) -> dict[str, float]:
+    """Write vectors and what they are, unless they are there; returns their scalars."""
+    name = work.given.sample.name
+    file, record = work.out / f"{name}.safetensors", work.record
+    asked = {**about, "seed": work.source.seed, "precision": work.precision}
+    if file.is_file() and record.is_file():
+        require_alike(str(file), load_json(record), asked)
+        return {}
+    outliers = make(seeding.generator(work.source.seed, "vectors", name))
+    scalars = {key: float(found) for key, found in outliers.info.items() if found.ndim == 0}
+    outliers.save(file)
+    save_json(record, {**asked, **scalars})
+    return scalars
+
+
+def decode(work: Work) -> None:
+    """Write ``NAME/``, a pool of images of these vectors."""
+    own, name = work.given.decode, work.given.sample.name
+    vectors = Outliers.load(work.out / f"{name}.safetensors")
+    size = own.size or (
+        work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
+    )
+    decoder = Decoder(work.model, vectors, Decoding(own.evaluations, own.guidance, size, own.resize, work.precision))
+    about = {
+        "content": OUTLIERS,
+        "generator": {"name": work.name, **decoder.about()},
+        "model": work.model_digest,
+        "vectors": load_json(work.record),
+        "rules": {"surest": own.surest, "least": own.least},
+        "judge": None if work.classifier is None else work.classifier.fingerprint(),
+        "seed": work.source.seed,
+        "batch": own.batch,
+        "data": work.images.spec,
+        "fingerprint": work.images.fingerprint,
+    }
+    folder = work.out / name
+    if (folder / "manifest.json").is_file():
+        require_alike(str(folder), load_json(folder / "manifest.json"), about)
+        say(f"{folder} is finished.")
+        return
+    shape = (work.model.channels, size, size)
+    pool = PoolWriter(folder, own.count, shape, work.images.classes, work.whole.keys, about)
+    judge = None
+    if work.run is not None and work.classifier is not None:
+        judge = Judge(work.classifier, work.whole, work.run.outputs)
+    with bar() as progress:
+        task = progress.add_task("imagining", total=own.count, completed=pool.done, figures="images")
+        populate(
+            pool,
+            decoder,
+            seed=work.source.seed,
+            batch=own.batch,
+            keep=_keeping(judge, own.least, own.surest),
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    images = ImageSet(pool.images, pool.written, work.images.classes)
+    save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
+    pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
+    say(f"{len(images):,} outliers in {folder}; look at {folder / SAMPLES}")
+    say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
+
+
+def _keeping(judge: Judge | None, least: float, surest: float) -> Callable[[ImageSet], Tensor]:
+    def keep(images: ImageSet) -> Tensor:
+        if judge is None:
+            return torch.ones(len(images), dtype=torch.bool)
+        sure = judge.sureness(images)
+        return (sure >= least) & (sure <= surest)
+
+    return keep
+
+
+def _sheet(work: Work, images: ImageSet, how: Decoding, columns: int = 12) -> Image.Image:
+    """Training images; below, what their own vectors give, if they have any, and those of their classes; then outliers
+    of these classes.
+    """
+    rows = torch.linspace(0, len(work.images) - 1, columns).long()
+    real, labels = work.images.subset(rows).resident(work.transform)
+    vectors = [work.model.prompts.starts(labels)]
+    if work.name == "ncis":
+        vectors.insert(0, work.embeddings.vectors[rows])
+    seeds = [seeding.subseed(work.source.seed, "sheet", column) for column in range(columns)]
+    lines = [real, *(decoded(work.model, own, seeds, how) for own in vectors)]
+    earlier = (labels[:, None] == labels).tril(-1).sum(1)
+    for line in range(3):
+        of_class = [(images.labels == label).nonzero().flatten() for label in labels.tolist()]
+        chosen = [of[(3 * before + line) % len(of)] for of, before in zip(of_class, earlier.tolist())]
+        lines.append(images.subset(torch.stack(chosen)).resident(work.transform)[0])
+    return contact_sheet(lines, columns=columns)
+
+
+def _learned(work: Work) -> dict[str, Any]:
+    """What the stages before found, for the manifest."""
+    if work.name != "ncis":
+        return {}
+    check, report = work.out / "embeddings" / "check.json", dict(Manifold.load(work.out / "manifold").report)
+    del report["history"]
+    return {"embeddings": load_json(check) if check.is_file() else None, "manifold": report}
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit() and int(number) < int(of)):
+        raise OutskirtsError(f"--shard is k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
+    return int(number), int(of)

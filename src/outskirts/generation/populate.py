@@ -1,0 +1,81 @@
+"""Filling a pool: images of every class alike, drawn until enough are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..data.imageset import ImageSet
+from ..data.sources.pool import PoolWriter
+from ..errors import OutskirtsError
+
+__all__ = ["populate"]
+
+#: Of the images of a class, less than one in so many kept is hopeless.
+_HOPELESS = 50
+
+
+class Sampling(Protocol):
+    """See `outskirts.generation.generators.ImageGenerator`."""
+
+    def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
+        """Images, uint8 [n, C, S, S]."""
+
+
+def populate(
+    pool: PoolWriter,
+    generator: Sampling,
+    *,
+    seed: int,
+    batch: int = 256,
+    keep: Callable[[ImageSet], Tensor] = lambda images: torch.ones(len(images), dtype=torch.bool),
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Fill a pool with as many images of each class, to within one.
+
+    What is drawn depends on the seed and on what the pool holds already, so that a stopped call can be repeated.
+
+    Arguments:
+        pool: New, or partly filled.
+        generator: Fitted.
+        seed: Of the images.
+        batch: Images to draw at once.
+        keep: Which of some images to keep, bool [n].
+        progress: Called with the images in the pool.
+
+    Raises:
+        OutskirtsError: If hardly any image of a class is kept.
+    """
+    classes, count = len(pool.classes), len(pool.labels)
+    quota = torch.tensor([count // classes + (c < count % classes) for c in range(classes)])
+    while pool.done < count:
+        missing = quota - torch.bincount(pool.written, minlength=classes)
+        labels = _in_turn(missing)[:batch]
+        numbers = pool.drawn[labels] + _earlier(labels)
+        images = generator.sample(labels, numbers, seed)
+        kept = keep(ImageSet(images.movedim(1, 3).squeeze(3).numpy(), labels, pool.classes))
+        pool.add(images[kept], labels[kept], labels)
+        progress(pool.done)
+        drawn = int(pool.drawn.sum())
+        if drawn > _HOPELESS * (pool.done + batch):
+            worst = int(missing.argmax())
+            raise OutskirtsError(
+                f"Of {drawn} images made, {pool.done} were kept, and {int(missing[worst])} of "
+                f"'{pool.classes[worst]}' are missing still; train the generator longer, or ask for less."
+            )
+
+
+def _in_turn(counts: Tensor) -> Tensor:
+    """Labels, each so often as its count says, one of every class after the other."""
+    labels = torch.repeat_interleave(counts)
+    ranks = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels]
+    return labels[(ranks * len(counts) + labels).argsort()]
+
+
+def _earlier(labels: Tensor) -> Tensor:
+    """How many of the same label come before each, [n]."""
+    same = labels[:, None] == labels
+    return same.tril(-1).sum(1)

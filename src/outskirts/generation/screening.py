@@ -1,0 +1,138 @@
+"""Which synthetic images are good enough, by a classifier trained on real ones, and what it makes of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..data.imageset import ImageSet
+from ..errors import OutskirtsError
+from ..extraction.extract import extract
+from ..extraction.outputs import Outputs
+from ..models.classifier import Classifier
+from ..neighbours.exact import kth_distance
+from .fidelity import frechet, kernel_distance
+
+__all__ = ["Judge", "Rules"]
+
+#: The cosine of features above which images are taken for copies.
+_COPY = 0.95
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an image must be to be kept; all of them off unless given."""
+
+    agreement: bool = False
+    """The classifier's class is the one asked for."""
+    confidence: float = 0.0
+    """The confidence in it is above this quantile of the training images' in their own."""
+    distinct: float = 0.0
+    """The cosine to the nearest training image's feature is at most this: others are copies; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "distinct"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OutskirtsError(f"{name} is from 0 to 1, not {getattr(self, name)}.")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is asked."""
+        return self.agreement or self.confidence > 0 or self.distinct > 0
+
+
+class Judge:
+    """A classifier and what it says of the training images.
+
+    Arguments:
+        classifier: Trained on real images.
+        train: Those that the generator learned from.
+        store: A folder for what the classifier says of them.
+    """
+
+    def __init__(self, classifier: Classifier, train: ImageSet, store: Any = None) -> None:
+        self.classifier = classifier
+        self.train = extract(classifier, train, features="raw", store=store)
+        self.bank = normalize(self.train.features, dim=1)
+
+    def keep(self, images: ImageSet, rules: Rules) -> dict[str, Tensor]:
+        """For every rule asked for, which images [N] pass it."""
+        if not rules.any:
+            return {}
+        said = extract(self.classifier, images, features="raw")
+        passed = {}
+        if rules.agreement:
+            passed["agreement"] = said.logits.argmax(1) == images.labels
+        if rules.confidence:
+            least = _confidence(self.train).quantile(rules.confidence)
+            passed["confidence"] = _confidence(said) >= least
+        if rules.distinct:
+            passed["distinct"] = self._nearest(said) <= rules.distinct
+        return passed
+
+    def sureness(self, images: ImageSet) -> Tensor:
+        """How sure the classifier is of what it takes images for, [N], from 0 to 1."""
+        return extract(self.classifier, images, features="raw").logits.softmax(1).amax(1)
+
+    def quality(self, images: ImageSet, most: int = 5000) -> Mapping[str, Any]:
+        """How like the training images these are.
+
+        Arguments:
+            images: Labelled, of the classifier's classes.
+            most: At most so many are looked at, the first ones, beside as many training images.
+
+        Returns:
+            ``agreement``, the share whose label the classifier agrees with; ``frechet`` and ``kernel``, the distances
+            of `outskirts.generation.fidelity` on this classifier's features, and as ``per_class`` within each;
+            ``nearest``, the 5th, 50th and 95th percentile of the cosine to the nearest training image, and ``copies``,
+            the share above 0.95. Of training images among themselves, ``agreement_training`` and ``copies_training``:
+            a classifier that draws a class together makes copies of all its images.
+        """
+        images = images.limit(most)
+        said, labels = extract(self.classifier, images, features="raw"), images.labels
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
+        real, real_labels = self.train.features[order], self._labels[order]
+        nearest = self._nearest(said)
+        return {
+            "images": len(images),
+            "agreement": float((said.logits.argmax(1) == labels).float().mean()),
+            "agreement_training": float((self.train.logits.argmax(1) == self._labels).float().mean()),
+            **_distances(real[: len(images)], said.features),
+            "per_class": {
+                name: _distances(real[real_labels == c][:size], said.features[labels == c])
+                for c, name in enumerate(self.classifier.classes)
+                if (size := int((labels == c).sum())) > 1 and int((real_labels == c).sum()) > 1
+            },
+            "nearest": nearest.quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),
+            "copies": float((nearest > _COPY).float().mean()),
+            # The nearest of all is the image itself.
+            "copies_training": float((_cosine(self.bank[order][:most], self.bank, 2) > _COPY).float().mean()),
+        }
+
+    @property
+    def _labels(self) -> Tensor:
+        assert self.train.labels is not None
+        return self.train.labels
+
+    def _nearest(self, said: Outputs) -> Tensor:
+        """The cosine to the nearest training image."""
+        return _cosine(normalize(said.features, dim=1), self.bank, 1)
+
+
+def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
+    """Of each row to its k-th nearest in the bank, both of unit length."""
+    return 1 - kth_distance(rows, bank, min(k, len(bank))) / 2
+
+
+def _confidence(said: Outputs) -> Tensor:
+    assert said.labels is not None
+    return said.logits.softmax(1).gather(1, said.labels[:, None])[:, 0]
+
+
+def _distances(real: Tensor, made: Tensor) -> dict[str, float]:
+    return {"frechet": frechet(real, made), "kernel": kernel_distance(real, made)}

@@ -1,0 +1,48 @@
+"""Any diffusion model in a folder, trained here or a Stable Diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import OutskirtsError
+from .latent import LatentDiffusion
+from .model import DiffusionModel
+from .stable import TEMPLATE, load_stable_diffusion
+
+__all__ = ["load_model"]
+
+
+def load_model(folder: Path, classes: Sequence[str], words: str = "", template: str = TEMPLATE) -> LatentDiffusion:
+    """The model in a folder.
+
+    Arguments:
+        folder: With ``generator.json``, as `DiffusionModel.save` writes it, or with ``model_index.json``, as diffusers
+            saves a Stable Diffusion.
+        classes: Those it is asked for, in order; one that was trained here must be of just these.
+        words: What they are called in texts, comma-separated; their names unless given. Of a Stable Diffusion alone,
+            as is the template.
+        template: See `outskirts.models.diffusion.stable.WordPrompts`.
+    """
+    if (folder / "generator.json").is_file():
+        if words or template != TEMPLATE:
+            raise OutskirtsError(
+                f"The generator in {folder} reads no words: its text is fixed, with the classes as its vocabulary. "
+                "Leave out --words and --template."
+            )
+        model = DiffusionModel.load(folder)
+        if model.classes != list(classes):
+            raise OutskirtsError(
+                f"The generator in {folder} was trained on the classes {', '.join(model.classes[:5])}, …, not on "
+                f"{', '.join(classes[:5])}, …"
+            )
+        return model
+    if not (folder / "model_index.json").is_file():
+        raise OutskirtsError(
+            f"{folder} holds neither a generator that was trained here, which has a generator.json, nor a Stable "
+            "Diffusion, which has a model_index.json."
+        )
+    named = [word.strip() for word in words.split(",")] if words else classes
+    if len(named) != len(classes):
+        raise OutskirtsError(f"There are {len(classes)} classes and {len(named)} --words.")
+    return load_stable_diffusion(folder, named, template)

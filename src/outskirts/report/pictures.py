@@ -1,0 +1,36 @@
+"""Pictures as ``data:`` addresses, small enough to live inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import OutskirtsError
+
+__all__ = ["data_uri"]
+
+
+def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
+    """The picture as PNG, no wider than `widest` pixels, or as JPEG if that exceeds `heaviest` bytes."""
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing, though the gallery beside it names it.") from error
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        raise OutskirtsError(f"{path} is damaged or not a picture ({error}).") from error
+    if image.width > widest:
+        image = image.resize((widest, max(1, round(image.height * widest / image.width))))
+    kind, data = "png", _encode(image, "PNG")
+    if len(data) > heaviest:
+        kind, data = "jpeg", _encode(image, "JPEG")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, optimize=True, quality=85)
+    return buffer.getvalue()

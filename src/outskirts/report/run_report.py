@@ -1,0 +1,190 @@
+"""A run folder as the report sees it: what is there is read, what is not is None."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from torch import Tensor
+
+from ..errors import OutskirtsError
+from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
+from ..evaluation.set_groups import is_full_spectrum
+from ..evaluation.subgroups import GroupAccuracy
+from ..files import load_json
+from ..methods import registry
+from ..training.config import recipe
+from .diagnostics import Diagnostic, Warned, diagnostics, warned
+
+__all__ = ["RunFolder", "Table"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The results of one group of OOD sets: a line per detector, by its label, and in it a cell per set."""
+
+    group: str
+    datasets: tuple[str, ...]
+    lines: dict[str, dict[str, Result]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything the report shows about one run.
+
+    Arguments:
+        path: The folder.
+        name: What the page calls the run; unique among the runs of one page.
+    """
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    results: Results
+    environment: dict[str, Any] | None
+    metrics: list[dict[str, Any]] | None
+    outliers: dict[str, Any] | None
+    synthetic: dict[str, Any] | None
+    misses: list[dict[str, Any]] | None
+    notes: list[str] | None
+    groups: list[GroupAccuracy] | None
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> RunFolder:
+        """Read a folder; only its settings and results must be there."""
+        results, gallery = Results.load(path), path / "gallery"
+        if not results.rows:
+            raise OutskirtsError(f"{path / 'results.csv'} holds no results: evaluate the run before reporting on it.")
+        return cls(
+            path=path,
+            name=name,
+            config=_settings(path / "config.yaml"),
+            results=results,
+            environment=_optional(path / "environment.json", load_json),
+            metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),
+            outliers=_optional(gallery / "outliers.json", load_json),
+            synthetic=_optional(gallery / "synthetic.json", load_json),
+            misses=_records(
+                gallery / "misses.json",
+                load_json,
+                "dataset",
+                "detector",
+                "kind",
+                "image",
+                "score",
+                "predicted",
+                "confidence",
+            ),
+            notes=_optional(path / "notes.json", load_json),
+            groups=_groups(path / "groups.json"),
+        )
+
+    @cached_property
+    def detectors(self) -> dict[tuple[str, str], str]:
+        """The label of each (detector, parameters), under which its scores are kept."""
+        distinct = list(dict.fromkeys((row.detector, row.params) for row in self.results.rows))
+        return dict(zip(distinct, labels(distinct)))
+
+    @property
+    def headline(self) -> str:
+        """The detector the summary speaks of."""
+        found = headline(list(self.detectors.values()), _published(self.config))
+        assert found is not None
+        return found
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The results by group, the mean before the sets; that of a single set would only repeat it."""
+        lines: dict[str, dict[str, dict[str, Result]]] = {}
+        for row in self.results.rows:
+            label = self.detectors[row.detector, row.params]
+            lines.setdefault(row.group, {}).setdefault(label, {})[row.dataset] = row
+        tables = []
+        for group, by_detector in lines.items():
+            datasets = dict.fromkeys(name for cells in by_detector.values() for name in cells if name != MEAN)
+            mean = (MEAN,) if len(datasets) > 1 else ()
+            tables.append(Table(group, (*mean, *datasets), by_detector))
+        return tables
+
+    @cached_property
+    def diagnostics(self) -> list[Diagnostic]:
+        """The charts of the training beside losses and accuracy."""
+        return diagnostics(self.metrics or [])
+
+    @property
+    def warned(self) -> Warned | None:
+        """What the training warned of."""
+        return warned(self.metrics or [])
+
+    def rows_of(self, detector: str) -> list[Result]:
+        """The results of one detector, by its label, on single sets, against the ID test images alone."""
+        return [row for row in self._all_of(detector) if row.dataset != MEAN and not is_full_spectrum(row.group)]
+
+    def means_of(self, detector: str) -> list[Result]:
+        """The results of one detector, by its label, averaged over each group."""
+        return [row for row in self._all_of(detector) if row.dataset == MEAN]
+
+    def _all_of(self, detector: str) -> list[Result]:
+        return [row for row in self.results.rows if self.detectors[row.detector, row.params] == detector]
+
+    def curves(self, dataset: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """The ID and the OOD scores on one set of every detector that keeps them."""
+        scores = self.results.scores
+        return {name: (kept[ID], kept[dataset]) for name, kept in scores.items() if dataset in kept}
+
+
+def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
+    return read(path) if path.exists() else None
+
+
+def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[str, Any]] | None:
+    records = _optional(path, read)
+    for number, record in enumerate(records or [], start=1):
+        if lacking := [key for key in keys if not isinstance(record, dict) or key not in record]:
+            raise OutskirtsError(f"{path} is damaged: entry {number} lacks {', '.join(lacking)}.")
+    return records
+
+
+def _groups(path: Path) -> list[GroupAccuracy] | None:
+    columns = [column.name for column in fields(GroupAccuracy)]
+    found = _records(path, load_json, *columns)
+    return None if found is None else [GroupAccuracy(*(record[name] for name in columns)) for record in found]
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"{path} is missing: {path.parent} is not a run folder.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({error}).") from error
+    if not isinstance(settings, dict):
+        raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values.")
+    return settings
+
+
+def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The detectors that the run's method is published with; none if it is not installed here."""
+    options = {name: value for name, value in config.items() if name not in ("format", "method")}
+    try:
+        made_with = recipe(config.get("method", ""), options)
+    except OutskirtsError:
+        return ()
+    return registry[made_with.method].detectors(made_with.settings)
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
+    return lines

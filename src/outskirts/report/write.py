@@ -1,0 +1,65 @@
+"""Run folders in, one page out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from ..errors import OutskirtsError
+from ..files import write_text
+from . import charts, filters
+from .comparison import compare
+from .pictures import data_uri
+from .run_report import RunFolder
+from .seeds import over_seeds
+
+__all__ = ["write_report"]
+
+
+def write_report(runs: Sequence[Path], out: Path) -> Path:
+    """Write one self-contained HTML page about `runs`.
+
+    Arguments:
+        runs: Run folders; where there are several, the others are compared with the first.
+        out: The page, or a folder that shall hold it as ``report.html``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutskirtsError: If there is no run, or a file of a run is damaged.
+    """
+    folders = [Path(run) for run in runs]
+    if not folders:
+        raise OutskirtsError("There is nothing to report on: give at least one run folder.")
+    path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)
+    read = [RunFolder.read(folder, name) for folder, name in zip(folders, _names(folders))]
+    page = _environment().get_template("page.html.j2")
+    write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))
+    return path
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell the runs apart."""
+    paths = [folder.resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise OutskirtsError("A run folder is given twice; each run is reported once.")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(charts=charts, data_uri=data_uri)
+    environment.filters.update({function.__name__: function for function in filters.ALL})
+    return environment

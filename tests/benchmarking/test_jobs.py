@@ -1,0 +1,64 @@
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from outskirts.benchmarking.jobs import plan, seeds
+from outskirts.data.benchmark import load_benchmark
+from outskirts.errors import OutskirtsError
+
+
+def test_every_method_variant_and_seed(bench):
+    benchmark = load_benchmark(bench)
+    cells = plan(benchmark, ["ce", "ascood"], [3, 1], Path("out"), variants=["plain"], options={"epochs": 5})
+    names = [
+        "ce-s3",
+        "ce+plain-s3",
+        "ascood-s3",
+        "ascood+plain-s3",
+        "ce-s1",
+        "ce+plain-s1",
+        "ascood-s1",
+        "ascood+plain-s1",
+    ]
+    assert [cell.folder.name for cell in cells] == names
+    first, plain, ascood = cells[:3]
+    assert first.options["epochs"] == 5 and first.options["seed"] == 3 and first.options["batch_size"] == 8
+    assert plain.options["augment"] == "none" and first.options["augment"] == "flip,crop:1"
+    assert ascood.options["p_inv"] == 0.2 and "p_inv" not in first.options
+    assert first.options["data"] == benchmark.train and first.ood["far"] == dict(benchmark.ood["far"])
+    assert pickle.loads(pickle.dumps(cells)) == cells
+
+
+def test_what_is_not_known_is_told_before_anything_is_run(bench):
+    benchmark = load_benchmark(bench)
+    for methods, options, variants, match in (
+        (["cee"], {}, [], "method 'cee'"),
+        (["ce"], {"epoch": 3}, [], "option of the method 'ce' 'epoch'"),
+        (["ce"], {}, ["plan"], "variant of the benchmark 'bugs' 'plan'"),
+        (["ce", "ce"], {}, [], "none twice"),
+        ([], {}, [], "at least one of the methods"),
+    ):
+        with pytest.raises(OutskirtsError, match=match):
+            plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)
+    with pytest.raises(OutskirtsError, match="did you mean 'knn'"):
+        plan(benchmark, ["ce"], [0], Path("out"), detectors=["msp", "knm:k=3"])
+    with pytest.raises(OutskirtsError, match="None is known"):
+        plan(replace(benchmark, variants={}), ["ce"], [0], Path("out"), variants=["sio"])
+
+
+def test_presets_of_a_benchmark(bench):
+    from dataclasses import replace
+
+    benchmark = replace(load_benchmark(bench), recipes={"all": {"epochs": 2}, "cider": {"preset": "quick"}})
+    quick = plan(benchmark, ["cider"], [0], Path("out"))[0]
+    assert quick.options["epochs"] == 2 and "preset" not in quick.options
+    plain = plan(replace(benchmark, recipes={}), ["cider"], [0], Path("out"))[0]
+    assert quick.options["prototypes"] == "learned" != plain.options["prototypes"]
+
+
+@pytest.mark.parametrize("text", ["a", "1-", "", "1,,2", "-1"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(OutskirtsError, match="Seeds are written as"):
+        seeds(text)

@@ -1,0 +1,41 @@
+import pytest
+
+from outskirts.benchmarking.jobs import plan
+from outskirts.benchmarking.method_runs import contenders
+from outskirts.benchmarking.run_job import run_cell
+from outskirts.data.benchmark import load_benchmark
+from outskirts.evaluation.results import MEAN, Results
+
+
+@pytest.fixture(scope="module")
+def there(bench, tmp_path_factory):
+    out = tmp_path_factory.mktemp("contenders")
+    cells = plan(load_benchmark(bench), ["ce", "logitnorm"], [0, 1], out, detectors=["msp", "energy", "react"])
+    for cell in cells[:3]:
+        assert run_cell(cell) == ""
+    return cells, contenders(cells)
+
+
+def test_runs_by_method(there):
+    _, found = there
+    assert [(one.label, list(one.runs)) for one in found] == [("ce", [0, 1]), ("logitnorm", [0])]
+    assert found[0].detectors == ["msp", "energy", "react"] and found[0].minutes > 0
+
+
+def test_results_are_those_of_the_parameters_chosen(there):
+    cells, found = there
+    for detector in ("msp", "react"):
+        for group, dataset in (("near", "flies"), ("far", "fog")):
+            expected = []
+            for cell in cells[0], cells[2]:
+                results = Results.load(cell.folder)
+                chosen = max((r for r in results.tuning if r.detector == detector), key=lambda row: row.auroc).params
+                expected += [
+                    row.auroc
+                    for row in results.rows
+                    if (row.detector, row.params, row.dataset) == (detector, chosen, dataset)
+                ]
+            sets = found[0].results(detector)[group]
+            assert [row.auroc for row in sets[dataset]] == expected and len(expected) == 2
+            # A group of one set has no average of its own.
+            assert MEAN not in sets and found[0].means(detector)[group] == sets[dataset]
