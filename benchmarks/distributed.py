@@ -34,7 +34,7 @@ from outskirts.devices import faster_precision
 from outskirts.memory import keep_freed_memory
 from outskirts.methods import registry
 from outskirts.models.backbones import build_backbone
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.loop import optimizer_for
 from outskirts.training.run import assemble
 from outskirts.training.synchronised import synchronised
@@ -118,11 +118,11 @@ def training(rank: int, world: int, given: argparse.Namespace) -> Callable[[], N
     images, transform = ImageSet(pixels, torch.arange(len(pixels)) % 10, CLASSES), Transform(32)
     options = {"batch_size": given.batch_size, "epochs": 10_000, "seed": 0, "device": CPU, "rank": rank, "world": world}
     stream = training_batches(images, transform, parse("flip,crop:2", 32), **options).start(0)
-    made_with = recipe("ce", {"lr": 0.01})
+    recipe = resolve_recipe("ce", {"lr": 0.01})
     with seeding.isolated(0):
-        classifier = assemble(made_with, build_backbone(given.backbone, 3, 32), transform, CLASSES)
-    method = registry["ce"](made_with.settings, classifier).train().to(memory_format=torch.channels_last)
-    optimizer = optimizer_for(method, made_with.training)
+        classifier = assemble(recipe, build_backbone(given.backbone, 3, 32), transform, CLASSES)
+    method = registry["ce"](recipe.settings, classifier).train().to(memory_format=torch.channels_last)
+    optimizer = optimizer_for(method, recipe.training)
     model = DistributedDataParallel(method, broadcast_buffers=False) if world > 1 else method
 
     def step() -> None:

@@ -26,7 +26,7 @@ from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.methods.hypersphere import dispersion, mean_update, ordered_update
 from outskirts.models.backbones import build_backbone
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.run import assemble
 
 
@@ -119,11 +119,11 @@ def steps(given: argparse.Namespace, generator: torch.Generator) -> None:
 
 
 def method(name: str, backbone: str, classes: int, **options: object) -> Method:
-    made_with = recipe(name, options)
+    recipe = resolve_recipe(name, options)
     with seeding.isolated(0):
         names = [str(i) for i in range(classes)]
-        classifier = assemble(made_with, build_backbone(backbone, 3, 32), Transform(32), names)
-        return registry[name](made_with.settings, classifier).to(memory_format=torch.channels_last).train()
+        classifier = assemble(recipe, build_backbone(backbone, 3, 32), Transform(32), names)
+        return registry[name](recipe.settings, classifier).to(memory_format=torch.channels_last).train()
 
 
 def compare(rounds: int, forms: dict[str, Callable[[], None]]) -> None:

@@ -30,7 +30,7 @@ from outskirts.devices import faster_precision
 from outskirts.memory import keep_freed_memory
 from outskirts.methods import registry
 from outskirts.models.backbones import build_backbone
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.run import assemble
 
 CLASSES = [str(i) for i in range(10)]
@@ -81,7 +81,7 @@ def drawing(given: argparse.Namespace, pool: ImageSet) -> None:
     step = training_step(batch)
     names = list(range(given.images))
     start = time.perf_counter()
-    for number in made["with a fifth of the pool"].plan.indices(0).tolist():
+    for number in made["with a fifth of the pool"].sampler.indices(0).tolist():
         number in names  # noqa: B015
     published = time.perf_counter() - start
     print(f"a training step: {1000 * step:.1f} ms")
@@ -112,8 +112,8 @@ def batches(given: argparse.Namespace, real: ImageSet, pool: ImageSet | None) ->
 def training_step(batch: Batch, rounds: int = 5) -> float:
     """Seconds of a step of cross-entropy."""
     backbone = build_backbone("fast", 3, 32)
-    made_with = recipe("ce", {"backbone": "fast"})
-    method = registry["ce"](made_with.settings, assemble(made_with, backbone, Transform(32), CLASSES))
+    recipe = resolve_recipe("ce", {"backbone": "fast"})
+    method = registry["ce"](recipe.settings, assemble(recipe, backbone, Transform(32), CLASSES))
     method.train().to(memory_format=torch.channels_last)
     times = []
     for _ in range(rounds):

@@ -20,7 +20,7 @@ from outskirts.devices import faster_precision
 from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.models.backbones import build_backbone
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.loop import optimizer_for
 from outskirts.training.run import assemble
 
@@ -59,14 +59,14 @@ def main() -> None:
 def made(given: argparse.Namespace, start: float, classes_per_step: int) -> Method:
     """NPOS with full queues."""
     options = {"backbone": given.backbone, "start": start, "classes_per_step": classes_per_step, "keep": 200}
-    made_with = recipe("npos", options)
+    recipe = resolve_recipe("npos", options)
     with seeding.isolated(0, "benchmark"):
         backbone = build_backbone(given.backbone, 3, 32)
-        classifier = assemble(made_with, backbone, Transform(32), [str(i) for i in range(given.classes)])
-        method = registry["npos"](made_with.settings, classifier)
+        classifier = assemble(recipe, backbone, Transform(32), [str(i) for i in range(given.classes)])
+        method = registry["npos"](recipe.settings, classifier)
         for _ in range(2):
             rows = 500 * given.classes
-            method.recall(torch.randn(rows, backbone.dim).abs(), torch.arange(rows) % given.classes)
+            method.fill_queue(torch.randn(rows, backbone.dim).abs(), torch.arange(rows) % given.classes)
     return method.train().to(memory_format=torch.channels_last)
 
 
@@ -80,7 +80,7 @@ def batch(given: argparse.Namespace) -> Batch:
 
 def step_time(method: Method, images: Batch, precision: str) -> float:
     """Seconds of forward, backward and update."""
-    optimizer = optimizer_for(method, recipe("npos", {"lr": 1e-4}).training)
+    optimizer = optimizer_for(method, resolve_recipe("npos", {"lr": 1e-4}).training)
     start = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         loss = method(images)["loss"]

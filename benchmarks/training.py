@@ -24,7 +24,7 @@ from outskirts.devices import faster_precision
 from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.models.backbones import build_backbone
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.loop import optimizer_for
 from outskirts.training.run import assemble
 
@@ -85,15 +85,15 @@ def main() -> None:
 
 
 def method(name: str, backbone: str, transform: Transform, **options: object) -> Method:
-    made_with = recipe(name.split()[0], options)
+    recipe = resolve_recipe(name.split()[0], options)
     with seeding.isolated(0):
-        classifier = assemble(made_with, build_backbone(backbone, 3, 32), transform, [str(i) for i in range(10)])
-        return registry[made_with.method](made_with.settings, classifier).to(memory_format=torch.channels_last)
+        classifier = assemble(recipe, build_backbone(backbone, 3, 32), transform, [str(i) for i in range(10)])
+        return registry[recipe.method](recipe.settings, classifier).to(memory_format=torch.channels_last)
 
 
 def stepper(method: Method, precision: str) -> Callable[[Batch], None]:
     """One whole training step, as the loop does it."""
-    optimizer = optimizer_for(method, recipe("ce", {"lr": 0.01}).training)
+    optimizer = optimizer_for(method, resolve_recipe("ce", {"lr": 0.01}).training)
     method.train()
 
     def step(batch: Batch) -> None:

@@ -12,7 +12,7 @@ from outskirts.data.loading.batches import Batch
 from outskirts.distributed import anywhere, average, gather, processes, quadratic_mean
 from outskirts.files import load_tensors
 from outskirts.methods import registry
-from outskirts.models.normalisation import unrecorded_statistics
+from outskirts.models.normalization import unrecorded_statistics
 from outskirts.testing.method import Training
 from outskirts.training.synchronised import synchronised
 
@@ -74,7 +74,7 @@ def results(name, model, method, batch):
 NORMS = {"affine": {}, "plain": {"affine": False}, "double": {"dtype": torch.float64}}
 
 
-def normalised(rows):
+def normalized(rows):
     """Of these rows of a batch what batch normalisation makes, its gradients, and the running statistics after it."""
     found = {}
     for name, options in NORMS.items():
@@ -137,7 +137,7 @@ def test_two_processes_are_one(tmp_path):
         for key, value in expected.items():
             assert torch.equal(one[key], two[key]), key
             torch.testing.assert_close(one[key], value, rtol=1e-4, atol=1e-5, msg=key)
-    for key, value in normalised(slice(None)).items():
+    for key, value in normalized(slice(None)).items():
         if key.endswith(("values", "unrecorded", "evaluated", "images")):
             found = torch.stack([one[key], two[key]], 1).flatten(0, 1)
         elif key.endswith(("weight", "bias")):

@@ -82,7 +82,7 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
         resume(method)
     journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
     journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
-    for method, detectors in {"npos": ("risk", "mcm"), "godin": ("godin",)}.items():
+    for method, detectors in {"npos": ("ood_head", "mcm"), "godin": ("godin",)}.items():
         name = f"evaluation: detectors of {method}'s head"
         at = (scratch, train, others, device, method, detectors)
         journal.measure("check", name, lambda at=at: _scores(*at), 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from on_gpu.journal import Journal
-from outskirts.benchmarking.jobs import Cell, plan
+from outskirts.benchmarking.jobs import Job, plan
 from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.page import page
 from outskirts.benchmarking.run_job import run_cell
@@ -103,7 +103,7 @@ def train(journal: Journal, data: Path, seeds: Sequence[int] = (0, 1, 2)) -> Non
                 )
 
 
-def _cells(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Cell]:
+def _cells(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Job]:
     """In the order of `_ROWS`."""
     methods = list(dict.fromkeys(method for method, _ in _ROWS))
     out = journal.out / "runs" / budget.backbone
@@ -120,7 +120,7 @@ def _cells(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Cell
     there = {(cell.method, cell.variant): cell for cell in made}
     # What a variant sets goes over what all have.
     return [
-        Cell(**{**vars(cell), "options": {**cell.options, **options, **_VARIANTS.get(cell.variant, {})}})
+        Job(**{**vars(cell), "options": {**cell.options, **options, **_VARIANTS.get(cell.variant, {})}})
         for cell in (there[row] for row in (_ROWS if journal.device.type == "cuda" else _ROWS[:_ON_A_CPU]))
     ]
 
@@ -161,7 +161,7 @@ def _benchmark(data: Path, images: int) -> Benchmark:
     )
 
 
-def _made(journal: Journal, data: Path, budget: Budget, cell: Cell, seeds: Sequence[int]) -> Mapping[str, Any]:
+def _made(journal: Journal, data: Path, budget: Budget, cell: Job, seeds: Sequence[int]) -> Mapping[str, Any]:
     if failure := run_cell(cell):
         raise RuntimeError(failure)
     every = [other for seed in seeds for other in _cells(journal, data, budget, seed)]
@@ -176,7 +176,7 @@ def _made(journal: Journal, data: Path, budget: Budget, cell: Cell, seeds: Seque
     )
     matrix.save(cell.folder.parent)
     (journal.out / f"runs-{budget.backbone}.md").write_text(page([matrix], matrix.command))
-    line = next(line for line in matrix.standings if line.label == cell.label)
+    line = next(line for line in matrix.leaderboard if line.label == cell.label)
     found: dict[str, Any] = {"detector": line.detector, "accuracy": line.accuracy.mean if line.accuracy else None}
     found |= {f"{name} AUROC": group.auroc.mean for name, group in line.groups.items()}
     return {**found, "minutes": line.minutes, "seeds": len(line.seeds)}

@@ -25,12 +25,12 @@ class Trainable(nn.Module, ABC):
         return 1
 
     @property
-    def exposed(self) -> bool:
+    def needs_outlier_images(self) -> bool:
         """Whether a step takes images of outliers from disk, `outskirts.data.loading.batches.Batch.outliers`."""
         return False
 
     @property
-    def partial(self) -> bool:
+    def has_unused_parameters(self) -> bool:
         """Whether some steps leave parameters out that others train; several processes must know."""
         return False
 

@@ -43,7 +43,7 @@ def shifted(bugs, tmp_path_factory):
         },
         recipes={"all": SMALL},
     )
-    cells = plan(benchmark, ["ce", "ascood"], [0], root / "out", detectors=["msp"])
-    for cell in cells:
-        assert run_cell(cell) == ""
-    return cells
+    jobs = plan(benchmark, ["ce", "ascood"], [0], root / "out", detectors=["msp"])
+    for job in jobs:
+        assert run_cell(job) == ""
+    return jobs

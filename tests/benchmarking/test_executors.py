@@ -16,11 +16,11 @@ from outskirts.training.run import Run
 
 
 def test_runs_that_fail_stop_no_other(bench, tmp_path):
-    cells = plan(load_benchmark(bench), ["ce", "npos"], [0], tmp_path, detectors=["msp"], options={"lr": 0.1})
-    cells[0].folder.write_text("a file where a folder is due")
+    jobs = plan(load_benchmark(bench), ["ce", "npos"], [0], tmp_path, detectors=["msp"], options={"lr": 0.1})
+    jobs[0].folder.write_text("a file where a folder is due")
     told = []
-    run_all(cells, told=lambda cell, failure: told.append((cell.method, bool(failure))))
-    assert told == [("ce", True), ("npos", False)] and record(cells[0]).failure and finished(cells[1])
+    run_all(jobs, told=lambda job, failure: told.append((job.method, bool(failure))))
+    assert told == [("ce", True), ("npos", False)] and record(jobs[0]).failure and finished(jobs[1])
 
 
 def test_an_engine_that_is_none():
@@ -29,10 +29,10 @@ def test_an_engine_that_is_none():
 
 
 def test_runs_ask_for_a_gpu_where_there_are_some(bench, tmp_path):
-    (cell,) = plan(load_benchmark(bench), ["ce"], [0], tmp_path)
-    assert cell.options["device"] == "cpu"
-    anywhere = replace(cell, options={**cell.options, "device": "auto"})
-    assert [_gpus(one, there) for one in (cell, anywhere) for there in (False, True)] == [0, 0, 0, 1]
+    (job,) = plan(load_benchmark(bench), ["ce"], [0], tmp_path)
+    assert job.options["device"] == "cpu"
+    anywhere = replace(job, options={**job.options, "device": "auto"})
+    assert [_gpus(one, there) for one in (job, anywhere) for there in (False, True)] == [0, 0, 0, 1]
 
 
 def working() -> list[int]:
@@ -52,15 +52,13 @@ def working() -> list[int]:
 def test_a_cluster_of_two_workers_one_of_which_is_killed(bench, tmp_path):
     ray = pytest.importorskip("ray")
     asked = {"detectors": ["msp"], "options": {"epochs": 60}}
-    cells = plan(load_benchmark(bench), ["ce"], [0, 1, 2], tmp_path / "a", **asked)
+    jobs = plan(load_benchmark(bench), ["ce"], [0, 1, 2], tmp_path / "a", **asked)
     killed: list[int] = []
 
     def kill() -> None:
         """Once a run has left a checkpoint, but before it has ended."""
-        while not killed and not all(map(finished, cells)):
-            begun = any(
-                Run(cell.folder).checkpoint.is_file() and not Run(cell.folder).model.is_file() for cell in cells
-            )
+        while not killed and not all(map(finished, jobs)):
+            begun = any(Run(job.folder).checkpoint.is_file() and not Run(job.folder).model.is_file() for job in jobs)
             for pid in working() if begun else []:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
@@ -71,12 +69,12 @@ def test_a_cluster_of_two_workers_one_of_which_is_killed(bench, tmp_path):
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         thread.start()
-        run_all(cells, "ray")
+        run_all(jobs, "ray")
         thread.join()
     finally:
         ray.shutdown()
-    assert killed and all(finished(cell) for cell in cells)
+    assert killed and all(finished(job) for job in jobs)
     alone = plan(load_benchmark(bench), ["ce"], [0, 1, 2], tmp_path / "b", **asked)
     run_all(alone)
-    for one, other in zip(cells, alone):
+    for one, other in zip(jobs, alone):
         assert (one.folder / "results.csv").read_text() == (other.folder / "results.csv").read_text()

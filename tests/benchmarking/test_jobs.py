@@ -11,7 +11,7 @@ from outskirts.errors import OutskirtsError
 
 def test_every_method_variant_and_seed(bench):
     benchmark = load_benchmark(bench)
-    cells = plan(benchmark, ["ce", "ascood"], [3, 1], Path("out"), variants=["plain"], options={"epochs": 5})
+    jobs = plan(benchmark, ["ce", "ascood"], [3, 1], Path("out"), variants=["plain"], options={"epochs": 5})
     names = [
         "ce-s3",
         "ce+plain-s3",
@@ -22,13 +22,13 @@ def test_every_method_variant_and_seed(bench):
         "ascood-s1",
         "ascood+plain-s1",
     ]
-    assert [cell.folder.name for cell in cells] == names
-    first, plain, ascood = cells[:3]
+    assert [job.folder.name for job in jobs] == names
+    first, plain, ascood = jobs[:3]
     assert first.options["epochs"] == 5 and first.options["seed"] == 3 and first.options["batch_size"] == 8
     assert plain.options["augment"] == "none" and first.options["augment"] == "flip,crop:1"
     assert ascood.options["p_inv"] == 0.2 and "p_inv" not in first.options
     assert first.options["data"] == benchmark.train and first.ood["far"] == dict(benchmark.ood["far"])
-    assert pickle.loads(pickle.dumps(cells)) == cells
+    assert pickle.loads(pickle.dumps(jobs)) == jobs
 
 
 def test_what_is_not_known_is_told_before_anything_is_run(bench):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from outskirts.benchmarking.jobs import plan
-from outskirts.benchmarking.leaderboard import Group, Standing, holm
+from outskirts.benchmarking.leaderboard import Group, LeaderboardRow, holm
 from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.render import table
 from outskirts.benchmarking.run_job import run_cell
@@ -18,23 +18,23 @@ from outskirts.report.seeds import Spread
 
 
 @pytest.fixture(scope="module")
-def cells(bench, tmp_path_factory):
+def jobs(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("matrix")
     made = plan(load_benchmark(bench), ["ce", "ascood"], [0, 1], out, detectors=["msp", "energy", "react"])
-    for cell in made:
-        assert run_cell(cell) == ""
+    for job in made:
+        assert run_cell(job) == ""
     return made
 
 
-def matrix(cells):
-    return Matrix("bugs", "", "", "", cells)
+def matrix(jobs):
+    return Matrix("bugs", "", "", "", jobs)
 
 
-def test_means_over_seeds_of_the_detector_that_validation_chose(cells):
-    lines = matrix(cells).standings
+def test_means_over_seeds_of_the_detector_that_validation_chose(jobs):
+    lines = matrix(jobs).leaderboard
     assert [line.label for line in lines] == ["ce", "ascood"] and lines[0].seeds == (0, 1)
     for line in lines:
-        found = [Results.load(cell.folder) for cell in cells if cell.label == line.label]
+        found = [Results.load(job.folder) for job in jobs if job.label == line.label]
         best = {
             name: fmean(max(row.auroc for row in one.tuning if row.detector == name) for one in found)
             for name in ("msp", "energy", "react")
@@ -55,18 +55,18 @@ def test_means_over_seeds_of_the_detector_that_validation_chose(cells):
         assert line.images == 2 * 38 and line.minutes > 0
 
 
-def test_the_first_is_the_baseline(cells):
-    first, second = matrix(cells).standings
+def test_the_first_is_the_baseline(jobs):
+    first, second = matrix(jobs).leaderboard
     assert all(group.difference is None and group.p_value is None for group in first.groups.values())
     for name, group in second.groups.items():
         assert group.difference == pytest.approx(group.auroc.mean - first.groups[name].auroc.mean)
     assert sorted([first.rank, second.rank])[0] == 1
 
 
-def test_runs_that_are_not_there_are_left_out(cells):
-    assert [line.seeds for line in matrix(cells[:3]).standings] == [(0, 1), (0,)]
-    absent = replace(cells[0], folder=cells[0].folder.with_name("none"))
-    assert matrix([absent]).standings == []
+def test_runs_that_are_not_there_are_left_out(jobs):
+    assert [line.seeds for line in matrix(jobs[:3]).leaderboard] == [(0, 1), (0,)]
+    absent = replace(jobs[0], folder=jobs[0].folder.with_name("none"))
+    assert matrix([absent]).leaderboard == []
 
 
 def test_holm():
@@ -80,19 +80,19 @@ def test_controls_are_not_to_be_told():
     def of(auroc: float) -> Group:
         return Group(Spread(auroc, 0, 1), 0, Spread(0, 0, 1), Spread(0, 0, 1))
 
-    line = Standing("ce", "msp", (0,), None, {"near": of(0.8), "far": of(0.9), "control": of(0.5)}, 1, 1)
+    line = LeaderboardRow("ce", "msp", (0,), None, {"near": of(0.8), "far": of(0.9), "control": of(0.5)}, 1, 1)
     assert line.auroc == pytest.approx(0.85)
 
 
 def test_shifted_images_and_the_worst_group(shifted):
-    cells = shifted
-    lines = matrix(cells).standings
-    for line, cell in zip(lines, cells):
-        assert line.worst.mean == min(group["accuracy"] for group in load_json(cell.folder / "groups.json"))
+    jobs = shifted
+    lines = matrix(jobs).leaderboard
+    for line, job in zip(lines, jobs):
+        assert line.worst.mean == min(group["accuracy"] for group in load_json(job.folder / "groups.json"))
         assert list(line.groups) == ["near", "shifted", "near (full-spectrum)"]
         # Neither shifted images as such nor what is measured with them takes part in the rank.
         assert line.auroc == line.groups["near"].auroc.mean
-    scores = [Results.load(cell.folder).scores["msp"] for cell in cells]
+    scores = [Results.load(job.folder).scores["msp"] for job in jobs]
     known = [torch.cat([of["id"], of["faint"], of["grainy"]]) for of in scores]
     difference = auroc(known[1], scores[1]["flies"]) - auroc(known[0], scores[0]["flies"])
     assert lines[1].groups["near (full-spectrum)"].difference == pytest.approx(difference)

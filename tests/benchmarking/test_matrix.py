@@ -10,14 +10,14 @@ from outskirts.errors import OutskirtsError
 
 
 def test_runs_are_found_again_wherever_their_folder_is(bench, tmp_path):
-    cells = plan(load_benchmark(bench), ["ce"], [0, 1], tmp_path / "a", detectors=["msp"])
-    Matrix("bugs", "Bugs.", "", "outskirts benchmark bugs", cells).save(tmp_path / "a")
-    run_cell(cells[0])
-    assert Matrix.load(tmp_path / "a").cells == cells
+    jobs = plan(load_benchmark(bench), ["ce"], [0, 1], tmp_path / "a", detectors=["msp"])
+    Matrix("bugs", "Bugs.", "", "outskirts benchmark bugs", jobs).save(tmp_path / "a")
+    run_cell(jobs[0])
+    assert Matrix.load(tmp_path / "a").jobs == jobs
     (tmp_path / "a").rename(tmp_path / "b")
     matrix = Matrix.load(tmp_path / "b")
     assert (matrix.title, matrix.command) == ("bugs", "outskirts benchmark bugs")
-    assert [finished(cell) for cell in matrix.cells] == [True, False]
+    assert [finished(job) for job in matrix.jobs] == [True, False]
 
 
 def test_what_is_no_matrix(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from outskirts.benchmarking.jobs import plan
-from outskirts.benchmarking.method_runs import contenders
+from outskirts.benchmarking.method_runs import all_method_runs
 from outskirts.benchmarking.run_job import run_cell
 from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.results import MEAN, Results
@@ -10,10 +10,10 @@ from outskirts.evaluation.results import MEAN, Results
 @pytest.fixture(scope="module")
 def there(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("contenders")
-    cells = plan(load_benchmark(bench), ["ce", "logitnorm"], [0, 1], out, detectors=["msp", "energy", "react"])
-    for cell in cells[:3]:
-        assert run_cell(cell) == ""
-    return cells, contenders(cells)
+    jobs = plan(load_benchmark(bench), ["ce", "logitnorm"], [0, 1], out, detectors=["msp", "energy", "react"])
+    for job in jobs[:3]:
+        assert run_cell(job) == ""
+    return jobs, all_method_runs(jobs)
 
 
 def test_runs_by_method(there):
@@ -23,12 +23,12 @@ def test_runs_by_method(there):
 
 
 def test_results_are_those_of_the_parameters_chosen(there):
-    cells, found = there
+    jobs, found = there
     for detector in ("msp", "react"):
         for group, dataset in (("near", "flies"), ("far", "fog")):
             expected = []
-            for cell in cells[0], cells[2]:
-                results = Results.load(cell.folder)
+            for job in jobs[0], jobs[2]:
+                results = Results.load(job.folder)
                 chosen = max((r for r in results.tuning if r.detector == detector), key=lambda row: row.auroc).params
                 expected += [
                     row.auroc

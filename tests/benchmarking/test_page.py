@@ -18,20 +18,20 @@ def matrix(shifted):
 def rows(text, title):
     """The cells of the table below a title."""
     lines = text.partition(f"### {title}")[2].partition("###")[0].splitlines()
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+    return [[job.strip() for job in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
 
 
 def test_its_numbers_are_those_of_the_runs(matrix):
     text = section(matrix)
     assert "Bugs by day and dusk." in text and "Few." in text and "outskirts benchmark bugs" in text
-    results = [osk.Results.load(cell.folder) for cell in matrix.cells]
+    results = [osk.Results.load(job.folder) for job in matrix.jobs]
     found = {(row[0], row[1]): row for row in rows(text, "Each set")}
     for row in results[0].rows:
         if row.dataset != "mean":
             expected = f"{100 * row.auroc:.1f}; {100 * row.fpr95:.1f} \\| {100 * row.fpr95_ood_positive:.1f}"
             assert found[row.group, row.dataset][2:4] == [f"{row.n_ood}", expected]
     groups = rows(text, "Accuracy by group")
-    for one, row in zip(load_json(matrix.cells[1].folder / "groups.json"), groups[1:]):
+    for one, row in zip(load_json(matrix.jobs[1].folder / "groups.json"), groups[1:]):
         assert row[:3] == [one["label"], one["value"], "5"] and row[4] == f"{100 * one['accuracy']:.1f}"
     near = next(row for row in results[1].rows if row.group == "near")
     assert rows(text, "Each detector")[1] == ["msp", f"{100 * results[0].rows[0].auroc:.1f}", f"{100 * near.auroc:.1f}"]
@@ -40,10 +40,10 @@ def test_its_numbers_are_those_of_the_runs(matrix):
 def test_its_commands_repeat_the_runs(matrix):
     commands = [line for line in section(matrix).splitlines() if line.startswith("outskirts train")]
     assert len(commands) == 2
-    for cell, line in zip(matrix.cells, commands):
-        made_with, _ = _recipe(shlex.split(line)[2:])
-        flat = made_with.flat()
-        assert {**cell.options, "device": ""} == {name: flat[name] for name in cell.options} | {"device": ""}
+    for job, line in zip(matrix.jobs, commands):
+        recipe, _ = _recipe(shlex.split(line)[2:])
+        flat = recipe.flat()
+        assert {**job.options, "device": ""} == {name: flat[name] for name in job.options} | {"device": ""}
 
 
 def test_all_on_one_page(matrix):

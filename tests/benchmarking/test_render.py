@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from outskirts.benchmarking.leaderboard import Group, Standing
+from outskirts.benchmarking.leaderboard import Group, LeaderboardRow
 from outskirts.benchmarking.render import FORMATS, render, table, tables
 from outskirts.report.seeds import Spread
 
@@ -13,8 +13,8 @@ def lines():
     first = Group(Spread(0.9, 0.01, 2), 0.005, Spread(0.5, 0, 2), Spread(0.4, 0, 2))
     second = Group(Spread(0.92, 0.02, 2), 0.006, Spread(0.45, 0, 2), Spread(0.35, 0, 2), 0.02, 0.0004)
     return [
-        Standing("ce", "energy", (0, 1), Spread(0.95, 0.001, 2), {"near": first, "far": first}, 3.2, 1000, 2),
-        Standing("cider+sio_x", "knn", (0,), None, {"near": second}, 6.0, 2000, 1),
+        LeaderboardRow("ce", "energy", (0, 1), Spread(0.95, 0.001, 2), {"near": first, "far": first}, 3.2, 1000, 2),
+        LeaderboardRow("cider+sio_x", "knn", (0,), None, {"near": second}, 6.0, 2000, 1),
     ]
 
 
@@ -26,7 +26,7 @@ def test_the_table(lines):
 
 
 def test_other_images_have_a_table_of_their_own(lines):
-    noisy = Standing(
+    noisy = LeaderboardRow(
         "vos", "vim", (0,), None, {**lines[0].groups, "near (full-spectrum)": lines[1].groups["near"]}, 1, 9
     )
     first, second = tables([*lines, noisy])

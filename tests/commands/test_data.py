@@ -37,7 +37,7 @@ def test_from_tokens_to_results(outskirts, tokens, clip_folder, bugs, tmp_path):
     outcome = outskirts("evaluate", run, "--test", f"tokens:{tokens / 'test'}", *sets)
     assert outcome.code == 0, outcome.err
     found = rows(run)
-    for detector in ("mcm", "knn", "risk", "msp"):
+    for detector in ("mcm", "knn", "ood_head", "msp"):
         assert {dataset for name, dataset in found if name == detector} == {"flies", "fog", "mean"}
     assert found["mcm", "fog"]["params"] == '{"temperature": 1.0}'
     assert "odin, which needs" in " ".join(outcome.out.split())

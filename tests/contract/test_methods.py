@@ -13,7 +13,7 @@ from outskirts.methods.averages import classification
 from outskirts.synthesis import Outliers
 from outskirts.synthesis.pixel import KINDS
 from outskirts.testing import check_method
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 
 PRESETS = [(name, preset) for name in registry.names() for preset in registry[name].presets]
 
@@ -45,9 +45,9 @@ def test_contract_of_the_variants(options):
 
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_presets_are_recipes(name, preset):
-    made = recipe(name, {}, preset)
+    made = resolve_recipe(name, {}, preset)
     assert made.flat().items() >= dict(registry[name].presets[preset]).items()
-    assert recipe(name, {"epochs": 3}, preset).training.epochs == 3
+    assert resolve_recipe(name, {"epochs": 3}, preset).training.epochs == 3
 
 
 class Sound(Method):

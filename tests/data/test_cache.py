@@ -3,14 +3,14 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.data.cache import Kept, keeping, kept
+from outskirts.data.cache import ImageCache, cached_images, kept
 from outskirts.data.transform import Transform
 
 
 @pytest.fixture
 def store():
     """A process that keeps what it decodes, for this test."""
-    with keeping():
+    with cached_images():
         yield kept()
 
 
@@ -58,11 +58,11 @@ def test_corrupt_images_are_named_each_time(draw, tmp_path, store):
 
 
 def test_the_last_ones_stay_within_the_budget():
-    store = Kept(1000)
+    store = ImageCache(1000)
     made = []
 
     def of(name, size):
-        return store.once(name, lambda: made.append(name) or (torch.zeros(size, dtype=torch.uint8), torch.zeros(1)))
+        return store.cached(name, lambda: made.append(name) or (torch.zeros(size, dtype=torch.uint8), torch.zeros(1)))
 
     for name, size in (("a", 400), ("b", 400), ("a", 400), ("c", 400), ("a", 400), ("b", 400), ("d", 2000)):
         of(name, size)
@@ -70,7 +70,7 @@ def test_the_last_ones_stay_within_the_budget():
 
 
 def test_too_many_for_the_budget_are_not_kept(bugs, decoded):
-    with keeping(100):
+    with cached_images(100):
         for _ in range(2):
             osk.open(bugs / "fog").resident(Transform(8))
         assert len(decoded) == 24 and kept().nbytes == 0

@@ -84,7 +84,7 @@ def test_the_total_covariance_of_the_published_code():
 
 
 def test_normalised_features_forget_their_length(blobs):
-    detector = Mahalanobis(normalise=True).fit(blobs)
+    detector = Mahalanobis(normalize=True).fit(blobs)
     lengths = torch.rand(len(blobs), 1, generator=torch.Generator().manual_seed(0)) + 0.5
     scaled = Outputs(blobs.features * lengths, blobs.logits)
     torch.testing.assert_close(detector.score(scaled), detector.score(blobs), rtol=1e-3, atol=1e-3)

@@ -10,7 +10,7 @@ from outskirts.evaluation.evaluate import evaluate, lacking
 def outputs():
     """Six images, the first two of which look like training images to the classifier's network."""
     risk = torch.tensor([2.0, 1.0, -1.0, -2.0, -3.0, 0.5])
-    return Outputs(torch.zeros(6, 2), torch.zeros(6, 3), torch.arange(6) % 3, None, {"risk": risk})
+    return Outputs(torch.zeros(6, 2), torch.zeros(6, 3), torch.arange(6) % 3, None, {"ood_head": risk})
 
 
 def test_images_that_the_network_takes_for_outliers_score_higher(outputs):
@@ -24,16 +24,16 @@ def test_nothing_is_learned(outputs):
 
 def test_a_classifier_without_the_network_is_told(outputs):
     without = Outputs(outputs.features, outputs.logits)
-    assert lacking(Risk(), without) == "needs risk, which this classifier does not give"
+    assert lacking(Risk(), without) == "needs ood_head, which this classifier does not give"
     assert lacking(Risk(), outputs) is None
-    with pytest.raises(OutskirtsError, match="risk"):
+    with pytest.raises(OutskirtsError, match="ood_head"):
         Risk().score(without)
 
 
 def test_it_is_skipped_with_the_reason_where_either_set_lacks_it(outputs):
     without = Outputs(outputs.features, outputs.logits)
-    found = evaluate(outputs, {"far": without}, ["msp", "risk"])
-    assert found.skipped == {"risk": "needs risk, which this classifier does not give"}
+    found = evaluate(outputs, {"far": without}, ["msp", "ood_head"])
+    assert found.skipped == {"ood_head": "needs ood_head, which this classifier does not give"}
     assert {row.detector for row in found.rows} == {"msp"}
-    found = evaluate(outputs[:2], {"far": outputs[2:5]}, ["risk"])
+    found = evaluate(outputs[:2], {"far": outputs[2:5]}, ["ood_head"])
     assert found.rows[0].auroc == 1.0 and not found.skipped

@@ -12,7 +12,7 @@ from PIL import Image
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError, Run
 from outskirts.data.imageset import Attribute
-from outskirts.evaluation.evaluate_run import assess
+from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import COLUMNS, Results
 from outskirts.files import load_json
 from outskirts.report import write_report
@@ -48,7 +48,7 @@ def corrupted(bugs, tmp_path):
 
 def test_everything_is_written(run, test, ood):
     said = []
-    results = assess(run, test, ood, ["msp", "mahalanobis", "temperature", "odin"], say=said.append)
+    results = evaluate_run(run, test, ood, ["msp", "mahalanobis", "temperature", "odin"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train", "val"]
     assert said[0] == "id: 20 images, once each"
     with (run.path / "results.csv").open() as file:
@@ -66,9 +66,9 @@ def test_everything_is_written(run, test, ood):
 
 
 def test_a_second_time_no_image_is_forwarded(run, test, ood):
-    first = assess(run, test, ood, ["msp", "mahalanobis"])
+    first = evaluate_run(run, test, ood, ["msp", "mahalanobis"])
     forwarded, said = [], []
-    second = assess(
+    second = evaluate_run(
         run,
         test,
         ood,
@@ -82,7 +82,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
 
 
 def test_raw_features_are_another_method(run, test, ood):
-    results = assess(run, test, ood, ["mahalanobis"], features="raw")
+    results = evaluate_run(run, test, ood, ["mahalanobis"], features="raw")
     assert {row.method for row in results.rows} == {"ascood (raw features)"}
 
 
@@ -91,44 +91,44 @@ def test_ood_images_that_are_id_images_are_refused(run, test, bugs, tmp_path, na
     elsewhere = shutil.copytree(bugs / name, tmp_path / "elsewhere")
     other = {"train": "training", "test": "ID test"}[name]
     with pytest.raises(OutskirtsError, match=f"of the .* images of 'copy' .*elsewhere.* are also among the {other}"):
-        assess(run, test, {"far": {"copy": osk.open(elsewhere)}})
+        evaluate_run(run, test, {"far": {"copy": osk.open(elsewhere)}})
     assert not (run.path / "results.csv").exists()
 
 
 def test_test_images_that_were_trained_on_are_refused(run, ood, bugs):
     with pytest.raises(OutskirtsError, match=r"images of 'id' .* are also among the training images"):
-        assess(run, osk.open(bugs / "train"), ood)
+        evaluate_run(run, osk.open(bugs / "train"), ood)
 
 
 def test_few_shared_images_are_a_note(run, test, bugs, draw, tmp_path):
     folder = draw(tmp_path / "mixed", (), count=120, seed=9)
     shutil.copy(bugs / "test" / "ant" / "0.png", folder / "shared.png")
-    assess(run, test, {"far": {"mixed": osk.open(folder)}}, ["msp"])
+    evaluate_run(run, test, {"far": {"mixed": osk.open(folder)}}, ["msp"])
     assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed are also among the ID test images."]
 
 
 def test_notes_of_sets_are_kept(run, test, bugs):
     fog = osk.open(bugs / "fog")
     fog.note = "All of one morning."
-    assess(run, test, {"far": {"fog": fog}}, ["msp"])
+    evaluate_run(run, test, {"far": {"fog": fog}}, ["msp"])
     assert load_json(run.path / "notes.json") == ["fog: All of one morning."]
 
 
 def test_strange_classes_are_refused(run, ood, draw, tmp_path):
     with pytest.raises(OutskirtsError, match=r"classes that the training set lacks: fly; .* ant, bee"):
-        assess(run, osk.open(draw(tmp_path / "test", ("ant", "fly"), seed=5)), ood)
+        evaluate_run(run, osk.open(draw(tmp_path / "test", ("ant", "fly"), seed=5)), ood)
 
 
 def test_classes_go_by_name(run, ood, draw, tmp_path):
     bees = osk.open(draw(tmp_path / "test", ("bee",), seed=5))
-    results = assess(run, bees, ood, ["msp"])
+    results = evaluate_run(run, bees, ood, ["msp"])
     predicted = osk.extract(osk.load(run.path), bees).logits.argmax(1)
     assert results.rows[0].id_accuracy == (predicted == 1).double().mean().item()
 
 
 def test_unlabelled_test_images_have_no_accuracy(run, ood, draw, tmp_path):
     said = []
-    results = assess(run, osk.open(draw(tmp_path / "test", (), seed=5)), ood, ["msp"], say=said.append)
+    results = evaluate_run(run, osk.open(draw(tmp_path / "test", (), seed=5)), ood, ["msp"], say=said.append)
     assert results.rows[0].id_accuracy is None
     assert any("its accuracy is not known" in line for line in said)
 
@@ -136,25 +136,25 @@ def test_unlabelled_test_images_have_no_accuracy(run, ood, draw, tmp_path):
 @pytest.mark.parametrize("name", ["id", "train", "mean", "a/b", "a b", ""])
 def test_names_that_cannot_be_are_refused(run, test, bugs, name):
     with pytest.raises(OutskirtsError, match=f"cannot be called '{name}'"):
-        assess(run, test, {"far": {name: osk.open(bugs / "fog")}})
+        evaluate_run(run, test, {"far": {name: osk.open(bugs / "fog")}})
 
 
 def test_one_name_in_two_groups_is_refused(run, test, bugs):
     fog = osk.open(bugs / "fog")
     with pytest.raises(OutskirtsError, match="cannot be called 'fog'"):
-        assess(run, test, {"near": {"fog": fog}, "far": {"fog": fog}})
+        evaluate_run(run, test, {"near": {"fog": fog}, "far": {"fog": fog}})
 
 
 def test_no_set_and_empty_sets_are_refused(run, test, bugs):
     with pytest.raises(OutskirtsError, match="no OOD set to evaluate on"):
-        assess(run, test, {})
+        evaluate_run(run, test, {})
     with pytest.raises(OutskirtsError, match=r"set 'fog' \(.*\) holds no images"):
-        assess(run, test, {"far": {"fog": osk.open(bugs / "fog").subset([])}})
+        evaluate_run(run, test, {"far": {"fog": osk.open(bugs / "fog").subset([])}})
 
 
 def test_a_corrupt_image_is_named(run, test, corrupted):
     with pytest.raises(OutskirtsError, match=r"fog/3\.png cannot be decoded"):
-        assess(run, test, {"far": {"fog": osk.open(corrupted("fog", "3.png"))}}, ["msp"])
+        evaluate_run(run, test, {"far": {"fog": osk.open(corrupted("fog", "3.png"))}}, ["msp"])
     assert not (run.path / "results.csv").exists()
 
 
@@ -163,7 +163,7 @@ def test_corrupt_images_are_left_out_said_and_not_shown(run, corrupted):
     for store in (False, True):
         test, fog = map(osk.open, folders)
         said = []
-        results = assess(run, test, {"far": {"fog": fog}}, ["msp"], skip_corrupt=True, say=said.append)
+        results = evaluate_run(run, test, {"far": {"fog": fog}}, ["msp"], skip_corrupt=True, say=said.append)
         assert ("from the store" in said[0]) is store
         assert (results.rows[0].n_id, results.rows[0].n_ood) == (19, 10)
         notes = load_json(run.path / "notes.json")
@@ -183,40 +183,40 @@ def _misses(run, dataset):
 
 def test_empty_files_in_both_sets_are_no_shared_images(run, bugs, corrupted):
     test, fog = osk.open(corrupted("test", "ant/0.png")), osk.open(corrupted("fog", "0.png"))
-    assess(run, test, {"far": {"fog": fog}}, ["msp"], skip_corrupt=True)
+    evaluate_run(run, test, {"far": {"fog": fog}}, ["msp"], skip_corrupt=True)
 
 
 def test_corrupt_training_images_can_be_left_out(small, corrupted, bugs, ood, tmp_path):
     train = corrupted("train", "ant/0.png", "bee/3.png")
     run = osk.train("ascood", train, out=tmp_path / "new", skip_corrupt=True, outliers="shuffle", **small)
     said = []
-    assess(run, osk.open(bugs / "test"), ood, ["mahalanobis"], skip_corrupt=True, say=said.append)
+    evaluate_run(run, osk.open(bugs / "test"), ood, ["mahalanobis"], skip_corrupt=True, say=said.append)
     assert any("images of train could not be decoded" in line for line in said)
     with pytest.raises(OutskirtsError, match="cannot be decoded"):
-        assess(run, osk.open(bugs / "test"), ood, ["mahalanobis"])
+        evaluate_run(run, osk.open(bugs / "test"), ood, ["mahalanobis"])
 
 
 def test_an_unknown_detector_is_told_before_any_pass(run, test, ood):
     with pytest.raises(OutskirtsError, match="no detector 'knm'; did you mean 'knn'"):
-        assess(run, test, ood, ["knm"], progress=lambda *done: pytest.fail("a pass was made"))
+        evaluate_run(run, test, ood, ["knm"], progress=lambda *done: pytest.fail("a pass was made"))
 
 
 def test_what_cannot_be_fitted_is_left_out_of_all_and_refused_by_name(run, test, ood):
     with pytest.raises(OutskirtsError, match="neighbour 50 among 38 training images"):
-        assess(run, test, ood, ["knn"])
-    results = assess(run, test, ood)
+        evaluate_run(run, test, ood, ["knn"])
+    results = evaluate_run(run, test, ood)
     assert "cannot be fitted" in results.skipped["knn"]
     assert {"msp", "iodin", "mahalanobis"} <= {row.detector for row in results.rows}
 
 
 def test_grey_ood_images_are_taken(run, test, tmp_path):
     np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 256, (9, 20, 24), dtype=np.uint8))
-    results = assess(run, test, {"far": {"grey": osk.open(tmp_path / "grey.npy")}}, ["msp"])
+    results = evaluate_run(run, test, {"far": {"grey": osk.open(tmp_path / "grey.npy")}}, ["msp"])
     assert results.rows[0].n_ood == 9
 
 
 def test_numbers_are_json_that_other_tools_read(run, test, ood):
-    assess(run, test, ood, ["msp"])
+    evaluate_run(run, test, ood, ["msp"])
     for path in run.path.rglob("*.json"):
         json.loads(path.read_text(), parse_constant=pytest.fail)
 
@@ -226,7 +226,7 @@ def test_outliers_made_of_features_are_shown(bugs, ood, small, test, tmp_path, n
     few = {"queue": 10, "start": 0.5, **({"k": 3, "boundary": 5, "views": 1} if name == "npos" else {})}
     run = osk.train(name, bugs / "train", out=tmp_path / name, **few, **small)
     said = []
-    assess(run, test, ood, ["msp"], say=said.append)
+    evaluate_run(run, test, ood, ["msp"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train"]
     assert f"'{name}'" in load_json(run.gallery / "outliers.json")["caption"]
     with Image.open(run.gallery / "outliers.png") as picture:
@@ -238,14 +238,14 @@ def test_outliers_made_of_features_are_shown(bugs, ood, small, test, tmp_path, n
 def test_an_untrained_network_has_no_outliers_made_of_features(bugs, ood, small, test, tmp_path):
     run = osk.train("vos", bugs / "train", out=tmp_path / "vos", **{**small, "epochs": 0})
     said = []
-    assess(run, test, ood, ["msp"], say=said.append)
+    evaluate_run(run, test, ood, ["msp"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog"]
     assert not (run.gallery / "outliers.png").exists()
 
 
 def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
     said = []
-    results = assess(run, test, ood, ["msp", "react", "knn:k=3"], tune="own", say=said.append)
+    results = evaluate_run(run, test, ood, ["msp", "react", "knn:k=3"], tune="own", say=said.append)
     chosen = [row for row in results.tuning if row.detector == "react"]
     assert len(chosen) == 4 and {row.dataset for row in chosen} == {"own outliers"}
     # What was asked for, or has no grid, has one point.
@@ -258,15 +258,15 @@ def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
     assert again.tuning == results.tuning and again.rows == results.rows
     for taken in (bugs / "fog", bugs / "test"):
         with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
-            assess(run, test, ood, ["react"], tune=osk.open(taken))
+            evaluate_run(run, test, ood, ["react"], tune=osk.open(taken))
 
 
 def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, tmp_path):
     transformer = {"backbone": "timm:vit_tiny_patch16_224", "size": 32, "epochs": 0}
     run = osk.train("ce", bugs / "train", out=tmp_path / "run", **{**small, **transformer})
     with pytest.raises(OutskirtsError, match="detector 'gram' cannot be computed: This network has 1 stages"):
-        assess(run, test, ood, ["msp", "gram"])
-    results = assess(run, test, ood)
+        evaluate_run(run, test, ood, ["msp", "gram"])
+    results = evaluate_run(run, test, ood)
     assert {"gram", "mahalanobis_ensemble", "rankfeat"} <= results.skipped.keys()
     assert "odin" in results.scores and results.skipped["gram"].startswith("cannot be computed: This network has 1")
 
@@ -274,7 +274,7 @@ def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, 
 def test_accuracy_by_group(run, test, ood, tmp_path):
     place = Attribute("place", ("land", "water"), torch.arange(20) % 2)
     known = ImageSet(test.items, test.labels, test.classes, test.spec, attribute=place)
-    results = assess(run, known, ood, ["msp"])
+    results = evaluate_run(run, known, ood, ["msp"])
     groups = load_json(run.path / "groups.json")
     assert [(one["label"], one["value"], one["n"]) for one in groups] == [
         (label, value, 5) for label in ("ant", "bee") for value in ("land", "water")
@@ -283,7 +283,7 @@ def test_accuracy_by_group(run, test, ood, tmp_path):
     page = write_report([run.path], tmp_path / "report.html").read_text()
     assert "Accuracy by group" in page and "water" in page
     # Of a test set of which nothing more is known, nothing old stays.
-    assess(run, test, ood, ["msp"])
+    evaluate_run(run, test, ood, ["msp"])
     assert not (run.path / "groups.json").exists()
     assert "Accuracy by group" not in write_report([run.path], tmp_path / "report.html").read_text()
 
@@ -292,13 +292,13 @@ def test_groups_leave_out_corrupt_images(run, ood, corrupted):
     broken = osk.open(corrupted("test", "ant/0.png", "bee/3.png"))
     place = Attribute("place", ("land", "water"), torch.arange(20) % 2)
     known = ImageSet(broken.items, broken.labels, broken.classes, broken.spec, attribute=place)
-    assess(run, known, ood, ["msp"], skip_corrupt=True)
+    evaluate_run(run, known, ood, ["msp"], skip_corrupt=True)
     assert [one["n"] for one in load_json(run.path / "groups.json")] == [4, 5, 5, 4]
 
 
 def test_shifted_images_are_labelled_by_name(run, test, ood, bugs, tmp_path):
     dusk = osk.open(f"{bugs / 'test'}?contrast=60").select_classes("bee,ant")
-    results = assess(run, test, {**ood, "shifted": {"dusk": dusk}}, ["msp"])
+    results = evaluate_run(run, test, {**ood, "shifted": {"dusk": dusk}}, ["msp"])
     classifier = osk.load(run.path)
     right = [
         (osk.extract(classifier, images).logits.argmax(1) == images.align(classifier.classes).labels).tolist()

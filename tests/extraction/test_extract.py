@@ -16,7 +16,7 @@ from outskirts.files import save_tensors
 from outskirts.models.classifier import Backbone, Classifier
 from outskirts.models.fast import FastNet
 from outskirts.models.heads import PrototypeHead
-from outskirts.models.ood_head import FeatureRisk
+from outskirts.models.ood_head import FeatureOODHead
 from outskirts.seeding import isolated
 
 
@@ -137,17 +137,17 @@ def test_a_projection_is_refused_where_there_is_none(passes):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_risk_of_a_classifier_comes_with_its_outputs(images, passes, sphere, precision):
-    sphere.head.risk = FeatureRisk(6)
+    sphere.head.ood_head = FeatureOODHead(6)
     for features in ("head", "raw", "projection"):
         outputs, _ = passes(model=sphere, features=features, precision=precision)
         raw = passes(model=sphere, features="raw", precision=precision)[0].features
         with torch.no_grad():
-            torch.testing.assert_close(outputs.extra["risk"], sphere.head.risk(raw, raw))
-    assert outputs.extra["risk"].shape == (20,) and outputs.extra["risk"].dtype == torch.float32
+            torch.testing.assert_close(outputs.extra["ood_head"], sphere.head.ood_head(raw, raw))
+    assert outputs.extra["ood_head"].shape == (20,) and outputs.extra["ood_head"].dtype == torch.float32
 
 
 def test_classifiers_without_a_risk_have_no_such_column(passes):
-    assert "risk" not in passes()[0].extra
+    assert "ood_head" not in passes()[0].extra
 
 
 def test_a_second_time_nothing_is_forwarded(passes, bugs, tmp_path):

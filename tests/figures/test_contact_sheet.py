@@ -11,7 +11,7 @@ from outskirts.data.transform import Transform
 from outskirts.figures import contact_sheet as gallery
 from outskirts.figures.contact_sheet import contact_sheet, pixels, save_png
 from outskirts.methods import registry
-from outskirts.methods.preview import synthesise
+from outskirts.methods.preview import synthesize
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_pictures_are_written_without_loss(tmp_path):
 
 
 def test_outliers_are_shown_with_their_sources(method, bugs, tmp_path):
-    outliers = synthesise(method, osk.open(bugs / "test"), tmp_path, epoch=2, epochs=2)
+    outliers = synthesize(method, osk.open(bugs / "test"), tmp_path, epoch=2, epochs=2)
     assert outliers.values.shape == (20, 3, 16, 16)
     about = json.loads((tmp_path / "outliers.json").read_text())
     assert (
@@ -59,20 +59,20 @@ def test_outliers_are_shown_with_their_sources(method, bugs, tmp_path):
 
 
 def test_outliers_repeat_with_their_seed(method, bugs, tmp_path):
-    a, b, c = (synthesise(method, osk.open(bugs / "test"), tmp_path, seed=seed).values for seed in (0, 0, 1))
+    a, b, c = (synthesize(method, osk.open(bugs / "test"), tmp_path, seed=seed).values for seed in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
 
 def test_images_without_a_label_are_refused(method, bugs, tmp_path):
     with pytest.raises(OutskirtsError, match="without a label"):
-        synthesise(method, osk.open(bugs / "fog"), tmp_path)
+        synthesize(method, osk.open(bugs / "fog"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_method_without_outliers_writes_nothing(bugs, finished, tmp_path):
     method = registry["ce"](registry["ce"].Config(), osk.load(finished))
-    assert synthesise(method, osk.open(bugs / "test"), tmp_path) is None
+    assert synthesize(method, osk.open(bugs / "test"), tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,7 +98,7 @@ def features(finished):
 @pytest.mark.parametrize("name, settings", [("vos", {}), ("npos", {}), ("oe", {"outliers": "boundary"})])
 def test_outliers_that_are_features_are_shown_among_features(recalling, features, bugs, tmp_path, name, settings):
     method = recalling(name, **settings)
-    outliers = synthesise(method, osk.open(bugs / "test"), tmp_path, features=features, epoch=2, epochs=2)
+    outliers = synthesize(method, osk.open(bugs / "test"), tmp_path, features=features, epoch=2, epochs=2)
     assert len(outliers) >= 200
     assert len(outliers.values) == len(outliers.labels) == len(outliers.info["distance"])
     assert outliers.values.shape[1] == features[0].shape[1]
@@ -119,7 +119,7 @@ def test_the_boundary_in_the_picture_is_what_outliers_were_made_of(recalling, fe
         return draw(features, labels, outliers, classes)
 
     monkeypatch.setattr(gallery, "plane", spy)
-    synthesise(recalling("npos"), osk.open(bugs / "test"), tmp_path, features=features, epoch=2, epochs=2)
+    synthesize(recalling("npos"), osk.open(bugs / "test"), tmp_path, features=features, epoch=2, epochs=2)
     rows = drawn["outliers"].info["boundary"]
     assert drawn["labels"].bincount().tolist() == [15, 15]
     assert len(rows.unique()) == 10
@@ -132,13 +132,13 @@ def test_the_boundary_in_the_picture_is_what_outliers_were_made_of(recalling, fe
 
 def test_features_before_the_start_or_too_few_of_them_give_no_picture(recalling, features, bugs, tmp_path):
     test = osk.open(bugs / "test")
-    assert synthesise(recalling("npos"), test, tmp_path, features=features, epoch=1, epochs=2) is None
+    assert synthesize(recalling("npos"), test, tmp_path, features=features, epoch=1, epochs=2) is None
     few = tuple(part[:4] for part in features)
-    assert synthesise(recalling("npos"), test, tmp_path, features=few, epoch=2, epochs=2) is None
-    assert synthesise(recalling("npos"), test, tmp_path, epoch=2, epochs=2) is None
+    assert synthesize(recalling("npos"), test, tmp_path, features=few, epoch=2, epochs=2) is None
+    assert synthesize(recalling("npos"), test, tmp_path, epoch=2, epochs=2) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_needs_no_features_says_so(recalling, method):
-    assert method.recalls == recalling("oe", outliers="shuffle").recalls == 0
-    assert recalling("vos").recalls == recalling("oe", outliers="gaussian").recalls == 15
+    assert method.queue_size == recalling("oe", outliers="shuffle").queue_size == 0
+    assert recalling("vos").queue_size == recalling("oe", outliers="gaussian").queue_size == 15

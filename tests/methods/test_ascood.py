@@ -10,7 +10,7 @@ from outskirts.methods.ascood import ASCOOD, ASCOODConfig, linear_alpha, uniform
 from outskirts.methods.ce import CE
 from outskirts.models.heads import LinearHead
 from outskirts.synthesis import Outliers
-from outskirts.training.config import TrainConfig, recipe
+from outskirts.training.config import TrainConfig, resolve_recipe
 from outskirts.training.loop import optimizer_for
 
 
@@ -251,7 +251,7 @@ COMMON |= {"weight_decay": 5e-4, "warmup": 0.0, "outlier_loss": "kl", "batchnorm
 
 @pytest.mark.parametrize("preset", TABLE)
 def test_presets_are_the_published_settings(preset):
-    options = recipe("ascood", {}, preset).flat()
+    options = resolve_recipe("ascood", {}, preset).flat()
     options["alpha"] = (options["alpha_max"], options["alpha_min"])
     expected = COMMON | TABLE[preset]
     assert {name: options[name] for name in expected} == expected

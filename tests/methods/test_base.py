@@ -33,7 +33,7 @@ def test_nothing_is_forwarded_for_a_method_that_need_not_prepare(make):
         yield
 
     make(CE).prepare(images())
-    make(CE).recall(torch.zeros(2, 8), torch.zeros(2, dtype=torch.int64))
+    make(CE).fill_queue(torch.zeros(2, 8), torch.zeros(2, dtype=torch.int64))
     make(CE).setup()
 
 

@@ -15,7 +15,7 @@ from outskirts.methods.hypersphere import compactness, dispersion, mean_update
 from outskirts.models.classifier import Backbone, Classifier
 from outskirts.seeding import isolated
 from outskirts.testing import check_method
-from outskirts.training.config import TrainConfig, recipe
+from outskirts.training.config import TrainConfig, resolve_recipe
 from outskirts.training.loop import _rate, optimizer_for
 
 
@@ -26,8 +26,8 @@ from outskirts.training.loop import _rate, optimizer_for
         {"prototypes": "learned"},
         {"projection": "linear", "embedding": 2},
         {"views": 1},
-        {"initial": "simplex", "hold": 0.5},
-        {"hold": 1.0, "prototypes": "learned"},
+        {"prototype_init": "simplex", "prototype_freeze": 0.5},
+        {"prototype_freeze": 1.0, "prototypes": "learned"},
         {"reference_quirks": True, "prototype_momentum": 0.5, "temperature": 0.5},
     ],
     ids=str,
@@ -150,7 +150,9 @@ def test_learned_prototypes_are_trained_by_both_losses_as_directions(make, views
 
 @pytest.mark.parametrize("prototypes", ["ordered", "mean", "learned"])
 def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make, views, prototypes):
-    method = make(CIDER, CIDERConfig(initial="simplex", hold=0.5, prototypes=prototypes, embedding=8))
+    method = make(
+        CIDER, CIDERConfig(prototype_init="simplex", prototype_freeze=0.5, prototypes=prototypes, embedding=8)
+    )
     state = torch.get_rng_state()
     with torch.no_grad():
         method.prepare(iter(()))
@@ -170,14 +172,14 @@ def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make,
 
 
 def test_hold_is_a_share():
-    with pytest.raises(OutskirtsError, match="hold is a share from 0 to 1, not 3"):
-        CIDERConfig(hold=3)
+    with pytest.raises(OutskirtsError, match="prototype_freeze is a share from 0 to 1, not 3"):
+        CIDERConfig(prototype_freeze=3)
 
 
 def test_seeds_hold_different_corners(make):
     corners = []
     for seed in (0, 1, 1):
-        method = make(CIDER, CIDERConfig(initial="simplex", embedding=8))
+        method = make(CIDER, CIDERConfig(prototype_init="simplex", embedding=8))
         with isolated(seed):
             method.classifier.head = CIDER.head(method.config, 8, 3)
         with torch.no_grad():
@@ -274,7 +276,7 @@ def test_a_collapse_is_a_sentence_that_says_what_to_do(make):
     warning = method.warning(fine | {"collapsed_steps": 240.0, "angle_nearest": 3.2})
     assert warning.startswith("Prototypes have collapsed: for 240 steps") and warning.endswith(".")
     assert "the nearest two 3 and all on average 81 degrees apart" in warning
-    for way_out in ("--hold", "--init RUN", "--warmup", "--lr"):
+    for way_out in ("--prototype-freeze", "--init RUN", "--warmup", "--lr"):
         assert way_out in warning
 
 
@@ -293,7 +295,7 @@ def test_a_collapsed_state_leads_to_the_warning(make, views, prototypes):
 
 COMMON = {"batch_size": 512, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "schedule": "epoch-cosine"}
 COMMON |= {"temperature": 0.1, "embedding": 128, "projection": "mlp", "views": 2, "dispersion_weight": 1.0}
-COMMON |= {"prototypes": "ordered", "reference_quirks": False, "initial": "means", "hold": 0.0}
+COMMON |= {"prototypes": "ordered", "reference_quirks": False, "prototype_init": "means", "prototype_freeze": 0.0}
 CROPS = "resized-crop:{}:1,flip,jitter:0.4:0.4:0.4:0.1,grey"
 SMALL = {"epochs": 500, "lr": 0.5, "warmup": 10 / 500, "augment": CROPS.format(0.2)}
 TABLE = {
@@ -316,7 +318,7 @@ WEIGHT = {"cifar10": 2, "cifar100": 1, "imagenet100": 2}
 
 @pytest.mark.parametrize("preset", TABLE)
 def test_presets_are_the_published_settings(preset):
-    options = recipe("cider", {}, preset).flat()
+    options = resolve_recipe("cider", {}, preset).flat()
     expected = COMMON | TABLE[preset]
     assert {name: options[name] for name in expected} == expected
     assert options["compactness_weight"] == pytest.approx(WEIGHT[preset] * 0.1 / 0.07)

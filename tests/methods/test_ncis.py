@@ -6,12 +6,12 @@ from torch.nn.functional import cross_entropy
 
 from outskirts.errors import OutskirtsError
 from outskirts.methods.ncis import NCIS, NCISConfig
-from outskirts.models.ood_head import PlainEnergyRisk
+from outskirts.models.ood_head import PlainEnergyOODHead
 from outskirts.testing import check_method
 
 
 @pytest.fixture
-def exposed(batch):
+def needs_outlier_images(batch):
     """A batch with five outliers."""
     return replace(batch, outliers=torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
 
@@ -20,7 +20,7 @@ def exposed(batch):
     "options",
     [
         {},
-        {"risk": "mlp", "temperature": 2.0},
+        {"ood_head": "mlp", "temperature": 2.0},
         {"reduction": "balanced", "batchnorm": "separate"},
         {"far_share": 0.5},
         {"far_share": 1.0},
@@ -32,7 +32,7 @@ def test_contract(options):
 
 def test_the_published_example():
     """Logits (2, 0, 0) of an image and (0, 0, 0) of an outlier; h(E) = (1.5 - E, E - 1.5), the second for images."""
-    risk = PlainEnergyRisk().double()
+    risk = PlainEnergyOODHead().double()
     with torch.no_grad():
         risk.network.weight.fill_(2.0)  # The difference of the two.
         risk.network.bias.fill_(-3.0)
@@ -58,7 +58,7 @@ def test_the_loss_by_hand(make, exposed, kind):
     scalars = method(exposed)
     with torch.no_grad():
         logits, others = method.classifier(exposed.images), method.classifier(exposed.outliers)
-        phi = method.classifier.head.risk.network((torch.cat([logits, others]) / 1.5).logsumexp(1, keepdim=True))
+        phi = method.classifier.head.ood_head.network((torch.cat([logits, others]) / 1.5).logsumexp(1, keepdim=True))
         two = torch.cat([-phi / 2, phi / 2], 1)
         expected = cross_entropy(two, torch.tensor([1] * 6 + [0] * 5))
     loss_id = cross_entropy(logits, exposed.labels, label_smoothing=0.1)

@@ -25,7 +25,7 @@ def batches(count, epoch=1, epochs=4, rows=12):
     "options",
     [
         {},
-        {"space": "raw", "prototypes": "mean", "hold": 0.5, "views": 1},
+        {"space": "raw", "prototypes": "mean", "prototype_freeze": 0.5, "views": 1},
         {"prototypes": "learned", "projection": "linear", "selection": "random", "reduction": "pooled"},
         {"reference_quirks": True, "start": 0.4},
     ],
@@ -40,11 +40,11 @@ def test_the_loss_is_that_of_cider_and_the_risk(make):
     (batch,) = batches(1)
     scalars = method(batch)
     features, projections, labels = twin.embed(batch)
-    twin.recall(features, labels)
+    twin.fill_queue(features, labels)
     (again,) = batches(1)
     outliers = twin.outliers(again)
     assert outliers is not None and scalars["ready"] == 1
-    risk = open_risk(twin.classifier.risk(features), twin.classifier.risk(outliers.values))
+    risk = open_risk(twin.classifier.ood_logit(features), twin.classifier.ood_logit(outliers.values))
     expected = twin.losses(projections, labels, batch)["loss"] + 0.3 * risk
     torch.testing.assert_close(scalars["loss"], expected)
     torch.testing.assert_close(scalars["loss_outlier"], risk.detach())
@@ -67,20 +67,20 @@ def test_outliers_train_the_risk_and_only_images_the_network(make):
     method = make(NPOS, SMALL)
     (batch,) = batches(1)
     features, _, labels = method.embed(batch)
-    method.recall(features, labels)
+    method.fill_queue(features, labels)
     outliers = method.outliers(batch)
     assert not outliers.values.requires_grad
-    method.classifier.risk(outliers.values).sum().backward()
+    method.classifier.ood_logit(outliers.values).sum().backward()
     assert all(p.grad is None for p in method.classifier.backbone.parameters())
     assert all(p.grad is not None for p in method.sphere.risk.parameters())
-    method.classifier.risk(features).sum().backward()
+    method.classifier.ood_logit(features).sum().backward()
     assert any(p.grad.any() for p in method.classifier.backbone.parameters())
 
 
 def test_outliers_from_the_sphere_have_the_length_of_their_source(make):
     method = make(NPOS, SMALL)
     features = torch.randn(30, 8) * torch.linspace(1, 9, 30)[:, None]
-    method.recall(features, torch.arange(30) % 3)
+    method.fill_queue(features, torch.arange(30) % 3)
     (batch,) = batches(1)
     outliers = method.outliers(batch)
     source = method.queue.values[outliers.labels, outliers.info["boundary"]]
@@ -101,11 +101,11 @@ def test_published_queues_are_emptied_with_every_epoch_and_counted_as_full(make)
 
 
 def test_learning_rate_of_the_risk(make):
-    name = "classifier.head.risk.network.0.weight"
+    name = "classifier.head.ood_head.network.0.weight"
     assert name in dict(make(NPOS, SMALL).named_parameters())
-    assert make(NPOS, replace(SMALL, risk_lr_factor=0.1)).lr_factor(name) == 0.1
-    assert make(NPOS, replace(SMALL, risk_lr_factor=0.1)).lr_factor("classifier.head.projection.0.weight") == 1
-    assert make(NPOS, replace(SMALL, risk_lr_factor=0.1, reference_quirks=True)).lr_factor(name) == 1
+    assert make(NPOS, replace(SMALL, ood_head_lr_factor=0.1)).lr_factor(name) == 0.1
+    assert make(NPOS, replace(SMALL, ood_head_lr_factor=0.1)).lr_factor("classifier.head.projection.0.weight") == 1
+    assert make(NPOS, replace(SMALL, ood_head_lr_factor=0.1, reference_quirks=True)).lr_factor(name) == 1
 
 
 def test_the_average_of_the_published_code_hardly_counts_the_images():

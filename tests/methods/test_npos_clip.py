@@ -14,7 +14,7 @@ from outskirts.methods.npos_clip import NPOSCLIP, NPOSCLIPConfig
 from outskirts.models.classifier import Classifier
 from outskirts.models.clip import clip_backbone, text_prototypes
 from outskirts.testing import check_method
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 
 SMALL = {"queue": 8, "k": 2, "boundary": 4, "picks": 2, "candidates": 6, "keep": 3, "start": 0.0}
 
@@ -68,10 +68,10 @@ def test_a_step(method, batch):
     scalars["loss"].backward()
     trained = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.any()}
     assert not any(".trunk." in name for name in trained)
-    for part in ("backbone.blocks", "backbone.norm", "backbone.projection", "head.risk"):
+    for part in ("backbone.blocks", "backbone.norm", "backbone.projection", "head.ood_head"):
         assert any(name.startswith(f"classifier.{part}") for name in trained)
     assert (made.queue.filled == 8).all() and scalars["ready"] == 1
-    assert made.lr_factor("classifier.head.risk.network.0.weight") == 0.1
+    assert made.lr_factor("classifier.head.ood_head.network.0.weight") == 0.1
     assert made.lr_factor("classifier.backbone.projection.weight") == 1
 
 
@@ -80,7 +80,7 @@ def test_outliers_lie_about_the_latest_embeddings(method, batch):
     with torch.no_grad():
         features = made.classifier.features(batch.images)
     assert made.outliers(batch) is None
-    made.recall(features, batch.labels)
+    made.fill_queue(features, batch.labels)
     outliers = made.outliers(batch)
     assert outliers.values.shape == (3 * 2 * 3, 16)
     # Without noise they are embeddings, at their own length.
@@ -88,7 +88,7 @@ def test_outliers_lie_about_the_latest_embeddings(method, batch):
     assert (distance.amin(1) < 1e-4 * features.norm(dim=1).mean()).all()
     assert torch.equal(batch.labels[distance.argmin(1)], outliers.labels)
     raw = method(sigma=0.0, space="raw")
-    raw.recall(features, batch.labels)
+    raw.fill_queue(features, batch.labels)
     assert torch.cdist(raw.outliers(batch).values, features).amin(1).max() < 1e-4
 
 
@@ -118,11 +118,11 @@ def test_contract(options):
 
 
 def test_the_presets_are_published():
-    published = recipe("npos-clip", {}, "imagenet100")
+    published = resolve_recipe("npos-clip", {}, "imagenet100")
     assert (published.settings.k, published.settings.picks, published.settings.id_loss) == (400, 3, "logitnorm")
     assert (published.training.epochs, published.training.batch_size, published.training.lr) == (20, 800, 0.1)
-    assert recipe("npos-clip", {}, "imagenet1k").settings.picks == 1
-    assert recipe("npos-clip", {}, "zero-shot").training.epochs == 0
+    assert resolve_recipe("npos-clip", {}, "imagenet1k").settings.picks == 1
+    assert resolve_recipe("npos-clip", {}, "zero-shot").training.epochs == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_run_needs_its_folder_no_longer(bugs, clip_folder, tmp_path):
     assert torch.allclose(classifier.head.prototypes, prototypes)
     outputs = osk.extract(classifier, osk.open(bugs / "test"))
     assert outputs.accuracy == [r["accuracy"] for r in run.records() if r["kind"] == "val"][-1]
-    assert {"cosines", "risk"} <= outputs.extra.keys()
+    assert {"cosines", "ood_head"} <= outputs.extra.keys()
 
 
 def test_zero_shot_is_no_training(bugs, clip_folder, tmp_path):

@@ -11,7 +11,7 @@ from outskirts.methods.ce import CE
 from outskirts.methods.exposure import energy_margin, open_risk, uniformity
 from outskirts.methods.oe import OE, FeatureKind, OEConfig, PixelKind
 from outskirts.testing import check_method
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 
 DISK = ("images",)
 PIXELS, FEATURES = get_args(PixelKind), get_args(FeatureKind)
@@ -42,7 +42,7 @@ def test_the_loss_by_hand(make, batch, outliers, exposure):
     config = replace(SMALL, outliers=outliers, exposure=exposure, outlier_weight=0.3, label_smoothing=0.1)
     method, twin = make(OE, config).eval(), make(OE, config).eval()
     scalars = method(seeded(batch))
-    twin.recall(twin.classifier.features(batch.images), batch.labels)
+    twin.fill_queue(twin.classifier.features(batch.images), batch.labels)
     made = twin.outliers(seeded(batch)).values
     with torch.no_grad():
         features = method.classifier.features(batch.images)
@@ -52,7 +52,7 @@ def test_the_loss_by_hand(make, batch, outliers, exposure):
             "uniform": lambda: uniformity(other_logits),
             "margin": lambda: energy_margin(logits, other_logits, -23, -5),
             "energy": lambda: open_risk(logits.logsumexp(1), other_logits.logsumexp(1)),
-            "risk": lambda: open_risk(*(method.classifier.risk(rows) for rows in (features, others))),
+            "risk": lambda: open_risk(*(method.classifier.ood_logit(rows) for rows in (features, others))),
         }[exposure]()
     loss_id = cross_entropy(logits, batch.labels, label_smoothing=0.1)
     torch.testing.assert_close(scalars["loss_outlier"], expected)
@@ -66,7 +66,7 @@ def test_the_loss_by_hand(make, batch, outliers, exposure):
 )
 def test_features_teach_the_backbone_through_images_alone(make, batch, outliers, exposure, reached):
     method = make(OE, replace(SMALL, outliers=outliers, exposure=exposure))
-    method.recall(torch.rand(60, 8, generator=batch.generator), torch.arange(60) % 3)
+    method.fill_queue(torch.rand(60, 8, generator=batch.generator), torch.arange(60) % 3)
     made = method.outliers(batch).values
     assert not made.requires_grad
     features = torch.rand(6, 8, generator=batch.generator).requires_grad_()
@@ -106,7 +106,7 @@ def test_separate_statistics_are_those_of_the_images_alone(make, batch):
 
 def test_outliers_from_the_sphere_are_as_long_as_what_they_are_made_of(make, batch):
     method = make(OE, replace(SMALL, outliers="boundary", sigma=0.01))
-    method.recall(torch.rand(60, 8, generator=batch.generator) * 50, torch.arange(60) % 3)
+    method.fill_queue(torch.rand(60, 8, generator=batch.generator) * 50, torch.arange(60) % 3)
     made = method.outliers(batch)
     sources = method.queue.values[made.labels, made.info["boundary"]]
     torch.testing.assert_close(made.values.norm(dim=1), sources.norm(dim=1))
@@ -126,14 +126,14 @@ def test_the_strength_of_a_gradient_is_relative_to_the_image(make, batch):
 
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_the_risk_belongs_to_the_head(make, exposure):
-    names = [name for name in make(OE, OEConfig(exposure=exposure)).state_dict() if "risk" in name]
-    assert all(name.startswith("classifier.head.risk.") for name in names)
+    names = [name for name in make(OE, OEConfig(exposure=exposure)).state_dict() if "ood_head" in name]
+    assert all(name.startswith("classifier.head.ood_head.") for name in names)
     assert bool(names) == (exposure in ("energy", "risk"))
 
 
 def test_only_outliers_made_of_features_keep_a_queue(make, batch):
     assert not any("queue" in name for name in make(OE).state_dict())
-    make(OE).recall(torch.ones(2, 8), torch.tensor([0, 1]))
+    make(OE).fill_queue(torch.ones(2, 8), torch.tensor([0, 1]))
     kept = make(OE, replace(SMALL, outliers="boundary")).state_dict()
     assert kept["queue.values"].shape == (3, 20, 8)
 
@@ -158,4 +158,4 @@ def test_options_out_of_range_are_refused(make, options, sentence):
 def test_an_unknown_choice_is_told_with_the_nearest():
     for name, value, nearest in (("outliers", "shufle", "shuffle"), ("exposure", "margins", "margin")):
         with pytest.raises(OutskirtsError, match=f"'{value}'; did you mean '{nearest}'"):
-            recipe("oe", {name: value})
+            resolve_recipe("oe", {name: value})

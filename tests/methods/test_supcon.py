@@ -6,7 +6,7 @@ import torch
 from outskirts.methods.hypersphere import mean_update, supervised_contrast
 from outskirts.methods.supcon import SupCon, SupConConfig
 from outskirts.testing import check_method
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 
 
 @pytest.mark.parametrize("options", [{"views": 1}, {"projection": "linear", "embedding": 3}, {"temperature": 0.5}])
@@ -71,7 +71,7 @@ def test_logits_follow_the_class_means(make, views):
 
 @pytest.mark.parametrize(("preset", "backbone"), [("cifar10", "resnet18-cifar"), ("cifar100", "resnet34-cifar")])
 def test_presets_are_the_published_settings(preset, backbone):
-    options = recipe("supcon", {}, preset).flat()
+    options = resolve_recipe("supcon", {}, preset).flat()
     expected = {"backbone": backbone, "epochs": 500, "batch_size": 512, "lr": 0.5, "weight_decay": 1e-4}
     expected |= {"schedule": "epoch-cosine", "warmup": 0.02, "temperature": 0.1, "embedding": 128, "views": 2}
     assert {name: options[name] for name in expected} == expected

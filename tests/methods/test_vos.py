@@ -8,7 +8,7 @@ from outskirts.errors import OutskirtsError
 from outskirts.methods.ce import CE
 from outskirts.methods.vos import VOS, VOSConfig
 from outskirts.testing import check_method
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 
 ACTIVE = VOSConfig(start=0.0, queue=20, draws=100)
 
@@ -48,7 +48,7 @@ def test_the_loss_by_hand(make, batch):
     state = batch.generator.get_state()
     scalars = method(batch)
     batch.generator.set_state(state)
-    twin.recall(twin.classifier.features(batch.images), batch.labels)
+    twin.fill_queue(twin.classifier.features(batch.images), batch.labels)
     outliers = twin.outliers(batch)
     with torch.no_grad():
         logits, other = method.classifier(batch.images), method.classifier.head(outliers.values)
@@ -66,18 +66,22 @@ def test_the_loss_by_hand(make, batch):
 def test_the_regulariser_moves_the_backbone_the_head_and_the_risk(make, batch):
     moved = {name for name, gradient in regulariser_gradients(make, batch, ACTIVE).items() if gradient.any()}
     assert any(name.startswith("classifier.backbone.") for name in moved)
-    assert {"classifier.head.linear.weight", "classifier.head.risk.weights", "classifier.head.risk.shift"} <= moved
+    assert {
+        "classifier.head.linear.weight",
+        "classifier.head.ood_head.weights",
+        "classifier.head.ood_head.shift",
+    } <= moved
 
 
 def test_the_quirk_moves_the_risk_alone(make, batch):
     found = regulariser_gradients(make, batch, replace(ACTIVE, reference_quirks=True))
     moved = {name for name, gradient in found.items() if gradient.any()}
-    assert moved == {f"classifier.head.risk.{name}" for name in ("weights", "scale", "shift")}
+    assert moved == {f"classifier.head.ood_head.{name}" for name in ("weights", "scale", "shift")}
 
 
 def test_the_network_learns_of_outliers_through_images_alone(make, batch, monkeypatch):
     method = make(VOS, ACTIVE)
-    method.recall(torch.rand(60, 8, generator=batch.generator), torch.arange(60) % 3)
+    method.fill_queue(torch.rand(60, 8, generator=batch.generator), torch.arange(60) % 3)
     outliers = method.outliers(batch)
     assert len(outliers) == 3 and not outliers.values.requires_grad
     features = torch.rand(6, 8, generator=batch.generator).requires_grad_()
@@ -101,21 +105,21 @@ def test_before_its_start_the_regulariser_is_silent_and_the_queue_fills(make, ba
     assert scalars["loss_outlier"] == scalars["ready"] == scalars["outlier_accuracy"] == 0
     assert vos.queue.filled.tolist() == [2, 2, 2] and vos.outliers(early) is None
     assert vos(late).keys() == scalars.keys() and len(vos.outliers(late)) == 3
-    assert not gradients(vos, vos(early)["loss"])["classifier.head.risk.weights"].any()
+    assert not gradients(vos, vos(early)["loss"])["classifier.head.ood_head.weights"].any()
 
 
 def test_outliers_of_a_trained_run_are_made_of_recalled_features(make, batch):
     method = make(VOS, ACTIVE)
     assert method.outliers(batch) is None
     features = torch.tensor([[100.0] * 8]) + torch.randn(60, 8, generator=batch.generator)
-    method.recall(features, torch.arange(60) % 3)
+    method.fill_queue(features, torch.arange(60) % 3)
     assert (method.outliers(batch).values - 100).abs().amax() < 10
 
 
 def test_the_state_dict_holds_queue_and_gaussians(make):
     names = make(VOS).state_dict().keys()
     assert {"queue.values", "queue.written", "synthesizer.means", "synthesizer.factor", "synthesizer.calls"} <= names
-    assert {"classifier.head.risk.weights", "classifier.head.risk.scale"} <= names
+    assert {"classifier.head.ood_head.weights", "classifier.head.ood_head.scale"} <= names
 
 
 def test_options_out_of_range_are_refused(make):
@@ -132,6 +136,6 @@ def test_presets_are_the_published_settings(preset):
     published = {"queue": 1000, "draws": 10_000, "keep": 1, "outlier_weight": 0.1, "start": 0.4}
     published |= {"backbone": "resnet18-cifar", "epochs": 100, "batch_size": 128, "lr": 0.1, "weight_decay": 5e-4}
     published |= {"augment": "flip,crop:4", "warmup": 0.0, "optimizer": "sgd", "reference_quirks": False}
-    options = recipe("vos", {}, preset).flat()
+    options = resolve_recipe("vos", {}, preset).flat()
     assert {name: options[name] for name in published} == published
-    assert recipe("vos", {}, "quick") == recipe("vos", {})
+    assert resolve_recipe("vos", {}, "quick") == resolve_recipe("vos", {})

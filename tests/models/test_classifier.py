@@ -7,7 +7,7 @@ from outskirts.errors import OutskirtsError
 from outskirts.methods import registry
 from outskirts.models.classifier import Backbone, Classifier, inherit
 from outskirts.models.fast import FastNet
-from outskirts.models.heads import LinearHead, PrototypeHead, Standardise
+from outskirts.models.heads import LinearHead, PrototypeHead, Standardize
 
 
 def classifier(head, classes=("a", "b", "c")):
@@ -71,9 +71,11 @@ def test_readings_are_what_a_head_says_beside_its_logits(images):
     with torch.no_grad():
         features, logits = made.features(images), made(images)
         readings = made.readings(features, logits)
-        assert readings.keys() == {"risk", "projection", "cosines"}
+        assert readings.keys() == {"ood_head", "projection", "cosines"}
         points, prototypes = made.head.project(features), made.head.prototypes
-        assert torch.equal(readings["projection"], points) and torch.equal(readings["risk"], made.risk(features))
+        assert torch.equal(readings["projection"], points) and torch.equal(
+            readings["ood_head"], made.ood_logit(features)
+        )
         torch.testing.assert_close(readings["cosines"], points @ prototypes.T)
     assert classifier(head_of("cider")).readings(features, logits).keys() == {"projection", "cosines"}
     assert classifier(head_of("ce")).readings(features, logits) == {}
@@ -82,8 +84,8 @@ def test_readings_are_what_a_head_says_beside_its_logits(images):
 def test_risk_is_that_of_the_head_s_network(images):
     made = classifier(head_of("npos"))
     features = made.features(images)
-    assert torch.equal(made.risk(features), made.head.risk(features, made.head(features)))
-    assert made.risk(features).shape == (5,)
+    assert torch.equal(made.ood_logit(features), made.head.ood_head(features, made.head(features)))
+    assert made.ood_logit(features).shape == (5,)
     for head in (head_of("cider"), head_of("ce"), nn.Linear(8, 3)):
         assert classifier(head).risk(features) is None
 
@@ -143,6 +145,6 @@ def test_a_head_for_other_classes_is_not_inherited(classes):
 
 def test_settings_are_not_weights_and_stay():
     after, _, earlier = inherited(
-        classifier(LinearHead(nn.Linear(8, 3), Standardise(0.5))), LinearHead(nn.Linear(8, 3), Standardise(0.25))
+        classifier(LinearHead(nn.Linear(8, 3), Standardize(0.5))), LinearHead(nn.Linear(8, 3), Standardize(0.25))
     )
     assert after["inputs.sigma"] == 0.25 and torch.equal(after["linear.weight"], earlier["linear.weight"])

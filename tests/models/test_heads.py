@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from outskirts.models.heads import LinearHead, PrototypeHead, Standardise, projector
+from outskirts.models.heads import LinearHead, PrototypeHead, Standardize, projector
 
 
 def tensor(values):
@@ -17,14 +17,14 @@ def slope(module, features):
 
 def test_vectors_as_published(vectors):
     v = vectors["V5_zstd"]
-    out = Standardise(v["sigma"], reference_quirks=True)(tensor(v["h"]))
+    out = Standardize(v["sigma"], reference_quirks=True)(tensor(v["h"]))
     torch.testing.assert_close(out, tensor(v["out"]), rtol=0, atol=1e-9)
     torch.testing.assert_close(out.norm(dim=1), tensor(v["norm"]), rtol=0, atol=1e-9)
 
 
 def test_the_default_is_close_to_the_published(vectors):
     v = vectors["V5_zstd"]
-    out = Standardise(v["sigma"])(tensor(v["h"]))
+    out = Standardize(v["sigma"])(tensor(v["h"]))
     torch.testing.assert_close(out, tensor(v["out"]), rtol=1e-5, atol=0)
     assert (out.norm(dim=1) <= v["limit"]).all()
 
@@ -32,32 +32,32 @@ def test_the_default_is_close_to_the_published(vectors):
 @pytest.mark.parametrize("quirks", [False, True])
 def test_invariants(quirks):
     features = torch.rand(5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
-    standardise = Standardise(0.5, quirks)
-    out = standardise(features)
+    standardize = Standardize(0.5, quirks)
+    out = standardize(features)
     torch.testing.assert_close(out.mean(1), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-12)
     assert (out.norm(dim=1) <= 0.5 * 11**0.5).all()
-    torch.testing.assert_close(standardise(10 * features + 7), out, rtol=1e-4, atol=0)
+    torch.testing.assert_close(standardize(10 * features + 7), out, rtol=1e-4, atol=0)
     assert torch.equal(out.argsort(1), features.argsort(1))
-    torch.testing.assert_close(Standardise(1.0, quirks)(features), 2 * out)
+    torch.testing.assert_close(Standardize(1.0, quirks)(features), 2 * out)
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_the_gradient_is_bounded_at_constant_features(level):
     constant = torch.full((1, 4), level, dtype=torch.float64)
-    assert slope(Standardise(0.5), constant) <= 0.5 / 1e-3
-    assert slope(Standardise(0.5, reference_quirks=True), constant) > 1e5
-    assert not Standardise(0.5)(constant).any()
+    assert slope(Standardize(0.5), constant) <= 0.5 / 1e-3
+    assert slope(Standardize(0.5, reference_quirks=True), constant) > 1e5
+    assert not Standardize(0.5)(constant).any()
 
 
 def test_works_in_single_precision_whatever_comes_in():
     features = torch.rand(3, 8).to(torch.bfloat16)
-    assert Standardise()(features).dtype == torch.float32
-    torch.testing.assert_close(Standardise()(features), Standardise()(features.double()).float())
+    assert Standardize()(features).dtype == torch.float32
+    torch.testing.assert_close(Standardize()(features), Standardize()(features.double()).float())
 
 
 def test_sigma_is_saved_with_the_weights():
-    head = LinearHead(nn.Linear(4, 2), Standardise(0.25))
-    fresh = LinearHead(nn.Linear(4, 2), Standardise(0.5))
+    head = LinearHead(nn.Linear(4, 2), Standardize(0.25))
+    fresh = LinearHead(nn.Linear(4, 2), Standardize(0.5))
     fresh.load_state_dict(head.state_dict())
     features = torch.rand(3, 4)
     assert torch.equal(fresh(features), head(features)) and "inputs.sigma" in head.state_dict()
@@ -143,7 +143,7 @@ def test_in_the_projection_prototypes_are_the_linear_layer(features):
 
 
 def test_linear_layers_explain_their_logits_in_their_own_space(features):
-    head = LinearHead(nn.Linear(6, 3), Standardise(0.5))
+    head = LinearHead(nn.Linear(6, 3), Standardize(0.5))
     for name, inputs in (("head", head.inputs(features)), ("raw", features)):
         space, linear = head.space(features, name)
         assert torch.equal(space, inputs)

@@ -4,7 +4,7 @@ from torch import nn
 
 from outskirts.methods.exposure import open_risk
 from outskirts.models.heads import LinearHead
-from outskirts.models.ood_head import EnergyRisk, FeatureRisk
+from outskirts.models.ood_head import EnergyOODHead, FeatureOODHead
 from outskirts.seeding import isolated
 
 
@@ -14,7 +14,7 @@ def generator():
 
 
 def energy_risk(weights, scale, shift):
-    risk = EnergyRisk(len(weights)).double()
+    risk = EnergyOODHead(len(weights)).double()
     with torch.no_grad():
         risk.weights.copy_(torch.tensor(weights))
         risk.scale.fill_(scale)
@@ -30,13 +30,13 @@ def test_energy_risk_by_hand(generator):
 
 def test_energy_risk_begins_as_the_negative_energy(generator):
     logits = torch.randn(6, 4, generator=generator)
-    torch.testing.assert_close(EnergyRisk(4)(logits, logits), logits.logsumexp(1))
+    torch.testing.assert_close(EnergyOODHead(4)(logits, logits), logits.logsumexp(1))
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_energy_risk_is_stable_at_large_logits(size):
     logits = torch.full((1, 3), size, requires_grad=True)
-    phi = EnergyRisk(3)(logits, logits)
+    phi = EnergyOODHead(3)(logits, logits)
     phi.sum().backward()
     assert phi.item() == pytest.approx(size, abs=2) and logits.grad.isfinite().all()
 
@@ -51,12 +51,12 @@ def test_energy_risk_is_finite_without_weights():
 def test_energy_risk_is_computed_in_full_precision():
     logits = torch.tensor([[10.0, 9.0]], dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        phi = EnergyRisk(2)(logits, logits)
+        phi = EnergyOODHead(2)(logits, logits)
     torch.testing.assert_close(phi, logits.float().logsumexp(1))
 
 
 def test_feature_risk_by_hand(generator):
-    risk, features = FeatureRisk(3, hidden=5), torch.randn(4, 3, generator=generator)
+    risk, features = FeatureOODHead(3, hidden=5), torch.randn(4, 3, generator=generator)
     first, _, last = risk.network
     expected = (features @ first.weight.T + first.bias).clamp_min(0) @ last.weight[0] + last.bias
     torch.testing.assert_close(risk(features, features), expected)
@@ -65,19 +65,19 @@ def test_feature_risk_by_hand(generator):
 @pytest.mark.parametrize("kind", ["energy", "feature"])
 def test_the_gradient_reaches_the_features_and_the_risk(kind, generator):
     with isolated(0, "test"):
-        head = LinearHead(nn.Linear(3, 4), risk=EnergyRisk(4) if kind == "energy" else FeatureRisk(3))
+        head = LinearHead(nn.Linear(3, 4), risk=EnergyOODHead(4) if kind == "energy" else FeatureOODHead(3))
     features = torch.randn(6, 3, generator=generator, requires_grad=True)
     outliers = torch.randn(2, 3, generator=generator)
-    phi, outlier_phi = (head.risk(rows, head(rows)) for rows in (features, outliers))
+    phi, outlier_phi = (head.ood_head(rows, head(rows)) for rows in (features, outliers))
     open_risk(phi, outlier_phi).backward()
     assert features.grad.abs().sum(1).min() > 0
-    assert all(parameter.grad.any() for parameter in head.risk.parameters())
+    assert all(parameter.grad.any() for parameter in head.ood_head.parameters())
 
 
 def test_both_learn_to_tell_rows_apart(generator):
     logits = torch.randn(64, 3, generator=generator) + torch.tensor([5.0, 0, 0])
     outliers = torch.randn(64, 3, generator=generator)
-    for risk in (EnergyRisk(3), FeatureRisk(3)):
+    for risk in (EnergyOODHead(3), FeatureOODHead(3)):
         optimizer = torch.optim.Adam(risk.parameters(), lr=0.05)
         for _ in range(150):
             optimizer.zero_grad()

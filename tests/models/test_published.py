@@ -11,7 +11,7 @@ from outskirts.models.backbones import build_backbone
 from outskirts.models.classifier import Classifier
 from outskirts.models.published import LAYOUTS, Published
 from outskirts.seeding import isolated
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.run import assemble
 
 
@@ -81,8 +81,8 @@ def imported(layout: str, checkpoint: dict, classes: int = 4) -> Classifier:
     found = translate(layout, checkpoint)
     assert not found.left
     backbone = build_backbone(found.backbone, 3, 32)
-    made_with = recipe(found.method, {"backbone": found.backbone, **found.settings})
-    classifier = assemble(made_with, backbone, Transform(32), [str(c) for c in range(classes)])
+    recipe = resolve_recipe(found.method, {"backbone": found.backbone, **found.settings})
+    classifier = assemble(recipe, backbone, Transform(32), [str(c) for c in range(classes)])
     classifier.load_state_dict(dict(found.state))
     return classifier.eval()
 
@@ -126,7 +126,7 @@ def test_ciders_large_encoder_is_a_sequence():
     state = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
     state |= {f"head.{key}": value for key, value in head.state_dict().items()}
     found = translate("cider", {"state_dict": wrapped(state), "dis_state_dict": {"prototypes": torch.zeros(4, 128)}})
-    assert found.backbone == "torchvision:resnet34" and found.normalisation[0][0] == 0.485
+    assert found.backbone == "torchvision:resnet34" and found.normalization[0][0] == 0.485
     backbone = build_backbone(found.backbone, 3, 64)
     backbone.network.load_state_dict(
         {k.removeprefix("backbone."): v for k, v in found.state.items() if "backbone" in k}
@@ -150,7 +150,7 @@ def test_npos(images, flat):
     classifier = imported("npos", {"epoch": 1, "state_dict": state, "criterion_disp": {"prototypes": prototypes}})
     features = model.encoder(images)
     torch.testing.assert_close(classifier(images), model.points(images) @ prototypes.T / 0.1, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(classifier.risk(features), model.mlp(features)[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(classifier.ood_logit(features), model.mlp(features)[:, 0], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -187,8 +187,8 @@ def test_plain_classifiers(images, layout, last, nested, parallel):
 def test_pixels_are_normalised_as_they_were():
     for classes, first in ((10, 0.4914), (100, 0.5071)):
         found = translate("openood", ResNet(classes=classes).state_dict())
-        assert found.normalisation[0][0] == first
-    assert translate("ncis", ResNet(classes=100).state_dict()).normalisation[0][0] == 0.4914
+        assert found.normalization[0][0] == first
+    assert translate("ncis", ResNet(classes=100).state_dict()).normalization[0][0] == 0.4914
 
 
 def test_what_is_of_another_layout():

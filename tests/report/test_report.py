@@ -11,7 +11,7 @@ from PIL import Image
 
 import outskirts as osk
 from outskirts.errors import OutskirtsError
-from outskirts.evaluation.evaluate_run import assess
+from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Result, Results
@@ -20,7 +20,7 @@ from outskirts.report import write_report
 from outskirts.report.comparison import compare
 from outskirts.report.diagnostics import diagnostics
 from outskirts.report.pictures import data_uri
-from outskirts.report.run_report import RunFolder
+from outskirts.report.run_report import RunReport
 from outskirts.report.seeds import Spread, over_seeds
 
 GROUPS = {"cifar100": "near", "tin": "near", "svhn": "far"}
@@ -201,14 +201,14 @@ def test_missing_pieces_are_named(bare: Path, tmp_path: Path) -> None:
 
 
 def test_the_headline_is_msp_even_where_another_detector_is_better(runs: list[Path]) -> None:
-    run = RunFolder.read(runs[0], "ce")
+    run = RunReport.read(runs[0], "ce")
     assert run.headline == "msp"
     best = replace(run.results, rows=tuple(r for r in run.results.rows if r.detector != "msp"))
     assert replace(run, results=best).headline == "knn"
 
 
 def test_the_headline_is_what_the_method_is_published_with(runs: list[Path]) -> None:
-    run = RunFolder.read(runs[0], "ce")
+    run = RunReport.read(runs[0], "ce")
     assert replace(run, config={"method": "cider"}).headline == "knn"
     # CLIP's is not among the results, and a stranger's method is not known here.
     for method in ("npos-clip", "somebody's"):
@@ -216,13 +216,13 @@ def test_the_headline_is_what_the_method_is_published_with(runs: list[Path]) -> 
 
 
 def test_a_group_of_one_set_shows_no_mean(runs: list[Path]) -> None:
-    near, far = RunFolder.read(runs[0], "ce").tables
+    near, far = RunReport.read(runs[0], "ce").tables
     assert near.datasets == ("mean", "cifar100", "tin")
     assert far.datasets == ("svhn",)
 
 
 def test_a_comparison_subtracts_the_first_run(runs: list[Path]) -> None:
-    lines = compare([RunFolder.read(run, run.name) for run in runs])
+    lines = compare([RunReport.read(run, run.name) for run in runs])
     assert [(line.group, line.detector) for line in lines] == [
         (group, detector) for group in ("near", "far") for detector, _ in DETECTORS
     ]
@@ -251,7 +251,7 @@ def test_the_published_example_of_three_seeds(vectors) -> None:
 def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
     folders = [seeded(tmp_path / f"s{seed}", seed) for seed in (0, 1, 2)]
     other = seeded(tmp_path / "longer", 0, SETTINGS + "epochs: 9\n")
-    read = [RunFolder.read(folder, folder.name) for folder in [*folders, other]]
+    read = [RunReport.read(folder, folder.name) for folder in [*folders, other]]
     lines = over_seeds(read)
     assert [(line.group, line.detector) for line in lines] == [
         (group, detector) for group in ("near", "far") for detector, _ in DETECTORS
@@ -273,14 +273,14 @@ def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
 
 
 def test_sets_that_differ_have_no_mean_over_seeds(tmp_path: Path) -> None:
-    read = [RunFolder.read(seeded(tmp_path / f"s{seed}", seed), f"s{seed}") for seed in (0, 1)]
+    read = [RunReport.read(seeded(tmp_path / f"s{seed}", seed), f"s{seed}") for seed in (0, 1)]
     fewer = tuple(row for row in read[1].results.rows if row.dataset != "tin")
     second = replace(read[1], results=replace(read[1].results, rows=fewer))
     assert {line.group for line in over_seeds([read[0], second])} == {"far"}
 
 
 def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
-    first, second = (RunFolder.read(run, run.name) for run in runs)
+    first, second = (RunReport.read(run, run.name) for run in runs)
     fewer = {label: {**sets, "id": sets["id"][1:]} for label, sets in second.results.scores.items()}
     lines = compare([first, replace(second, results=replace(second.results, scores=fewer))])
     assert {(line.interval, line.p_value) for line in lines} == {(None, None)}
@@ -408,7 +408,7 @@ def test_a_warning_is_shown_once_with_its_time(bare: Path, when: tuple[int, int]
 def test_chosen_parameters_are_shown(tmp_path: Path, finished: Path, bugs: Path) -> None:
     run = osk.Run.open(shutil.copytree(finished, tmp_path / "run"))
     ood = {"near": {"flies": osk.open(bugs / "flies")}}
-    assess(run, osk.open(bugs / "test"), ood, ["msp", "react"], tune="own")
+    evaluate_run(run, osk.open(bugs / "test"), ood, ["msp", "react"], tune="own")
     page = write_report([run.path], tmp_path / "report.html").read_text()
     assert "5 points of 2 detectors" in page and "own outliers" in page
     assert page.count("percentile=85.0, scorer=energy") >= 1

@@ -4,26 +4,26 @@ import pytest
 
 from outskirts import OutskirtsError
 from outskirts.methods import registry
-from outskirts.training.config import TrainConfig, recipe
+from outskirts.training.config import TrainConfig, resolve_recipe
 
 
 def test_options_find_their_place():
-    made_with = recipe("ascood", {"epochs": 3, "p_inv": 0.2})
-    assert made_with.training.epochs == 3
-    assert made_with.settings.p_inv == 0.2
-    assert made_with.flat()["method"] == "ascood"
+    recipe = resolve_recipe("ascood", {"epochs": 3, "p_inv": 0.2})
+    assert recipe.training.epochs == 3
+    assert recipe.settings.p_inv == 0.2
+    assert recipe.flat()["method"] == "ascood"
 
 
 def test_options_go_over_the_preset():
-    made_with = recipe("ascood", {"epochs": 3}, "cifar100")
-    assert (made_with.training.epochs, made_with.training.batch_size) == (3, 128)
-    assert made_with.settings.outlier_weight == 5.0
+    recipe = resolve_recipe("ascood", {"epochs": 3}, "cifar100")
+    assert (recipe.training.epochs, recipe.training.batch_size) == (3, 128)
+    assert recipe.settings.outlier_weight == 5.0
 
 
 @pytest.mark.parametrize("method", registry.names())
 def test_every_preset_is_valid(method):
     for preset in registry[method].presets:
-        recipe(method, {}, preset)
+        resolve_recipe(method, {}, preset)
 
 
 @pytest.mark.parametrize("method", registry.names())
@@ -64,12 +64,12 @@ def test_no_method_takes_a_name_of_the_training(method):
 )
 def test_wrong_options_are_told(method, options, preset, sentence):
     with pytest.raises(OutskirtsError, match=sentence):
-        recipe(method, options, preset)
+        resolve_recipe(method, options, preset)
 
 
 def test_numbers_as_yaml_reads_them():
-    assert recipe("ce", {"lr": "1e-3", "weight_decay": 0}).training.lr == 1e-3
+    assert resolve_recipe("ce", {"lr": "1e-3", "weight_decay": 0}).training.lr == 1e-3
 
 
 def test_paths_are_texts(tmp_path):
-    assert recipe("ce", {"pretrained": tmp_path}).training.pretrained == str(tmp_path)
+    assert resolve_recipe("ce", {"pretrained": tmp_path}).training.pretrained == str(tmp_path)

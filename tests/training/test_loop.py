@@ -53,7 +53,7 @@ CASES = {
     "ascood-energy-fast": ("ascood", {"outliers": "shuffle", "outlier_loss": "energy", "fc_lr_factor": 0.1}, False),
     "cider-ordered-ema": ("cider", {"embedding": 8, "ema": 0.5}, True),
     "cider-mean-frozen": ("cider", {"embedding": 8, "prototypes": "mean", "train_layers": "body.1", **EPOCHS}, True),
-    "cider-learned-held": ("cider", {"embedding": 8, "prototypes": "learned", "hold": 0.4}, True),
+    "cider-learned-held": ("cider", {"embedding": 8, "prototypes": "learned", "prototype_freeze": 0.4}, True),
     "supcon": ("supcon", {"embedding": 8, "views": 3}, True),
 }
 
@@ -357,7 +357,9 @@ def test_held_prototypes_leave_the_global_generator_alone(bugs, small, tmp_path)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    osk.train("cider", bugs / "train", out=tmp_path / "run", initial="simplex", embedding=4, **{**small, "epochs": 1})
+    osk.train(
+        "cider", bugs / "train", out=tmp_path / "run", prototype_init="simplex", embedding=4, **{**small, "epochs": 1}
+    )
     assert torch.equal(torch.rand(3), expected)
 
 

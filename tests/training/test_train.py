@@ -17,7 +17,7 @@ import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.data.imageset import ImageSet
 from outskirts.files import load_tensors
-from outskirts.training.config import recipe
+from outskirts.training.config import resolve_recipe
 from outskirts.training.loop import Interrupted
 from outskirts.training.train import default_folder, resume, training_sets
 
@@ -267,8 +267,10 @@ def test_seeds_differ_and_repeat(bugs, small, tmp_path):
 
 
 def test_the_folder_is_named_after_method_data_and_seed(bugs):
-    assert str(default_folder(recipe("ce", {"data": "parquet:/a/b.parquet?limit=3", "seed": 4}))) == "runs/ce-b-s4"
-    assert str(default_folder(recipe("ce", {"data": "mnist5k?classes=0-5"}))) == "runs/ce-mnist5k-s0"
+    assert (
+        str(default_folder(resolve_recipe("ce", {"data": "parquet:/a/b.parquet?limit=3", "seed": 4}))) == "runs/ce-b-s4"
+    )
+    assert str(default_folder(resolve_recipe("ce", {"data": "mnist5k?classes=0-5"}))) == "runs/ce-mnist5k-s0"
 
 
 # From an earlier run

@@ -51,7 +51,7 @@ CASES = {
     **{f"{name}-mixed": (method, {**options, **POOL}) for name, (method, options) in METHODS.items()},
     "ce-added": ("ce", {**POOL, "mixing": "add", "real_ratio": 0.5}),
     "npos-pooled": ("npos", {"embedding": 8, "reduction": "pooled", **QUEUE}),
-    "cider-held": ("cider", {"embedding": 8, "prototypes": "learned", "hold": 0.4}),
+    "cider-held": ("cider", {"embedding": 8, "prototypes": "learned", "prototype_freeze": 0.4}),
     "supcon-mixed": ("supcon", {"embedding": 8, **POOL}),
     "ascood-noise": ("ascood", {"outliers": "gaussian", "alpha_max": 2.0, "alpha_min": 1.0, "batchnorm": "separate"}),
     "oe-images": ("oe", {"outliers": "images", "outlier_images": "fog", "outlier_batch": 4}),

@@ -6,27 +6,27 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..data.cache import keeping, kept
+from ..data.cache import cached_images, kept
 from ..errors import MissingExtra, unknown
 from ..training.loop import Interrupted
-from .jobs import Cell
+from .jobs import Job
 from .run_job import run_cell
 
 __all__ = ["ENGINES", "run_all"]
 
-Told = Callable[[Cell, str], None]
+Told = Callable[[Job, str], None]
 
 #: What lasts as long as a worker of Ray's.
 _WORKER = ExitStack()
 
 
-def _local(cells: Sequence[Cell], told: Told) -> None:
-    with keeping():
-        for cell in cells:
-            told(cell, run_cell(cell))
+def _local(jobs: Sequence[Job], told: Told) -> None:
+    with cached_images():
+        for job in jobs:
+            told(job, run_cell(job))
 
 
-def _ray(cells: Sequence[Cell], told: Told) -> None:
+def _ray(jobs: Sequence[Job], told: Told) -> None:
     """A task for each run. Those of a worker that dies are given to another, which goes on from the checkpoint."""
     try:
         import ray
@@ -38,29 +38,29 @@ def _ray(cells: Sequence[Cell], told: Told) -> None:
     task: Any = ray.remote(_kept_run)
     gpus = ray.cluster_resources().get("GPU", 0) > 0
     again = {"max_retries": -1, "retry_exceptions": [Interrupted]}
-    waiting = {task.options(num_gpus=_gpus(cell, gpus), **again).remote(cell): cell for cell in cells}
+    waiting = {task.options(num_gpus=_gpus(job, gpus), **again).remote(job): job for job in jobs}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         for reference in done:
             told(waiting.pop(reference), ray.get(reference))
 
 
-def _kept_run(cell: Cell) -> str:
+def _kept_run(job: Job) -> str:
     if kept() is None:
-        _WORKER.enter_context(keeping())
-    return run_cell(cell)
+        _WORKER.enter_context(cached_images())
+    return run_cell(job)
 
 
-def _gpus(cell: Cell, there: bool) -> int:
+def _gpus(job: Job, there: bool) -> int:
     """What a run asks for: Ray hides GPUs from a task that does not."""
-    return int(there and cell.options["device"] in ("auto", "cuda"))
+    return int(there and job.options["device"] in ("auto", "cuda"))
 
 
 #: By name.
-ENGINES: dict[str, Callable[[Sequence[Cell], Told], None]] = {"local": _local, "ray": _ray}
+ENGINES: dict[str, Callable[[Sequence[Job], Told], None]] = {"local": _local, "ray": _ray}
 
 
-def run_all(cells: Sequence[Cell], engine: str = "local", told: Told = lambda cell, reason: None) -> None:
+def run_all(jobs: Sequence[Job], engine: str = "local", told: Told = lambda job, reason: None) -> None:
     """Make all runs of a matrix that are not there.
 
     Arguments:
@@ -70,4 +70,4 @@ def run_all(cells: Sequence[Cell], engine: str = "local", told: Told = lambda ce
     """
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
-    ENGINES[engine](cells, told)
+    ENGINES[engine](jobs, told)

@@ -11,13 +11,13 @@ from typing import Any
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
-from ..training.config import recipe
+from ..training.config import resolve_recipe
 
-__all__ = ["Cell", "plan", "seeds"]
+__all__ = ["Job", "plan", "seeds"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Job:
     """One run of a matrix: all that a process elsewhere needs to make it.
 
     Arguments:
@@ -62,7 +62,7 @@ def plan(
     variants: Sequence[str] = (),
     detectors: Sequence[str] = ("all",),
     options: Mapping[str, Any] | None = None,
-) -> list[Cell]:
+) -> list[Job]:
     """All runs of a matrix, one seed after the other, so that the first of all methods are there early.
 
     Arguments:
@@ -85,7 +85,7 @@ def plan(
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
     choose_detectors(asked_for(detectors))
     sets = {"train": benchmark.train, "val": benchmark.val or "", "test": benchmark.test}
-    cells = []
+    jobs = []
     for seed, method, variant in product(seeds, methods, ("", *variants)):
         given = {
             **benchmark.recipes.get("all", {}),
@@ -96,10 +96,10 @@ def plan(
             "val": sets["val"],
             "seed": seed,
         }
-        made_with = recipe(method, given, str(given.pop("preset", "")))
-        flat = {name: value for name, value in made_with.flat().items() if name != "method"}
-        cells.append(
-            Cell(
+        recipe = resolve_recipe(method, given, str(given.pop("preset", "")))
+        flat = {name: value for name, value in recipe.flat().items() if name != "method"}
+        jobs.append(
+            Job(
                 method,
                 variant,
                 seed,
@@ -111,7 +111,7 @@ def plan(
                 out / f"{_label(method, variant)}-s{seed}",
             )
         )
-    return cells
+    return jobs
 
 
 def _label(method: str, variant: str) -> str:

@@ -14,11 +14,11 @@ from ..evaluation.intervals import delong_test
 from ..evaluation.results import MEAN
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import worst
-from ..report.run_report import RunFolder
+from ..report.run_report import RunReport
 from ..report.seeds import Spread
-from .method_runs import Contender
+from .method_runs import MethodRuns
 
-__all__ = ["Group", "Standing", "holm", "standings"]
+__all__ = ["Group", "LeaderboardRow", "holm", "leaderboard"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaderboardRow:
     """A line of the table.
 
     Arguments:
@@ -72,7 +72,7 @@ class Standing:
         return fmean([group.auroc.mean for name, group in self.groups.items() if is_ood(name)] or [float("nan")])
 
 
-def standings(there: Sequence[Contender], first: str) -> list[Standing]:
+def leaderboard(there: Sequence[MethodRuns], first: str) -> list[LeaderboardRow]:
     """A line for each, against the one whose label is `first` if its runs are there."""
     baseline = there[0] if there and there[0].label == first else None
     return _ranked(_corrected([_line(one, baseline) for one in there]))
@@ -96,7 +96,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _line(one: Contender, baseline: Contender | None) -> Standing:
+def _line(one: MethodRuns, baseline: MethodRuns | None) -> LeaderboardRow:
     groups = {}
     for name, rows in one.means(one.detector).items():
         groups[name] = Group(
@@ -111,7 +111,7 @@ def _line(one: Contender, baseline: Contender | None) -> Standing:
     first = next(iter(one.results(one.detector).values()))
     known = [row.id_accuracy for row in next(iter(first.values())) if row.id_accuracy is not None]
     grouped = [worst(run.groups).accuracy for run in one.runs.values() if run.groups]
-    return Standing(
+    return LeaderboardRow(
         one.label,
         one.detector,
         tuple(one.runs),
@@ -123,7 +123,7 @@ def _line(one: Contender, baseline: Contender | None) -> Standing:
     )
 
 
-def _against(old: Contender, new: Contender, seeds: Sequence[int], group: str) -> tuple[float, float | None]:
+def _against(old: MethodRuns, new: MethodRuns, seeds: Sequence[int], group: str) -> tuple[float, float | None]:
     """The mean difference of AUROCs over seeds, and how likely one as large is by chance.
 
     Test images and seeds both vary. Those images are the same for all seeds, so that their part of the variance, by
@@ -140,20 +140,20 @@ def _against(old: Contender, new: Contender, seeds: Sequence[int], group: str) -
     return mean, 2 * float(norm.sf(abs(mean) / error)) if error else None
 
 
-def _scores(one: Contender, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:
+def _scores(one: MethodRuns, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:
     """Of the images that count as ID in a group, and of each of its sets."""
     run, label = one.runs[seed], one.label_of(seed, one.detector)
     names = [name for table in run.tables if table.group == group for name in table.datasets if name != MEAN]
     return run.results.id_scores(label, group), [run.results.scores[label][name] for name in names]
 
 
-def _shown(run: RunFolder) -> int:
+def _shown(run: RunReport) -> int:
     """Images that went through the network in a training."""
     begun = next((line for line in run.metrics or [] if line["kind"] == "data"), {})
     return int(begun.get("images", 0) * run.config.get("epochs", 0))
 
 
-def _corrected(lines: Sequence[Standing]) -> list[Standing]:
+def _corrected(lines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     tested = [(line.label, name) for line in lines for name, group in line.groups.items() if group.p_value is not None]
     values = {(line.label, name): group.p_value for line in lines for name, group in line.groups.items()}
     found = dict(zip(tested, holm([values[key] or 0.0 for key in tested])))
@@ -166,6 +166,6 @@ def _corrected(lines: Sequence[Standing]) -> list[Standing]:
     ]
 
 
-def _ranked(lines: Sequence[Standing]) -> list[Standing]:
+def _ranked(lines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     ranks = rankdata([-line.auroc for line in lines], method="min")
     return [replace(line, rank=float(rank)) for line, rank in zip(lines, ranks)]

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import OutskirtsError
 from ..files import load_json, save_json
-from .jobs import Cell
-from .leaderboard import Standing, standings
-from .method_runs import Contender, contenders
+from .jobs import Job
+from .leaderboard import LeaderboardRow, leaderboard
+from .method_runs import MethodRuns, all_method_runs
 
 __all__ = ["Matrix"]
 
@@ -28,31 +28,31 @@ class Matrix:
         description: What it is.
         notes: What a reader of its results should know.
         command: That makes the runs.
-        cells: The runs.
+        jobs: The runs.
     """
 
     title: str
     description: str
     notes: str
     command: str
-    cells: Sequence[Cell]
+    jobs: Sequence[Job]
 
     @cached_property
-    def contenders(self) -> list[Contender]:
+    def all_method_runs(self) -> list[MethodRuns]:
         """The methods of which a run is there, as the run folders say when this is first asked."""
-        return contenders(self.cells)
+        return all_method_runs(self.jobs)
 
     @cached_property
-    def standings(self) -> list[Standing]:
+    def leaderboard(self) -> list[LeaderboardRow]:
         """Of those, against the first of the plan."""
-        return standings(self.contenders, self.cells[0].label if self.cells else "")
+        return leaderboard(self.all_method_runs, self.jobs[0].label if self.jobs else "")
 
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""
         folder.mkdir(parents=True, exist_ok=True)
         about = asdict(self)
-        for cell in about["cells"]:
-            cell["folder"] = cell["folder"].name
+        for job in about["jobs"]:
+            job["folder"] = job["folder"].name
         save_json(folder / _FILE, about)
 
     @classmethod
@@ -62,10 +62,10 @@ class Matrix:
             raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
         about: dict[str, Any] = load_json(folder / _FILE)
         try:
-            cells = [
-                Cell(**{**cell, "detectors": tuple(cell["detectors"]), "folder": folder / cell["folder"]})
-                for cell in about.pop("cells")
+            jobs = [
+                Job(**{**job, "detectors": tuple(job["detectors"]), "folder": folder / job["folder"]})
+                for job in about.pop("jobs" if "jobs" in about else "cells")
             ]
-            return cls(cells=cells, **about)
+            return cls(jobs=jobs, **about)
         except (AttributeError, KeyError, TypeError) as error:
             raise OutskirtsError(f"{folder / _FILE} is damaged, or of another version ({error}).") from error

@@ -12,15 +12,15 @@ from functools import cached_property
 from statistics import fmean
 
 from ..evaluation.results import MEAN, Result
-from ..report.run_report import RunFolder
-from .jobs import Cell
+from ..report.run_report import RunReport
+from .jobs import Job
 from .run_job import finished, record
 
-__all__ = ["Contender", "contenders"]
+__all__ = ["MethodRuns", "all_method_runs"]
 
 
 @dataclass(frozen=True)
-class Contender:
+class MethodRuns:
     """A method, with its variant.
 
     Arguments:
@@ -30,7 +30,7 @@ class Contender:
     """
 
     label: str
-    runs: Mapping[int, RunFolder]
+    runs: Mapping[int, RunReport]
     minutes: float
 
     @cached_property
@@ -71,22 +71,22 @@ class Contender:
         return {group: sets.get(MEAN) or next(iter(sets.values())) for group, sets in self.results(detector).items()}
 
 
-def contenders(cells: Sequence[Cell]) -> list[Contender]:
+def all_method_runs(jobs: Sequence[Job]) -> list[MethodRuns]:
     """Each method and variant of which a run is there, in the order of the plan."""
-    there: dict[str, list[Cell]] = {}
-    for cell in filter(finished, cells):
-        there.setdefault(cell.label, []).append(cell)
+    there: dict[str, list[Job]] = {}
+    for job in filter(finished, jobs):
+        there.setdefault(job.label, []).append(job)
     return [
-        Contender(
+        MethodRuns(
             label,
-            {cell.seed: RunFolder.read(cell.folder, cell.folder.name) for cell in own},
-            fmean(record(cell).seconds for cell in own) / 60,
+            {job.seed: RunReport.read(job.folder, job.folder.name) for job in own},
+            fmean(record(job).seconds for job in own) / 60,
         )
         for label, own in there.items()
     ]
 
 
-def _tuned(run: RunFolder) -> dict[str, Result]:
+def _tuned(run: RunReport) -> dict[str, Result]:
     """Of each detector, the row of the parameters that were chosen."""
     best: dict[str, Result] = {}
     for row in run.results.tuning:

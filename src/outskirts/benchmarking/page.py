@@ -12,10 +12,10 @@ from ..evaluation.results import MEAN, Result
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import GroupAccuracy
 from ..report.seeds import Spread
-from ..training.config import recipe
-from .jobs import Cell
+from ..training.config import resolve_recipe
+from .jobs import Job
 from .matrix import Matrix
-from .method_runs import Contender
+from .method_runs import MethodRuns
 from .render import markdown_table, render, spread
 
 __all__ = ["page", "section"]
@@ -37,11 +37,11 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
 
 def section(matrix: Matrix) -> str:
     """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
-    there = matrix.contenders
+    there = matrix.all_method_runs
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")
     parts = [
-        render(matrix.standings, "markdown", matrix.title, matrix.command, matrix.description),
+        render(matrix.leaderboard, "markdown", matrix.title, matrix.command, matrix.description),
         matrix.notes,
         f"### Each set\n\nAUROC of the detector chosen, and FPR95 with ID \\| with OOD as positive.\n\n{_sets(there)}",
         _groups(there),
@@ -51,13 +51,13 @@ def section(matrix: Matrix) -> str:
     return "\n\n".join(part.strip() for part in parts if part)
 
 
-def _sets(there: Sequence[Contender]) -> str:
+def _sets(there: Sequence[MethodRuns]) -> str:
     found = {one.label: one.results(one.detector) for one in there}
     names = dict.fromkeys(
         (group, dataset) for of in found.values() for group, sets in of.items() for dataset in sets if dataset != MEAN
     )
 
-    def cell(rows: list[Result] | None) -> str:
+    def job(rows: list[Result] | None) -> str:
         if not rows:
             return ""
         rates = (Spread.of(getattr(row, name) for row in rows).mean for name in ("fpr95", "fpr95_ood_positive"))
@@ -67,11 +67,11 @@ def _sets(there: Sequence[Contender]) -> str:
     for group, dataset in names:
         rows = [found[one.label].get(group, {}).get(dataset) for one in there]
         size = next(row[0].n_ood for row in rows if row)
-        lines.append([group, dataset, f"{size:,}", *map(cell, rows)])
+        lines.append([group, dataset, f"{size:,}", *map(job, rows)])
     return markdown_table(["group", "set", "images", *(f"{one.label}: {one.detector}" for one in there)], lines)
 
 
-def _groups(there: Sequence[Contender]) -> str:
+def _groups(there: Sequence[MethodRuns]) -> str:
     """Accuracy by class and attribute, where one is known."""
 
     def by_name(groups: list[GroupAccuracy] | None) -> dict[tuple[str, str], GroupAccuracy]:
@@ -88,7 +88,7 @@ def _groups(there: Sequence[Contender]) -> str:
     return f"### Accuracy by group\n\n{table}" if lines else ""
 
 
-def _detectors(there: Sequence[Contender]) -> str:
+def _detectors(there: Sequence[MethodRuns]) -> str:
     means = {one.label: {name: one.means(name) for name in one.detectors} for one in there}
     columns = [
         (label, group)
@@ -98,43 +98,43 @@ def _detectors(there: Sequence[Contender]) -> str:
     ]
     names = sorted({name for of in means.values() for name in of})
 
-    def cell(name: str, label: str, group: str) -> str:
+    def job(name: str, label: str, group: str) -> str:
         rows = means[label].get(name, {}).get(group)
         return f"{100 * Spread.of(row.auroc for row in rows).mean:.1f}" if rows else ""
 
-    lines = [[name, *(cell(name, *column) for column in columns)] for name in names]
+    lines = [[name, *(job(name, *column) for column in columns)] for name in names]
     return markdown_table(["detector", *(f"{label}: {group}" for label, group in columns)], lines)
 
 
-def _runs(matrix: Matrix, there: Sequence[Contender]) -> str:
+def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
     """What trains and measures each run by itself; seeds beyond the first differ by theirs alone."""
-    cells = {(cell.label, cell.seed): cell for cell in matrix.cells}
+    jobs = {(job.label, job.seed): job for job in matrix.jobs}
     commands = []
     for one in there:
         seed, *others = one.runs
         more = f"  # and --seed {', '.join(map(str, others))}" if others else ""
-        commands += [_train(cells[one.label, seed]) + more]
-    cell = matrix.cells[0]
-    precision = " --precision bf16" if cell.options["precision"] == "bf16" else ""
-    tune = f"--tune-on {shlex.quote(brief(cell.tune_on))}" if cell.tune_on else "--tune"
+        commands += [_train(jobs[one.label, seed]) + more]
+    job = matrix.jobs[0]
+    precision = " --precision bf16" if job.options["precision"] == "bf16" else ""
+    tune = f"--tune-on {shlex.quote(brief(job.tune_on))}" if job.tune_on else "--tune"
     commands.append(
-        f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(cell.detectors)}"
+        f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(job.detectors)}"
     )
     machine = _machine([run.environment or {} for one in there for run in one.runs.values()])
     return "```bash\n" + "\n".join(commands) + f"\n```\n\n{machine}"
 
 
-def _train(cell: Cell) -> str:
-    usual = recipe(cell.method, {}).flat()
-    words = ["outskirts", "train", cell.method, "--data", brief(cell.sets["train"])]
-    words += ["--val", brief(cell.sets["val"])] if cell.sets["val"] else []
-    for name, value in cell.options.items():
+def _train(job: Job) -> str:
+    usual = resolve_recipe(job.method, {}).flat()
+    words = ["outskirts", "train", job.method, "--data", brief(job.sets["train"])]
+    words += ["--val", brief(job.sets["val"])] if job.sets["val"] else []
+    for name, value in job.options.items():
         if name not in _APART and value != usual[name]:
             flag = name.replace("_", "-")
             words += (
                 [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
             )
-    return shlex.join([*words, "--seed", str(cell.seed)])
+    return shlex.join([*words, "--seed", str(job.seed)])
 
 
 def _machine(environments: Sequence[Mapping[str, Any]]) -> str:

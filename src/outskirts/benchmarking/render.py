@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..evaluation.set_groups import is_ood
 from ..report.filters import p_value
 from ..report.seeds import Spread
-from .leaderboard import Group, Standing
+from .leaderboard import Group, LeaderboardRow
 
 __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
 
@@ -33,12 +33,12 @@ Rows = tuple[list[str], list[list[str]]]
 """The header and the rows of a table, as text."""
 
 
-def table(lines: Sequence[Standing]) -> Rows:
+def table(lines: Sequence[LeaderboardRow]) -> Rows:
     """A row for each method, with all there is to say, for spreadsheets."""
     return _methods(lines, _names(lines))
 
 
-def tables(lines: Sequence[Standing]) -> list[Rows]:
+def tables(lines: Sequence[LeaderboardRow]) -> list[Rows]:
     """The same for people: a row for each method on OOD sets, and, if there are any, one for each method on each other
     group, which would make the first too wide to be read.
     """
@@ -54,15 +54,15 @@ def tables(lines: Sequence[Standing]) -> list[Rows]:
     return [first, (["other images", "method", "AUROC", "FPR95", "Δ"], others)] if others else [first]
 
 
-def _read(lines: Sequence[Standing]) -> str:
+def _read(lines: Sequence[LeaderboardRow]) -> str:
     return _READ + (_READ_OTHERS if any(not is_ood(name) for name in _names(lines)) else "")
 
 
-def _names(lines: Sequence[Standing]) -> list[str]:
+def _names(lines: Sequence[LeaderboardRow]) -> list[str]:
     return list(dict.fromkeys(name for line in lines for name in line.groups))
 
 
-def _methods(lines: Sequence[Standing], groups: Sequence[str]) -> Rows:
+def _methods(lines: Sequence[LeaderboardRow], groups: Sequence[str]) -> Rows:
     worst = any(line.worst for line in lines)
     header = ["rank", "method", "detector", "seeds", "accuracy", *["worst group"] * worst]
     for name in groups:
@@ -86,7 +86,7 @@ def _of_group(group: Group) -> list[str]:
     ]
 
 
-def render(lines: Sequence[Standing], kind: str, title: str = "", command: str = "", about: str = "") -> str:
+def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command: str = "", about: str = "") -> str:
     """The tables in a format of `FORMATS`.
 
     Arguments:
@@ -113,7 +113,7 @@ def spread(of: Spread | None) -> str:
     return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
 
 
-def _markdown(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
+def _markdown(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     parts = [
         f"## {title}" if title else "",
         about,
@@ -124,14 +124,14 @@ def _markdown(lines: Sequence[Standing], title: str, command: str, about: str) -
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _csv(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
+def _csv(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     header, rows = table(lines)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
-def _latex(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
+def _latex(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     special = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$", "−": "$-$"}
 
     def line(cells: Sequence[str]) -> str:
@@ -144,7 +144,7 @@ def _latex(lines: Sequence[Standing], title: str, command: str, about: str) -> s
     return "\n\n".join(tabular(*each) for each in tables(lines)) + "\n"
 
 
-def _html(lines: Sequence[Standing], title: str, command: str, about: str) -> str:
+def _html(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     def line(cells: Sequence[str], kind: str) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
 
@@ -175,7 +175,7 @@ th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 
 
 #: By name.
-FORMATS: Mapping[str, Callable[[Sequence[Standing], str, str, str], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[LeaderboardRow], str, str, str], str]] = {
     "markdown": _markdown,
     "csv": _csv,
     "latex": _latex,

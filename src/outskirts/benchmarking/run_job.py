@@ -14,12 +14,12 @@ from ..data.sources import open as open_images
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
-from ..evaluation.evaluate_run import assess
+from ..evaluation.evaluate_run import evaluate_run
 from ..files import digest, load_json, save_json
 from ..training.loop import Interrupted
 from ..training.run import Run
 from ..training.train import resume, train
-from .jobs import Cell
+from .jobs import Job
 
 __all__ = ["Record", "finished", "record", "run_cell"]
 
@@ -43,17 +43,17 @@ class Record:
     traceback: str = ""
 
 
-def record(cell: Cell) -> Record:
+def record(job: Job) -> Record:
     """What became of a run so far."""
-    return Record(**load_json(cell.record)) if cell.record.is_file() else Record()
+    return Record(**load_json(job.record)) if job.record.is_file() else Record()
 
 
-def finished(cell: Cell) -> bool:
+def finished(job: Job) -> bool:
     """Whether a run is there, and was measured as it is asked now."""
-    return record(cell).measured == _digest(cell) and (cell.folder / "results.csv").is_file()
+    return record(job).measured == _digest(job) and (job.folder / "results.csv").is_file()
 
 
-def run_cell(cell: Cell) -> str:
+def run_cell(job: Job) -> str:
     """Make a run, or what of it is not there; returns why that failed, or nothing.
 
     Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A
@@ -62,66 +62,66 @@ def run_cell(cell: Cell) -> str:
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
-    if finished(cell):
+    if finished(job):
         return ""
-    known = record(cell)
+    known = record(job)
     # Runs of before there was an option are those of today without it.
-    named = sorted(name for name, value in cell.options.items() if (name, value) != ("compile", False))
-    options = digest(cell.method, *(f"{name} {cell.options[name]}" for name in named))
+    named = sorted(name for name, value in job.options.items() if (name, value) != ("compile", False))
+    options = digest(job.method, *(f"{name} {job.options[name]}" for name in named))
     if known.trained not in ("", options):
-        raise OutskirtsError(f"{cell.folder} was trained with other options; choose another --out, or remove it.")
+        raise OutskirtsError(f"{job.folder} was trained with other options; choose another --out, or remove it.")
     known = replace(known, trained=options, measured="", failure="", traceback="")
-    save_json(cell.record, asdict(known))
+    save_json(job.record, asdict(known))
     start = time.monotonic()
     measured = failure = trace = ""
     try:
-        _measure(cell, _trained(cell))
-        measured = _digest(cell)
+        _measure(job, _trained(job))
+        measured = _digest(job)
     except Interrupted as stop:
-        raise Interrupted(f"Stopped in {cell.folder.name}; go on by the same command once more.") from stop
+        raise Interrupted(f"Stopped in {job.folder.name}; go on by the same command once more.") from stop
     except Exception as error:  # It may be a plug-in's, and of any kind.
         failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     finally:
         spent = known.seconds + time.monotonic() - start
-        save_json(cell.record, asdict(Record(options, spent, measured, failure, trace)))
+        save_json(job.record, asdict(Record(options, spent, measured, failure, trace)))
     return failure
 
 
-def _digest(cell: Cell) -> str:
-    about: dict[str, Any] = {**asdict(cell), "folder": ""}
+def _digest(job: Job) -> str:
+    about: dict[str, Any] = {**asdict(job), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
 
 
-def _specs(cell: Cell) -> list[str]:
-    named = [*cell.sets.values(), cell.tune_on, *(spec for sets in cell.ood.values() for spec in sets.values())]
+def _specs(job: Job) -> list[str]:
+    named = [*job.sets.values(), job.tune_on, *(spec for sets in job.ood.values() for spec in sets.values())]
     return [spec for spec in named if spec]
 
 
-def _trained(cell: Cell) -> Run:
-    run = Run(cell.folder)
+def _trained(job: Job) -> Run:
+    run = Run(job.folder)
     if run.config.is_file():
-        return run if run.model.is_file() else resume(cell.folder)
-    for spec in _specs(cell):  # What cannot be opened shall be known before hours of training.
+        return run if run.model.is_file() else resume(job.folder)
+    for spec in _specs(job):  # What cannot be opened shall be known before hours of training.
         _opened(spec)
     # Whoever began was stopped before the options were written, the first that is needed to go on.
-    shutil.rmtree(cell.folder, ignore_errors=True)
-    options = {name: value for name, value in cell.options.items() if name not in ("data", "val")}
-    val = _opened(cell.sets["val"]) if cell.sets["val"] else None
-    return train(cell.method, _opened(cell.sets["train"]), val, out=cell.folder, **options)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
+    val = _opened(job.sets["val"]) if job.sets["val"] else None
+    return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)
 
 
-def _measure(cell: Cell, run: Run) -> None:
+def _measure(job: Job, run: Run) -> None:
     training = run.recipe().training
-    assess(
+    evaluate_run(
         run,
-        _opened(cell.sets["test"]),
-        {group: {name: _opened(spec) for name, spec in members.items()} for group, members in cell.ood.items()},
-        asked_for(cell.detectors),
+        _opened(job.sets["test"]),
+        {group: {name: _opened(spec) for name, spec in members.items()} for group, members in job.ood.items()},
+        asked_for(job.detectors),
         # What trained faster in half precision is measured faster in it, too.
         precision="bf16" if training.precision == "bf16" else "fp32",
         device=resolve_device(training.device).type,
         skip_corrupt=training.skip_corrupt,
-        tune=_opened(cell.tune_on) if cell.tune_on else "own",
+        tune=_opened(job.tune_on) if job.tune_on else "own",
     )
 
 

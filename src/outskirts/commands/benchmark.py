@@ -14,8 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..benchmarking.executors import run_all
-from ..benchmarking.jobs import Cell, plan, seeds
-from ..benchmarking.leaderboard import Standing
+from ..benchmarking.jobs import Job, plan, seeds
+from ..benchmarking.leaderboard import LeaderboardRow
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.page import page
 from ..benchmarking.render import render, tables
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
     given = options(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     benchmark = load_benchmark(given.benchmark)
     out = Path(given.out or f"runs/{benchmark.name}").absolute()
-    cells = plan(
+    jobs = plan(
         benchmark,
         _names(given.methods),
         seeds(given.seeds),
@@ -91,20 +91,20 @@ def main(arguments: Sequence[str]) -> None:
         detectors=given.detectors,
         options=dict(_option(text) for text in given.options),
     )
-    matrix = Matrix(benchmark.name, benchmark.description, benchmark.notes, _command(*arguments), cells)
+    matrix = Matrix(benchmark.name, benchmark.description, benchmark.notes, _command(*arguments), jobs)
     matrix.save(out)
-    say(f"{len(cells)} runs in {out}")
-    run_all(cells, given.engine, _told)
-    lines = matrix.standings
+    say(f"{len(jobs)} runs in {out}")
+    run_all(jobs, given.engine, _told)
+    lines = matrix.leaderboard
     if not lines:
-        raise OutskirtsError(f"No run of the matrix succeeded; why not is in {cells[0].record} and its like.")
+        raise OutskirtsError(f"No run of the matrix succeeded; why not is in {jobs[0].record} and its like.")
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
         write_text(out / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
     write_text(out / "results.md", page([matrix], _command("page", str(out))))
     show(_shown(lines))
-    for cell in cells:
-        if failure := record(cell).failure:
-            say(f"Failed: {cell.folder.name}: {failure}")
+    for job in jobs:
+        if failure := record(job).failure:
+            say(f"Failed: {job.folder.name}: {failure}")
     say(f"Tables: {out / 'results.md'}, .csv, .tex, .html")
 
 
@@ -152,8 +152,8 @@ def _command(*arguments: str) -> str:
     return shlex.join(["outskirts", "benchmark", *arguments])
 
 
-def _told(cell: Cell, failure: str) -> None:
-    say(f"{cell.folder.name}: {f'failed ({failure})' if failure else f'{record(cell).seconds / 60:.1f} minutes'}")
+def _told(job: Job, failure: str) -> None:
+    say(f"{job.folder.name}: {f'failed ({failure})' if failure else f'{record(job).seconds / 60:.1f} minutes'}")
 
 
 def _names(text: str) -> list[str]:
@@ -167,7 +167,7 @@ def _option(text: str) -> tuple[str, object]:
     return name.replace("-", "_"), yaml.safe_load(value)
 
 
-def _shown(lines: Sequence[Standing]) -> Table:
+def _shown(lines: Sequence[LeaderboardRow]) -> Table:
     """What fits on a terminal of the first table: below the method its detector, below each AUROC the difference."""
     header, rows = tables(lines)[0]
     groups = [name.removesuffix(": AUROC") for name in header if name.endswith(": AUROC")]
@@ -176,6 +176,6 @@ def _shown(lines: Sequence[Standing]) -> Table:
         shown.add_column(name, no_wrap=True)
     for row in rows:
         of = dict(zip(header, row))
-        cells = (f"{of[f'{name}: AUROC']}\n{of[f'{name}: Δ']}" for name in groups)
-        shown.add_row(f"{of['method']}\n  {of['detector']}", of["accuracy"], *cells)
+        jobs = (f"{of[f'{name}: AUROC']}\n{of[f'{name}: Δ']}" for name in groups)
+        shown.add_row(f"{of['method']}\n  {of['detector']}", of["accuracy"], *jobs)
     return shown

@@ -15,7 +15,7 @@ from ..data.sources import open as open_images
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
-from ..evaluation.evaluate_run import assess
+from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
 from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
@@ -110,10 +110,10 @@ def assess_shown(
     detectors: Literal["all"] | Sequence[str] = "all",
     **settings: object,
 ) -> Results:
-    """`assess` with a progress bar and its remarks on the terminal."""
+    """`evaluate_run` with a progress bar and its remarks on the terminal."""
     with bar() as progress:
         task = progress.add_task("", total=None, figures="images")
-        return assess(
+        return evaluate_run(
             run,
             test,
             ood,

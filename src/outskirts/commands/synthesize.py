@@ -13,7 +13,7 @@ from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import pixels, save_png
 from ..files import save_json
 from ..methods import registry
-from ..methods.preview import synthesise
+from ..methods.preview import synthesize
 from ..training.run import load
 from . import synthesize_diffusion as imagined
 from . import synthesize_features as feature_outliers
@@ -63,22 +63,22 @@ def main(arguments: Sequence[str]) -> None:
         raise unknown("method", given.method, [*registry.names(), *feature_outliers.FEATURE_SPACE])
     part = registry[given.method]
     run, out = feature_outliers.folders(given.run, given.out)
-    made_with = run.recipe()
-    if made_with.method != given.method:
-        raise OutskirtsError(f"{given.run} was trained with '{made_with.method}', not '{given.method}'.")
+    recipe = run.recipe()
+    if recipe.method != given.method:
+        raise OutskirtsError(f"{given.run} was trained with '{recipe.method}', not '{given.method}'.")
     classifier = load(run.path)
-    images = open_images(given.data or made_with.training.data).align(classifier.classes)
+    images = open_images(given.data or recipe.training.data).align(classifier.classes)
     images = images.limit(min(given.count, len(images)), given.seed)
-    epochs = max(1, made_with.training.epochs)
+    epochs = max(1, recipe.training.epochs)
     if not 0 <= given.epoch <= epochs:
         raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
-    method = part(made_with.settings, classifier)
-    if method.recalls:
+    method = part(recipe.settings, classifier)
+    if method.queue_size:
         raise OutskirtsError(
             f"The method '{given.method}' makes outliers of features; make some with: outskirts synthesize boundary "
             f"--run {given.run} --out {given.out}"
         )
-    outliers = synthesise(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
+    outliers = synthesize(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
     if outliers is None:
         raise OutskirtsError(f"The method '{given.method}' synthesises no outliers.")
     pictures = pixels(outliers.values, classifier.transform)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import OutskirtsError
 from ..methods import registry
 from ..training import train as training
-from ..training.config import Recipe, TrainConfig, preset_options, recipe
+from ..training.config import Recipe, TrainConfig, preset_options, resolve_recipe
 from ..training.run import Run, read_options
 from .console import options, say, training_progress, value
 
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str]) -> None:
         with training_progress(f"resuming {resumed}") as progress:
             _finish(training.resume(resumed, progress=progress))
         return
-    made_with, start = _recipe(arguments)
-    if not made_with.training.data:
+    recipe, start = _recipe(arguments)
+    if not recipe.training.data:
         raise OutskirtsError("There is nothing to train on; pass --data SPEC, such as --data folder:photos/train.")
-    with training_progress(made_with.method) as progress:
-        run = training.train(out=start.out or None, progress=progress, **_arguments(made_with))
+    with training_progress(recipe.method) as progress:
+        run = training.train(out=start.out or None, progress=progress, **_arguments(recipe))
     _finish(run)
 
 
@@ -68,7 +68,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
         raise OutskirtsError(
             f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
         )
-    defaults = recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
+    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     shape = make_dataclass(
         "Train",
@@ -84,14 +84,14 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     return Recipe(method, given.training, given.settings), given.start
 
 
-def _arguments(made_with: Recipe) -> dict[str, Any]:
-    config = asdict(made_with.training)
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    config = asdict(recipe.training)
     return {
-        "method": made_with.method,
+        "method": recipe.method,
         "data": config.pop("data"),
         "val": config.pop("val") or None,
         **config,
-        **asdict(made_with.settings),
+        **asdict(recipe.settings),
     }
 
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-__all__ = ["Kept", "keeping", "kept"]
+__all__ = ["ImageCache", "cached_images", "kept"]
 
 Decoded = tuple[Tensor, Tensor]
 
 
-class Kept:
+class ImageCache:
     """The last sets that were asked for, as many as fit.
 
     Arguments:
@@ -27,7 +27,7 @@ class Kept:
         self.budget = budget
         self._sets: OrderedDict[Hashable, Decoded] = OrderedDict()
 
-    def once(self, key: Hashable, decode: Callable[[], Decoded]) -> Decoded:
+    def cached(self, key: Hashable, decode: Callable[[], Decoded]) -> Decoded:
         """What was decoded under this key before, or else now; neither tensor is to be changed."""
         if key not in self._sets:
             self._sets[key] = decode()
@@ -42,19 +42,19 @@ class Kept:
         return sum(images.nbytes for images, _ in self._sets.values())
 
 
-_KEPT: list[Kept] = []
+_KEPT: list[ImageCache] = []
 
 
 @contextmanager
-def keeping(budget: int = 2**31) -> Iterator[None]:
+def cached_images(budget: int = 2**31) -> Iterator[None]:
     """A block in which this process keeps decoded images."""
-    _KEPT.append(Kept(budget))
+    _KEPT.append(ImageCache(budget))
     try:
         yield
     finally:
         _KEPT.pop()
 
 
-def kept() -> Kept | None:
+def kept() -> ImageCache | None:
     """What this process keeps, if it does."""
     return _KEPT[-1] if _KEPT else None

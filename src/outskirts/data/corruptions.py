@@ -15,7 +15,7 @@ from .decode import Items, decode, picture, scaled
 __all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
 
-class Changed(Items):
+class Corruption(Items):
     """Images, each changed when it is read.
 
     Arguments:
@@ -37,7 +37,7 @@ class Changed(Items):
         return picture(decode(self.items[row], f"row {row}"))
 
 
-class Recoded(Changed):
+class Recoded(Corruption):
     """Images as JPEG files of a quality from 1 to 95."""
 
     def __init__(self, items: Items, amount: int) -> None:
@@ -51,7 +51,7 @@ class Recoded(Changed):
         return file.getvalue()
 
 
-class Resized(Changed):
+class Resized(Corruption):
     """Images whose shorter side was once so many pixels, and is what it was again; bilinear both times.
 
     A number larger than the images' own leaves them nearly as they are.
@@ -67,7 +67,7 @@ class Resized(Changed):
         return np.array(scaled(shown, self.amount).resize(shown.size, Image.Resampling.BILINEAR))
 
 
-class Noisy(Changed):
+class Noisy(Corruption):
     """Images with Gaussian noise of this standard deviation, of 255 levels; of an image, always the same."""
 
     def __init__(self, items: Items, amount: int) -> None:
@@ -81,7 +81,7 @@ class Noisy(Changed):
         return (pixels + self.amount * noise).round().clip(0, 255).astype(np.uint8)
 
 
-class Faded(Changed):
+class Faded(Corruption):
     """Images with this part, in per cent, of their contrast about their mean."""
 
     def __init__(self, items: Items, amount: int) -> None:
@@ -96,4 +96,4 @@ class Faded(Changed):
 
 
 #: By the option of a spec, in the order in which they apply.
-CHANGES: dict[str, type[Changed]] = {"contrast": Faded, "noise": Noisy, "through": Resized, "jpeg": Recoded}
+CHANGES: dict[str, type[Corruption]] = {"contrast": Faded, "noise": Noisy, "through": Resized, "jpeg": Recoded}

@@ -141,7 +141,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         # Which ones were left out is only known to who left them out.
         if store is None or skip_corrupt or not self.pictures or self.nbytes(transform, room) > store.budget:
             return self._resident(transform, room, skip_corrupt, threads, progress)
-        return store.once(
+        return store.cached(
             (self.fingerprint, transform.host_key(room)),
             lambda: self._resident(transform, room, skip_corrupt, threads, progress),
         )

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import yaml
 from torch import Tensor, nn
 
+from .. import renamed
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
@@ -83,7 +84,7 @@ class Detector(nn.Module, ABC):
         tensors, metadata = load_tensors(Path(path))
         if "detector" not in metadata:
             raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
-        detector = registry[metadata["detector"]](**metadata["params"])
+        detector = create({"name": metadata["detector"], **metadata["params"]})
         for key, value in tensors.items():
             detector.get_buffer(key)
             owner, _, buffer = key.rpartition(".")
@@ -113,8 +114,9 @@ def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
     if isinstance(spec, Detector):
         return spec
     arguments = _parsed(spec) if isinstance(spec, str) else dict(spec)
-    part = registry[arguments.pop("name")]
+    part = registry[renamed.current(arguments.pop("name"), renamed.DETECTORS, "detector")]
     known = _arguments(part)
+    arguments = renamed.renamed(arguments, renamed.PARAMETERS, "parameter", known)
     for key in arguments:
         if key not in known:
             raise unknown(f"parameter of the detector '{part.name}'", key, known)

@@ -68,7 +68,7 @@ class KNN(Detector):
             if self._lists is None or self._lists.bank is not bank:
                 self._lists = InvertedIndex(bank)
             return self._lists.distances(unit(outputs, self.name, self.space), self.k)[:, -1]
-        known = outputs.once(("nearest", self.space, id(bank)), lambda: {"bank": bank})
+        known = outputs.cached(("nearest", self.space, id(bank)), lambda: {"bank": bank})
         # In a sweep, the largest k has found the neighbours of all.
         if "near" not in known or known["near"].shape[1] < self.k:
             known["near"] = distances(unit(outputs, self.name, self.space).to(bank.device), bank, self.k)

@@ -124,12 +124,12 @@ class Mahalanobis(Detector):
     centres: Tensor | None
 
     def __init__(
-        self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalise: bool = False
+        self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = False
     ) -> None:
         super().__init__()
         if covariance not in ("within", "total"):
             raise unknown(f"covariance of the detector '{self.name}'", str(covariance), ("within", "total"))
-        self.covariance, self.normalise = covariance, normalise
+        self.covariance, self.normalize = covariance, normalize
         self.ridge = checked(self.name, "ridge", ridge, least=0)
         self.register_buffer("transform", None)
         self.register_buffer("centres", None)
@@ -137,7 +137,7 @@ class Mahalanobis(Detector):
     def fit(self, outputs: Outputs) -> Mahalanobis:
         labels = training_labels(outputs, self.name)
         features = self._scaled(training_rows(outputs, self.name))
-        means, covariance = outputs.once(("tied", self.normalise), lambda: tied_gaussians(features, labels))
+        means, covariance = outputs.cached(("tied", self.normalize), lambda: tied_gaussians(features, labels))
         if self.covariance == "total":
             covariance = features.double().T.cov()
         self.transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())
@@ -148,4 +148,4 @@ class Mahalanobis(Detector):
         return nearest_distance(self._scaled(outputs.features), self.require("transform"), self.require("centres"))
 
     def _scaled(self, features: Tensor) -> Tensor:
-        return normalize(features.float(), dim=1) if self.normalise else features
+        return normalize(features.float(), dim=1) if self.normalize else features

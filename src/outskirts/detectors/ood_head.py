@@ -18,14 +18,14 @@ from .base import Detector, register
 __all__ = ["Risk"]
 
 
-@register("risk")
+@register("ood_head")
 class Risk(Detector):
     """The logit of the classifier's own outlier network, which NPOS, VOS and Outlier Exposure can train.
 
     Their papers score by other means (`knn`, `energy`) and use the network in training only.
     """
 
-    needs = frozenset({"risk"})
+    needs = frozenset({"ood_head"})
 
     def score(self, outputs: Outputs) -> Tensor:
-        return -outputs.need("risk", self.name)
+        return -outputs.need("ood_head", self.name)

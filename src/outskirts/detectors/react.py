@@ -65,7 +65,7 @@ def _ranked(values: Tensor, rank: int) -> Tensor:
 
 def cutoff(outputs: Outputs, percentile: float, who: str) -> Tensor:
     """A percentile of all activations that a detector is fitted to, a float64 scalar."""
-    return outputs.once(("percentile", percentile), lambda: percentile_of(training_rows(outputs, who), percentile))
+    return outputs.cached(("percentile", percentile), lambda: percentile_of(training_rows(outputs, who), percentile))
 
 
 @register("react")

@@ -44,7 +44,7 @@ class RelativeMahalanobis(Detector):
     def fit(self, outputs: Outputs) -> RelativeMahalanobis:
         labels = training_labels(outputs, self.name)
         features = training_rows(outputs, self.name)
-        means, within = outputs.once(("tied", False), lambda: tied_gaussians(features, labels))
+        means, within = outputs.cached(("tied", False), lambda: tied_gaussians(features, labels))
         mean, total = tied_gaussians(features, torch.zeros_like(labels))
         ridge = self.ridge * within.diagonal().mean().item()
         self.transform, self.background = whitening(within, ridge), whitening(total, ridge)

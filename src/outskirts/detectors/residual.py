@@ -54,7 +54,7 @@ def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor
         origin = -torch.linalg.pinv(head.weight) @ head.bias
         return origin, *torch.linalg.eigh(scatter_about(features, origin))
 
-    origin, values, vectors = outputs.once("principal", directions)
+    origin, values, vectors = outputs.cached("principal", directions)
     # Eigenvalues ascend: the last `dim` vectors span the principal space.
     if values[: dimension - dim].sum() <= ROUNDING * values.sum():
         raise OutskirtsError(
@@ -85,7 +85,7 @@ def residual(outputs: Outputs, origin: Tensor, complement: Tensor, who: str) -> 
         return {"of": complement, "norms": outside_norms(features, origin, complement)}
 
     # Slices of one basis share its memory: of nested spaces, the largest has measured all.
-    known = outputs.once(("residual", complement.data_ptr()), norms)
+    known = outputs.cached(("residual", complement.data_ptr()), norms)
     if known["of"].shape[1] < complement.shape[1]:
         known |= norms()
     return known["norms"][:, complement.shape[1] - 1]

@@ -19,7 +19,7 @@ from ..extraction.extract import extract
 from ..extraction.outputs import Outputs
 from ..files import save_json
 from ..methods import registry
-from ..methods.preview import synthesise
+from ..methods.preview import synthesize
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..training.run import Run, load
@@ -32,10 +32,10 @@ from .subgroups import group_accuracies
 from .tuning import Tuned, own_outliers
 from .tuning import tune as tune_detectors
 
-__all__ = ["assess"]
+__all__ = ["evaluate_run"]
 
 
-def assess(
+def evaluate_run(
     run: Run,
     test: ImageSet,
     ood: Mapping[str, Mapping[str, ImageSet]],
@@ -73,18 +73,18 @@ def assess(
         OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
     """
     classifier = load(run.path)
-    made_with = run.recipe()
-    train, val = training_sets(made_with)
-    chosen = choose_detectors(detectors, registry[made_with.method].detectors(made_with.settings))
+    recipe = run.recipe()
+    train, val = training_sets(recipe)
+    chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
     sets = {ID: test.align(classifier.classes), **_flat(ood)}
     sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
     notes = _check(sets, train, skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
         require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
-    method = registry[made_with.method](made_with.settings, classifier)
-    epochs, seed = made_with.training.epochs, made_with.training.seed
-    recalls = method.recalls and epochs > 0
+    method = registry[recipe.method](recipe.settings, classifier)
+    epochs, seed = recipe.training.epochs, recipe.training.seed
+    queue_size = method.queue_size and epochs > 0
     forward = partial(
         extract,
         classifier,
@@ -129,10 +129,10 @@ def assess(
         # Parameters are chosen by the scores of validation images, which need all that scores of others do.
         scored = split == "val" and tune is not None
         on = [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")]
-        if on or scored or (split == "train" and recalls):
+        if on or scored or (split == "train" and queue_size):
             needed = [probe for one in on for probe in one.probes if one.fits_probes]
             fitted[split] = outputs_of(split, image_set, probes.values() if scored else needed)
-    described = made_with.method if features == "head" else f"{made_with.method} ({features} features)"
+    described = recipe.method if features == "head" else f"{recipe.method} ({features} features)"
     about: dict[str, Any] = {"run": run.path.name, "method": described, "seed": seed}
     tuned = Tuned({}, ())
     if tune is not None:
@@ -166,17 +166,17 @@ def assess(
     results.save(run.path)
     save_json(run.path / "notes.json", notes)
     _save_groups(run.path / "groups.json", outputs[ID], _without_skipped(sets[ID]))
-    shown = headline(list(results.scores), registry[made_with.method].detectors(made_with.settings))
+    shown = headline(list(results.scores), registry[recipe.method].detectors(recipe.settings))
     if shown is not None:
         seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
         save_misses(run.gallery, shown, results.scores[shown], seen, outputs, classifier.classes)
     remembered = None
-    if recalls:
+    if queue_size:
         # The pass has been made above; these come from the store.
         raw = forward(train, features="raw")
         assert raw.labels is not None
         remembered = raw.features, raw.labels
-    synthesise(
+    synthesize(
         method.cpu(),
         train.limit(24, seed),
         run.gallery,

@@ -69,7 +69,7 @@ class Outputs:
             extra={key: value[index] for key, value in self.extra.items()},
         )
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, which is computed the first time that it is asked for under this key: detectors share what
         several of them derive from the same outputs. It is not to be changed.
 

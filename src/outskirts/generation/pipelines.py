@@ -201,18 +201,18 @@ def around(work: Work) -> None:
     own, run = work.given.sample, work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
         raise OutskirtsError("Vectors are made around features that are aligned with them: --run a run of 'dream'.")
-    said = extract(work.classifier, work.images, features="projection", store=run.outputs)
+    outputs = extract(work.classifier, work.images, features="projection", store=run.outputs)
     starts = work.model.prompts.starts(torch.arange(len(work.images.classes)))
-    if said.features.shape[1] != starts.shape[1]:
+    if outputs.features.shape[1] != starts.shape[1]:
         raise OutskirtsError(
-            f"The features of {run.path} have {said.features.shape[1]} dimensions, and the vectors of "
+            f"The features of {run.path} have {outputs.features.shape[1]} dimensions, and the vectors of "
             f"{work.source.model} {starts.shape[1]}; the run was trained with another model."
         )
 
     def about(generator: Generator) -> Outliers:
         how = {name: setting for name, setting in asdict(own).items() if name not in ("name", "each")}
         boundary = Boundary(count=own.each * len(starts), **how)
-        made, _ = boundary.make(said.features, said.need("labels", "dream"), work.images.classes, generator)
+        made, _ = boundary.make(outputs.features, outputs.need("labels", "dream"), work.images.classes, generator)
         # Features are directions; a word's vector has a length.
         return replace(made, values=made.values * starts.norm(dim=1)[made.labels, None])
 

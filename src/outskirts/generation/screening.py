@@ -64,15 +64,15 @@ class Judge:
         """For every rule asked for, which images [N] pass it."""
         if not rules.any:
             return {}
-        said = extract(self.classifier, images, features="raw")
+        outputs = extract(self.classifier, images, features="raw")
         passed = {}
         if rules.agreement:
-            passed["agreement"] = said.logits.argmax(1) == images.labels
+            passed["agreement"] = outputs.logits.argmax(1) == images.labels
         if rules.confidence:
             least = _confidence(self.train).quantile(rules.confidence)
-            passed["confidence"] = _confidence(said) >= least
+            passed["confidence"] = _confidence(outputs) >= least
         if rules.distinct:
-            passed["distinct"] = self._nearest(said) <= rules.distinct
+            passed["distinct"] = self._nearest(outputs) <= rules.distinct
         return passed
 
     def sureness(self, images: ImageSet) -> Tensor:
@@ -94,17 +94,17 @@ class Judge:
             a classifier that draws a class together makes copies of all its images.
         """
         images = images.limit(most)
-        said, labels = extract(self.classifier, images, features="raw"), images.labels
+        outputs, labels = extract(self.classifier, images, features="raw"), images.labels
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
         real, real_labels = self.train.features[order], self._labels[order]
-        nearest = self._nearest(said)
+        nearest = self._nearest(outputs)
         return {
             "images": len(images),
-            "agreement": float((said.logits.argmax(1) == labels).float().mean()),
+            "agreement": float((outputs.logits.argmax(1) == labels).float().mean()),
             "agreement_training": float((self.train.logits.argmax(1) == self._labels).float().mean()),
-            **_distances(real[: len(images)], said.features),
+            **_distances(real[: len(images)], outputs.features),
             "per_class": {
-                name: _distances(real[real_labels == c][:size], said.features[labels == c])
+                name: _distances(real[real_labels == c][:size], outputs.features[labels == c])
                 for c, name in enumerate(self.classifier.classes)
                 if (size := int((labels == c).sum())) > 1 and int((real_labels == c).sum()) > 1
             },
@@ -119,9 +119,9 @@ class Judge:
         assert self.train.labels is not None
         return self.train.labels
 
-    def _nearest(self, said: Outputs) -> Tensor:
+    def _nearest(self, outputs: Outputs) -> Tensor:
         """The cosine to the nearest training image."""
-        return _cosine(normalize(said.features, dim=1), self.bank, 1)
+        return _cosine(normalize(outputs.features, dim=1), self.bank, 1)
 
 
 def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
@@ -129,9 +129,9 @@ def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
     return 1 - kth_distance(rows, bank, min(k, len(bank))) / 2
 
 
-def _confidence(said: Outputs) -> Tensor:
-    assert said.labels is not None
-    return said.logits.softmax(1).gather(1, said.labels[:, None])[:, 0]
+def _confidence(outputs: Outputs) -> Tensor:
+    assert outputs.labels is not None
+    return outputs.logits.softmax(1).gather(1, outputs.labels[:, None])[:, 0]
 
 
 def _distances(real: Tensor, made: Tensor) -> dict[str, float]:

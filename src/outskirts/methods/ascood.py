@@ -11,7 +11,7 @@ Images and outliers go through the network together, so batch normalisation sees
 Where the published code and the paper differ, or the code has a defect:
 
 * alpha decreases linearly from ``alpha_max`` in the first epoch to ``alpha_min`` in the last; the README swaps them.
-* The gradient of the standardisation is bounded at constant features (`Standardise`).
+* The gradient of the standardisation is bounded at constant features (`Standardize`).
 * The head's learning-rate factor goes by parameter name, not by position among all parameters.
 * Outliers are detached in every mode; the published ``gradient`` mode back-propagates into their pixels to no effect.
 * The released CIFAR-10 weights were made with randomly chosen pixels, the script chooses by gradient: both are
@@ -35,8 +35,8 @@ from torch.nn.functional import cross_entropy
 
 from ..data.loading.batches import Batch
 from ..models.classifier import Classifier
-from ..models.heads import LinearHead, Standardise
-from ..models.normalisation import Statistics, beside
+from ..models.heads import LinearHead, Standardize
+from ..models.normalization import Statistics, beside
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
 from .averages import classification
@@ -87,7 +87,7 @@ class ASCOODConfig(Config):
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the target."""
     reference_quirks: bool = False
-    """Standardise exactly as published, unbounded gradient included."""
+    """Standardize exactly as published, unbounded gradient included."""
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing)
@@ -140,7 +140,7 @@ class ASCOOD(Method[ASCOODConfig]):
 
     @classmethod
     def head(cls, config: ASCOODConfig, dim: int, classes: int) -> nn.Module:
-        return LinearHead(nn.Linear(dim, classes), Standardise(config.sigma, config.reference_quirks))
+        return LinearHead(nn.Linear(dim, classes), Standardize(config.sigma, config.reference_quirks))
 
     def lr_factor(self, parameter: str) -> float:
         return self.config.fc_lr_factor if parameter.startswith("classifier.head.") else 1.0

@@ -58,7 +58,7 @@ class Method(Trainable, ABC, Generic[C]):
         return self.classifier.backbone
 
     @property
-    def recalls(self) -> int:
+    def queue_size(self) -> int:
         """How many features of each class `recall` has room for; 0 if outliers are not made of features."""
         return 0
 
@@ -75,10 +75,10 @@ class Method(Trainable, ABC, Generic[C]):
             OutskirtsError: If this is no classifier that the method can train.
         """
 
-    def recall(self, features: Tensor, labels: Tensor) -> None:
+    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
         """Take in features [N, D] of training images, for methods whose outliers are made of what they have seen.
 
-        Called on a method made anew from a trained run, before `outliers`, with at most `recalls` rows of a class.
+        Called on a method made anew from a trained run, before `outliers`, with at most `queue_size` rows of a class.
         """
 
     @classmethod

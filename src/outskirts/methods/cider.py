@@ -60,9 +60,9 @@ class CIDERConfig(EmbeddingConfig):
 
     prototypes: Literal["ordered", "mean", "learned"] = "ordered"
     """Moved sample by sample as published, by class means, or learned like weights."""
-    initial: Literal["means", "simplex"] = "means"
+    prototype_init: Literal["means", "simplex"] = "means"
     """Where prototypes begin: at the class means of the training images, or as far apart as can be."""
-    hold: float = 0.0
+    prototype_freeze: float = 0.0
     """Share of the epochs in which they stay where they begin, before they move."""
     compactness_weight: float = 2 * 0.1 / 0.07
     """Weight of the attraction to the own prototype; published as 2, times the code's factor 0.1 / 0.07."""
@@ -73,7 +73,7 @@ class CIDERConfig(EmbeddingConfig):
 
     def __post_init__(self) -> None:
         EmbeddingConfig.__post_init__(self)
-        require_share("hold", self.hold)
+        require_share("prototype_freeze", self.prototype_freeze)
 
 
 #: For few epochs of the fast backbone. Moving prototypes are noisy there and cost accuracy and detection; learned ones
@@ -82,7 +82,7 @@ class CIDERConfig(EmbeddingConfig):
 QUICK: Mapping[str, Any] = {
     "views": 1,
     "prototypes": "learned",
-    "initial": "simplex",
+    "prototype_init": "simplex",
     "compactness_weight": 1.0,
     "dispersion_weight": 0.35,
     "neighbours": 1,
@@ -131,8 +131,8 @@ class CIDER(Embedding[C], Generic[C]):
         return self.config.reference_quirks
 
     @property
-    def partial(self) -> bool:
-        return self.config.prototypes == "learned" and self.config.hold > 0
+    def has_unused_parameters(self) -> bool:
+        return self.config.prototypes == "learned" and self.config.prototype_freeze > 0
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         _, projections, labels = self.embed(batch)
@@ -141,14 +141,14 @@ class CIDER(Embedding[C], Generic[C]):
             return self.losses(projections, labels, batch)
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        if self.config.initial == "simplex":
+        if self.config.prototype_init == "simplex":
             self.sphere.prototypes.data.copy_(simplex(self.sphere.prototypes))
         else:
             super().prepare(images)
 
     def losses(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss and its parts, given unit vectors [B, d]; moves the prototypes."""
-        held = batch.epoch <= self.config.hold * batch.epochs
+        held = batch.epoch <= self.config.prototype_freeze * batch.epochs
         prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, batch)
         attracting = prototypes if self.config.prototypes == "learned" else prototypes.detach()
         compact = compactness(projections, attracting, labels, self.config.temperature, batch.view_weights)
@@ -180,6 +180,6 @@ class CIDER(Embedding[C], Generic[C]):
         return (
             f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have lain nearly on each other, "
             f"the nearest two {means['angle_nearest']:.0f} and all on average {means['angle_between']:.0f} degrees "
-            "apart, so that their classes cannot be told apart. Begin as far apart as can be (--initial simplex --hold "
+            "apart, so that their classes cannot be told apart. Begin as far apart as can be (--prototype-init simplex --prototype-freeze "
             "0.3), start from a trained run (--init RUN), or try a longer --warmup or a lower --lr."
         )

@@ -39,7 +39,7 @@ class EmbeddingConfig(Config):
     """How much of a class's prototype stays when one sample moves it."""
     neighbours: int = 50
     """Which neighbour's distance the detector knn scores by."""
-    scored: Literal["features", "projection"] = "features"
+    feature_space: Literal["features", "projection"] = "features"
     """Whether it scores by penultimate features, as published, or by their projection."""
 
     def __post_init__(self) -> None:
@@ -88,8 +88,8 @@ class Embedding(Method[C], ABC, Generic[C]):
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:
         return (
-            {"name": "knn", "k": config.neighbours, "space": config.scored},
-            {"name": "mahalanobis", "normalise": True},
+            {"name": "knn", "k": config.neighbours, "space": config.feature_space},
+            {"name": "mahalanobis", "normalize": True},
         )
 
     @property

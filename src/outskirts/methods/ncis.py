@@ -36,8 +36,8 @@ from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
 from ..models.heads import LinearHead
-from ..models.normalisation import Statistics, beside
-from ..models.ood_head import PlainEnergyRisk
+from ..models.normalization import Statistics, beside
+from ..models.ood_head import PlainEnergyOODHead
 from ..synthesis.jigsaw import far_outliers
 from .averages import classification
 from .base import Config, Method, register, require_share
@@ -52,7 +52,7 @@ class NCISConfig(Config):
 
     outlier_weight: float = 1.0
     """Weight w of telling energies apart."""
-    risk: Literal["linear", "mlp"] = "linear"
+    ood_head: Literal["linear", "mlp"] = "linear"
     """What tells them apart: a logistic regression, as for CIFAR-100, or a network with 512 hidden units."""
     temperature: float = 1.0
     """T of the energy that is told apart."""
@@ -82,22 +82,22 @@ class NCIS(Method[NCISConfig]):
     Config = NCISConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cifar100": {**_SCRATCH, **_RECIPE, "epochs": 250},
-        "imagenet100": {**_LARGE, **_RECIPE, "epochs": 20, "risk": "mlp"},
+        "imagenet100": {**_LARGE, **_RECIPE, "epochs": 20, "ood_head": "mlp"},
         "dream-cifar100": {**_SCRATCH, **_RECIPE, "epochs": 200, "outlier_weight": 2.5},
-        "dream-imagenet100": {**_LARGE, **_RECIPE, "epochs": 20, "lr": 1e-3, "risk": "mlp"},
+        "dream-imagenet100": {**_LARGE, **_RECIPE, "epochs": 20, "lr": 1e-3, "ood_head": "mlp"},
     }
 
     @classmethod
     def head(cls, config: NCISConfig, dim: int, classes: int) -> nn.Module:
-        risk = PlainEnergyRisk(512 if config.risk == "mlp" else 0, config.temperature)
-        return LinearHead(nn.Linear(dim, classes), risk=risk)
+        ood_head = PlainEnergyOODHead(512 if config.ood_head == "mlp" else 0, config.temperature)
+        return LinearHead(nn.Linear(dim, classes), ood_head=ood_head)
 
     @classmethod
     def detectors(cls, config: NCISConfig) -> Sequence[Mapping[str, Any]]:
         return ({"name": "energy"},)
 
     @property
-    def exposed(self) -> bool:
+    def needs_outlier_images(self) -> bool:
         return True
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -107,8 +107,8 @@ class NCIS(Method[NCISConfig]):
         )
         logits, outlier_logits = (self.classifier.head(each).float() for each in (features, outlier_features))
         head = self.classifier.head
-        assert isinstance(head, LinearHead) and head.risk is not None
-        phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
+        assert isinstance(head, LinearHead) and head.ood_head is not None
+        phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
         loss_outlier, accuracy = risk_terms(phi, outlier_phi, self.config.reduction, batch.weights)
         return {

@@ -18,7 +18,7 @@ Where the published code and the paper differ, or the code has a defect:
   Here they persist, and a class takes part as soon as it has enough features.
 * The code averages over images and outliers together, by which the images, the only ones to train the network, count
   for little where outliers are many; the paper and we add the two means. ``reduction="pooled"`` is the code's.
-* φ's learning rate, meant to be a tenth, is overwritten by the code's schedule; here ``risk_lr_factor`` holds.
+* φ's learning rate, meant to be a tenth, is overwritten by the code's schedule; here ``ood_head_lr_factor`` holds.
 * Noise is added on the unit sphere, as in DREAM-OOD, since distances are angles: then σ has a meaning that does not
   depend on the length of features. ``space="raw"`` is published.
 * Prototypes begin at the training images' class means, where the code takes the test images.
@@ -50,19 +50,19 @@ from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier
-from ..models.ood_head import FeatureRisk
+from ..models.ood_head import FeatureOODHead
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .base import register
 from .cider import CIDER, QUICK, CIDERConfig
 from .embedding import SCRATCH
-from .options import RiskOptions, scalars
+from .options import OODHeadOptions, scalars
 
 __all__ = ["NPOS", "NPOSConfig"]
 
 
 @dataclass(frozen=True)
-class NPOSConfig(CIDERConfig, RiskOptions):
+class NPOSConfig(CIDERConfig, OODHeadOptions):
     """NPOS."""
 
     compactness_weight: float = 0.1 / 0.07
@@ -74,7 +74,7 @@ class NPOSConfig(CIDERConfig, RiskOptions):
 
     def __post_init__(self) -> None:
         CIDERConfig.__post_init__(self)
-        RiskOptions.__post_init__(self)
+        OODHeadOptions.__post_init__(self)
 
 
 #: Where features at the boundary of their class are nearer to it than this share of the outliers' distance, features
@@ -132,12 +132,12 @@ class NPOS(CIDER[NPOSConfig]):
     @classmethod
     def head(cls, config: NPOSConfig, dim: int, classes: int) -> nn.Module:
         head = super().head(config, dim, classes)
-        head.risk = FeatureRisk(dim)
+        head.ood_head = FeatureOODHead(dim)
         return head
 
     def lr_factor(self, parameter: str) -> float:
-        of_risk = parameter.startswith("classifier.head.risk.") and not self.config.reference_quirks
-        return self.config.risk_lr_factor if of_risk else 1.0
+        of_risk = parameter.startswith("classifier.head.ood_head.") and not self.config.reference_quirks
+        return self.config.ood_head_lr_factor if of_risk else 1.0
 
     def warning(self, means: Mapping[str, float]) -> str:
         inside, outside = means["boundary_distance"], means["kept_distance"]
@@ -150,10 +150,10 @@ class NPOS(CIDER[NPOSConfig]):
         )
 
     @property
-    def recalls(self) -> int:
+    def queue_size(self) -> int:
         return self.config.queue
 
-    def recall(self, features: Tensor, labels: Tensor) -> None:
+    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
         self.queue.push(features, labels)
 
     def outliers(self, batch: Batch) -> Outliers | None:
@@ -169,7 +169,7 @@ class NPOS(CIDER[NPOSConfig]):
         outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
         with full_precision(projections):
             embedding = self.losses(projections, labels, batch)
-            risk, accuracy = self.config.risk(self.sphere.risk, features, outliers.values, batch.view_weights)
+            risk, accuracy = self.config.ood_loss(self.sphere.ood_head, features, outliers.values, batch.view_weights)
         return {
             **embedding,
             "loss": embedding["loss"] + self.config.outlier_weight * risk,

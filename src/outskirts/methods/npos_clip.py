@@ -56,19 +56,19 @@ from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.clip import PREFIX, ClipTower, prompts, text_prototypes
 from ..models.heads import PrototypeHead
-from ..models.ood_head import FeatureRisk
+from ..models.ood_head import FeatureOODHead
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .averages import classification
 from .base import Method, register
 from .logitnorm import logit_norm
-from .options import RiskOptions, scalars
+from .options import OODHeadOptions, scalars
 
 __all__ = ["NPOSCLIP", "NPOSCLIPConfig"]
 
 
 @dataclass(frozen=True)
-class NPOSCLIPConfig(RiskOptions):
+class NPOSCLIPConfig(OODHeadOptions):
     """NPOS on CLIP."""
 
     templates: str = "ensemble"
@@ -79,7 +79,7 @@ class NPOSCLIPConfig(RiskOptions):
     """Divides the cosines in the logits."""
     logitnorm_temperature: float = 8.0
     """Inverse length of the logits of logitnorm."""
-    risk_lr_factor: float = 0.1
+    ood_head_lr_factor: float = 0.1
     """Learning rate of φ relative to the rest."""
     reference_quirks: bool = False
     """Divide by the norm of the batch, make outliers and average as published."""
@@ -131,7 +131,7 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
     def head(cls, config: NPOSCLIPConfig, dim: int, classes: int) -> nn.Module:
         """Prototypes that `setup` takes from the text tower."""
         kind = _BatchNormHead if config.reference_quirks else PrototypeHead
-        return kind(nn.Identity(), classes, dim, config.temperature, risk=FeatureRisk(dim, 32))
+        return kind(nn.Identity(), classes, dim, config.temperature, ood_head=FeatureOODHead(dim, 32))
 
     @classmethod
     def detectors(cls, config: NPOSCLIPConfig) -> Sequence[Mapping[str, Any]]:
@@ -153,13 +153,13 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
         self.prototypes.prototypes.copy_(texts)
 
     def lr_factor(self, parameter: str) -> float:
-        return self.config.risk_lr_factor if parameter.startswith("classifier.head.risk.") else 1.0
+        return self.config.ood_head_lr_factor if parameter.startswith("classifier.head.ood_head.") else 1.0
 
     @property
-    def recalls(self) -> int:
+    def queue_size(self) -> int:
         return self.config.queue
 
-    def recall(self, features: Tensor, labels: Tensor) -> None:
+    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
         self.queue.push(features, labels)
 
     def outliers(self, batch: Batch) -> Outliers | None:
@@ -174,7 +174,7 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
         if self.config.id_loss == "logitnorm":
             logits = logit_norm(logits, self.config.logitnorm_temperature)
         loss_id = classification(logits, batch.labels, batch.weights)
-        risk, accuracy = self.config.risk(self.prototypes.risk, features, outliers.values, batch.weights)
+        risk, accuracy = self.config.ood_loss(self.prototypes.ood_head, features, outliers.values, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * risk,
             "loss_id": loss_id.detach(),

@@ -33,8 +33,8 @@ from ..data.loading.batches import Batch
 from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
-from ..models.normalisation import Statistics, beside
-from ..models.ood_head import EnergyRisk, FeatureRisk
+from ..models.normalization import Statistics, beside
+from ..models.ood_head import EnergyOODHead, FeatureOODHead
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
@@ -108,29 +108,29 @@ class OE(Method[OEConfig]):
                 if config.outliers == "boundary"
                 else config.gaussian_synthesizer(classes, dim)
             )
-        elif not self.exposed:
+        elif not self.needs_outlier_images:
             self.from_pixels = config.pixel_synthesizer()
 
     @classmethod
     def head(cls, config: OEConfig, dim: int, classes: int) -> nn.Module:
-        risks = {"energy": lambda: EnergyRisk(classes), "risk": lambda: FeatureRisk(dim)}
+        risks = {"energy": lambda: EnergyOODHead(classes), "risk": lambda: FeatureOODHead(dim)}
         make = risks.get(config.exposure)
-        return LinearHead(nn.Linear(dim, classes), risk=make and make())
+        return LinearHead(nn.Linear(dim, classes), ood_head=make and make())
 
     @property
-    def exposed(self) -> bool:
+    def needs_outlier_images(self) -> bool:
         return self.config.outliers == "images"
 
     @property
-    def recalls(self) -> int:
+    def queue_size(self) -> int:
         return 0 if self.queue is None else self.config.queue
 
-    def recall(self, features: Tensor, labels: Tensor) -> None:
+    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
         if self.queue is not None:
             self.queue.push(features, labels)
 
     def outliers(self, batch: Batch) -> Outliers | None:
-        if self.exposed:
+        if self.needs_outlier_images:
             return None
         made = self._made_of_pixels(batch) if self.queue is None else self._made_of_features(self.queue, batch)
         return made if len(made) else None
@@ -187,7 +187,7 @@ class OE(Method[OEConfig]):
         if self.config.exposure == "margin":
             return energy_margin(logits, outlier_logits, self.config.m_in, self.config.m_out, weights), {}
         head = self.classifier.head
-        assert isinstance(head, LinearHead) and head.risk is not None
-        phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
+        assert isinstance(head, LinearHead) and head.ood_head is not None
+        phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
         loss, accuracy = risk_terms(phi, outlier_phi, weights=weights)
         return loss, {"outlier_accuracy": accuracy}

@@ -17,7 +17,7 @@ from ..synthesis.queue import ClassQueue
 from .base import Config, require_share
 from .exposure import risk_terms
 
-__all__ = ["BoundaryOptions", "GaussianOptions", "QueueOptions", "RiskOptions", "scalars"]
+__all__ = ["BoundaryOptions", "GaussianOptions", "OODHeadOptions", "QueueOptions", "scalars"]
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,19 @@ class BoundaryOptions(QueueOptions):
 
 
 @dataclass(frozen=True)
-class RiskOptions(BoundaryOptions):
+class OODHeadOptions(BoundaryOptions):
     """A network φ trained to tell images from outliers about the boundary of each class."""
 
     outlier_weight: float = 0.1
     """Weight β of telling images from outliers."""
     reduction: Literal["balanced", "pooled"] = "balanced"
     """Whether images and outliers count alike, or every row does."""
-    risk_lr_factor: float = 1.0
+    ood_head_lr_factor: float = 1.0
     """Learning rate of φ relative to the rest."""
     reference_quirks: bool = False
     """Make outliers and average as published."""
 
-    def risk(
+    def ood_loss(
         self, network: nn.Module | None, features: Tensor, outliers: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The loss of φ on features of images and of outliers, and how well it tells them apart."""

@@ -20,13 +20,13 @@ from ..synthesis.bank import latest
 from ..synthesis.outliers import Outliers
 from .base import Method
 
-__all__ = ["synthesise"]
+__all__ = ["synthesize"]
 
 #: Outliers of a picture in feature space: enough to see where they lie.
 _OUTLIERS = 200
 
 
-def synthesise(
+def synthesize(
     method: Method,
     image_set: ImageSet,
     folder: Path,
@@ -62,9 +62,9 @@ def synthesise(
         raise OutskirtsError(f"{image_set.spec} has images without a label; outliers are made of labelled images.")
     batch = Batch((transform.device(images),), labels, epoch, epochs, seeding.generator(seed, "synthesise"))
     if features is not None:
-        order = latest(features[1], method.recalls)
+        order = latest(features[1], method.queue_size)
         features = features[0][order], features[1][order]
-        method.recall(*features)
+        method.fill_queue(*features)
     outliers = method.eval().outliers(batch)
     if outliers is None:
         return None

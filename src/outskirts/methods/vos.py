@@ -8,9 +8,9 @@ energy of images from that of outliers:
     L = \mathrm{CE}(z, y) + \beta \, \big( \mathrm{E}_x \log(1 + e^{-\phi(E(x))})
         + \mathrm{E}_v \log(1 + e^{\phi(E(v))}) \big)
 
-:math:`E` is a weighted energy of the logits (`EnergyRisk`). Outliers are constants; the regulariser trains the network
-through the images, whose energy falls, the last layer and the regression through both. The published test score is the
-plain energy of the logits, the detector ``energy``, not φ.
+:math:`E` is a weighted energy of the logits (`EnergyOODHead`). Outliers are constants; the regulariser trains the
+network through the images, whose energy falls, the last layer and the regression through both. The published
+test score is the plain energy of the logits, the detector ``energy``, not φ.
 
 Where the published code and the paper differ, or the code has a defect:
 
@@ -43,7 +43,7 @@ from ..data.loading.batches import Batch
 from ..distributed import gather, processes
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
-from ..models.ood_head import EnergyRisk
+from ..models.ood_head import EnergyOODHead
 from ..synthesis.outliers import Outliers
 from ..synthesis.queue import ClassQueue
 from .averages import classification
@@ -95,17 +95,17 @@ class VOS(Method[VOSConfig]):
 
     @classmethod
     def head(cls, config: VOSConfig, dim: int, classes: int) -> nn.Module:
-        return LinearHead(nn.Linear(dim, classes), risk=EnergyRisk(classes))
+        return LinearHead(nn.Linear(dim, classes), ood_head=EnergyOODHead(classes))
 
     @classmethod
     def detectors(cls, config: VOSConfig) -> Sequence[Mapping[str, Any]]:
         return ({"name": "energy"},)
 
     @property
-    def recalls(self) -> int:
+    def queue_size(self) -> int:
         return self.config.queue
 
-    def recall(self, features: Tensor, labels: Tensor) -> None:
+    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
         self.queue.push(features, labels)
 
     def outliers(self, batch: Batch) -> Outliers | None:
@@ -143,8 +143,8 @@ class VOS(Method[VOSConfig]):
     ) -> tuple[Tensor, Tensor]:
         """The logistic loss, and how well it tells images from outliers."""
         head, quirks = self.classifier.head, self.config.reference_quirks
-        assert isinstance(head, LinearHead) and head.risk is not None
+        assert isinstance(head, LinearHead) and head.ood_head is not None
         if quirks:
             logits, outlier_logits = logits.detach(), outlier_logits.detach()
-        phi, outlier_phi = head.risk(features, logits), head.risk(outlier_features, outlier_logits)
+        phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
         return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights, processes())

@@ -76,21 +76,21 @@ class Classifier(nn.Module):
             return self.head.space(features, name)
         return features, None
 
-    def risk(self, features: Tensor) -> Tensor | None:
+    def ood_logit(self, features: Tensor) -> Tensor | None:
         """The logit [B] of a network trained to tell training images from outliers, larger for the former, given
         the backbone's features [B, D]; None if the method trains none.
         """
-        network = getattr(self.head, "risk", None)
+        network = getattr(self.head, "ood_head", None)
         return None if network is None else network(features, self.head(features))
 
     def readings(self, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """What the head says beside its logits [B, C] of the backbone's features [B, D]: ``risk`` [B] as above; of a
-        head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them; of a
+        """What the head says beside its logits [B, C] of the backbone's features [B, D]: ``ood_head`` [B] as above; of
+        a head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them; of a
         divided head ``numerators`` [B, C].
         """
         found = {}
-        if (risk := self.risk(features)) is not None:
-            found["risk"] = risk
+        if (logit := self.ood_logit(features)) is not None:
+            found["ood_head"] = logit
         if isinstance(self.head, PrototypeHead):
             found["projection"] = self.head.project(features)
             found["cosines"] = logits * self.head.temperature

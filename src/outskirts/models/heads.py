@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from ..devices import full_precision
 
-__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardise", "projector"]
+__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardize", "projector"]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
@@ -32,14 +32,15 @@ class LinearHead(nn.Module):
     Arguments:
         linear: The last layer, D → C.
         inputs: A map of the features, [B, D] → [B, D].
-        risk: Tells training images from outliers, if the method trains such a network; see `outskirts.models.ood_head`.
+        ood_head: Tells training images from outliers, if the method trains such a network; see
+            `outskirts.models.ood_head`.
     """
 
-    def __init__(self, linear: nn.Linear, inputs: nn.Module | None = None, risk: nn.Module | None = None) -> None:
+    def __init__(self, linear: nn.Linear, inputs: nn.Module | None = None, ood_head: nn.Module | None = None) -> None:
         super().__init__()
         self.inputs = inputs or nn.Identity()
         self.linear = linear
-        self.risk = risk
+        self.ood_head = ood_head
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(self.inputs(features))
@@ -63,7 +64,7 @@ class PrototypeHead(nn.Module):
         dim: d.
         temperature: τ.
         learned: Whether the prototypes are parameters; otherwise they are a buffer that the method moves.
-        risk: As for `LinearHead`.
+        ood_head: As for `LinearHead`.
 
     References:
         | How to Exploit Hyperspherical Embeddings for Out-of-Distribution Detection? (Ming et al., 2023)
@@ -79,7 +80,7 @@ class PrototypeHead(nn.Module):
         dim: int,
         temperature: float = 0.1,
         learned: bool = False,
-        risk: nn.Module | None = None,
+        ood_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.projection = projection
@@ -89,7 +90,7 @@ class PrototypeHead(nn.Module):
             self.prototypes = nn.Parameter(prototypes)
         else:
             self.register_buffer("prototypes", prototypes)
-        self.risk = risk
+        self.ood_head = ood_head
 
     def project(self, features: Tensor) -> Tensor:
         """Points of the unit sphere, [B, d], at least float32."""
@@ -148,8 +149,8 @@ def projector(kind: str, inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
 
 
-class Standardise(nn.Module):
-    r"""Standardise each feature vector over its own entries: :math:`\tilde h = \sigma (h - \mu) / s`.
+class Standardize(nn.Module):
+    r"""Standardize each feature vector over its own entries: :math:`\tilde h = \sigma (h - \mu) / s`.
 
     The norm of the result is at most :math:`\sigma \sqrt{D - 1}`, so logits cannot grow with the features.
 
@@ -165,7 +166,7 @@ class Standardise(nn.Module):
         | Image-based Outlier Synthesis With Training Data (Regmi, 2026): standardised features
         | https://arxiv.org/abs/2411.10794
 
-    >>> Standardise(0.5)(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).norm().item()  # 0.5 * sqrt(3)
+    >>> Standardize(0.5)(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).norm().item()  # 0.5 * sqrt(3)
     0.866...
     """
 

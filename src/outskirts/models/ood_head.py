@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EnergyRisk", "FeatureRisk", "PlainEnergyRisk"]
+__all__ = ["EnergyOODHead", "FeatureOODHead", "PlainEnergyOODHead"]
 
 
-class FeatureRisk(nn.Module):
+class FeatureOODHead(nn.Module):
     """A two-layer perceptron on the features, as NPOS trains it; it ignores the logits.
 
     Arguments:
@@ -31,7 +31,7 @@ class FeatureRisk(nn.Module):
         return self.network(features).squeeze(1)
 
 
-class EnergyRisk(nn.Module):
+class EnergyOODHead(nn.Module):
     r"""A logistic regression on the energy of weighted logits, as VOS trains it; it ignores the features.
 
     .. math:: \phi = a \log \sum_c \mathrm{relu}(w_c) \exp(z_c) + b
@@ -59,7 +59,7 @@ class EnergyRisk(nn.Module):
         return self.scale * energy + self.shift
 
 
-class PlainEnergyRisk(nn.Module):
+class PlainEnergyOODHead(nn.Module):
     r"""A logistic regression or a two-layer perceptron on :math:`\log \sum_c e^{z_c / T}`, as Dream-OOD and NCIS train
     it; it ignores the features.
 

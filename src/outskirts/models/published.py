@@ -49,7 +49,7 @@ class Published:
     method: str
     backbone: str
     state: Mapping[str, Tensor]
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    normalization: tuple[tuple[float, ...], tuple[float, ...]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
@@ -143,7 +143,7 @@ def _npos(checkpoint: Mapping[str, Any], backbone: str) -> Published:
         if part in ("head", "proj"):
             return [(f"head.projection.{rest}", value)]
         if part in ("mlp", "outlier_MLP"):
-            return [(f"head.risk.network.{rest}", value)]
+            return [(f"head.ood_head.network.{rest}", value)]
         # The prototypes that are a parameter take no part in any loss.
         return [] if part in ("fc", "prototypes") else None
 
@@ -173,7 +173,7 @@ def _npos_clip(checkpoint: Mapping[str, Any], backbone: str) -> Published:
         if name == "proj":
             return [("backbone.projection.weight", value.T.contiguous())]
         if found := re.fullmatch(r"outlier_MLP\.(.*)", name):
-            return [(f"head.risk.network.{found[1]}", value)]
+            return [(f"head.ood_head.network.{found[1]}", value)]
         if found := re.fullmatch(r"ln_post\.(.*)", name):
             return [(f"backbone.norm.{found[1]}", value)]
         if found := re.fullmatch(r"transformer_resblocks\.block(\d+)\.(.*)", name):

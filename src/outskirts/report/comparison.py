@@ -9,7 +9,7 @@ from statistics import fmean
 
 from ..evaluation.intervals import delong_test
 from ..evaluation.results import ID, MEAN
-from .run_report import RunFolder
+from .run_report import RunReport
 
 __all__ = ["Difference", "compare"]
 
@@ -33,12 +33,12 @@ class Difference:
         return self.auroc - self.baseline
 
 
-def compare(runs: Sequence[RunFolder]) -> list[Difference]:
+def compare(runs: Sequence[RunReport]) -> list[Difference]:
     """Every run after the first against the first, per group and detector, on the sets they share."""
     return [line for run in runs[1:] for line in _differences(runs[0], run)]
 
 
-def _differences(baseline: RunFolder, run: RunFolder) -> Iterator[Difference]:
+def _differences(baseline: RunReport, run: RunReport) -> Iterator[Difference]:
     for old_table, new_table in product(baseline.tables, run.tables):
         if old_table.group != new_table.group:
             continue
@@ -60,7 +60,7 @@ def _differences(baseline: RunFolder, run: RunFolder) -> Iterator[Difference]:
 
 
 def _paired_test(
-    baseline: RunFolder, run: RunFolder, detector: str, group: str, datasets: Sequence[str]
+    baseline: RunReport, run: RunReport, detector: str, group: str, datasets: Sequence[str]
 ) -> tuple[tuple[float, float] | None, float | None]:
     """DeLong's interval and p-value, or None where the scores are not of the same images."""
     old, new = (r.results.scores.get(detector, {}) for r in (baseline, run))

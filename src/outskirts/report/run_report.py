@@ -18,10 +18,10 @@ from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
 from ..files import load_json
 from ..methods import registry
-from ..training.config import recipe
+from ..training.config import resolve_recipe
 from .diagnostics import Diagnostic, Warned, diagnostics, warned
 
-__all__ = ["RunFolder", "Table"]
+__all__ = ["RunReport", "Table"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunReport:
     """Everything the report shows about one run.
 
     Arguments:
@@ -57,7 +57,7 @@ class RunFolder:
     groups: list[GroupAccuracy] | None
 
     @classmethod
-    def read(cls, path: Path, name: str) -> RunFolder:
+    def read(cls, path: Path, name: str) -> RunReport:
         """Read a folder; only its settings and results must be there."""
         results, gallery = Results.load(path), path / "gallery"
         if not results.rows:
@@ -174,10 +174,10 @@ def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The detectors that the run's method is published with; none if it is not installed here."""
     options = {name: value for name, value in config.items() if name not in ("format", "method")}
     try:
-        made_with = recipe(config.get("method", ""), options)
+        recipe = resolve_recipe(config.get("method", ""), options)
     except OutskirtsError:
         return ()
-    return registry[made_with.method].detectors(made_with.settings)
+    return registry[recipe.method].detectors(recipe.settings)
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from statistics import fmean, pstdev
 from typing import NamedTuple, Self
 
 from ..evaluation.results import MEAN
-from .run_report import RunFolder
+from .run_report import RunReport
 
 __all__ = ["OverSeeds", "Spread", "over_seeds"]
 
@@ -46,16 +46,16 @@ class OverSeeds:
     fpr95_ood_positive: Spread
 
 
-def over_seeds(runs: Sequence[RunFolder]) -> list[OverSeeds]:
+def over_seeds(runs: Sequence[RunReport]) -> list[OverSeeds]:
     """For each two or more runs that are otherwise alike, every detector and group that all of them have."""
-    alike: dict[str, list[RunFolder]] = {}
+    alike: dict[str, list[RunReport]] = {}
     for run in runs:
         options = {name: value for name, value in run.config.items() if name != "seed"}
         alike.setdefault(json.dumps(options, sort_keys=True, default=str), []).append(run)
     return [line for same in alike.values() if len(same) > 1 for line in _lines(same)]
 
 
-def _lines(runs: Sequence[RunFolder]) -> Iterator[OverSeeds]:
+def _lines(runs: Sequence[RunReport]) -> Iterator[OverSeeds]:
     for table in runs[0].tables:
         others = [{other.group: other for other in run.tables}.get(table.group) for run in runs]
         # Sets that are not the same have no common mean.

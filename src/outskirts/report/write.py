@@ -12,7 +12,7 @@ from ..files import write_text
 from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
-from .run_report import RunFolder
+from .run_report import RunReport
 from .seeds import over_seeds
 
 __all__ = ["write_report"]
@@ -35,7 +35,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
     path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)
-    read = [RunFolder.read(folder, name) for folder, name in zip(folders, _names(folders))]
+    read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
     page = _environment().get_template("page.html.j2")
     write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))
     return path

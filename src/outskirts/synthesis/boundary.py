@@ -115,7 +115,7 @@ class BoundarySynthesizer:
         candidates: Made around each boundary point, L.
         keep: Candidates kept of each boundary point, m.
         sigma: Standard deviation of the noise in every dimension; on the sphere, the features' norm is 1.
-        space: ``sphere`` adds noise to normalised features and normalises the sum; ``raw`` adds it to the features,
+        space: ``sphere`` adds noise to normalized features and normalises the sum; ``raw`` adds it to the features,
             as published, with sigma 0.1.
         exclude_self: Do not count a feature among its own neighbours.
         selection: ``distance``, or ``random`` to keep candidates regardless of their distance.

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..detectors.base import Detector, create, registry
-from ..detectors.common import inputs
 from ..errors import OutskirtsError
 from ..evaluation.metrics import auroc
+from ..extraction import blocks
 from ..extraction.outputs import Outputs
 from ..models.heads import Head
 from ..seeding import generator
@@ -83,7 +83,7 @@ def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int)
         extra = {probe.key: probe(classifier, images) for probe in detector.probes}
         extra["cosines"] = normalize(features, dim=1) @ normalize(classifier.head.weight, dim=1).T
         extra["numerators"] = extra["cosines"]
-        extra["risk"] = logits.logsumexp(1)  # As of a network that tells training images from outliers.
+        extra["ood_head"] = logits.logsumexp(1)  # As of a network that tells training images from outliers.
     _require(all(p.grad is None for p in classifier.parameters()), "a probe leaves gradients in the parameters")
     head = Head(classifier.head.weight.detach(), classifier.head.bias.detach())
     return Outputs(features, logits.clone(), labels, head, {key: value.clone() for key, value in extra.items()})
@@ -176,13 +176,13 @@ def _check_inputs_kept(problem: _Problem) -> None:
 
 def _check_blocks(problem: _Problem) -> None:
     """A block after the other, as from the disk, or all at once."""
-    whole, rows = problem.fitted().score(problem.both), inputs.BLOCK
-    inputs.BLOCK = 7
+    whole, rows = problem.fitted().score(problem.both), blocks.BLOCK
+    blocks.BLOCK = 7
     try:
         # Copies know nothing that was derived before.
         parts = problem.make().fit(replace(problem.train)).score(replace(problem.both))
     finally:
-        inputs.BLOCK = rows
+        blocks.BLOCK = rows
     _require(close(parts, whole), "scores depend on how many images are computed with at once")
 
 

@@ -49,7 +49,7 @@ class Training:
         method = self.method()
         views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(method.views))
         colours = torch.eye(3)[labels][:, :, None, None]
-        outliers = torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) if method.exposed else None
+        outliers = torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) if method.needs_outlier_images else None
         return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g, outliers=outliers)
 
     def trained(self, method: Method, steps: int) -> list[float]:
@@ -105,7 +105,7 @@ def _check_step(problem: Training) -> None:
         scalars["loss"].backward()
         for what, part in (("backbone", method.classifier.backbone), ("head", method.classifier.head)):
             # A network beside the head has nothing to learn before there are outliers.
-            own = {name: p.grad for name, p in part.named_parameters() if not name.startswith("risk.")}
+            own = {name: p.grad for name, p in part.named_parameters() if not name.startswith("ood_head.")}
             gradients = [grad for grad in own.values() if grad is not None]
             _require(not own or any(bool(g.any()) for g in gradients), f"the loss has no gradient in the {what}")
             _require(all(bool(g.isfinite().all()) for g in gradients), f"the {what}'s gradient is not finite")

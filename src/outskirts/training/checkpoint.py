@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ..errors import OutskirtsError
 from ..files import load_tensors, save_tensors
+from ..renamed import weights
 from .ema import EMA
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -51,9 +52,10 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer, ema: EM
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = value
-        module.load_state_dict(groups["method"])
+        module.load_state_dict(weights(groups["method"]))
+        averages = weights(groups["ema"])
         for key, average in ema.state.items():
-            average.copy_(groups["ema"][key])
+            average.copy_(averages[key])
         _load_moments(optimizer, groups["optimizer"])
         device = next(module.parameters()).device
         sums = {key: value.to(device) for key, value in groups["log"].items()}

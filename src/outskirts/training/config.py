@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from .. import renamed
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
 
-__all__ = ["Recipe", "TrainConfig", "preset_options", "recipe"]
+__all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Recipe(NamedTuple):
         return {"method": self.method, **asdict(self.training), **asdict(self.settings)}
 
 
-def recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
+def resolve_recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
     """Sort options into those of the training and those of the method, over a preset.
 
     Raises:
@@ -137,9 +138,10 @@ def recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
             value of the wrong kind.
     """
     part = registry[method]
-    merged = {**preset_options(method, preset), **options}
     training = {field.name for field in fields(TrainConfig)}
     own = {field.name for field in fields(part.Config)}
+    given = renamed.renamed(options, renamed.OPTIONS, "option", training | own)
+    merged = {**preset_options(method, preset), **given}
     for name in merged:
         if name not in training | own:
             raise unknown(f"option of the method '{method}'", str(name), training | own)

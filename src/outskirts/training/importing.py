@@ -20,7 +20,7 @@ from ..models.clip import ClipTower, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.published import LAYOUTS, Published
 from ..models.weights import read_checkpoint, require_fit
-from .config import recipe
+from .config import resolve_recipe
 from .run import Run, assemble
 
 __all__ = ["import_checkpoint"]
@@ -60,20 +60,20 @@ def import_checkpoint(
     found = LAYOUTS[layout](read_checkpoint(file), backbone)
     side = size or (32 if found.backbone.endswith("-cifar") else _LARGE)
     options = {"backbone": found.backbone, "size": size, "data": images.spec, **found.settings}
-    made_with = recipe(found.method, options)
+    recipe = resolve_recipe(found.method, options)
     with seeding.isolated(0, "import"):
         network = build_backbone(found.backbone, 3, size if found.own else side)
-        mean, std = found.normalisation
+        mean, std = found.normalization
         transform = network.transform or Transform(side, 3, mean, std, resize or None)
-        classifier = assemble(made_with, network, transform, images.classes).eval()
+        classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, found, f"The checkpoint {file} is not laid out as '{layout}'")
     require_empty(folder)
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
     run = Run(folder)
-    run.begin(made_with, len(images), 0, [])
-    run.save_classifier(classifier, made_with)
+    run.begin(recipe, len(images), 0, [])
+    run.save_classifier(classifier, recipe)
     return run
 
 
@@ -101,7 +101,7 @@ def _fill(classifier: Classifier, found: Published, whose: str) -> bool:
 @torch.no_grad()
 def _class_means(classifier: Classifier, images: ImageSet) -> None:
     assert isinstance(classifier.head, PrototypeHead)
-    said = extract(classifier, images, features="projection")
-    points, labels = said.features.float(), said.need("labels", "import")
+    outputs = extract(classifier, images, features="projection")
+    points, labels = outputs.features.float(), outputs.need("labels", "import")
     sums = torch.zeros_like(classifier.head.prototypes).index_add_(0, labels, points)
     classifier.head.prototypes.copy_(normalize(sums, dim=1))

@@ -58,7 +58,7 @@ class Interrupted(OutskirtsError):
     exit_code = 130
 
 
-def accelerator(config: TrainConfig, folder: Path, partial: bool = False) -> Accelerator:
+def accelerator(config: TrainConfig, folder: Path, has_unused_parameters: bool = False) -> Accelerator:
     """Accelerate for the precision, device and trackers of `config`; `partial` as of what is trained."""
     # Accelerate keeps its settings in process-wide singletons, which a second run may want otherwise.
     AcceleratorState._reset_state(reset_partial_state=not _distributed())
@@ -68,7 +68,9 @@ def accelerator(config: TrainConfig, folder: Path, partial: bool = False) -> Acc
         log_with=_trackers(config.tracker) or None,
         project_dir=folder,
         # Prototypes and queues are the same on all processes; sending them at every step would cost more than it.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=partial)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=has_unused_parameters)
+        ],
     )
     if engine.device.type != config.device:
         raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
@@ -150,7 +152,7 @@ def optimizer_for(method: Trainable, config: TrainConfig) -> Optimizer:
             groups.setdefault(method.lr_factor(name), []).append(parameter)
     options = [{"params": params, "factor": factor, "lr": config.lr * factor} for factor, params in groups.items()]
     # On CUDA one kernel moves all parameters, if all have moved before; None leaves the choice to torch.
-    fused = (next(method.parameters()).device.type == "cuda" and not method.partial) or None
+    fused = (next(method.parameters()).device.type == "cuda" and not method.has_unused_parameters) or None
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(options, **common)
@@ -243,7 +245,7 @@ def fit(
         torch.compiler.reset()
         method.network.compile(dynamic=False)
     optimizer = optimizer_for(method, config)
-    log = Log(run.metrics, every=max(1, batches.plan.steps_per_epoch // 10))
+    log = Log(run.metrics, every=max(1, batches.sampler.steps_per_epoch // 10))
     done = 0
     resumed = run.checkpoint.is_file()
     if not resumed:
@@ -270,7 +272,7 @@ def fit(
         engine.wait_for_everyone()
 
     def record(kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
-        line = {"kind": kind, "step": step, "epoch": step / batches.plan.steps_per_epoch, **values}
+        line = {"kind": kind, "step": step, "epoch": step / batches.sampler.steps_per_epoch, **values}
         if engine.is_main_process:
             log.write(line)
             numbers = {f"{kind}/{name}": value for name, value in values.items() if not isinstance(value, str)}
@@ -284,7 +286,7 @@ def fit(
         for step, batch in enumerate(batches.start(done), start=done + 1):
             # Layers such as dropout know only torch's global generator.
             seed_layers(subseed(config.seed, "layers", step, engine.process_index))
-            rate = _rate(step - 1, batches.plan.steps_per_epoch, config, method)
+            rate = _rate(step - 1, batches.sampler.steps_per_epoch, config, method)
             for group in optimizer.param_groups:
                 group["lr"] = group["factor"] * rate
             with synchronised():
@@ -296,10 +298,10 @@ def fit(
             stepper.step()
             ema.update(step)
             log.add(scalars)
-            epoch, within = divmod(step, batches.plan.steps_per_epoch)
+            epoch, within = divmod(step, batches.sampler.steps_per_epoch)
             logged = step % log.every == 0 or step == batches.steps
             if logged:
-                speed = (step - since) * batches.plan.batch_size / (time.perf_counter() - clock)
+                speed = (step - since) * batches.sampler.batch_size / (time.perf_counter() - clock)
                 means = _finite(log.means(), step)
                 warning = method.warning(means)
                 latest |= record("train", step, {**means, "lr": rate, **({"warning": warning} if warning else {})})

@@ -25,7 +25,8 @@ from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
-from .config import Recipe, recipe
+from ..renamed import weights
+from .config import Recipe, resolve_recipe
 
 __all__ = ["FORMAT", "Run", "assemble", "load", "read_options"]
 
@@ -106,14 +107,14 @@ class Run:
     def recipe(self) -> Recipe:
         """What the run was trained with."""
         options = self.options()
-        return recipe(options.pop("method"), options)
+        return resolve_recipe(options.pop("method"), options)
 
-    def begin(self, made_with: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
+    def begin(self, recipe: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
         """Make the folder: what the run is made with, where, and from how many images, of them `skipped` left out."""
         self._write_environment()
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": images, "val_images": val_images}
         write_text(self.metrics, json.dumps({**counts, "skipped": list(skipped)}) + "\n")
-        text = yaml.safe_dump({"format": FORMAT, **made_with.flat()}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
 
     def _write_environment(self) -> None:
@@ -144,14 +145,14 @@ class Run:
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({error}).") from error
 
-    def save_classifier(self, classifier: Classifier, made_with: Recipe) -> None:
+    def save_classifier(self, classifier: Classifier, recipe: Recipe) -> None:
         """Write ``model.safetensors``."""
         save_tensors(
             self.model,
             classifier.state_dict(),
             {
                 "format": FORMAT,
-                "method": made_with.method,
+                "method": recipe.method,
                 "backbone": classifier.architecture,
                 "transform": classifier.transform.to_json(),
                 "classes": classifier.classes,
@@ -180,9 +181,9 @@ def read_options(file: Path) -> dict[str, Any]:
     return options
 
 
-def assemble(made_with: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
+def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
     """An untrained classifier with the head of the recipe's method."""
-    head = registry[made_with.method].head(made_with.settings, backbone.dim, len(classes))
+    head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
     return Classifier(backbone, head, transform, classes)
 
 
@@ -223,7 +224,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
 
 def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
     try:
-        classifier.load_state_dict(tensors)
+        classifier.load_state_dict(weights(tensors))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:500]
         raise OutskirtsError(f"{source} does not fit the network it names ({reason}).") from error

@@ -24,7 +24,7 @@ from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
-from .config import Recipe, TrainConfig, recipe
+from .config import Recipe, TrainConfig, resolve_recipe
 from .freeze import freeze
 from .loop import Progress, accelerator, accuracy, batches_for, end_trackers, fit, start_trackers
 from .run import Run, assemble, load
@@ -63,10 +63,10 @@ def train(
     images = data if isinstance(data, ImageSet) else open_images(data)
     val_images = open_images(val) if isinstance(val, str | Path) else val
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else ""}
-    made_with = recipe(method, options, preset)
-    run = Run(Path(out) if out is not None else default_folder(made_with))
+    recipe = resolve_recipe(method, options, preset)
+    run = Run(Path(out) if out is not None else default_folder(recipe))
     require_empty(run.path, f"choose another, or go on with an unfinished run: outskirts train --resume {run.path}")
-    return execute(run, made_with, images, val_images, model, head, progress)
+    return execute(run, recipe, images, val_images, model, head, progress)
 
 
 def resume(
@@ -83,67 +83,67 @@ def resume(
     run = Run.open(path)
     if run.model.is_file():
         raise OutskirtsError(f"The run {path} is finished; there is nothing to resume.")
-    made_with = run.recipe()
-    images, val_images = _opened(made_with)
-    return execute(run, made_with, images, val_images, model, head, progress)
+    recipe = run.recipe()
+    images, val_images = _opened(recipe)
+    return execute(run, recipe, images, val_images, model, head, progress)
 
 
-def training_sets(made_with: Recipe) -> tuple[ImageSet, ImageSet]:
+def training_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
     """The training and the validation images of a recipe, disjoint."""
-    images, val_images = _opened(made_with)
-    return _with_validation(images, val_images, made_with.training)
+    images, val_images = _opened(recipe)
+    return _with_validation(images, val_images, recipe.training)
 
 
-def _opened(made_with: Recipe) -> tuple[ImageSet, ImageSet | None]:
-    config = made_with.training
+def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
+    config = recipe.training
     if not config.data:
         raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
     return open_images(config.data), open_images(config.val) if config.val else None
 
 
-def default_folder(made_with: Recipe) -> Path:
+def default_folder(recipe: Recipe) -> Path:
     """``runs/METHOD-DATA-sSEED``."""
-    stem = Path(made_with.training.data.partition("?")[0].rpartition(":")[2]).stem
-    return Path("runs") / f"{made_with.method}-{stem}-s{made_with.training.seed}"
+    stem = Path(recipe.training.data.partition("?")[0].rpartition(":")[2]).stem
+    return Path("runs") / f"{recipe.method}-{stem}-s{recipe.training.seed}"
 
 
 def execute(
     run: Run,
-    made_with: Recipe,
+    recipe: Recipe,
     images: ImageSet,
     val_images: ImageSet | None,
     model: nn.Module | None,
     head: str | None,
     progress: Progress | None,
 ) -> Run:
-    """Train into `run` what `made_with` says, on images that are already open."""
+    """Train into `run` what `recipe` says, on images that are already open."""
     images.require_trainable()
-    images, val_images = _with_validation(images, val_images, made_with.training)
-    pool = _pool(made_with.training, images, val_images)
-    outliers = _outliers(made_with.training, val_images)
-    sample = _sample(images, made_with.training.skip_corrupt)
-    earlier = load(made_with.training.init, model, head) if made_with.training.init else None
-    made_with = made_with._replace(training=_resolved(made_with.training, sample, model, earlier))
-    config = made_with.training
-    part = registry[made_with.method]
+    images, val_images = _with_validation(images, val_images, recipe.training)
+    pool = _pool(recipe.training, images, val_images)
+    outliers = _outliers(recipe.training, val_images)
+    sample = _sample(images, recipe.training.skip_corrupt)
+    earlier = load(recipe.training.init, model, head) if recipe.training.init else None
+    recipe = recipe._replace(training=_resolved(recipe.training, sample, model, earlier))
+    config = recipe.training
+    part = registry[recipe.method]
     with seeding.isolated(config.seed, "initialisation"):
         backbone, transform = _network(config, sample, model, head) if earlier is None else _taken_over(earlier)
-        classifier = assemble(made_with, backbone, transform, images.classes)
+        classifier = assemble(recipe, backbone, transform, images.classes)
         if earlier is not None:
             inherit(classifier, earlier)
         freeze(classifier, config.train_layers)
-        method = part(made_with.settings, classifier)
+        method = part(recipe.settings, classifier)
         method.setup()
-    _require_agreement(method, made_with.method, outliers)
-    engine = accelerator(config, run.path, method.partial)
+    _require_agreement(method, recipe.method, outliers)
+    engine = accelerator(config, run.path, method.has_unused_parameters)
     # Before any process writes what would make another find the folder taken.
     engine.wait_for_everyone()
     batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
     val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
-    start_trackers(engine, made_with.method, config, run.path)
+    start_trackers(engine, recipe.method, config, run.path)
     try:
         if engine.is_main_process and not run.config.is_file():
-            run.begin(made_with, len(images), len(val_images), images.skipped + val_images.skipped)
+            run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
             describe(config.synthetic, run.gallery)
             if outliers is not None:
                 expose(outliers, run.gallery)
@@ -159,7 +159,7 @@ def execute(
             again=f"outskirts train --resume {run.path}",
         )
         if engine.is_main_process:
-            run.save_classifier(method.classifier.cpu(), made_with)
+            run.save_classifier(method.classifier.cpu(), recipe)
         # No process returns a run that is not there yet.
         engine.wait_for_everyone()
     finally:
@@ -216,12 +216,12 @@ def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
 
 
 def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None) -> None:
-    if method.exposed and outliers is None:
+    if method.needs_outlier_images and outliers is None:
         raise OutskirtsError(
             f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
             "any: --outlier-images SPEC"
         )
-    if outliers is not None and not method.exposed:
+    if outliers is not None and not method.needs_outlier_images:
         raise OutskirtsError(
             f"The method '{name}' takes no images of outliers; leave out --outlier-images, or train 'ncis', or 'oe' "
             "with --outliers images."

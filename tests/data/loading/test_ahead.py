@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import outskirts as osk
-from outskirts.data.cache import keeping
+from outskirts.data.cache import cached_images
 from outskirts.data.decode import CorruptImage
 from outskirts.data.loading import ahead
 from outskirts.data.loading.ahead import batches
@@ -123,7 +123,7 @@ def test_kept_sets_are_decoded_once(numbered, monkeypatch, decoded):
     parts(monkeypatch, 40)
     alone = list(batches(numbered(), TRANSFORM, 15))
     decoded.clear()
-    with keeping():
+    with cached_images():
         for _ in range(2):
             found = list(batches(numbered(), TRANSFORM, 15))
             assert all(torch.equal(*pair) for pairs in zip(found, alone, strict=True) for pair in zip(*pairs))

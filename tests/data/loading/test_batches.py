@@ -4,8 +4,8 @@ import torch
 
 from outskirts.data.imageset import ImageSet
 from outskirts.data.loading.augment import Compose, parse
-from outskirts.data.loading.batches import Plan, training_batches
-from outskirts.data.loading.sampler import CyclicPlan
+from outskirts.data.loading.batches import Sampler, training_batches
+from outskirts.data.loading.sampler import CyclicSampler
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
 from outskirts.testing.waiting import META, WithoutWaiting, pretending
@@ -41,14 +41,14 @@ def equal(one, two):
 
 
 def test_every_image_at_most_once_an_epoch_and_in_a_new_order_each():
-    plan = Plan(images=23, batch_size=5, epochs=3, seed=0)
-    assert plan.steps_per_epoch == 4
-    epochs = [torch.cat([plan.indices(4 * e + k) for k in range(4)]) for e in range(3)]
+    sampler = Sampler(images=23, batch_size=5, epochs=3, seed=0)
+    assert sampler.steps_per_epoch == 4
+    epochs = [torch.cat([sampler.indices(4 * e + k) for k in range(4)]) for e in range(3)]
     assert all(len(order.unique()) == 20 and order.max() < 23 for order in epochs)
     assert not any(torch.equal(epochs[i], epochs[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     # What is left out is not always the same.
     assert len(torch.cat(epochs).unique()) == 23
-    assert not torch.equal(Plan(23, 5, 3, seed=1).indices(0), plan.indices(0))
+    assert not torch.equal(Sampler(23, 5, 3, seed=1).indices(0), sampler.indices(0))
 
 
 def test_batches_show_the_images_with_their_labels(image_set):
@@ -58,7 +58,7 @@ def test_batches_show_the_images_with_their_labels(image_set):
     assert [batch.epoch for batch in everything] == [1] * 4 + [2] * 4 + [3] * 4
     for step, batch in enumerate(everything):
         assert batch.epochs == 3 and batch.labels.dtype == torch.int64
-        assert shown(batch) == made.plan.indices(step).tolist()
+        assert shown(batch) == made.sampler.indices(step).tolist()
         assert batch.labels.tolist() == [i % 3 for i in shown(batch)]
         raw = torch.stack([TRANSFORM.host(image_set.image(i)) for i in shown(batch)])
         torch.testing.assert_close(batch.images, TRANSFORM.device(raw))
@@ -138,7 +138,7 @@ def test_a_set_smaller_than_the_batch_is_one_batch(image_set):
     everything = list(made.start(0))
     assert len(everything) == made.steps == 3
     assert all(sorted(shown(batch)) == list(range(23)) for batch in everything)
-    assert made.plan.batch_size == 23
+    assert made.sampler.batch_size == 23
 
 
 @pytest.mark.parametrize(("limit", "options"), [(1, {}), (23, {"batch_size": 1}), (23, {"batch_size": 5, "world": 4})])
@@ -154,7 +154,7 @@ def test_corrupt_images_stop_or_are_left_out(files, budget):
     made = batches(image_set, batch_size=64, skip_corrupt=True, memory_budget=budget)
     assert image_set.skipped == [str(files[1])]
     batch = next(made.start(0))
-    assert sorted(batch.labels.tolist()) == [0, 0, 1, 1, 1] and made.plan.images == made.plan.batch_size == 5
+    assert sorted(batch.labels.tolist()) == [0, 0, 1, 1, 1] and made.sampler.images == made.sampler.batch_size == 5
     with pytest.raises(OutskirtsError, match=r"1 a\.png"):
         list(batches(image_set, batch_size=6, memory_budget=budget).start(0))
 
@@ -229,20 +229,20 @@ def test_every_process_is_given_all_plain_images(image_set, world):
 
 
 def test_a_small_set_is_gone_through_again_in_a_new_order():
-    plan = CyclicPlan(images=7, batch_size=3, epochs=2, seed=0, steps=7)
-    assert plan.steps_per_epoch == 7
-    shown = torch.cat([plan.indices(step) for step in range(14)]).view(6, 7)
+    sampler = CyclicSampler(images=7, batch_size=3, epochs=2, seed=0, steps=7)
+    assert sampler.steps_per_epoch == 7
+    shown = torch.cat([sampler.indices(step) for step in range(14)]).view(6, 7)
     assert all(sorted(turn) == list(range(7)) for turn in shown.tolist())
     assert len({tuple(turn) for turn in shown.tolist()}) > 1
     # A batch larger than the set holds every image as often, to within one.
-    large = CyclicPlan(images=3, batch_size=8, epochs=1, seed=0).indices(0)
+    large = CyclicSampler(images=3, batch_size=8, epochs=1, seed=0).indices(0)
     assert sorted(torch.bincount(large).tolist()) == [2, 3, 3]
 
 
 def test_processes_share_what_accompanies_a_step():
-    whole = CyclicPlan(images=7, batch_size=4, epochs=1, seed=0, steps=5)
+    whole = CyclicSampler(images=7, batch_size=4, epochs=1, seed=0, steps=5)
     for step in range(5):
-        parts = [CyclicPlan(7, 4, 1, 0, rank, 2, 5).indices(step) for rank in range(2)]
+        parts = [CyclicSampler(7, 4, 1, 0, rank, 2, 5).indices(step) for rank in range(2)]
         assert torch.equal(torch.stack(parts, 1).flatten(), whole.indices(step))
 
 

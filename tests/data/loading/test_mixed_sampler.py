@@ -8,16 +8,16 @@ import torch
 from outskirts.data.imageset import ImageSet
 from outskirts.data.loading.augment import Compose
 from outskirts.data.loading.batches import training_batches
-from outskirts.data.loading.mixed_sampler import MixedPlan, Mixing, legacy_epoch
-from outskirts.data.loading.sampler import Plan
+from outskirts.data.loading.mixed_sampler import MixedSampler, Mixing, legacy_epoch
+from outskirts.data.loading.sampler import Sampler
 from outskirts.data.sources import open as open_images
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
 from outskirts.methods.averages import mean
 
 
-def plan(images, synthetic, batch_size, ratio=0.8, epochs=3, seed=0, rank=0, world=1, **mixing):
-    return MixedPlan(images, batch_size, epochs, seed, rank, world, synthetic, Mixing(ratio, **mixing))
+def sampler(images, synthetic, batch_size, ratio=0.8, epochs=3, seed=0, rank=0, world=1, **mixing):
+    return MixedSampler(images, batch_size, epochs, seed, rank, world, synthetic, Mixing(ratio, **mixing))
 
 
 def steps(made, epoch=0):
@@ -61,7 +61,7 @@ def test_published_examples(sizes, ratio, expected):
 def test_published_truncation_and_ours(batch_size, ratio, real):
     made = legacy_epoch(batch_size, 999, batch_size, ratio, torch.Generator(), np.random.RandomState(0))
     assert (made[0] < batch_size).sum() == real
-    ours = plan(100 * batch_size, 100 * batch_size, batch_size, ratio)
+    ours = sampler(100 * batch_size, 100 * batch_size, batch_size, ratio)
     assert sum(r for r, _ in counts(ours)) == math.floor(100 * batch_size * Fraction(str(ratio)) + Fraction(1, 2))
 
 
@@ -87,12 +87,12 @@ def test_legacy_is_the_published_order_given_its_generators():
 
 
 def test_legacy_plan():
-    made = plan(50, 20, 8, 0.75, mode="legacy")
+    made = sampler(50, 20, 8, 0.75, mode="legacy")
     assert len(steps(made)) == made.steps_per_epoch == 7
     assert counts(made) == [(6, 2)] * 7
-    assert all(torch.equal(a, b) for a, b in zip(steps(made), steps(plan(50, 20, 8, 0.75, mode="legacy"))))
+    assert all(torch.equal(a, b) for a, b in zip(steps(made), steps(sampler(50, 20, 8, 0.75, mode="legacy"))))
     assert not torch.equal(made.indices(0), made.indices(7))
-    short = plan(10, 2, 4, 0.1, mode="legacy")
+    short = sampler(10, 2, 4, 0.1, mode="legacy")
     with pytest.raises(OutskirtsError, match="the pool of 2 images is used up"):
         steps(short)
 
@@ -106,7 +106,7 @@ SHAPES = [(100, 60, 10, 0.8), (100, 7, 10, 0.75), (103, 500, 16, 0.37), (64, 64,
 @pytest.mark.parametrize("epoch", ["steps", "real"])
 @pytest.mark.parametrize(("images", "synthetic", "batch_size", "ratio"), SHAPES)
 def test_every_epoch(images, synthetic, batch_size, ratio, mode, epoch):
-    made = plan(images, synthetic, batch_size, ratio, mode=mode, epoch=epoch)
+    made = sampler(images, synthetic, batch_size, ratio, mode=mode, epoch=epoch)
     for number in range(3):
         batches, everything = steps(made, number), torch.cat(steps(made, number))
         real, other = everything[everything < images], everything[everything >= images] - images
@@ -123,19 +123,19 @@ def test_every_epoch(images, synthetic, batch_size, ratio, mode, epoch):
         if epoch == "real" or mode == "add":
             assert images - len(real) <= batch_size
         if epoch == "steps":
-            assert len(batches) == Plan(images, batch_size, 3, 0).steps_per_epoch
+            assert len(batches) == Sampler(images, batch_size, 3, 0).steps_per_epoch
     one, two = torch.cat(steps(made, 0)), torch.cat(steps(made, 1))
     assert not torch.equal(one, two)
-    assert torch.equal(one, torch.cat(steps(plan(images, synthetic, batch_size, ratio, mode=mode, epoch=epoch))))
+    assert torch.equal(one, torch.cat(steps(sampler(images, synthetic, batch_size, ratio, mode=mode, epoch=epoch))))
     assert not torch.equal(
-        one, torch.cat(steps(plan(images, synthetic, batch_size, ratio, seed=1, mode=mode, epoch=epoch)))
+        one, torch.cat(steps(sampler(images, synthetic, batch_size, ratio, seed=1, mode=mode, epoch=epoch)))
     )
 
 
 @pytest.mark.parametrize("mode", ["replace", "add"])
 @pytest.mark.parametrize("ratio", [0.8, 0.29, 0.731])
 def test_the_long_run_ratio_is_exact(mode, ratio):
-    made = plan(1000, 1000, 16, ratio, epochs=40, mode=mode)
+    made = sampler(1000, 1000, 16, ratio, epochs=40, mode=mode)
     real, other = (sum(each) for each in zip(*(pair for epoch in range(40) for pair in counts(made, epoch))))
     # Off by one image at most, of tens of thousands.
     assert abs(real - (real + other) * ratio) <= 1
@@ -146,14 +146,14 @@ def test_the_long_run_ratio_is_exact(mode, ratio):
     ("mode", "ratio", "most"), [("replace", 0.37, 11), ("add", 0.37, 28), ("add", 0.123456789, 114)]
 )
 def test_a_pool_smaller_than_what_a_batch_takes_is_refused(mode, ratio, most):
-    assert max(other for _, other in counts(plan(200, most, 16, ratio, mode=mode))) == most
+    assert max(other for _, other in counts(sampler(200, most, 16, ratio, mode=mode))) == most
     with pytest.raises(OutskirtsError, match=f"A batch takes up to {most} synthetic images, and there are {most - 1}"):
-        plan(200, most - 1, 16, ratio, mode=mode)
-    assert steps(plan(200, most - 1, 16, ratio, mode="legacy"))
+        sampler(200, most - 1, 16, ratio, mode=mode)
+    assert steps(sampler(200, most - 1, 16, ratio, mode="legacy"))
 
 
 def test_only_real_images_are_the_same_images_as_without_a_pool():
-    made, alone = plan(100, 50, 10, 1.0), Plan(100, 10, 3, 0)
+    made, alone = sampler(100, 50, 10, 1.0), Sampler(100, 10, 3, 0)
     for step in range(30):
         assert set(made.indices(step).tolist()) == set(alone.indices(step).tolist())
 
@@ -161,8 +161,8 @@ def test_only_real_images_are_the_same_images_as_without_a_pool():
 @pytest.mark.parametrize("mode", ["replace", "add"])
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_share_a_step(mode, world):
-    whole = plan(120, 90, 12, 0.7, mode=mode, world=1)
-    parts = [plan(120, 90, 12, 0.7, mode=mode, world=world, rank=rank) for rank in range(world)]
+    whole = sampler(120, 90, 12, 0.7, mode=mode, world=1)
+    parts = [sampler(120, 90, 12, 0.7, mode=mode, world=world, rank=rank) for rank in range(world)]
     for step in range(2 * whole.steps_per_epoch):
         shares = [part.indices(step) for part in parts]
         together = torch.cat(shares)
@@ -175,7 +175,7 @@ def test_ranks_share_a_step(mode, world):
 
 
 def test_published_steps_leave_out_what_cannot_be_shared_evenly():
-    parts = [plan(10, 6, 4, 0.75, mode="legacy", rank=rank, world=3) for rank in range(3)]
+    parts = [sampler(10, 6, 4, 0.75, mode="legacy", rank=rank, world=3) for rank in range(3)]
     assert [len(part.indices(step)) for part in parts for step in range(3)] == [1] * 9
 
 
@@ -196,7 +196,7 @@ def test_weights_of_all_processes_average_to_those_of_one():
 
 
 def test_the_kinds_are_not_told_apart_by_their_place():
-    made = plan(1000, 1000, 20, 0.5, epochs=1)
+    made = sampler(1000, 1000, 20, 0.5, epochs=1)
     places = torch.stack([b >= 1000 for b in steps(made)]).float().mean(0)
     assert places.min() > 0.2 and places.max() < 0.8
 
@@ -219,7 +219,7 @@ def test_the_kinds_are_not_told_apart_by_their_place():
 )
 def test_published_weighting(real, synthetic, alpha, expected):
     index = torch.arange(len(real) + len(synthetic))
-    made = MixedPlan(len(real), 8, 1, 0, synthetic=9, mixing=Mixing(weight=alpha))
+    made = MixedSampler(len(real), 8, 1, 0, synthetic=9, mixing=Mixing(weight=alpha))
     weights = made.weights(index)
     losses = torch.tensor(real + synthetic, dtype=torch.float64)
     assert mean(losses, weights).item() == pytest.approx(expected, abs=1e-7)
@@ -232,7 +232,7 @@ def test_the_weight_of_the_numbers_is_a_plain_mean():
         draws = torch.Generator().manual_seed(seed)
         real, other = (int(torch.randint(1, 50, (), generator=draws)) for _ in range(2))
         losses = torch.rand(real + other, generator=draws, dtype=torch.float64)
-        made = MixedPlan(real, 8, 1, 0, synthetic=other, mixing=Mixing(weight=real / (real + other)))
+        made = MixedSampler(real, 8, 1, 0, synthetic=other, mixing=Mixing(weight=real / (real + other)))
         assert abs(mean(losses, made.weights(torch.arange(real + other)).double()) - losses.mean()) < 1e-6
 
 
@@ -275,7 +275,7 @@ def test_batches_show_both_kinds(pool, budget):
         workers=0,
     )
     for step, batch in enumerate(made.start(0)):
-        index = made.plan.indices(step)
+        index = made.sampler.indices(step)
         shown = ((batch.images[:, 0, 0, 0] / 2 + 0.5) * 255).round().long()
         assert torch.equal(shown, torch.where(index < 23, index, index - 23 + 100))
         assert torch.equal(batch.labels, torch.where(index < 23, index, index - 23) % 3)

@@ -20,9 +20,9 @@ from ...seeding import Shared, generator, subseed
 from ..imageset import ImageSet
 from ..transform import Transform
 from .augment import Augmentation, Compose
-from .mixed_sampler import MixedPlan, Mixing
+from .mixed_sampler import MixedSampler, Mixing
 from .pixels import Source, image_source
-from .sampler import CyclicPlan, Plan
+from .sampler import CyclicSampler, Sampler
 
 __all__ = ["Batch", "Batches", "training_batches"]
 
@@ -87,7 +87,7 @@ class Batches:
     def __init__(
         self,
         source: Source,
-        plan: Plan,
+        sampler: Sampler,
         transform: Transform,
         augment: Augmentation,
         device: torch.device,
@@ -95,39 +95,41 @@ class Batches:
         outliers: Batches | None = None,
         stream: str = "augment",
     ) -> None:
-        self.source, self.plan, self.transform, self.augment = source, plan, transform, augment
+        self.source, self.sampler, self.transform, self.augment = source, sampler, transform, augment
         self.device, self.views, self.outliers, self.stream = device, views, outliers, stream
 
     @property
     def steps(self) -> int:
         """Of the whole training."""
-        return self.plan.steps_per_epoch * self.plan.epochs
+        return self.sampler.steps_per_epoch * self.sampler.epochs
 
     def start(self, step: int) -> Iterator[Batch]:
         """Batches from `step`, counted from 0, to the end of the last epoch."""
         every = self.source.labels
         # The source may be several steps ahead.
-        ahead, order = tee(self.plan.whole(number) for number in range(step, self.steps))
-        source = self.source(map(self.plan.share, ahead))
+        ahead, order = tee(self.sampler.whole(number) for number in range(step, self.steps))
+        source = self.source(map(self.sampler.share, ahead))
         beside = repeat(None) if self.outliers is None else self.outliers.start(step)
         for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
             images, labels = sent(images, self.device), there(labels, self.device)
-            weights = self.plan.weights(index)
+            weights = self.sampler.weights(index)
             yield Batch(
                 views=tuple(self._view(images, number, view) for view in range(self.views)),
                 labels=labels,
-                epoch=number // self.plan.steps_per_epoch + 1,
-                epochs=self.plan.epochs,
+                epoch=number // self.sampler.steps_per_epoch + 1,
+                epochs=self.sampler.epochs,
                 generator=self._generator("method", number),
                 # Of averages over the own images, that over processes is the one over all.
-                weights=None if weights is None else there(self.plan.share(weights), self.device) * self.plan.world,
+                weights=None
+                if weights is None
+                else there(self.sampler.share(weights), self.device) * self.sampler.world,
                 outliers=None if other is None else other.images,
                 whole=every[index],
             )
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
-        for images, labels in self.source(iter(torch.arange(self.plan.images).split(self.plan.batch_size))):
+        for images, labels in self.source(iter(torch.arange(self.sampler.images).split(self.sampler.batch_size))):
             images = self.transform.device(self.transform.centre(sent(images, self.device)))
             yield images.contiguous(memory_format=torch.channels_last), there(labels, self.device)
 
@@ -137,8 +139,8 @@ class Batches:
 
     def _generator(self, *path: str | int) -> Generator:
         draws = Shared(self.device)
-        draws.rank, draws.world = self.plan.rank, self.plan.world
-        return draws.manual_seed(subseed(self.plan.seed, *path, 0))
+        draws.rank, draws.world = self.sampler.rank, self.sampler.world
+        return draws.manual_seed(subseed(self.sampler.seed, *path, 0))
 
 
 def training_batches(
@@ -165,7 +167,7 @@ def training_batches(
 
     Arguments:
         image_set, transform, augment: What to show, at which size, and how.
-        batch_size, epochs, seed, rank, world: See `Plan`.
+        batch_size, epochs, seed, rank, world: See `Sampler`.
         device, views: See `Batches`.
         pool: Synthetic images of the same classes, if there are any.
         mixing: How they enter the batches; as in `Mixing` unless given.
@@ -187,12 +189,14 @@ def training_batches(
             "normalisation; use a larger --batch-size or more images."
         )
     shape = (source.sizes[0], batch_size, epochs, seed, rank, world)
-    plan = Plan(*shape) if pool is None else MixedPlan(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
+    sampler = (
+        Sampler(*shape) if pool is None else MixedSampler(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
+    )
     beside = None
     if outliers is not None:
         draws = generator(seed, "beside")
         stored = image_source([outliers], transform, device, memory_budget, workers, skip_corrupt, draws)
         size = max(1, (outlier_batch or batch_size) // world) * world
-        cycle = CyclicPlan(stored.sizes[0], size, epochs, seed, rank, world, plan.steps_per_epoch)
+        cycle = CyclicSampler(stored.sizes[0], size, epochs, seed, rank, world, sampler.steps_per_epoch)
         beside = Batches(stored, cycle, transform, augment, device, stream="augment outliers")
-    return Batches(source, plan, transform, augment, device, views, beside)
+    return Batches(source, sampler, transform, augment, device, views, beside)

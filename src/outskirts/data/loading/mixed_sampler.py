@@ -27,9 +27,9 @@ from torch import Generator, Tensor
 
 from ...errors import OutskirtsError
 from ...seeding import generator, subseed
-from .sampler import Plan, order
+from .sampler import Sampler, order
 
-__all__ = ["MixedPlan", "Mixing", "legacy_epoch"]
+__all__ = ["MixedSampler", "Mixing", "legacy_epoch"]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Mixing:
 
 
 @dataclass(frozen=True)
-class MixedPlan(Plan):
+class MixedSampler(Sampler):
     """Which images make up each step: numbers below `images` are real, those from there on synthetic.
 
     Arguments:
-        images, batch_size, epochs, seed, rank, world: As for `Plan`; with ``add`` the batch size is that of the real.
+        images, batch_size, epochs, seed, rank, world: As for `Sampler`; with ``add`` the batch size is of the real.
         synthetic: Images in the pool.
         mixing: See there.
     """
@@ -146,10 +146,10 @@ class MixedPlan(Plan):
 
 
 @lru_cache(maxsize=2)
-def _legacy(plan: MixedPlan, epoch: int) -> list[Tensor]:
-    draws = generator(plan.seed, "legacy", epoch)
-    shuffles = np.random.RandomState(subseed(plan.seed, "legacy", epoch) % 2**32)
-    return legacy_epoch(plan.images, plan.synthetic, plan.batch_size, plan.mixing.ratio, draws, shuffles)
+def _legacy(sampler: MixedSampler, epoch: int) -> list[Tensor]:
+    draws = generator(sampler.seed, "legacy", epoch)
+    shuffles = np.random.RandomState(subseed(sampler.seed, "legacy", epoch) % 2**32)
+    return legacy_epoch(sampler.images, sampler.synthetic, sampler.batch_size, sampler.mixing.ratio, draws, shuffles)
 
 
 def legacy_epoch(

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ...seeding import generator
 
-__all__ = ["CyclicPlan", "Plan", "order"]
+__all__ = ["CyclicSampler", "Sampler", "order"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sampler:
     """Which images make up each step: a new permutation an epoch, the incomplete last batch left out."""
 
     images: int
@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class CyclicPlan(Plan):
+class CyclicSampler(Sampler):
     """Which images of a set of any size accompany each step of another plan: all of them, in a new order each time they
     are used up.
 

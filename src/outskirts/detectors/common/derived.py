@@ -22,7 +22,7 @@ def unit(outputs: Outputs, who: str, space: str = "features") -> Tensor:
         whole = normalize(rows.float(), dim=1)
         return whole.to(rows.dtype) if rows.dtype in HALF else whole
 
-    return outputs.once(("unit", space), lambda: in_blocks(scaled, outputs.need(space, who)))
+    return outputs.cached(("unit", space), lambda: in_blocks(scaled, outputs.need(space, who)))
 
 
 def mean_feature(outputs: Outputs, who: str) -> Tensor:
@@ -32,7 +32,7 @@ def mean_feature(outputs: Outputs, who: str) -> Tensor:
         features = training_rows(outputs, who)
         return torch.stack([rows.double().sum(0) for (rows,) in blocks(features)]).sum(0) / len(features)
 
-    return outputs.once("mean", mean)
+    return outputs.cached("mean", mean)
 
 
 def scatter_about(features: Tensor, origin: Tensor) -> Tensor:

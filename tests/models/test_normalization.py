@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from outskirts.models.normalisation import unrecorded_statistics
+from outskirts.models.normalization import unrecorded_statistics
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""What version 0.1 called otherwise: read for one more minor version, with a warning that gives the new name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+__all__ = ["DETECTORS", "OPTIONS", "PARAMETERS", "RenamedWarning", "current", "renamed", "weights"]
+
+T = TypeVar("T")
+
+#: Options of methods and of the training: in YAML files, on the command line, in Python.
+OPTIONS = {
+    "initial": "prototype_init",
+    "hold": "prototype_freeze",
+    "scored": "feature_space",
+    "risk": "ood_head",
+    "risk_lr_factor": "ood_head_lr_factor",
+}
+
+#: Detectors.
+DETECTORS = {"risk": "ood_head"}
+
+#: Parameters of detectors.
+PARAMETERS = {"normalise": "normalize"}
+
+_WEIGHTS = {"head.risk.": "head.ood_head."}
+
+
+class RenamedWarning(FutureWarning):
+    """Something is called by a name that will not be known for long."""
+
+
+def current(name: str, table: Mapping[str, str], kind: str) -> str:
+    """The name that something has now; if it was given by another one, a warning says so.
+
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     current("risk", DETECTORS, "detector")
+    'ood_head'
+    """
+    if name not in table:
+        return name
+    warnings.warn(f"The {kind} '{name}' is now called '{table[name]}'; please use that name.", RenamedWarning, 2)
+    return table[name]
+
+
+def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Any = ()) -> dict[str, T]:
+    """The same under the names that its keys have now; those that are `known` are left as they are."""
+    return {name if name in known else current(name, table, kind): value for name, value in given.items()}
+
+
+def weights(state: Mapping[str, T]) -> dict[str, T]:
+    """A state dict of any version with the keys of this one."""
+    found: dict[str, T] = {}
+    for key, value in state.items():
+        for old, new in _WEIGHTS.items():
+            key = key.replace(old, new)
+        found[key] = value
+    return found
