@@ -22,7 +22,7 @@ import sys, warnings
 from pathlib import Path
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from test_distributed import METHODS, half, made, normalised, results
+from test_distributed import METHODS, half, made, normalized, results
 from outskirts.distributed import anywhere, average, gather, processes, quadratic_mean
 from outskirts.files import save_tensors
 
@@ -37,7 +37,7 @@ for name in METHODS:
 ours = torch.tensor([1.0, 7.0])[rank]
 found |= {"average": average(ours), "quadratic": quadratic_mean(ours)}
 assert processes() == 2 and anywhere(rank == 1, ours.device) and not anywhere(False, ours.device)
-found |= normalised(slice(rank, None, 2))
+found |= normalized(slice(rank, None, 2))
 save_tensors(Path(folder, f"{rank}.safetensors"), found)
 dist.destroy_process_group()
 """

@@ -83,7 +83,10 @@ def test_no_circle():
 
 def test_imports_are_read_in_every_form():
     known = {("data",), ("data", "imageset"), ("errors",)}
-    text = "from ..data import imageset\nfrom ..errors import X\nimport outskirts.data.imageset\nfrom outskirts.data import y"
+    text = (
+        "from ..data import imageset\nfrom ..errors import X\n"
+        "import outskirts.data.imageset\nfrom outskirts.data import y"
+    )
     found = list(imported(("models", "fast"), False, text, known))
     assert sorted(found) == [("data",), ("data", "imageset"), ("data", "imageset"), ("errors",)]
     assert list(imported(("data",), True, "from .imageset import a\nfrom . import imageset", known)) == [known_one] * 2

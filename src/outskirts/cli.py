@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["main"]
 
@@ -40,7 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if arguments[0] not in COMMANDS:
             raise unknown("command", arguments[0], COMMANDS)
-        importlib.import_module(f".commands.{arguments[0]}", __package__).main(arguments[1:])
+        with _renamed_told():
+            importlib.import_module(f".commands.{arguments[0]}", __package__).main(arguments[1:])
     except OutskirtsError as error:
         print(f"outskirts: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -54,6 +59,27 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("outskirts: interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+@contextmanager
+def _renamed_told() -> Iterator[None]:
+    """A block in which each thing that is given by its name of an earlier version is told once, in a line."""
+    from .renamed import RenamedWarning
+
+    others: Any = warnings.showwarning
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, RenamedWarning):
+            others(message, category, *where)
+        elif str(message) not in told:
+            told.add(str(message))
+            print(f"outskirts: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _help() -> str:

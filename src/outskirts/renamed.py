@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Container, Mapping
+from typing import TypeVar
 
 __all__ = ["DETECTORS", "OPTIONS", "PARAMETERS", "RenamedWarning", "current", "renamed", "weights"]
 
@@ -35,19 +35,19 @@ class RenamedWarning(FutureWarning):
 def current(name: str, table: Mapping[str, str], kind: str) -> str:
     """The name that something has now; if it was given by another one, a warning says so.
 
-    >>> with warnings.catch_warnings(record=True) as told:
-    ...     current("risk", DETECTORS, "detector")
-    'ood_head'
+    >>> current("knn", DETECTORS, "detector")
+    'knn'
     """
-    if name not in table:
-        return name
-    warnings.warn(f"The {kind} '{name}' is now called '{table[name]}'; please use that name.", RenamedWarning, 2)
-    return table[name]
+    return next(iter(renamed({name: None}, table, kind)))
 
 
-def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Any = ()) -> dict[str, T]:
-    """The same under the names that its keys have now; those that are `known` are left as they are."""
-    return {name if name in known else current(name, table, kind): value for name, value in given.items()}
+def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] = ()) -> dict[str, T]:
+    """The same under the names that its keys have now, but for those that are `known`; one warning says all changes."""
+    changed = {name: table[name] for name in given if name in table and name not in known}
+    if changed:
+        told = ", ".join(f"'{old}' is now called '{new}'" for old, new in changed.items())
+        warnings.warn(f"Names of a {kind} have changed: {told}. Please use the new ones.", RenamedWarning, 3)
+    return {changed.get(name, name): value for name, value in given.items()}
 
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:

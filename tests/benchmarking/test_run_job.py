@@ -20,7 +20,7 @@ def test_a_run_is_made_once(job, monkeypatch):
     assert run_cell(job) == "" and finished(job) and record(job).seconds > 0
     table = (job.folder / "results.csv").read_text()
     monkeypatch.setattr(module, "train", None)
-    monkeypatch.setattr(module, "assess", None)
+    monkeypatch.setattr(module, "evaluate_run", None)
     assert run_cell(job) == ""
     monkeypatch.undo()
     # With other detectors it is measured again, and not trained.
@@ -33,7 +33,7 @@ def test_a_failure_is_written_down_and_tried_again(job, monkeypatch):
     def broken(*given, **options):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(module, "assess", broken)
+    monkeypatch.setattr(module, "evaluate_run", broken)
     assert run_cell(job) == "RuntimeError: no memory"
     assert "in broken" in record(job).traceback and not finished(job)
     monkeypatch.undo()

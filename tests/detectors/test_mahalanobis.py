@@ -3,8 +3,8 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import Mahalanobis
-from outskirts.detectors.common import inputs
 from outskirts.detectors.mahalanobis import tied_gaussians, whitening
+from outskirts.extraction import blocks
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_vectors_with_a_ridge(toy, train, queries):
 
 
 def test_equals_the_formula(blobs, monkeypatch):
-    monkeypatch.setattr(inputs, "BLOCK", 7)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
     features, labels = blobs.features.double(), blobs.labels
     means = torch.stack([features[labels == c].mean(0) for c in range(4)])
     covariance = sum((f - means[c]).outer(f - means[c]) for f, c in zip(features, labels)) / len(features)

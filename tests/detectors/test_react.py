@@ -4,8 +4,8 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import ReAct, react
-from outskirts.detectors.common import inputs
 from outskirts.detectors.react import percentile_of
+from outskirts.extraction import blocks
 
 
 def test_vectors(toy, train, queries):
@@ -25,7 +25,7 @@ def test_percentile_is_numpys(percentile):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_percentile_of_more_than_is_looked_through_at_once(monkeypatch, dtype):
     monkeypatch.setattr(react, "LARGEST", 20)
-    monkeypatch.setattr(inputs, "BLOCK", 50)
+    monkeypatch.setattr(blocks, "BLOCK", 50)
     g = torch.Generator().manual_seed(0)
     # Rectified: half of all is zero. And one value far from all others.
     values = torch.randn(300, 7, generator=g).clamp_min(0).to(dtype)

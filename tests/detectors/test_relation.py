@@ -3,7 +3,7 @@ import torch
 
 from outskirts import OutskirtsError
 from outskirts.detectors import Relation, relation
-from outskirts.detectors.common import inputs
+from outskirts.extraction import blocks
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -14,6 +14,6 @@ def test_vectors(toy, train, queries, power, monkeypatch):
 
 
 def test_bad_input_is_an_error():
-    assert inputs.BUDGET > 1
+    assert blocks.BUDGET > 1
     with pytest.raises(OutskirtsError, match="power of the detector 'relation' is 0"):
         Relation(power=0)

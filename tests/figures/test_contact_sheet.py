@@ -8,9 +8,8 @@ from PIL import Image
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.data.transform import Transform
-from outskirts.figures import contact_sheet as gallery
 from outskirts.figures.contact_sheet import contact_sheet, pixels, save_png
-from outskirts.methods import registry
+from outskirts.methods import preview, registry
 from outskirts.methods.preview import synthesize
 
 
@@ -112,13 +111,13 @@ def test_outliers_that_are_features_are_shown_among_features(recalling, features
 
 def test_the_boundary_in_the_picture_is_what_outliers_were_made_of(recalling, features, bugs, tmp_path, monkeypatch):
     drawn = {}
-    draw = gallery.plane
+    draw = preview.plane
 
     def spy(features, labels, outliers, classes):
         drawn.update(features=features, labels=labels, outliers=outliers, classes=classes)
         return draw(features, labels, outliers, classes)
 
-    monkeypatch.setattr(gallery, "plane", spy)
+    monkeypatch.setattr(preview, "plane", spy)
     synthesize(recalling("npos"), osk.open(bugs / "test"), tmp_path, features=features, epoch=2, epochs=2)
     rows = drawn["outliers"].info["boundary"]
     assert drawn["labels"].bincount().tolist() == [15, 15]

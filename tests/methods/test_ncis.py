@@ -11,7 +11,7 @@ from outskirts.testing import check_method
 
 
 @pytest.fixture
-def needs_outlier_images(batch):
+def exposed(batch):
     """A batch with five outliers."""
     return replace(batch, outliers=torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
 

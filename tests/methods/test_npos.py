@@ -72,7 +72,7 @@ def test_outliers_train_the_risk_and_only_images_the_network(make):
     assert not outliers.values.requires_grad
     method.classifier.ood_logit(outliers.values).sum().backward()
     assert all(p.grad is None for p in method.classifier.backbone.parameters())
-    assert all(p.grad is not None for p in method.sphere.risk.parameters())
+    assert all(p.grad is not None for p in method.sphere.ood_head.parameters())
     method.classifier.ood_logit(features).sum().backward()
     assert any(p.grad.any() for p in method.classifier.backbone.parameters())
 

@@ -87,7 +87,7 @@ def test_risk_is_that_of_the_head_s_network(images):
     assert torch.equal(made.ood_logit(features), made.head.ood_head(features, made.head(features)))
     assert made.ood_logit(features).shape == (5,)
     for head in (head_of("cider"), head_of("ce"), nn.Linear(8, 3)):
-        assert classifier(head).risk(features) is None
+        assert classifier(head).ood_logit(features) is None
 
 
 def test_a_classifier_knows_what_it_was_made_for():

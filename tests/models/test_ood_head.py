@@ -65,7 +65,7 @@ def test_feature_risk_by_hand(generator):
 @pytest.mark.parametrize("kind", ["energy", "feature"])
 def test_the_gradient_reaches_the_features_and_the_risk(kind, generator):
     with isolated(0, "test"):
-        head = LinearHead(nn.Linear(3, 4), risk=EnergyOODHead(4) if kind == "energy" else FeatureOODHead(3))
+        head = LinearHead(nn.Linear(3, 4), ood_head=EnergyOODHead(4) if kind == "energy" else FeatureOODHead(3))
     features = torch.randn(6, 3, generator=generator, requires_grad=True)
     outliers = torch.randn(2, 3, generator=generator)
     phi, outlier_phi = (head.ood_head(rows, head(rows)) for rows in (features, outliers))

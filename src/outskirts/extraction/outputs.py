@@ -75,7 +75,7 @@ class Outputs:
 
         >>> import torch
         >>> out = Outputs(torch.zeros(4, 8), torch.zeros(4, 3))
-        >>> out.once("mean", lambda: out.features.mean(0)) is out.once("mean", lambda: out.features.mean(0))
+        >>> out.cached("mean", lambda: out.features.mean(0)) is out.cached("mean", lambda: out.features.mean(0))
         True
         """
         if key not in self._known:
