@@ -53,7 +53,7 @@ def test_the_published_example():
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_the_loss_by_hand(make, exposed, kind):
     """As a cross-entropy of two classes, in which the published code has it."""
-    config = NCISConfig(outlier_weight=0.3, risk=kind, label_smoothing=0.1, temperature=1.5)
+    config = NCISConfig(outlier_weight=0.3, ood_head=kind, label_smoothing=0.1, temperature=1.5)
     method = make(NCIS, config).eval()
     scalars = method(exposed)
     with torch.no_grad():
