@@ -14,7 +14,7 @@ from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Results
 from outskirts.files import load_json
-from outskirts.report.seeds import Spread
+from outskirts.reporting.seeds import Spread
 
 
 @pytest.fixture(scope="module")

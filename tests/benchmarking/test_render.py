@@ -5,7 +5,7 @@ import pytest
 
 from outskirts.benchmarking.leaderboard import Group, LeaderboardRow
 from outskirts.benchmarking.render import FORMATS, render, table, tables
-from outskirts.report.seeds import Spread
+from outskirts.reporting.seeds import Spread
 
 
 @pytest.fixture

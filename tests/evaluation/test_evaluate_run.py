@@ -15,7 +15,7 @@ from outskirts.data.imageset import Attribute
 from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import COLUMNS, Results
 from outskirts.files import load_json
-from outskirts.report import write_report
+from outskirts.reporting import write_report
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ..evaluation.intervals import delong_test
 from ..evaluation.results import MEAN
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import worst
-from ..report.run_report import RunReport
-from ..report.seeds import Spread
+from ..reporting.run_report import RunReport
+from ..reporting.seeds import Spread
 from .method_runs import MethodRuns
 
 __all__ = ["Group", "LeaderboardRow", "holm", "leaderboard"]

@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import fmean
 
 from ..evaluation.results import MEAN, Result
-from ..report.run_report import RunReport
+from ..reporting.run_report import RunReport
 from .jobs import Job
 from .run_job import finished, record
 

@@ -11,7 +11,7 @@ from ..errors import OutskirtsError
 from ..evaluation.results import MEAN, Result
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import GroupAccuracy
-from ..report.seeds import Spread
+from ..reporting.seeds import Spread
 from ..training.config import resolve_recipe
 from .jobs import Job
 from .matrix import Matrix

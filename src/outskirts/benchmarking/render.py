@@ -8,8 +8,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 from ..evaluation.set_groups import is_ood
-from ..report.filters import p_value
-from ..report.seeds import Spread
+from ..reporting.filters import p_value
+from ..reporting.seeds import Spread
 from .leaderboard import Group, LeaderboardRow
 
 __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]

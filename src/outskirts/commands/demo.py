@@ -11,7 +11,7 @@ from typing import Any
 from ..data.benchmark import load_benchmark
 from ..data.sources import open as open_images
 from ..files import require_empty
-from ..report import write_report
+from ..reporting import write_report
 from ..training.train import train
 from .console import options, say, show, training_progress
 from .evaluate import assess_shown

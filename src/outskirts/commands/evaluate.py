@@ -19,7 +19,7 @@ from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
 from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
-from ..report import write_report
+from ..reporting import write_report
 from ..training.run import Run
 from .console import bar, merged, options, pairs, say, show
 

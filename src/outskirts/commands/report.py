@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from ..report import write_report
+from ..reporting import write_report
 from ..training.run import Run
 from .console import options, say
 

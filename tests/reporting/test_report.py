@@ -16,12 +16,12 @@ from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Result, Results
 from outskirts.files import save_json, write_text
-from outskirts.report import write_report
-from outskirts.report.comparison import compare
-from outskirts.report.diagnostics import diagnostics
-from outskirts.report.pictures import data_uri
-from outskirts.report.run_report import RunReport
-from outskirts.report.seeds import Spread, over_seeds
+from outskirts.reporting import write_report
+from outskirts.reporting.comparison import compare
+from outskirts.reporting.diagnostics import diagnostics
+from outskirts.reporting.pictures import data_uri
+from outskirts.reporting.run_report import RunReport
+from outskirts.reporting.seeds import Spread, over_seeds
 
 GROUPS = {"cifar100": "near", "tin": "near", "svhn": "far"}
 DETECTORS = [("knn", '{"k": 50}'), ("msp", "{}")]
