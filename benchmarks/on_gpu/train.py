@@ -12,7 +12,7 @@ from on_gpu.journal import Journal
 from outskirts.benchmarking.jobs import Job, plan
 from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.page import page
-from outskirts.benchmarking.run_job import run_cell
+from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import Benchmark
 
 __all__ = ["train"]
@@ -162,7 +162,7 @@ def _benchmark(data: Path, images: int) -> Benchmark:
 
 
 def _made(journal: Journal, data: Path, budget: Budget, cell: Job, seeds: Sequence[int]) -> Mapping[str, Any]:
-    if failure := run_cell(cell):
+    if failure := run_job(cell):
         raise RuntimeError(failure)
     every = [other for seed in seeds for other in _cells(journal, data, budget, seed)]
     first = next(other for other in every if other.label == "ce")

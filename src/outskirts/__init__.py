@@ -14,16 +14,26 @@ if TYPE_CHECKING:
     from . import detectors as detectors
     from . import metrics as metrics
     from . import testing as testing
+    from .benchmarking.benchmark import benchmark as benchmark
     from .data.benchmark import Benchmark as Benchmark
     from .data.benchmark import load_benchmark as load_benchmark
+    from .data.fetch import fetch as fetch
     from .data.imageset import ImageSet as ImageSet
     from .data.sources import open as open
     from .errors import OutskirtsError as OutskirtsError
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.evaluate_run import evaluate_run as evaluate_run
     from .evaluation.results import Results as Results
     from .extraction.extract import extract as extract
     from .extraction.outputs import Outputs as Outputs
+    from .generation.synthesize_diffusion import synthesize_dream as synthesize_dream
+    from .generation.synthesize_diffusion import synthesize_ncis as synthesize_ncis
+    from .generation.synthesize_features import synthesize_features as synthesize_features
+    from .generation.synthesize_id import synthesize_id as synthesize_id
+    from .generation.synthesize_images import synthesize_images as synthesize_images
     from .models.classifier import Classifier as Classifier
+    from .reporting import report as report
+    from .training.importing import import_checkpoint as import_checkpoint
     from .training.run import Run as Run
     from .training.run import load as load
     from .training.train import train as train
@@ -37,11 +47,21 @@ _HOMES = {
     "OutskirtsError": "errors",
     "Results": "evaluation.results",
     "Run": "training.run",
+    "benchmark": "benchmarking.benchmark",
     "evaluate": "evaluation.evaluate",
+    "evaluate_run": "evaluation.evaluate_run",
     "extract": "extraction.extract",
+    "fetch": "data.fetch",
+    "import_checkpoint": "training.importing",
     "load": "training.run",
     "load_benchmark": "data.benchmark",
     "open": "data.sources",
+    "report": "reporting",
+    "synthesize_dream": "generation.synthesize_diffusion",
+    "synthesize_features": "generation.synthesize_features",
+    "synthesize_id": "generation.synthesize_id",
+    "synthesize_images": "generation.synthesize_images",
+    "synthesize_ncis": "generation.synthesize_diffusion",
     "train": "training.train",
 }
 

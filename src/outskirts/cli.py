@@ -5,48 +5,51 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .__about__ import __version__
+
 __all__ = ["main"]
 
+_QUIET, _VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+
 COMMANDS = {
-    "demo": "train CE and ASCOOD on digits, measure and report; no download",
+    "demo": "train CE and ASCOOD on digits, evaluate them and write a report; nothing is downloaded",
     "train": "train a classifier with a method: train METHOD --data SPEC",
-    "evaluate": "measure a trained run on out-of-distribution sets",
+    "evaluate": "measure how well a trained run detects OOD images",
     "import": "turn a checkpoint of a published repository into a run",
-    "synthesize": "make outliers with a trained run, or new images of its classes, and look at them",
+    "synthesize": "make outliers, or new images of the training classes, and look at them",
     "benchmark": "train methods on a benchmark with several seeds, and compare them",
-    "report": "write one HTML page from run folders",
-    "data": "fetch, verify or extract: what is done to image sets before a training",
-    "list": "name the methods, detectors, presets, backbones and benchmarks",
+    "report": "write one HTML page about evaluated runs",
+    "data": "fetch, verify, pack or extract sets of images",
+    "list": "list methods, detectors, presets, backbones, generators and benchmarks",
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; errors the user can mend end in one sentence and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments, quiet, verbose = _spoken(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return
     if arguments[0] == "--version":
-        from . import __version__
-
         print(f"outskirts {__version__}")
         return
     # Torch reads this when it first takes memory. Linux then maps large tensors in pages of 2 MB, where it has them to
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from .errors import OutskirtsError, unknown
+    from .errors import OutskirtsError
 
     try:
-        if arguments[0] not in COMMANDS:
-            raise unknown("command", arguments[0], COMMANDS)
         with _renamed_told():
-            importlib.import_module(f".commands.{arguments[0]}", __package__).main(arguments[1:])
+            _run(arguments, quiet)
     except OutskirtsError as error:
+        if verbose:
+            traceback.print_exc()
         print(f"outskirts: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except PermissionError as error:
@@ -59,6 +62,33 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("outskirts: interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:
+    """The arguments without those that say how much is said, wherever they stand, and what these say."""
+    quiet, verbose = (any(one in flags for one in arguments) for flags in (_QUIET, _VERBOSE))
+    return [one for one in arguments if one not in (*_QUIET, *_VERBOSE)], quiet, verbose
+
+
+def _run(arguments: list[str], quiet: bool) -> None:
+    from .errors import OutskirtsError, unknown
+
+    name, rest = arguments[0], arguments[1:]
+    if name == "--print-completion":
+        if len(rest) != 1:
+            raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh, or tcsh.")
+        from .commands.completion import print_completion
+
+        return print_completion(rest[0], COMMANDS)
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    from .commands.console import console
+
+    before, console.quiet = console.quiet, console.quiet or quiet
+    try:
+        importlib.import_module(f".commands.{name}", __package__).main(rest)
+    finally:
+        console.quiet = before
 
 
 @contextmanager
@@ -93,8 +123,15 @@ training images, train against them, measure honestly.
 commands:
 {commands}
 
-Begin with: outskirts demo
-Options of a command: outskirts COMMAND --help"""
+options, with any command:
+  -q, --quiet               print results and errors only
+  -v, --verbose             print where in the program an error arose
+  --version                 print the version
+  --print-completion SHELL  print completions for bash, zsh or tcsh
+
+examples:
+  outskirts demo
+  outskirts train ascood --help"""
 
 
 if __name__ == "__main__":

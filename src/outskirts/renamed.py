@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Container, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["DETECTORS", "OPTIONS", "PARAMETERS", "RenamedWarning", "current", "renamed", "weights"]
+__all__ = ["DETECTORS", "OPTIONS", "PARAMETERS", "RenamedWarning", "current", "records", "renamed", "weights"]
 
 T = TypeVar("T")
 
@@ -17,6 +17,15 @@ OPTIONS = {
     "scored": "feature_space",
     "risk": "ood_head",
     "risk_lr_factor": "ood_head_lr_factor",
+    "noises": "draws",
+    "together": "batch_size",
+    "each": "per_class",
+    "nearest": "min_radius",
+    "farthest": "max_radius",
+    "rivals": "competing_classes",
+    "evaluations": "network_evaluations",
+    "surest": "max_confidence",
+    "least": "min_confidence",
 }
 
 #: Detectors.
@@ -46,8 +55,15 @@ def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: 
     changed = {name: table[name] for name in given if name in table and name not in known}
     if changed:
         told = ", ".join(f"'{old}' is now called '{new}'" for old, new in changed.items())
-        warnings.warn(f"Names of a {kind} have changed: {told}. Please use the new ones.", RenamedWarning, 3)
+        warnings.warn(f"{kind.capitalize()}s have new names since version 0.1: {told}.", RenamedWarning, 3)
     return {changed.get(name, name): value for name, value in given.items()}
+
+
+def records(about: Any) -> Any:
+    """What a file of any version says of work that was begun, in the names of this one."""
+    if isinstance(about, Mapping):
+        return {OPTIONS.get(name, name): records(value) for name, value in about.items()}
+    return about
 
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from outskirts.benchmarking.jobs import plan
-from outskirts.benchmarking.run_job import run_cell
+from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import Benchmark
 
 SMALL = {"epochs": 2, "batch_size": 8, "lr": 0.1, "precision": "fp32", "device": "cpu", "augment": "flip,crop:1"}
@@ -45,5 +45,5 @@ def shifted(bugs, tmp_path_factory):
     )
     jobs = plan(benchmark, ["ce", "ascood"], [0], root / "out", detectors=["msp"])
     for job in jobs:
-        assert run_cell(job) == ""
+        assert run_job(job) == ""
     return jobs

@@ -9,7 +9,7 @@ from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.leaderboard import Group, LeaderboardRow, holm
 from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.render import table
-from outskirts.benchmarking.run_job import run_cell
+from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Results
@@ -22,7 +22,7 @@ def jobs(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("matrix")
     made = plan(load_benchmark(bench), ["ce", "ascood"], [0, 1], out, detectors=["msp", "energy", "react"])
     for job in made:
-        assert run_cell(job) == ""
+        assert run_job(job) == ""
     return made
 
 

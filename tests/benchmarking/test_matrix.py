@@ -4,7 +4,7 @@ import pytest
 
 from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.matrix import Matrix
-from outskirts.benchmarking.run_job import finished, run_cell
+from outskirts.benchmarking.run_job import finished, run_job
 from outskirts.data.benchmark import load_benchmark
 from outskirts.errors import OutskirtsError
 
@@ -12,7 +12,7 @@ from outskirts.errors import OutskirtsError
 def test_runs_are_found_again_wherever_their_folder_is(bench, tmp_path):
     jobs = plan(load_benchmark(bench), ["ce"], [0, 1], tmp_path / "a", detectors=["msp"])
     Matrix("bugs", "Bugs.", "", "outskirts benchmark bugs", jobs).save(tmp_path / "a")
-    run_cell(jobs[0])
+    run_job(jobs[0])
     assert Matrix.load(tmp_path / "a").jobs == jobs
     (tmp_path / "a").rename(tmp_path / "b")
     matrix = Matrix.load(tmp_path / "b")

@@ -2,7 +2,7 @@ import pytest
 
 from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.method_runs import all_method_runs
-from outskirts.benchmarking.run_job import run_cell
+from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.results import MEAN, Results
 
@@ -12,7 +12,7 @@ def there(bench, tmp_path_factory):
     out = tmp_path_factory.mktemp("contenders")
     jobs = plan(load_benchmark(bench), ["ce", "logitnorm"], [0, 1], out, detectors=["msp", "energy", "react"])
     for job in jobs[:3]:
-        assert run_cell(job) == ""
+        assert run_job(job) == ""
     return jobs, all_method_runs(jobs)
 
 

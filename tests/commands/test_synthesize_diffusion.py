@@ -17,8 +17,8 @@ pytest.importorskip("diffusers")
 from outskirts.models.diffusion import SIZES
 from outskirts.models.diffusion.model import Size
 
-FEW = ["--noises", "2", "--fit-epochs", "3", "--each", "6", "--count", "12", "--evaluations", "4", "--surest", "1",
-       "--precision", "fp32", "--rivals", "0"]  # fmt: skip
+FEW = ["--draws", "2", "--fit-epochs", "3", "--per-class", "6", "--count", "12", "--network-evaluations", "4", "--max-confidence", "1",
+       "--precision", "fp32", "--competing-classes", "0"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def trained(bugs, judge, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "pool"
     arguments = ["--generator", "diffusion", "--network", "tiny", "--epochs", "1", "--batch-size", "8", "--count", "2"]
     try:
-        main(["synthesize", "id", *arguments, "--evaluations", "2", "--run", str(judge), "--out", str(out)])
+        main(["synthesize", "id", *arguments, "--network-evaluations", "2", "--run", str(judge), "--out", str(out)])
         yield out / "generator"
     finally:
         SIZES["tiny"] = shape
@@ -48,7 +48,7 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
     assert 0 <= json.loads((imagined / "embeddings" / "check.json").read_text())["self_match"] <= 1
     assert json.loads((imagined / "manifold" / "manifold.json").read_text())["dim"] == 8
     sampled = json.loads((imagined / "outliers.json").read_text())
-    assert sampled["each"] == 6 and 0 <= sampled["below_held_out"] <= 1
+    assert sampled["per_class"] == 6 and 0 <= sampled["below_held_out"] <= 1
     about = verify_pool(imagined / "outliers")
     assert about["content"] == "outliers" and about["counts"] == {"ant": 6, "bee": 6}
     assert about["generator"]["name"] == "ncis" and about["manifold"]["invariants"] >= 0
@@ -115,7 +115,7 @@ def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_p
 
 def test_another_sample_of_one_fit(imagined, judge, stable_folder, outskirts, refused, tmp_path):
     work = shutil.copytree(imagined, tmp_path / "work")
-    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *FEW, "--farthest", "3"]
+    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *FEW, "--max-radius", "3"]
     assert "was begun with the farthest 1.5, not 3.0" in refused("synthesize", "ncis", "sample", *arguments)
     assert outskirts("synthesize", "ncis", *arguments, "--name", "farther").code == 0
     assert verify_pool(work / "farther")["vectors"]["farthest"] == 3.0
@@ -174,7 +174,7 @@ def test_too_few_images_of_a_class(bugs, stable_folder, refused, tmp_path):
 
 def test_help(outskirts):
     assert "stages" in outskirts("synthesize", "ncis", "--help").out
-    assert "--farthest" in outskirts("synthesize", "ncis", "all", "--help").out
+    assert "--max-radius" in outskirts("synthesize", "ncis", "all", "--help").out
 
 
 def test_vectors_are_off_the_manifold(imagined):
@@ -194,8 +194,8 @@ def aligned(bugs, stable_folder, tmp_path_factory):
 
 
 def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
-    arguments = ["--model", stable_folder, "--run", aligned, "--out", tmp_path / "work", "--each", "6", "--count", "12",
-                 "--evaluations", "4", "--surest", "1", "--boundary", "4", "--picks", "3", "--candidates", "20",
+    arguments = ["--model", stable_folder, "--run", aligned, "--out", tmp_path / "work", "--per-class", "6", "--count", "12",
+                 "--network-evaluations", "4", "--max-confidence", "1", "--boundary", "4", "--picks", "3", "--candidates", "20",
                  "--sigma", "0.2"]  # fmt: skip
     assert outskirts("synthesize", "dream", *arguments).code == 0
     about = verify_pool(tmp_path / "work" / "outliers")
@@ -209,7 +209,7 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
 
 
 def test_dream_wants_a_run_of_its_own(judge, aligned, stable_folder, trained, refused, tmp_path):
-    given = ["--out", tmp_path / "work", "--each", "4"]
+    given = ["--out", tmp_path / "work", "--per-class", "4"]
     sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", judge, *given)
     assert "--run a run of 'dream'" in sentence
     sentence = refused("synthesize", "dream", "--model", trained, "--run", aligned, *given)

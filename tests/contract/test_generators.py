@@ -18,7 +18,7 @@ def settings(name, folder, monkeypatch):
     kind = registry[name].Config
     if name == "diffusion":
         monkeypatch.setitem(SIZES, "tiny", Size((16, 16), 1, 16, 2))
-        return kind(network="tiny", epochs=1, evaluations=4, precision="fp32", device="cpu")
+        return kind(network="tiny", epochs=1, network_evaluations=4, precision="fp32", device="cpu")
     if name == "folder":
         random = np.random.default_rng(0)
         for c in range(3):

@@ -6,7 +6,7 @@ import pytest
 
 from outskirts.data import catalogue as module
 from outskirts.data.catalogue import Entry, catalogue, fetch, verify
-from outskirts.data.fetch import Remote
+from outskirts.data.download import Remote
 from outskirts.errors import OutskirtsError
 
 

@@ -15,7 +15,7 @@ from outskirts.data.imageset import Attribute
 from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import COLUMNS, Results
 from outskirts.files import load_json
-from outskirts.reporting import write_report
+from outskirts.reporting import report
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_outliers_made_of_features_are_shown(bugs, ood, small, test, tmp_path, n
     assert f"'{name}'" in load_json(run.gallery / "outliers.json")["caption"]
     with Image.open(run.gallery / "outliers.png") as picture:
         assert min(picture.size) > 300
-    page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    page = report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Features of training images" in page and "Distance from the class" in page
 
 
@@ -280,12 +280,12 @@ def test_accuracy_by_group(run, test, ood, tmp_path):
         (label, value, 5) for label in ("ant", "bee") for value in ("land", "water")
     ]
     assert sum(5 * one["accuracy"] for one in groups) == pytest.approx(20 * results.rows[0].id_accuracy)
-    page = write_report([run.path], tmp_path / "report.html").read_text()
+    page = report([run.path], tmp_path / "report.html").read_text()
     assert "Accuracy by group" in page and "water" in page
     # Of a test set of which nothing more is known, nothing old stays.
     evaluate_run(run, test, ood, ["msp"])
     assert not (run.path / "groups.json").exists()
-    assert "Accuracy by group" not in write_report([run.path], tmp_path / "report.html").read_text()
+    assert "Accuracy by group" not in report([run.path], tmp_path / "report.html").read_text()
 
 
 def test_groups_leave_out_corrupt_images(run, ood, corrupted):
@@ -306,5 +306,5 @@ def test_shifted_images_are_labelled_by_name(run, test, ood, bugs, tmp_path):
     ]
     row = next(row for row in results.rows if row.group == "near (full-spectrum)")
     assert row.id_accuracy == sum(map(sum, right)) / 40 and row.n_id == 40
-    page = write_report([run.path], tmp_path / "report.html").read_text()
+    page = report([run.path], tmp_path / "report.html").read_text()
     assert "near (full-spectrum)" in page

@@ -264,7 +264,7 @@ def test_guidance_takes_its_share_of_the_evaluations(nano, tmp_path):
     train(tmp_path / "model", epochs=1)
     part, calls = registry["diffusion"], []
     for guidance in (1.0, 2.0):
-        generator = part(part.Config(model=str(tmp_path / "model"), evaluations=6, guidance=guidance))
+        generator = part(part.Config(model=str(tmp_path / "model"), network_evaluations=6, guidance=guidance))
         generator.fit(image_set(), Transform(8, 1), Path("unused"), lambda *state: None)
         generator.model.unet.register_forward_hook(lambda *given: calls.append(1))
         generator.sample(torch.tensor([0, 1]), torch.tensor([0, 0]), 0)
@@ -359,7 +359,7 @@ def test_a_trained_generator_is_used_again(nano, tmp_path):
     part = registry["diffusion"]
 
     def fitted(images=None, side=8):
-        generator = part(part.Config(model=str(tmp_path / "model"), evaluations=3))
+        generator = part(part.Config(model=str(tmp_path / "model"), network_evaluations=3))
         return generator.fit(images or image_set(), Transform(side, 1), Path("unused"), lambda *state: None)
 
     labels = torch.tensor([0, 1, 2])

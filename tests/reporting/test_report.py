@@ -16,7 +16,7 @@ from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Result, Results
 from outskirts.files import save_json, write_text
-from outskirts.reporting import write_report
+from outskirts.reporting import report
 from outskirts.reporting.comparison import compare
 from outskirts.reporting.diagnostics import diagnostics
 from outskirts.reporting.pictures import data_uri
@@ -75,7 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def page(runs: list[Path]) -> str:
-    return write_report(runs, runs[0].parent / "page.html").read_text(encoding="utf-8")
+    return report(runs, runs[0].parent / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def log(start: int = 10, steps: int = 40, warnings: tuple[int, int] = (0, 0)) ->
 def logged(folder: Path, lines: list[dict[str, object]]) -> str:
     """The page on a run with this log."""
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    return write_report([folder], folder).read_text(encoding="utf-8")
+    return report([folder], folder).read_text(encoding="utf-8")
 
 
 TITLES = ("Angles between classes", "Classes with outliers", "Distance from the class", "Images told from outliers")
@@ -140,7 +140,7 @@ class Page(HTMLParser):
 
 
 def test_a_folder_receives_report_html(bare: Path, tmp_path: Path) -> None:
-    assert write_report([bare], tmp_path / "out") == tmp_path / "out" / "report.html"
+    assert report([bare], tmp_path / "out") == tmp_path / "out" / "report.html"
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -188,11 +188,11 @@ def test_names_are_escaped(page: str) -> None:
 
 
 def test_the_same_runs_give_the_same_page(runs: list[Path], page: str, tmp_path: Path) -> None:
-    assert write_report(runs, tmp_path / "again.html").read_text(encoding="utf-8") == page
+    assert report(runs, tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
 def test_missing_pieces_are_named(bare: Path, tmp_path: Path) -> None:
-    page = write_report([bare], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = report([bare], tmp_path / "page.html").read_text(encoding="utf-8")
     for piece in ("scores.safetensors", "metrics.jsonl", "outliers.png", "misses.json", "environment.json"):
         assert piece in page
     assert page.count('class="missing"') == 5
@@ -267,9 +267,9 @@ def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
         ]
         assert line.auroc.mean == pytest.approx(sum(values) / 3)
         assert line.auroc.deviation == pytest.approx(torch.tensor(values, dtype=torch.float64).std(correction=0).item())
-    page = write_report([*folders, other], tmp_path).read_text(encoding="utf-8")
+    page = report([*folders, other], tmp_path).read_text(encoding="utf-8")
     assert "Over seeds" in page and "3 seeds: s0, s1, s2" in page
-    assert "Over seeds" not in write_report([folders[0], other], tmp_path).read_text(encoding="utf-8")
+    assert "Over seeds" not in report([folders[0], other], tmp_path).read_text(encoding="utf-8")
 
 
 def test_sets_that_differ_have_no_mean_over_seeds(tmp_path: Path) -> None:
@@ -302,26 +302,26 @@ def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
 def test_damaged_files_are_clear_errors(bare: Path, file: str, content: str, sentence: str) -> None:
     write_text(bare / file, content)
     with pytest.raises(OutskirtsError, match=re.escape(sentence)):
-        write_report([bare], bare / "report.html")
+        report([bare], bare / "report.html")
 
 
 def test_a_folder_without_results_settings_or_runs_is_a_clear_error(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(OutskirtsError, match="at least one run"):
-        write_report([], tmp_path)
+        report([], tmp_path)
     with pytest.raises(OutskirtsError, match="given twice"):
-        write_report([bare, bare], tmp_path)
+        report([bare, bare], tmp_path)
     (bare / "config.yaml").unlink()
     with pytest.raises(OutskirtsError, match="is not a run folder"):
-        write_report([bare], tmp_path)
+        report([bare], tmp_path)
     Results(()).save(bare)
     with pytest.raises(OutskirtsError, match="holds no results"):
-        write_report([bare], tmp_path)
+        report([bare], tmp_path)
 
 
 def test_runs_of_the_same_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
     for parent in ("first", "second"):
         fill(tmp_path / parent / "run", 1.0)
-    path = write_report([tmp_path / "first" / "run", tmp_path / "second" / "run"], tmp_path)
+    path = report([tmp_path / "first" / "run", tmp_path / "second" / "run"], tmp_path)
     assert "<h2>first/run</h2>" in path.read_text(encoding="utf-8")
 
 
@@ -380,7 +380,7 @@ def test_a_drawing_follows_the_scheme_of_the_page_and_a_photograph_does_not(bare
     Image.new("RGB", (8, 8), "white").save(bare / "gallery" / "outliers.png")
     for about, classes in (({"drawing": True}, ["drawing"]), ({}, [])):
         save_json(bare / "gallery" / "outliers.json", {"caption": "Here.", **about})
-        page = write_report([bare], bare).read_text(encoding="utf-8")
+        page = report([bare], bare).read_text(encoding="utf-8")
         assert [attrs["class"] for tag, attrs in Page(page).tags if tag == "img" and "class" in attrs] == classes
 
 
@@ -409,6 +409,6 @@ def test_chosen_parameters_are_shown(tmp_path: Path, finished: Path, bugs: Path)
     run = osk.Run.open(shutil.copytree(finished, tmp_path / "run"))
     ood = {"near": {"flies": osk.open(bugs / "flies")}}
     evaluate_run(run, osk.open(bugs / "test"), ood, ["msp", "react"], tune="own")
-    page = write_report([run.path], tmp_path / "report.html").read_text()
+    page = report([run.path], tmp_path / "report.html").read_text()
     assert "5 points of 2 detectors" in page and "own outliers" in page
     assert page.count("percentile=85.0, scorer=energy") >= 1

@@ -10,9 +10,9 @@ from ..data.cache import cached_images, kept
 from ..errors import MissingExtra, unknown
 from ..training.loop import Interrupted
 from .jobs import Job
-from .run_job import run_cell
+from .run_job import run_job
 
-__all__ = ["ENGINES", "run_all"]
+__all__ = ["EXECUTORS", "run_all"]
 
 Told = Callable[[Job, str], None]
 
@@ -23,7 +23,7 @@ _WORKER = ExitStack()
 def _local(jobs: Sequence[Job], told: Told) -> None:
     with cached_images():
         for job in jobs:
-            told(job, run_cell(job))
+            told(job, run_job(job))
 
 
 def _ray(jobs: Sequence[Job], told: Told) -> None:
@@ -31,7 +31,7 @@ def _ray(jobs: Sequence[Job], told: Told) -> None:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtra("--engine ray", "ray") from error
+        raise MissingExtra("--executor ray", "ray") from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     # Workers make one run after the other, as this process does; what they keep ends with them.
@@ -48,7 +48,7 @@ def _ray(jobs: Sequence[Job], told: Told) -> None:
 def _kept_run(job: Job) -> str:
     if kept() is None:
         _WORKER.enter_context(cached_images())
-    return run_cell(job)
+    return run_job(job)
 
 
 def _gpus(job: Job, there: bool) -> int:
@@ -57,17 +57,17 @@ def _gpus(job: Job, there: bool) -> int:
 
 
 #: By name.
-ENGINES: dict[str, Callable[[Sequence[Job], Told], None]] = {"local": _local, "ray": _ray}
+EXECUTORS: dict[str, Callable[[Sequence[Job], Told], None]] = {"local": _local, "ray": _ray}
 
 
-def run_all(jobs: Sequence[Job], engine: str = "local", told: Told = lambda job, reason: None) -> None:
+def run_all(jobs: Sequence[Job], executor: str = "local", told: Told = lambda job, reason: None) -> None:
     """Make all runs of a matrix that are not there.
 
     Arguments:
-        cells: The runs; their folders must be seen by all machines.
-        engine: A name in `ENGINES`; ``ray`` takes the cluster that ``RAY_ADDRESS`` names, or begins one here.
+        jobs: The runs; their folders must be seen by all machines.
+        executor: A name in `EXECUTORS`; ``ray`` takes the cluster that ``RAY_ADDRESS`` names, or begins one here.
         told: Called with each run as it ends, and why it failed, or nothing.
     """
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    ENGINES[engine](jobs, told)
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    EXECUTORS[executor](jobs, told)

@@ -21,7 +21,7 @@ from ..training.run import Run
 from ..training.train import resume, train
 from .jobs import Job
 
-__all__ = ["Record", "finished", "record", "run_cell"]
+__all__ = ["Record", "finished", "record", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def finished(job: Job) -> bool:
     return record(job).measured == _digest(job) and (job.folder / "results.csv").is_file()
 
 
-def run_cell(job: Job) -> str:
+def run_job(job: Job) -> str:
     """Make a run, or what of it is not there; returns why that failed, or nothing.
 
     Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A

@@ -1,28 +1,64 @@
-"""What the commands share: options from dataclasses, progress bars, sentences."""
+"""What the commands share: options from dataclasses, examples below the help, progress bars, sentences."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import field, make_dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
+from .. import renamed
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, unknown
+from ..telling import Progress, Say
 
-__all__ = ["bar", "console", "merged", "options", "pairs", "say", "show", "training_progress", "value"]
+__all__ = [
+    "Command",
+    "Telling",
+    "bar",
+    "choose",
+    "console",
+    "current_flags",
+    "merged",
+    "pairs",
+    "parse",
+    "parse_parts",
+    "say",
+    "show",
+    "subcommands",
+    "telling",
+    "training_progress",
+    "value",
+    "with_examples",
+]
 
 T = TypeVar("T")
 
 #: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
 #: processes, the first one speaks for all.
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
+
+_HELP = ("-h", "--help")
+
+
+class Command(ABC):
+    """A command or a stage of one: a frozen dataclass whose fields are its options."""
+
+    #: Command lines that end the help; a test runs them.
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def run(self) -> None:
+        """Call what the command stands for, and print what came out."""
 
 
 def say(sentence: str) -> None:
@@ -35,9 +71,96 @@ def show(table: Table) -> None:
     Console(highlight=False, markup=False, emoji=False).print(table)
 
 
-def options(kind: type[T], command: str, arguments: Sequence[str]) -> T:
+def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
     """Read a dataclass from the command line; wrong options end in tyro's message and exit code 2."""
-    return tyro.cli(kind, prog=f"outskirts {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,))
+    with with_examples(getattr(kind, "examples", ()), arguments):
+        return tyro.cli(
+            kind,
+            prog=f"outskirts {command}",
+            args=current_flags(arguments, kind),
+            config=_CONFIG,
+            default=tyro.MISSING if default is None else default,
+        )
+
+
+def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence[str]) -> Command:
+    """Read the subcommand that the first argument names, with its own options alone."""
+    if arguments and arguments[0] in kinds:
+        return parse(kinds[arguments[0]], f"{command} {arguments[0]}", arguments[1:])
+    if arguments and not arguments[0].startswith("-"):
+        raise unknown(f"command of {command}", arguments[0], kinds)
+    # Tyro lists them, or says that one is missing.
+    return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=list(arguments) or ["--help"])
+
+
+def subcommands(kinds: Mapping[str, Any]) -> Any:
+    """The type of which tyro makes a subcommand for each name; those of a mapping have some of their own."""
+    union: Any = None
+    for name, kind in kinds.items():
+        own: Any = subcommands(kind) if isinstance(kind, Mapping) else kind
+        one: Any = Annotated.__class_getitem__((own, tyro.conf.subcommand(name)))  # type: ignore[attr-defined]
+        union = one if union is None else union | one
+    return union
+
+
+def parse_parts(
+    parts: Mapping[str, Any], command: str, arguments: Sequence[str], about: str, examples: Sequence[str]
+) -> tuple[Any, ...]:
+    """Read several dataclasses, each with its defaults, as one set of options.
+
+    Arguments:
+        parts: An instance of each by its title; the values are the defaults.
+        command: What the options are of.
+        arguments: The command line.
+        about: The first sentence of the help.
+        examples: Command lines that end it.
+
+    Returns:
+        What was read, an instance of each.
+    """
+    columns = [(title, type(part), field(default=part)) for title, part in parts.items()]
+    kind: type[Any] = make_dataclass("Options", columns, frozen=True, kw_only=True)
+    with with_examples(examples, arguments):
+        found = tyro.cli(
+            kind,
+            prog=f"outskirts {command}",
+            args=current_flags(arguments, *map(type, parts.values())),
+            config=_CONFIG,
+            description=about,
+        )
+    return tuple(getattr(found, title) for title in parts)
+
+
+_CONFIG = (tyro.conf.OmitArgPrefixes,)
+
+
+@contextmanager
+def with_examples(examples: Sequence[str], arguments: Sequence[str]) -> Iterator[None]:
+    """A block in which help that is asked for ends with examples."""
+    try:
+        yield
+    except SystemExit as end:
+        if not end.code and examples and any(flag in arguments for flag in _HELP):
+            lines = "\n".join(f"  {example}" for example in examples)
+            print(f"\n{'example' if len(examples) == 1 else 'examples'}:\n{lines}")
+            print("\nWith any command: -q, --quiet says less; -v, --verbose says more about an error.")
+        raise
+
+
+def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
+    """The same with flags of version 0.1 under their names of today, but for those that these dataclasses have."""
+    known = {name.replace("_", "-") for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
+    table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.OPTIONS.items()}
+
+    def current(argument: str) -> str:
+        flag, equals, rest = argument.partition("=")
+        name = flag.removeprefix("--").replace("_", "-")
+        if not flag.startswith("--") or name in known or name not in table:
+            return argument
+        renamed.current(f"--{name}", {f"--{name}": f"--{table[name]}"}, "option")
+        return f"--{table[name]}{equals}{rest}"
+
+    return [current(argument) for argument in arguments]
 
 
 def merged(arguments: Sequence[str], *flags: str) -> list[str]:
@@ -61,14 +184,14 @@ def merged(arguments: Sequence[str], *flags: str) -> list[str]:
     return rest + [word for flag, several in values.items() for word in (flag, *several)]
 
 
-def value(arguments: Sequence[str], flag: str) -> str:
-    """What follows a flag, which decides which options there are; empty if it is not given."""
+def value(arguments: Sequence[str], flag: str) -> str | None:
+    """What follows a flag, which decides which options there are; None if it is not given."""
     for place, argument in enumerate(arguments):
         if argument == flag and place + 1 < len(arguments):
             return arguments[place + 1]
         if argument.startswith(f"{flag}="):
             return argument.partition("=")[2]
-    return ""
+    return None
 
 
 def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
@@ -84,18 +207,39 @@ def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
     return sets
 
 
-def bar() -> Progress:
+def bar() -> Bars:
     """A progress bar that is silent where nobody watches."""
-    return Progress(
+    return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or console.quiet,
         transient=True,
     )
+
+
+class Telling(NamedTuple):
+    """What long work is given to tell of itself."""
+
+    say: Say
+    progress: Progress
+
+
+@contextmanager
+def telling() -> Iterator[Telling]:
+    """Sentences on the terminal, and a bar for each thing that is being done."""
+    with bar() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, figures="")
+            bars.update(tasks[what], completed=done, total=total, visible=done != total)
+
+        yield Telling(say, progress)
 
 
 @contextmanager

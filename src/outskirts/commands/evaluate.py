@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -16,109 +16,102 @@ from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
-from ..evaluation.results import Results
 from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
-from ..reporting import write_report
+from ..reporting import report
 from ..training.run import Run
-from .console import bar, merged, options, pairs, say, show
+from .console import Command, merged, pairs, parse, say, show, telling
 
-__all__ = ["assess_shown", "main"]
+__all__ = ["COMMAND", "main"]
 
 _GROUPS = ("near", "far", "ood", SHIFTED, CONTROL)
 Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC")]
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Measure a trained run on out-of-distribution sets and write its report."""
+class Evaluate(Command):
+    """Measure how well a trained run detects out-of-distribution (OOD) images, and write its report."""
 
-    run: tyro.conf.Positional[Path]
-    """The run folder."""
-    test: str = ""
-    """In-distribution test images, of the run's classes."""
+    examples: ClassVar[tuple[str, ...]] = (
+        "outskirts evaluate runs/photos --test folder:photos/test --far textures=folder:textures",
+        "outskirts evaluate runs/photos --test folder:photos/test --near textures=folder:textures --tune",
+    )
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    """Folder of the run."""
+    test: str | None = None
+    """In-distribution (ID) test images of the run's classes, as a spec."""
     near: Entries = ()
-    """Near OOD sets."""
+    """Near OOD sets: images that are similar to the training images."""
     far: Entries = ()
-    """Far OOD sets."""
+    """Far OOD sets: images that are very different from the training images."""
     ood: Entries = ()
-    """Other OOD sets."""
+    """OOD sets that are neither near nor far."""
     shifted: Entries = ()
-    """ID images under other conditions, labelled: full-spectrum results count them as ID."""
+    """Labelled ID images under other conditions. Full-spectrum results count them as ID."""
     control: Entries = ()
-    """ID images coded or resized otherwise, as in jpeg=folder:photos/test?jpeg=75; their AUROC should be 50 %."""
-    benchmark: str = ""
-    """A benchmark's name or YAML file, instead of the sets above."""
+    """ID images that are coded or resized in another way, such as jpeg=folder:photos/test?jpeg=75. An AUROC of 50 % is
+    right for them."""
+    benchmark: str | None = None
+    """Name or YAML file of a benchmark, in the place of the sets above."""
     detectors: tuple[str, ...] = ("all",)
-    """Names of detectors, with parameters as in knn:k=10,space=projection where they are to be others; or all."""
+    """Names of detectors, with parameters as in knn:k=10,space=projection; or all."""
     features: Space = "head"
-    """Score what the linear layer is applied to, what the backbone gives, or points on the hypersphere."""
+    """Features that detectors see: the input of the linear layer (head), the output of the backbone (raw), or points
+    on the hypersphere (projection)."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the network."""
+    """Precision of the network."""
     keep: Literal["fp32", "fp16"] = "fp32"
-    """Of what is stored: half of it is enough for sets of millions."""
+    """Precision of the features that are stored; fp16 halves the space for sets of millions of images."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Device of the network: auto, cpu, cuda or mps."""
     tune: bool = False
-    """Choose the parameters of detectors on the run's validation images and outliers made of them."""
-    tune_on: str = ""
-    """The same on these OOD validation images, none of which may be in a test set."""
+    """Choose the parameters of detectors on validation images of the run, and on outliers made of them."""
+    tune_on: str | None = None
+    """Choose the parameters of detectors on these OOD validation images. None of them may be in a test set."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
+
+    def run(self) -> None:
+        run = Run.open(self.run_folder)
+        test, ood = self._sets()
+        with telling() as (saying, progress):
+            results = evaluate_run(
+                run,
+                test,
+                ood,
+                asked_for(self.detectors),
+                features=self.features,
+                precision=self.precision,
+                keep=self.keep,
+                device=resolve_device(self.device).type,
+                skip_corrupt=self.skip_corrupt,
+                tune=open_images(self.tune_on) if self.tune_on else "own" if self.tune else None,
+                say=saying,
+                progress=progress,
+            )
+        show(results.table())
+        say(f"Report: {report([run.path], run.path / 'report.html')}")
+
+    def _sets(self) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
+        named = {group: pairs(group, getattr(self, group)) for group in _GROUPS}
+        ood = {group: sets for group, sets in named.items() if sets}
+        if self.benchmark:
+            if self.test or ood:
+                raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
+            benchmark = load_benchmark(self.benchmark)
+            return open_images(benchmark.test), {
+                group: {name: open_images(spec) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
+            }
+        if not self.test:
+            raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
+        return open_images(self.test), ood
+
+
+COMMAND = Evaluate
 
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate, print the table, write the report."""
-    given = options(Evaluate, "evaluate", merged(arguments, *(f"--{group}" for group in _GROUPS), "--detectors"))
-    run = Run.open(given.run)
-    test, ood = _sets(given)
-    results = assess_shown(
-        run,
-        test,
-        ood,
-        asked_for(given.detectors),
-        features=given.features,
-        precision=given.precision,
-        keep=given.keep,
-        device=resolve_device(given.device).type,
-        skip_corrupt=given.skip_corrupt,
-        tune=open_images(given.tune_on) if given.tune_on else "own" if given.tune else None,
-    )
-    show(results.table())
-    say(f"Report: {write_report([run.path], run.path / 'report.html')}")
-
-
-def _sets(given: Evaluate) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
-    named = {group: pairs(group, getattr(given, group)) for group in _GROUPS}
-    ood = {group: sets for group, sets in named.items() if sets}
-    if given.benchmark:
-        if given.test or ood:
-            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
-        benchmark = load_benchmark(given.benchmark)
-        return open_images(benchmark.test), {
-            group: {name: open_images(spec) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
-        }
-    if not given.test:
-        raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
-    return open_images(given.test), ood
-
-
-def assess_shown(
-    run: Run,
-    test: ImageSet,
-    ood: dict[str, dict[str, ImageSet]],
-    detectors: Literal["all"] | Sequence[str] = "all",
-    **settings: object,
-) -> Results:
-    """`evaluate_run` with a progress bar and its remarks on the terminal."""
-    with bar() as progress:
-        task = progress.add_task("", total=None, figures="images")
-        return evaluate_run(
-            run,
-            test,
-            ood,
-            detectors,
-            say=say,
-            progress=lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
-            **settings,  # type: ignore[arg-type]
-        )
+    flags = (*(f"--{group}" for group in _GROUPS), "--detectors")
+    parse(Evaluate, "evaluate", merged(arguments, *flags)).run()

@@ -5,55 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
 from ..data.sources import open as open_images
-from ..errors import OutskirtsError
-from ..models.published import LAYOUTS
 from ..training.importing import import_checkpoint
-from .console import options, say
+from .console import Command, parse, say
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
 
-@dataclass(frozen=True)
-class Import:
-    """Turn a checkpoint that a published repository has saved into a run, to evaluate or to train further."""
+@dataclass(frozen=True, kw_only=True)
+class Import(Command):
+    """Turn a checkpoint that a published repository saved into a run, to evaluate it or to train it further."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "outskirts import openood resnet18.ckpt --data folder:photos/train --out runs/imported",
+    )
 
     layout: tyro.conf.Positional[str]
-    """Whose: ascood, cider, ncis, npos, npos-clip or openood."""
+    """Repository that saved it: ascood, cider, ncis, npos, npos-clip or openood."""
     file: tyro.conf.Positional[Path]
-    """The checkpoint. Only tensors are read; nothing in it is run."""
-    data: str = ""
-    """What it was trained on, with the classes in the order of its labels; detectors are fitted to these images."""
-    out: str = ""
-    """The run's folder."""
-    backbone: str = ""
-    """The network, where the file does not tell: clip:DIR?frozen=N for npos-clip."""
-    size: int = 0
-    """Side of the network's input in pixels; 32 or 224 unless given."""
-    resize: int = 0
-    """What the shorter side of an image becomes before its centre is cut out; the size itself unless given."""
+    """The checkpoint file. Only tensors are read; no code in it is run."""
+    data: str
+    """Its training images as a spec, with classes in the order of its labels. Detectors are fitted on them."""
+    out: Path
+    """Folder of the new run."""
+    backbone: str | None = None
+    """The network, where the file does not tell it: clip:DIR?frozen=N for npos-clip."""
+    size: int | None = None
+    """Side of the network's input in pixels. Default: 32 or 224, as the network needs."""
+    resize: int | None = None
+    """Shorter side of an image in pixels before its centre is cut out. Default: the size itself."""
+
+    def run(self) -> None:
+        run = import_checkpoint(
+            self.layout,
+            self.file,
+            open_images(self.data),
+            self.out,
+            backbone=self.backbone or "",
+            size=self.size or 0,
+            resize=self.resize or 0,
+            say=say,
+        )
+        say(f"Imported into {run.path}")
+        say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")
+
+
+COMMAND = Import
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the run folder."""
-    given = options(Import, "import", arguments)
-    if not (given.data and given.out):
-        raise OutskirtsError(
-            f"Pass what the checkpoint was trained on, and a folder: outskirts import {'|'.join(LAYOUTS)} FILE "
-            "--data SPEC --out RUN"
-        )
-    run = import_checkpoint(
-        given.layout,
-        given.file,
-        open_images(given.data),
-        Path(given.out),
-        backbone=given.backbone,
-        size=given.size,
-        resize=given.resize,
-        say=say,
-    )
-    say(f"Imported into {run.path}")
-    say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")
+    parse(Import, "import", arguments).run()

@@ -5,35 +5,42 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tyro
 from rich.table import Table
 
-from .console import options, show
+from .console import Command, parse, show
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
 Kind = Literal["all", "methods", "detectors", "presets", "backbones", "generators", "benchmarks"]
 
 
 @dataclass(frozen=True)
-class List:
-    """Name what there is."""
+class List(Command):
+    """List the methods, detectors, presets, backbones, generators and benchmarks that are available."""
+
+    examples: ClassVar[tuple[str, ...]] = ("outskirts list detectors",)
 
     kind: tyro.conf.Positional[Kind] = "all"
-    """What to name."""
+    """What to list."""
+
+    def run(self) -> None:
+        for name, rows in _TABLES.items():
+            if self.kind in ("all", name):
+                table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
+                for row in rows():
+                    table.add_row(*row)
+                show(table)
+
+
+COMMAND = List
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print one table per kind."""
-    kind = options(List, "list", arguments).kind
-    for name, rows in _TABLES.items():
-        if kind in ("all", name):
-            table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
-            for row in rows():
-                table.add_row(*row)
-            show(table)
+    parse(List, "list", arguments).run()
 
 
 def _first_sentence(part: type) -> str:

@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
-from ..reporting import write_report
-from ..training.run import Run
-from .console import options, say
+from ..reporting import report
+from .console import Command, parse, say
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
 
 @dataclass(frozen=True)
-class Report:
-    """Write one self-contained HTML page from evaluated runs; the first is the baseline of the comparison."""
+class Report(Command):
+    """Write one HTML page about evaluated runs. The first run is the baseline that the others are compared with."""
+
+    examples: ClassVar[tuple[str, ...]] = ("outskirts report runs/photos --out report.html",)
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders."""
+    """Folders of evaluated runs."""
     out: Path = Path("report.html")
-    """The page."""
+    """The HTML file to write, or a folder for it."""
+
+    def run(self) -> None:
+        say(f"Report: {report(self.runs, self.out)}")
+
+
+COMMAND = Report
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page."""
-    given = options(Report, "report", arguments)
-    say(f"Report: {write_report([Run.open(path).path for path in given.runs], given.out)}")
+    parse(Report, "report", arguments).run()

@@ -1,93 +1,159 @@
-"""``outskirts synthesize``."""
+"""``outskirts synthesize``: outliers made with a trained run, or new images of its classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import tyro
-from rich.progress import track
 
-from ..data.sources import open as open_images
 from ..errors import OutskirtsError, unknown
-from ..figures.contact_sheet import pixels, save_png
-from ..files import save_json
+from ..generation.synthesize_features import Boundary, FeatureSpace, Gaussian, synthesize_features
+from ..generation.synthesize_images import synthesize_images
 from ..methods import registry
-from ..methods.preview import synthesize
-from ..training.run import load
-from . import synthesize_diffusion as imagined
-from . import synthesize_features as feature_outliers
-from . import synthesize_id as synthetic
-from .console import console, options, say
+from ..training.run import Run
+from . import synthesize_diffusion, synthesize_id
+from .console import Command, parse, telling
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
 
 
-@dataclass(frozen=True)
-class Synthesize:
-    """Make an outlier of each image with a trained run, without training: pictures and a contact sheet.
+@dataclass(frozen=True, kw_only=True)
+class Images(Command):
+    """Make an outlier of each image with the method of a trained run, without training; as pictures to look at."""
 
-    Outliers of features, rather than images, have options of their own: outskirts synthesize boundary --help.
-    So have new images of the training classes: outskirts synthesize id --help; and outliers imagined by a diffusion
-    model: outskirts synthesize ncis --help, or dream.
-    """
+    examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize ascood --run runs/ascood --out outliers --count 12",)
 
     method: tyro.conf.Positional[str]
-    """The method whose outliers to make, that of the run; or boundary or gaussian, for any run."""
-    run: str = ""
-    """A trained run."""
-    data: str = ""
-    """Labelled images of the run's classes; by default its training images."""
-    out: str = ""
-    """Where the pictures go; must be empty or new."""
+    """Method whose outliers to make: that of the run."""
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
+    """Folder of a trained run."""
+    out: Path
+    """Folder for the pictures; it must be new or empty."""
+    data: str | None = None
+    """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 96
-    """How many."""
-    epoch: int = 0
-    """The epoch of the training whose strength is used; 0 for the last."""
+    """Number of images to make outliers of."""
+    epoch: int | None = None
+    """Epoch of the training, from 1 on, whose strength is used. Default: the last epoch."""
     seed: int = 0
-    """Of the choice of images and of the synthesis."""
+    """Seed of the choice of images and of the synthesis."""
+
+    def run(self) -> None:
+        if self.method not in registry.names():
+            raise unknown("method", self.method, [*registry.names(), *COMMAND])
+        trained = Run.open(self.run_folder).recipe().method
+        if trained != self.method:
+            raise OutskirtsError(f"{self.run_folder} was trained with '{trained}', not '{self.method}'.")
+        with telling() as (saying, progress):
+            synthesize_images(
+                self.run_folder,
+                self.out,
+                data=self.data,
+                count=self.count,
+                epoch=self.epoch,
+                seed=self.seed,
+                say=saying,
+                progress=progress,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Command):
+    """What all ways to make outliers of features take."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
+    """Folder of a trained run of any method."""
+    out: Path
+    """Folder for the outliers; it must be new or empty."""
+    data: str | None = None
+    """Labelled images of the run's classes, as a spec. Default: its training images."""
+    count: int = 200
+    """Number of outliers."""
+    seed: int = 0
+    """Seed of the synthesis."""
+    device: str = "auto"
+    """Device of the network: auto, cpu, cuda or mps."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded."""
+
+    def made_by(self, kind: type[FeatureSpace]) -> None:
+        """Make them with the options of this kind."""
+        with telling() as (saying, progress):
+            synthesize_features(
+                self.run_folder,
+                self.out,
+                kind(**{field.name: getattr(self, field.name) for field in fields(kind)}),
+                data=self.data,
+                count=self.count,
+                seed=self.seed,
+                device=self.device,
+                skip_corrupt=self.skip_corrupt,
+                say=saying,
+                progress=progress,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryFeatures(Features, Boundary):
+    """Make outliers at the edge of each class, found by distances to nearest neighbours, as in NPOS."""
+
+    examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize boundary --run runs/photos --out edge",)
+
+    def run(self) -> None:
+        self.made_by(Boundary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianFeatures(Features, Gaussian):
+    """Make outliers in the tails of a Gaussian fitted to each class, as in VOS."""
+
+    examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize gaussian --run runs/photos --out tails",)
+
+    def run(self) -> None:
+        self.made_by(Gaussian)
+
+
+COMMAND: dict[str, Any] = {
+    "boundary": BoundaryFeatures,
+    "dream": synthesize_diffusion.DREAM,
+    "gaussian": GaussianFeatures,
+    "id": synthesize_id.COMMAND,
+    "ncis": synthesize_diffusion.NCIS,
+}
+
+_USAGE = """usage: outskirts synthesize METHOD --run RUN --out DIR [OPTIONS]
+       outskirts synthesize {boundary,gaussian} --run RUN --out DIR [OPTIONS]
+       outskirts synthesize id --out DIR [OPTIONS]
+       outskirts synthesize {ncis,dream} [STAGE] --model DIR --run RUN --out DIR [OPTIONS]
+
+Make outliers, or new images of the training classes, and look at them.
+
+  METHOD     outliers of images, by the method of a trained run
+  boundary   outliers of features, at the edge of each class
+  gaussian   outliers of features, in the tails of a Gaussian fitted to each class
+  id         new images of the training classes
+  ncis       images near the training classes, by a diffusion model (NCIS)
+  dream      images near the training classes, by a diffusion model (Dream-OOD)
+
+Options of one of them: outskirts synthesize boundary --help"""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write one picture per outlier, ``outliers.png`` and ``manifest.json``."""
-    if arguments and arguments[0] == "id":
-        return synthetic.main(arguments[1:])
-    if arguments and arguments[0] in ("ncis", "dream"):
-        return imagined.main(arguments[0], arguments[1:])
-    if arguments and arguments[0] in feature_outliers.FEATURE_SPACE:
-        return feature_outliers.main(arguments[0], arguments[1:])
-    given = options(Synthesize, "synthesize", arguments)
-    if given.method in feature_outliers.FEATURE_SPACE:
-        raise OutskirtsError(f"Name it first: outskirts synthesize {given.method} --run RUN --out DIR.")
-    if given.method not in registry.names():
-        raise unknown("method", given.method, [*registry.names(), *feature_outliers.FEATURE_SPACE])
-    part = registry[given.method]
-    run, out = feature_outliers.folders(given.run, given.out)
-    recipe = run.recipe()
-    if recipe.method != given.method:
-        raise OutskirtsError(f"{given.run} was trained with '{recipe.method}', not '{given.method}'.")
-    classifier = load(run.path)
-    images = open_images(given.data or recipe.training.data).align(classifier.classes)
-    images = images.limit(min(given.count, len(images)), given.seed)
-    epochs = max(1, recipe.training.epochs)
-    if not 0 <= given.epoch <= epochs:
-        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
-    method = part(recipe.settings, classifier)
-    if method.queue_size:
-        raise OutskirtsError(
-            f"The method '{given.method}' makes outliers of features; make some with: outskirts synthesize boundary "
-            f"--run {given.run} --out {given.out}"
-        )
-    outliers = synthesize(method, images, out, seed=given.seed, epoch=given.epoch or epochs, epochs=epochs)
-    if outliers is None:
-        raise OutskirtsError(f"The method '{given.method}' synthesises no outliers.")
-    pictures = pixels(outliers.values, classifier.transform)
-    manifest = []
-    for place in track(range(len(outliers)), "writing", console=console, transient=True):
-        label = classifier.classes[int(outliers.labels[place])]
-        save_png(out / "images" / f"{place:06d}.png", pictures[place])
-        manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
-    save_json(
-        out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": given.seed, "outliers": manifest}
-    )
-    say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
+    """Run the command that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name == "id":
+        synthesize_id.main(rest)
+    elif name in ("ncis", "dream"):
+        synthesize_diffusion.main(name, rest)
+    elif name in COMMAND:
+        parse(COMMAND[name], f"synthesize {name}", rest).run()
+    elif name.startswith("-"):
+        raise OutskirtsError(f"Name first what to make: outskirts synthesize boundary {' '.join(arguments)}")
+    else:
+        parse(Images, "synthesize", arguments).run()

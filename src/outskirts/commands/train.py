@@ -3,45 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
-from ..methods import registry
+from ..methods import Config, registry
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig, preset_options, resolve_recipe
 from ..training.run import Run, read_options
-from .console import options, say, training_progress, value
+from .console import parse_parts, say, training_progress, value
 
-__all__ = ["main"]
+__all__ = ["COMMAND", "main"]
+
+_EXAMPLES = (
+    "outskirts train ce --data folder:photos/train --epochs 1 --out runs/photos",
+    "outskirts train ascood --data folder:photos/train --epochs 1 --outliers shuffle --out runs/ascood",
+)
 
 _USAGE = """usage: outskirts train METHOD --data SPEC [OPTIONS]
        outskirts train --config FILE [OPTIONS]
        outskirts train --resume RUN
 
 All options of a method: outskirts train METHOD --help
-Methods: {}"""
+Methods: {}
+
+examples:
+  {}"""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where from and where to."""
+    """Where a training starts from, and where it is kept."""
 
-    out: str = ""
-    """The run folder; by default runs/METHOD-DATA-sSEED."""
-    preset: str = ""
-    """Named settings of the method, which other options override."""
-    config: str = ""
+    out: Path | None = None
+    """Folder of the run. Default: runs/METHOD-DATA-sSEED."""
+    preset: str | None = None
+    """Name of settings of the method; other options override them."""
+    config: Path | None = None
     """The config.yaml of a run to train again, or a YAML file of options."""
-    resume: str = ""
-    """An unfinished run to go on with; takes no other option."""
+    resume: Path | None = None
+    """Folder of an unfinished run to go on with. No other option can be given with it."""
+
+
+COMMAND = Start
 
 
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on training."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_USAGE.format(", ".join(registry.names())))
+        print(_USAGE.format(", ".join(registry.names()), "\n  ".join(_EXAMPLES)))
         return
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         resumed = value(arguments, "--resume")
@@ -54,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     if not recipe.training.data:
         raise OutskirtsError("There is nothing to train on; pass --data SPEC, such as --data folder:photos/train.")
     with training_progress(recipe.method) as progress:
-        run = training.train(out=start.out or None, progress=progress, **_arguments(recipe))
+        run = training.train(out=start.out, progress=progress, **_arguments(recipe))
     _finish(run)
 
 
@@ -68,20 +79,12 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
         raise OutskirtsError(
             f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
         )
-    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
+    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset") or "")})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
-    shape = make_dataclass(
-        "Train",
-        [
-            ("start", Start, field(default=Start())),
-            ("training", TrainConfig, field(default=defaults.training)),
-            ("settings", type(defaults.settings), field(default=defaults.settings)),
-        ],
-        frozen=True,
-    )
-    shape.__doc__ = f"Train with the method '{method}'."
-    given: Any = options(shape, f"train {method}", flags)
-    return Recipe(method, given.training, given.settings), given.start
+    parts = {"start": Start(), "training": defaults.training, "settings": defaults.settings}
+    start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", _EXAMPLES)
+    assert isinstance(start, Start) and isinstance(config, TrainConfig) and isinstance(settings, Config)
+    return Recipe(method, config, settings), start
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 
 from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
-from .fetch import Progress, Remote, download, unpack
+from .download import Progress, Remote, download, unpack
 
 __all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
 
@@ -71,7 +71,7 @@ def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: Non
     Arguments:
         entry: The set.
         root: The folder of all sets; this one's appears when it is whole.
-        progress: As for `outskirts.data.fetch.download`.
+        progress: As for `outskirts.data.download.download`.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.

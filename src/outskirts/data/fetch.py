@@ -1,173 +1,56 @@
-"""Files from the net: downloaded in pieces that are kept, from whichever mirror answers, compared with their hash."""
+"""Image sets from the net, fetched by name into the folder of all sets."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tarfile
-import time
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
-from ..errors import OutskirtsError
-from ..files import writing
+from ..errors import OutskirtsError, unknown
+from ..telling import Progress, Say, nobody, silence
+from .benchmark import benchmarks, described
+from .catalogue import Entry, catalogue, known
+from .catalogue import fetch as fetch_entry
+from .sources import open as open_images
+from .sources.spec import data_folder
+from .sources.torchvision_sets import SETS
 
-__all__ = ["Remote", "download", "unpack"]
-
-_PIECE = 2**20
-#: Times that a mirror may break off without having sent anything more.
-_PATIENCE = 3
-
-Progress = Callable[[int, int], None]
+__all__ = ["fetch"]
 
 
-@dataclass(frozen=True)
-class Remote:
-    """A file that can be had from several places.
+def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list[Path]:
+    """Download a set of images, or all sets of a benchmark; what is there already is not fetched again.
 
     Arguments:
-        name: Of the file.
-        urls: Its mirrors, the first preferred.
-        sha256: Of its content, in hexadecimal; empty if not known.
-        md5: Likewise, where only that was published.
-        size: In bytes; 0 if not known.
-    """
-
-    name: str
-    urls: Sequence[str]
-    sha256: str = ""
-    md5: str = ""
-    size: int = 0
-
-
-def download(remote: Remote, folder: Path, progress: Progress = lambda done, total: None, pause: float = 1.0) -> Path:
-    """Fetch a file, or what of it is not there.
-
-    Stopped at any moment, it goes on where it was. A mirror that breaks off is asked for the rest; one that sends
-    other bytes than were published, or does not answer, gives way to the next.
-
-    Arguments:
-        remote: The file.
-        folder: Where it goes.
-        progress: Told the bytes that are there, and how many there are to be; 0 if not known.
-        pause: Seconds to wait before a mirror is asked again.
+        name: A set of the catalogue or of torchvision, or a benchmark. ``outskirts data fetch list`` names them.
+        say: Told where each set is, and under which terms it may be used.
+        progress: Told the bytes that have arrived.
 
     Returns:
-        Its path. The name appears when the file is whole.
+        The folders of the sets.
 
     Raises:
-        OutskirtsError: If no mirror has it, with what each one did.
+        OutskirtsError: If there is no such set, or it cannot be fetched. Of a benchmark, all others are fetched first.
     """
-    path = folder / remote.name
-    if path.is_file():
-        if wrong := _wrong(path, remote):
-            raise OutskirtsError(f"{path} is not the file that was published ({wrong}); remove it, and fetch it again.")
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    part, reasons = folder / f"{remote.name}.part", []
-    for url in remote.urls:
-        # What was there may be of another file, or wrong, so that it is asked for all of it then.
-        for _ in range(1 + part.is_file()):
-            try:
-                _fetch(url, part, remote, progress, pause)
-            except (HTTPException, OSError) as error:
-                # What it has sent may be right, so that the next one goes on from there.
-                reasons.append(f"{url}: {_reason(error)}")
-                break
-            wrong = _wrong(part, remote)
-            if not wrong:
-                os.replace(part, path)
-                return path
-            part.unlink()
-        else:
-            reasons.append(f"{url}: {wrong}")
-    raise OutskirtsError(f"{remote.name} could not be fetched. " + " ".join(f"{reason}." for reason in reasons))
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar file into a folder that appears when all is there; nothing can land outside of it."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    with writing(folder):
-        scratch.mkdir(parents=True)
+    if name in SETS:
+        say(f"{len(open_images(name)):,} images in {data_folder()}; open them as {name}")
+        return [data_folder()]
+    if name in catalogue():
+        return [_fetched(known(name), say, progress)]
+    if name not in benchmarks():
+        raise unknown("image set or benchmark to fetch", name, [*catalogue(), *SETS, *benchmarks()])
+    folders, failed = [], 0
+    for needed in described(name)["needs"]:
         try:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as packed:
-                    packed.extractall(scratch)
-            else:
-                with tarfile.open(archive) as packed:
-                    packed.extractall(scratch, filter="data")
-            os.replace(scratch, folder)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise OutskirtsError(
-                f"{archive} is damaged or no archive ({error}); remove it, and fetch it again."
-            ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            folders.append(_fetched(known(needed), say, progress))
+        except OutskirtsError as error:
+            failed += 1
+            say(str(error))
+    if failed:
+        raise OutskirtsError(f"{failed} of the sets of '{name}' are not there; see above.")
+    return folders
 
 
-def _fetch(url: str, part: Path, remote: Remote, progress: Progress, pause: float) -> None:
-    """Append to the part until the mirror says that it is whole."""
-    fruitless = 0
-    while True:
-        start = part.stat().st_size if part.is_file() else 0
-        try:
-            if _append(url, part, remote, start, progress):
-                return
-            raise OSError("it broke off")
-        except HTTPError as error:
-            if error.code == 416 and start:
-                # There is no more than what is there already.
-                return
-            raise
-        except (HTTPException, OSError):
-            grown = part.is_file() and part.stat().st_size > start
-            fruitless = 0 if grown else fruitless + 1
-            if fruitless >= _PATIENCE:
-                raise
-            time.sleep(pause)
-
-
-def _append(url: str, part: Path, remote: Remote, start: int, progress: Progress) -> bool:
-    """Ask for what is missing; returns whether all of it came."""
-    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urlopen(request, timeout=60) as answer:
-        if start and answer.status != 206:
-            # It sends everything again, from the beginning.
-            start = 0
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else remote.size
-        done = start
-        with writing(part), part.open("ab" if start else "wb") as file:
-            while piece := answer.read(_PIECE):
-                file.write(piece)
-                done += len(piece)
-                progress(done, total)
-    return not total or done >= total
-
-
-def _wrong(path: Path, remote: Remote) -> str:
-    """What is wrong with a file, if anything is."""
-    size = path.stat().st_size
-    if remote.size and size != remote.size:
-        return f"it has {size:,} bytes instead of {remote.size:,}"
-    for kind, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
-        if expected:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != expected.lower():
-                return f"its {kind} is {found} instead of {expected}"
-            break
-    return ""
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"it answered {error.code} {error.reason}"
-    return str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
+def _fetched(entry: Entry, say: Say, progress: Progress) -> Path:
+    folder = fetch_entry(entry, data_folder(), lambda done, total: progress(entry.name, done, total))
+    opened = "" if entry.folder else f"; open it as {entry.name}"
+    say(f"{entry.name} is in {folder}{opened}. Terms: {entry.licence}.")
+    return folder

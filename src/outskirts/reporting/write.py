@@ -9,20 +9,21 @@ import jinja2
 
 from ..errors import OutskirtsError
 from ..files import write_text
+from ..training.run import Run
 from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
 from .run_report import RunReport
 from .seeds import over_seeds
 
-__all__ = ["write_report"]
+__all__ = ["report"]
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Path:
+def report(runs: Sequence[Run | Path | str], out: Path | str = "report.html") -> Path:
     """Write one self-contained HTML page about `runs`.
 
     Arguments:
-        runs: Run folders; where there are several, the others are compared with the first.
+        runs: Evaluated runs, or their folders; where there are several, the others are compared with the first.
         out: The page, or a folder that shall hold it as ``report.html``.
 
     Returns:
@@ -31,7 +32,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     Raises:
         OutskirtsError: If there is no run, or a file of a run is damaged.
     """
-    folders = [Path(run) for run in runs]
+    folders = [(run if isinstance(run, Run) else Run.open(run)).path for run in runs]
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
     path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)

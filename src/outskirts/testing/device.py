@@ -347,7 +347,7 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
     from ..generation.diffusion.inversion import Inversion
 
     model = model.eval().requires_grad_(False)
-    seeds, how = list(range(len(images))), Decoding(evaluations=8)
+    seeds, how = list(range(len(images))), Decoding(network_evaluations=8)
     made, moves = [], []
     for where in (torch.device("cpu"), device, device):
         model = model.to(where)

@@ -27,7 +27,7 @@ def vectors(model):
 
 
 def test_each_image_is_of_its_own_vector_and_noise(model, vectors):
-    decoder = Decoder(model, vectors, Decoding(evaluations=4))
+    decoder = Decoder(model, vectors, Decoding(network_evaluations=4))
     labels, numbers = torch.tensor([0, 1, 0, 0]), torch.tensor([0, 0, 1, 2])
     made = decoder.sample(labels, numbers, 3)
     assert made.shape == (4, 3, 16, 16) and made.dtype == torch.uint8
@@ -43,12 +43,12 @@ def test_vectors_are_found_whatever_their_order(model, vectors):
     order = torch.tensor([2, 0, 3, 1])
     other = Outliers(vectors.values[order], vectors.labels[order])
     request = (torch.tensor([1, 0]), torch.tensor([1, 0]), 0)
-    one, two = (Decoder(model, each, Decoding(evaluations=2)).sample(*request) for each in (vectors, other))
+    one, two = (Decoder(model, each, Decoding(network_evaluations=2)).sample(*request) for each in (vectors, other))
     assert torch.equal(one, two)
 
 
 def test_both_ways_to_resize(model, vectors):
-    how = {"evaluations": 2, "guidance": 1.0}
+    how = {"network_evaluations": 2, "guidance": 1.0}
     labels, numbers = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 1, 5, 2])
     calls = []
     hook = model.unet.register_forward_hook(lambda module, given, found: calls.append(len(found[0])))
@@ -75,6 +75,9 @@ def test_what_will_not_do(model, vectors):
     uneven = Outliers(vectors.values[:3], vectors.labels[:3])
     with pytest.raises(OutskirtsError, match="There are 1 to 2 vectors of a class"):
         Decoder(model, uneven, Decoding())
-    for options, said in (({"evaluations": 0}, "evaluations"), ({"guidance": -1.0}, "guidance is not negative")):
+    for options, said in (
+        ({"network_evaluations": 0}, "network_evaluations"),
+        ({"guidance": -1.0}, "guidance is not negative"),
+    ):
         with pytest.raises(OutskirtsError, match=said):
             Decoding(**options)

@@ -63,7 +63,7 @@ def test_the_lowest_of_the_published_draws_are_where_chi_squared_says():
 
 def test_the_lowest_are_those_of_the_published_loop():
     data = clouds(classes=2)
-    synthesizer = fitted(data, mode="lowest", draws=333, keep=5, rivals=0)
+    synthesizer = fitted(data, mode="lowest", draws=333, keep=5, competing_classes=0)
     made = synthesizer.sample(1000, generator())
     gaussians, g, plain = synthesizer.gaussians, generator(1), []
     for mean, factor in zip(gaussians.means, gaussians.factor):
@@ -120,7 +120,7 @@ def test_only_the_invariants_are_pushed_out():
 
 def test_the_published_form():
     data = clouds()
-    synthesizer = fitted(data, reference_quirks=True, mode="radius", rivals=3)
+    synthesizer = fitted(data, reference_quirks=True, mode="radius", competing_classes=3)
     made = synthesizer.sample(100, generator())
     # Ten sets of 3330 draws, ten of each; the covariance is not scaled.
     assert made.info["distance"].view(3, 10, 10).amin().item() > chi2.isf(30 / 3330, 6)
@@ -150,7 +150,7 @@ def wide():
 def test_outliers_are_less_likely_than_unseen_embeddings_but_for_the_published(wide, mode):
     manifold, x, labels, fresh = wide
     quirks = mode == "published"
-    synthesizer = ManifoldSynthesizer("lowest" if quirks else mode, rivals=0, reference_quirks=quirks)
+    synthesizer = ManifoldSynthesizer("lowest" if quirks else mode, competing_classes=0, reference_quirks=quirks)
     made = synthesizer.fit(manifold, x, labels).sample(100, generator())
     picked = synthesizer.log_prob(made.values, made.labels)
     fit, held = ~manifold.held_out, manifold.held_out
@@ -205,7 +205,9 @@ def test_the_density_of_a_bent_map_integrates_to_one():
 def test_what_is_typical_of_another_class_is_dropped():
     data = clouds(classes=3, dim=3, apart=2.0)
     manifold = mapped(*data, m=1)
-    kept, all_of_them = (ManifoldSynthesizer(rivals=rivals).fit(manifold, *data) for rivals in (2, 0))
+    kept, all_of_them = (
+        ManifoldSynthesizer(competing_classes=competing_classes).fit(manifold, *data) for competing_classes in (2, 0)
+    )
     made, plain = kept.sample(200, generator()), all_of_them.sample(200, generator())
     assert plain.info["rejected"] == 0 < made.info["rejected"] < 1
     shares = []
@@ -224,9 +226,9 @@ def test_what_is_typical_of_another_class_is_dropped():
 def test_rivals_are_the_classes_with_the_nearest_means():
     data = clouds(classes=4, apart=3.0)
     # Means at 0, 3, 6 and 9 in every dimension.
-    nearest = ManifoldSynthesizer(rivals=2).fit(mapped(*data), *data).nearest
+    nearest = ManifoldSynthesizer(competing_classes=2).fit(mapped(*data), *data).nearest
     assert [set(row) for row in nearest.tolist()] == [{1, 2}, {0, 2}, {1, 3}, {1, 2}]
-    assert ManifoldSynthesizer(rivals=99).fit(mapped(*data), *data).nearest.shape == (4, 3)
+    assert ManifoldSynthesizer(competing_classes=99).fit(mapped(*data), *data).nearest.shape == (4, 3)
     one = clouds(classes=1)
     assert len(ManifoldSynthesizer().fit(mapped(*one), *one).sample(3, generator())) == 3
 
@@ -246,7 +248,7 @@ def test_a_class_within_another_is_a_clear_error():
     sentence = r"Of 600 outliers drawn of class 'bee', \d+ are typical of another class, most often of 'ant'"
     with pytest.raises(OutskirtsError, match=sentence):
         synthesizer.sample(30, generator())
-    assert len(ManifoldSynthesizer(rivals=0).fit(manifold, x, labels).sample(30, generator())) == 90
+    assert len(ManifoldSynthesizer(competing_classes=0).fit(manifold, x, labels).sample(30, generator())) == 90
 
 
 # Randomness, files and errors
@@ -304,7 +306,7 @@ def test_it_takes_something_fitted():
         ({"mode": "radios"}, "no mode 'radios'; did you mean 'radius'"),
         ({"keep": 0}, "keep is from 1 to the number of draws, 3330, not 0"),
         ({"keep": 6, "draws": 5}, "keep is from 1 to the number of draws, 5, not 6"),
-        ({"rivals": -1}, "rivals is at least 0 and budget 1, not -1"),
+        ({"competing_classes": -1}, "competing_classes is at least 0 and budget 1, not -1"),
         ({"span": (2.0, 1.0)}, "span goes from a positive number to one no smaller, not from 2.0 to 1.0"),
         ({"span": (0.0, 1.0)}, "not from 0.0 to 1.0"),
         ({"mode": "invariant", "span": (0.9, 1.0)}, "let span begin at 1 or more, not 0.9"),

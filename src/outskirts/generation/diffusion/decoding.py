@@ -24,7 +24,7 @@ class Decoding:
     """How vectors become images.
 
     Arguments:
-        evaluations: Of the network, per image: one a step, or two where there is guidance.
+        network_evaluations: Of the network, per image: one a step, or two where there is guidance.
         guidance: How much more of the prompt; 1 takes it as it is.
         size: Side of the images; that of the model's own unless given.
         resize: How they are brought to another size. As detectors tell one from the other, ``both`` makes two images of
@@ -32,15 +32,17 @@ class Decoding:
         precision: fp32 or bf16.
     """
 
-    evaluations: int = 20
+    network_evaluations: int = 20
     guidance: float = 2.0
     size: int = 0
     resize: Literal["both", "bilinear", "nearest"] = "both"
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.evaluations < 1 or self.size < 0:
-            raise OutskirtsError(f"evaluations is at least 1 and size 0, not {self.evaluations} and {self.size}.")
+        if self.network_evaluations < 1 or self.size < 0:
+            raise OutskirtsError(
+                f"network_evaluations is at least 1 and size 0, not {self.network_evaluations} and {self.size}."
+            )
         if not self.guidance >= 0:
             raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
 
@@ -48,7 +50,7 @@ class Decoding:
 def decoded(model: LatentDiffusion, vectors: Tensor, seeds: Sequence[int], how: Decoding) -> Tensor:
     """Images of the model's own size, uint8 [n, C, S, S], of vectors [n, D], each from the noise of its own seed."""
     device = next(model.parameters()).device
-    steps = max(1, how.evaluations // (1 if how.guidance == 1 else 2))
+    steps = max(1, how.network_evaluations // (1 if how.guidance == 1 else 2))
     with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
         images = model.sample(vectors.to(device), seeds, steps=steps, guidance=how.guidance)
     return ((images + 1) * 127.5).round().to(torch.uint8).cpu()

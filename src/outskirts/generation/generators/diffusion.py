@@ -46,7 +46,7 @@ class DiffusionConfig(Config):
     """Decay of the average of the weights, which is what makes the images."""
     augment: str = "none"
     """Augmentations in its training, such as flip."""
-    evaluations: int = 20
+    network_evaluations: int = 20
     """Of the network, per image: one a step, or two where there is guidance."""
     guidance: float = 2.0
     """How much more of the class than it would have by itself: above 1, images are plainer and less varied."""
@@ -56,7 +56,7 @@ class DiffusionConfig(Config):
     """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluations"):
+        for name in ("epochs", "batch_size", "network_evaluations"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
         if not self.guidance >= 0:
@@ -117,7 +117,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
         from ..diffusion.decoding import Decoding, decoded
 
-        how = Decoding(self.config.evaluations, self.config.guidance, precision=self.precision)
+        how = Decoding(self.config.network_evaluations, self.config.guidance, precision=self.precision)
         model = self.model.to(resolve_device(self.config.device))
         # No code of an image: to the model that means any image of the class.
         return decoded(model, model.prompts.starts(labels), self.seeds(labels, numbers, seed), how)

@@ -54,9 +54,9 @@ class ManifoldSynthesizer:
         quantile: Where the tail begins, from 0.5 to 1; if given, instead of `span`.
         draws: How many `lowest` chooses from.
         keep: How many of these it keeps.
-        rivals: Other classes that an outlier must not be typical of, those whose means are nearest to its own class's;
-            0 keeps all outliers.
-        reference_quirks: As published, see above; implies the mode ``lowest`` and no rivals.
+        competing_classes: Other classes that an outlier must not be typical of: those whose means are nearest to
+            that of its own class; 0 keeps all outliers.
+        reference_quirks: As published, see above; implies the mode ``lowest`` and no competing classes.
         budget: Bytes that the comparison with other classes may take at once, at least those of one pair of classes.
 
     Raises:
@@ -68,7 +68,7 @@ class ManifoldSynthesizer:
     quantile: float | None = None
     draws: int = 3330
     keep: int = 10
-    rivals: int = 10
+    competing_classes: int = 10
     reference_quirks: bool = False
     budget: int = 2**26
     manifold: Manifold | None = field(default=None, init=False, repr=False, compare=False)
@@ -80,8 +80,10 @@ class ManifoldSynthesizer:
             raise unknown("mode", self.mode, ("radius", "invariant", "lowest"))
         if not 1 <= self.keep <= self.draws:
             raise OutskirtsError(f"keep is from 1 to the number of draws, {self.draws}, not {self.keep}.")
-        if self.rivals < 0 or self.budget < 1:
-            raise OutskirtsError(f"rivals is at least 0 and budget 1, not {self.rivals} and {self.budget}.")
+        if self.competing_classes < 0 or self.budget < 1:
+            raise OutskirtsError(
+                f"competing_classes is at least 0 and budget 1, not {self.competing_classes} and {self.budget}."
+            )
         low, high = self.span
         if not 0 < low <= high < math.inf:
             raise OutskirtsError(f"span goes from a positive number to one no smaller, not from {low} to {high}.")
@@ -114,8 +116,8 @@ class ManifoldSynthesizer:
         rows, valid = by_class(labels, len(classes))
         means = (embeddings[rows] * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         apart = torch.cdist(means, means).fill_diagonal_(torch.inf)
-        rivals = 0 if self.reference_quirks else min(self.rivals, len(classes) - 1)
-        self.nearest = apart.topk(rivals, largest=False).indices
+        competing_classes = 0 if self.reference_quirks else min(self.competing_classes, len(classes) - 1)
+        self.nearest = apart.topk(competing_classes, largest=False).indices
         return self
 
     def log_prob(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -129,11 +131,11 @@ class ManifoldSynthesizer:
         return found - embeddings.shape[1] * manifold.scale.double().log()
 
     @torch.no_grad()
-    def sample(self, each: int, generator: Generator) -> Outliers:
-        """`each` outliers of every class, class by class.
+    def sample(self, per_class: int, generator: Generator) -> Outliers:
+        """`per_class` outliers of every class, class by class.
 
         Arguments:
-            each: k.
+            per_class: k.
             generator: On the device of the manifold.
 
         Returns:
@@ -146,40 +148,40 @@ class ManifoldSynthesizer:
         """
         manifold, gaussians, nearest = self._fitted()
         count, dim = gaussians.means.shape
-        values = manifold.mean.new_empty(count, each, dim)
-        distance = gaussians.limits.new_empty(count, each)
+        values = manifold.mean.new_empty(count, per_class, dim)
+        distance = gaussians.limits.new_empty(count, per_class)
         filled = torch.zeros(count, dtype=torch.int64, device=values.device)
         drawn, typical = torch.zeros_like(filled), torch.zeros_like(nearest)
         rejected = torch.zeros_like(filled)
         for _ in range(_ATTEMPTS):
-            lacking = (filled < each).nonzero().squeeze(1)
+            lacking = (filled < per_class).nonzero().squeeze(1)
             if not len(lacking):
                 break
-            white = self._white(gaussians, lacking, each, generator)
+            white = self._white(gaussians, lacking, per_class, generator)
             u = gaussians.place(white, lacking)
             made = manifold.inverse(u.flatten(0, 1), lacking.repeat_interleave(u.shape[1])).view(u.shape)
             others = self._typical_of(made, nearest[lacking])
             fine = ~others.any(1)
             place = filled[lacking, None] + fine.cumsum(1) - 1
-            taken = fine & (place < each)
+            taken = fine & (place < per_class)
             row = lacking[:, None].expand_as(place)[taken]
             values[row, place[taken]], distance[row, place[taken]] = made[taken], white.square().sum(2)[taken]
             filled[lacking] += taken.sum(1)
             drawn[lacking] += fine.shape[1]
             rejected[lacking] += (~fine).sum(1)
             typical[lacking] += others.sum(2)
-        if (filled < each).any():
+        if (filled < per_class).any():
             worst = int(filled.argmin())
             rival = gaussians.classes[int(nearest[worst, typical[worst].argmax()])]
             raise OutskirtsError(
                 f"Of {int(drawn[worst])} outliers drawn of class '{gaussians.classes[worst]}', {int(rejected[worst])} "
                 f"are typical of another class, most often of '{rival}', as the two overlap; choose a larger span, "
-                "fewer rivals (0 keeps all), or merge the classes."
+                "fewer competing_classes (0 keeps all), or merge the classes."
             )
         beyond = distance > gaussians.limits[:, None]
         return Outliers(
             values.flatten(0, 1),
-            torch.arange(count, device=values.device).repeat_interleave(each),
+            torch.arange(count, device=values.device).repeat_interleave(per_class),
             {
                 "distance": distance.flatten().float(),
                 "rejected": rejected.sum() / drawn.sum().clamp_min(1),
@@ -192,34 +194,34 @@ class ManifoldSynthesizer:
             raise OutskirtsError("There is no manifold to make outliers off; call fit first.")
         return self.manifold, self.gaussians, self.nearest
 
-    def _white(self, gaussians: ClassGaussians, classes: Tensor, each: int, generator: Generator) -> Tensor:
-        """Whitened outliers [P, n, D] of P classes, n being `each` or a few more."""
+    def _white(self, gaussians: ClassGaussians, classes: Tensor, per_class: int, generator: Generator) -> Tensor:
+        """Whitened outliers [P, n, D] of P classes, n being `per_class` or a few more."""
         count, dim = len(classes), gaussians.means.shape[1]
         if self.reference_quirks or self.mode == "lowest":
-            sets = -(-each // self.keep)
+            sets = -(-per_class // self.keep)
             squares = largest_squares((count * sets, self.keep), self.draws, dim, generator).double()
             return directions(squares.view(count, sets * self.keep), dim, generator)
         if self.quantile is None:
             low, high = self.span
-            share = torch.rand(count, each, generator=generator, device=generator.device).double()
+            share = torch.rand(count, per_class, generator=generator, device=generator.device).double()
             squares = (low + (high - low) * share).square() * gaussians.limits[classes, None]
         else:
-            squares = squares_between((count, each), dim, 0, 1 - self.quantile, generator)
+            squares = squares_between((count, per_class), dim, 0, 1 - self.quantile, generator)
         if self.mode == "radius":
             return directions(squares, dim, generator)
         m = gaussians.invariants
         # At least half of all vectors, and so nearer than any outlier.
-        inner = squares_between((count, each), dim - m, 0.5, 1, generator)
+        inner = squares_between((count, per_class), dim - m, 0.5, 1, generator)
         return torch.cat([directions(inner, dim - m, generator), directions(squares - inner, m, generator)], 2)
 
     def _typical_of(self, made: Tensor, nearest: Tensor) -> Tensor:
         """Which embeddings [P, n, D] are typical of each of R other classes [P, R], bool [P, R, n]."""
         manifold, gaussians, _ = self._fitted()
-        (pairs, count, dim), rivals = made.shape, nearest.shape[1]
-        typical = torch.zeros(pairs, rivals, count, dtype=torch.bool, device=made.device)
-        if not rivals:
+        (pairs, count, dim), competing_classes = made.shape, nearest.shape[1]
+        typical = torch.zeros(pairs, competing_classes, count, dtype=torch.bool, device=made.device)
+        if not competing_classes:
             return typical
-        own, other = torch.arange(pairs, device=made.device).repeat_interleave(rivals), nearest.flatten()
+        own, other = torch.arange(pairs, device=made.device).repeat_interleave(competing_classes), nearest.flatten()
         step = max(1, self.budget // (16 * dim * count))
         for at in torch.arange(len(own), device=made.device).split(step):
             rows = made[own[at]]

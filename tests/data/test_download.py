@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from outskirts.data.fetch import Remote, download, unpack
+from outskirts.data.download import Remote, download, unpack
 from outskirts.errors import OutskirtsError
 
 CONTENT = bytes(range(256)) * 5000

@@ -1,11 +1,11 @@
-"""The stages of ``outskirts synthesize ncis`` and ``dream``: each reads what the one before left, and goes on where it
+"""The stages in which a diffusion model makes outliers: each reads what the one before left, and goes on where it
 stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from .. import seeding
-from ..commands.console import bar, say
-from ..commands.synthesize_features import Boundary
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import OUTLIERS, SAMPLES, PoolWriter
@@ -28,7 +26,9 @@ from ..figures.contact_sheet import contact_sheet, save_png
 from ..files import digest, load_json, require_alike, save_json
 from ..models.diffusion.folder import load_model
 from ..models.diffusion.latent import LatentDiffusion
+from ..renamed import records
 from ..synthesis.outliers import Outliers
+from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .diffusion.decoding import Decoder, Decoding, decoded
@@ -36,14 +36,19 @@ from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeata
 from .diffusion.embeddings import embed as embed_images
 from .diffusion.inversion import Inversion
 from .diffusion.training import begun, require_seen
+from .diffusion_options import Boundary, Decode, Embed, Fit, Named, Sample, Source
 from .generators.base import weights
 from .manifold.fitting import fit_manifold, require_enough
 from .manifold.model import Manifold, ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 from .populate import populate
 from .screening import Judge
+from .synthesize_features import Boundary as FeatureBoundary
 
 __all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
+
+#: What defines the vectors of a stage, whatever other options its class has.
+_SETTINGS = {"ncis": {field.name for field in fields(Sample)}, "dream": {field.name for field in fields(Boundary)}}
 
 
 class Work:
@@ -51,16 +56,19 @@ class Work:
 
     Arguments:
         name: ncis or dream.
-        given: The options, in groups as `outskirts.commands.synthesize_diffusion` has them.
+        source: The options that all stages share.
+        say: Told in sentences what was found.
+        progress: Told how much of a stage is done.
+
+    Raises:
+        OutskirtsError: If there is neither a run nor data, or the images are not ones that can be embedded.
     """
 
-    def __init__(self, name: str, given: Any) -> None:
-        self.name, self.given, self.source = name, given, given.source
-        if not (self.source.out and self.source.model and (self.source.run or self.source.data)):
-            raise OutskirtsError(
-                "Pass a diffusion model, what to embed and a folder: --model DIR, --run RUN or --data SPEC, --out DIR."
-            )
-        self.out = Path(self.source.out).absolute()
+    def __init__(self, name: str, source: Source, say: Say = silence, progress: Progress = nobody) -> None:
+        self.name, self.source, self.say, self.progress = name, source, say, progress
+        if not (source.run or source.data):
+            raise OutskirtsError("Pass the images to embed: --run RUN, or --data SPEC.")
+        self.out = source.out.absolute()
         self.run = Run.open(self.source.run) if self.source.run else None
         self.classifier = load(self.run.path) if self.run is not None else None
         images = open_images(self.source.data) if self.source.data else training_sets(self.run.recipe())[0]  # type: ignore[union-attr]
@@ -68,46 +76,42 @@ class Work:
             images = images.align(self.classifier.classes)
         images.require_trainable()
         self.whole = images
-        self.images = images.limit(self.source.limit) if 0 < self.source.limit < len(images) else images
+        self.images = images if source.limit is None else images.limit(min(source.limit, len(images)))
         # What cannot be fitted need not be embedded.
         require_enough(self.images.labels, self.images.classes)
         self.device = resolve_device(self.source.device)
-        self.precision = self.source.precision
+        self.precision: str = self.source.precision
         if self.precision == "auto":
             # What was begun in one precision goes on in it.
-            begun = [file for file in (self.out / "embeddings" / "manifest.json", self.record) if file.is_file()]
+            begun = [file for file in (self.out / "embeddings" / "manifest.json", *self._record) if file.is_file()]
             self.precision = load_json(begun[0])["precision"] if begun else faster_precision(self.device)
 
     @property
-    def record(self) -> Path:
-        """The file that says what the vectors are."""
-        return self.out / f"{self.given.sample.name}.json"
+    def _record(self) -> list[Path]:
+        return [self.record(self.source.name)] if isinstance(self.source, Named) else []
+
+    def record(self, name: str) -> Path:
+        """The file that says what the vectors of this name are."""
+        return self.out / f"{name}.json"
 
     @cached_property
     def model(self) -> LatentDiffusion:
         """The diffusion model, on its device."""
-        folder, source = Path(self.source.model), self.source
+        folder, source = self.source.model, self.source
         if begun(folder):
             require_seen(folder, self.whole)
-        model = load_model(folder, self.images.classes, source.words, source.template)
+        model = load_model(folder, self.images.classes, source.words or "", source.template)
         return model.requires_grad_(False).eval().to(self.device)
 
     @cached_property
     def model_digest(self) -> str:
         """Of the model's weights, wherever they lie."""
-        return digest(*(f"{name} {sha}" for name, sha in weights(Path(self.source.model)).items()))
+        return digest(*(f"{name} {sha}" for name, sha in weights(self.source.model).items()))
 
     @property
     def transform(self) -> Transform:
         """From an image of any size to one of the model's."""
         return Transform(self.model.side, self.model.channels)
-
-    @property
-    def embedder(self) -> Embedder:
-        """As the options say."""
-        own = self.given.embed
-        how = Inversion(own.steps, own.inversion_lr, own.noises, not own.independent)
-        return Embedder(self.model, how, self.precision)
 
     @cached_property
     def embeddings(self) -> Embeddings:
@@ -118,87 +122,85 @@ class Work:
         return made
 
 
-def embed(work: Work) -> None:
+def embed(work: Work, own: Embed) -> None:
     """Write ``embeddings/``: the vectors of all images, or of this process's blocks, and whether they repeat."""
-    own, folder = work.given.embed, work.out / "embeddings"
+    folder = work.out / "embeddings"
     shard = _shard(own.shard)
-    embedder = work.embedder
+    how = Inversion(own.steps, own.inversion_lr, own.draws, not own.independent)
+    embedder = Embedder(work.model, how, work.precision)
     about = {"model": work.model_digest, "words": work.model.classes, "template": work.source.template}
-    with bar() as progress:
-        task = progress.add_task("embedding", total=len(work.images), figures="images")
-        embed_images(
-            embedder,
-            work.images,
-            folder,
-            about=about,
-            seed=work.source.seed,
-            batch=own.together,
-            shard=shard,
-            progress=lambda done: progress.update(task, completed=done),
-        )
+    embed_images(
+        embedder,
+        work.images,
+        folder,
+        about=about,
+        seed=work.source.seed,
+        batch=own.batch_size,
+        shard=shard,
+        progress=lambda done: work.progress("embedding", done, len(work.images)),
+    )
     if not (folder / "check.json").is_file() and shard == (0, 1):
         save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings))
     if shard != (0, 1):
-        say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
+        work.say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
     if (folder / "check.json").is_file():
         found = load_json(folder / "check.json")
         gain, self_match, chance = (f"{100 * found[name]:.1f} %" for name in ("gain", "self_match", "chance"))
-        say(
+        work.say(
             f"{len(work.images):,} images embedded: they are denoised {gain} better; embedded with other noise, moves "
             f"correlate by {found['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
             f"{chance})."
         )
 
 
-def fit(work: Work) -> None:
+def fit(work: Work, own: Fit) -> None:
     """Write ``manifold/``."""
-    own, made = work.given.fit, work.embeddings
+    made = work.embeddings
     how = ManifoldOptions if not own.reference_quirks else ManifoldOptions.published
     settings = how(
         epochs=own.fit_epochs,
         blocks=own.blocks,
-        hidden=own.hidden,
+        hidden=own.hidden or 0,
         seed=work.source.seed,
         device="cpu" if work.device.type == "mps" else work.device.type,
     )
-    with bar() as progress:
-        task = progress.add_task("fitting", total=settings.epochs, figures="epochs")
-        manifold = fit_manifold(
-            made.vectors,
-            made.labels,
-            work.images.classes,
-            settings,
-            work.out / "manifold",
-            lambda epoch, losses: progress.update(task, completed=epoch),
-        )
+    manifold = fit_manifold(
+        made.vectors,
+        made.labels,
+        work.images.classes,
+        settings,
+        work.out / "manifold",
+        lambda epoch, losses: work.progress("fitting", epoch, settings.epochs),
+    )
     report = manifold.report
-    say(
+    work.say(
         f"Manifolds of {report['invariants']} invariants in {manifold.network.dim} dimensions: on held-out embeddings "
         f"{report['held_out_invariant']:.3g} of them is left, by principal components {report['held_out_pca']:.3g}."
     )
 
 
-def sample(work: Work) -> None:
+def sample(work: Work, own: Sample) -> None:
     """Write ``NAME.safetensors``, vectors off the manifold, and ``NAME.json``, what they are."""
-    own, made, quirks = work.given.sample, work.embeddings, work.given.fit.reference_quirks
+    made, quirks = work.embeddings, own.reference_quirks
     manifold = Manifold.load(work.out / "manifold")
 
     def off(generator: Generator) -> Outliers:
-        span = (own.nearest, own.farthest)
-        synthesizer = ManifoldSynthesizer(own.mode, span, rivals=own.rivals, reference_quirks=quirks)
-        return synthesizer.fit(manifold, made.vectors, made.labels).sample(own.each, generator)
+        span = (own.min_radius, own.max_radius)
+        synthesizer = ManifoldSynthesizer(
+            own.mode, span, competing_classes=own.competing_classes, reference_quirks=quirks
+        )
+        return synthesizer.fit(manifold, made.vectors, made.labels).sample(own.per_class, generator)
 
-    of = {"embeddings": manifold.fingerprint, "reference_quirks": quirks}
-    if scalars := _sampled(work, {**asdict(own), **of}, off):
-        say(
+    if scalars := _sampled(work, own, {"embeddings": manifold.fingerprint}, off):
+        work.say(
             f"{100 * scalars['below_held_out']:.1f} % of the vectors are less likely than 95 % of held-out embeddings; "
             f"{100 * scalars['rejected']:.0f} % of those drawn were typical of another class."
         )
 
 
-def around(work: Work) -> None:
+def around(work: Work, own: Boundary) -> None:
     """Write ``NAME.safetensors``, vectors at the boundary of each class of a `dream` run, and ``NAME.json``."""
-    own, run = work.given.sample, work.run
+    run = work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
         raise OutskirtsError("Vectors are made around features that are aligned with them: --run a run of 'dream'.")
     outputs = extract(work.classifier, work.images, features="projection", store=run.outputs)
@@ -210,26 +212,31 @@ def around(work: Work) -> None:
         )
 
     def about(generator: Generator) -> Outliers:
-        how = {name: setting for name, setting in asdict(own).items() if name not in ("name", "each")}
-        boundary = Boundary(count=own.each * len(starts), **how)
-        made, _ = boundary.make(outputs.features, outputs.need("labels", "dream"), work.images.classes, generator)
+        names = ("k", "boundary", "picks", "candidates", "keep", "sigma")
+        boundary, count = FeatureBoundary(**{name: getattr(own, name) for name in names}), own.per_class * len(starts)
+        labels = outputs.need("labels", "dream")
+        made, _ = boundary.make(outputs.features, labels, work.images.classes, count, generator)
         # Features are directions; a word's vector has a length.
         return replace(made, values=made.values * starts.norm(dim=1)[made.labels, None])
 
-    if scalars := _sampled(work, {**asdict(own), "weights": work.classifier.fingerprint()}, about):
-        say(
+    if scalars := _sampled(work, own, {"weights": work.classifier.fingerprint()}, about):
+        work.say(
             f"Vectors are at a squared distance of {scalars['kept_distance']:.3f} to their neighbour, features at the "
             f"boundary at {scalars['boundary_distance']:.3f}."
         )
 
 
-def _sampled(work: Work, about: dict[str, Any], make: Callable[[Generator], Outliers]) -> dict[str, float]:
+def _sampled(
+    work: Work, own: Sample | Boundary, of: dict[str, Any], make: Callable[[Generator], Outliers]
+) -> dict[str, float]:
     """Write vectors and what they are, unless they are there; returns their scalars."""
-    name = work.given.sample.name
-    file, record = work.out / f"{name}.safetensors", work.record
-    asked = {**about, "seed": work.source.seed, "precision": work.precision}
+    name = own.name
+    file, record = work.out / f"{name}.safetensors", work.record(name)
+    shared = {field.name for field in fields(Source)}
+    about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name] and key not in shared}
+    asked = {**about, **of, "seed": work.source.seed, "precision": work.precision}
     if file.is_file() and record.is_file():
-        require_alike(str(file), load_json(record), asked)
+        require_alike(str(file), records(load_json(record)), asked)
         return {}
     outliers = make(seeding.generator(work.source.seed, "vectors", name))
     scalars = {key: float(found) for key, found in outliers.info.items() if found.ndim == 0}
@@ -238,20 +245,22 @@ def _sampled(work: Work, about: dict[str, Any], make: Callable[[Generator], Outl
     return scalars
 
 
-def decode(work: Work) -> None:
+def decode(work: Work, own: Decode) -> None:
     """Write ``NAME/``, a pool of images of these vectors."""
-    own, name = work.given.decode, work.given.sample.name
+    name = own.name
     vectors = Outliers.load(work.out / f"{name}.safetensors")
     size = own.size or (
         work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
     )
-    decoder = Decoder(work.model, vectors, Decoding(own.evaluations, own.guidance, size, own.resize, work.precision))
+    decoder = Decoder(
+        work.model, vectors, Decoding(own.network_evaluations, own.guidance, size, own.resize, work.precision)
+    )
     about = {
         "content": OUTLIERS,
         "generator": {"name": work.name, **decoder.about()},
         "model": work.model_digest,
-        "vectors": load_json(work.record),
-        "rules": {"surest": own.surest, "least": own.least},
+        "vectors": load_json(work.record(name)),
+        "rules": {"max_confidence": own.max_confidence, "min_confidence": own.min_confidence},
         "judge": None if work.classifier is None else work.classifier.fingerprint(),
         "seed": work.source.seed,
         "batch": own.batch,
@@ -260,37 +269,35 @@ def decode(work: Work) -> None:
     }
     folder = work.out / name
     if (folder / "manifest.json").is_file():
-        require_alike(str(folder), load_json(folder / "manifest.json"), about)
-        say(f"{folder} is finished.")
+        require_alike(str(folder), records(load_json(folder / "manifest.json")), about)
+        work.say(f"{folder} is finished.")
         return
     shape = (work.model.channels, size, size)
     pool = PoolWriter(folder, own.count, shape, work.images.classes, work.whole.keys, about)
     judge = None
     if work.run is not None and work.classifier is not None:
         judge = Judge(work.classifier, work.whole, work.run.outputs)
-    with bar() as progress:
-        task = progress.add_task("imagining", total=own.count, completed=pool.done, figures="images")
-        populate(
-            pool,
-            decoder,
-            seed=work.source.seed,
-            batch=own.batch,
-            keep=_keeping(judge, own.least, own.surest),
-            progress=lambda done: progress.update(task, completed=done),
-        )
+    populate(
+        pool,
+        decoder,
+        seed=work.source.seed,
+        batch=own.batch,
+        keep=_keeping(judge, own.min_confidence, own.max_confidence),
+        progress=lambda done: work.progress("imagining", done, own.count),
+    )
     images = ImageSet(pool.images, pool.written, work.images.classes)
     save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
     pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
-    say(f"{len(images):,} outliers in {folder}; look at {folder / SAMPLES}")
-    say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
+    work.say(f"{len(images):,} outliers in {folder}; look at {folder / SAMPLES}")
+    work.say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
 
 
-def _keeping(judge: Judge | None, least: float, surest: float) -> Callable[[ImageSet], Tensor]:
+def _keeping(judge: Judge | None, least: float, most: float) -> Callable[[ImageSet], Tensor]:
     def keep(images: ImageSet) -> Tensor:
         if judge is None:
             return torch.ones(len(images), dtype=torch.bool)
         sure = judge.sureness(images)
-        return (sure >= least) & (sure <= surest)
+        return (sure >= least) & (sure <= most)
 
     return keep
 

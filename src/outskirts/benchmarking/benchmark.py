@@ -1,0 +1,89 @@
+"""Methods and seeds on one benchmark, and one table of all."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.benchmark import Benchmark, load_benchmark
+from ..errors import OutskirtsError
+from ..files import write_text
+from .executors import run_all
+from .jobs import Job, plan
+from .matrix import Matrix
+from .page import page
+from .render import render
+
+__all__ = ["benchmark", "write_page"]
+
+
+def benchmark(
+    benchmark: str | Path | Benchmark,
+    methods: Sequence[str] = ("ce",),
+    *,
+    variants: Sequence[str] = (),
+    seeds: Iterable[int] = range(3),
+    detectors: Sequence[str] = ("all",),
+    out: Path | str | None = None,
+    executor: str = "local",
+    options: Mapping[str, Any] | None = None,
+    command: str | None = None,
+    begun: Callable[[Matrix, Path], None] = lambda matrix, out: None,
+    told: Callable[[Job, str], None] = lambda job, failure: None,
+) -> Matrix:
+    """Train methods on a benchmark with several seeds, measure all runs, and write one table.
+
+    Stopped, it goes on where it was when it is called again; runs that failed are tried again. Writes a run folder for
+    each method, variant and seed, and ``results.md``, ``.csv``, ``.tex`` and ``.html``.
+
+    Arguments:
+        benchmark: A benchmark, its name, or its YAML file.
+        methods: Names of methods; the first is the baseline that the others are compared with.
+        variants: Names of the benchmark's variants, with which every method is trained as well as without.
+        seeds: Seeds of the trainings.
+        detectors: Names of detectors, with parameters as in ``knn:k=10``; or ``all``.
+        out: The folder of all runs; ``runs/NAME`` unless given.
+        executor: ``local``, or ``ray`` for the cluster that ``RAY_ADDRESS`` names.
+        options: Options of every training, over those of the benchmark.
+        command: What the page says made the runs; the equal command line unless given.
+        begun: Told the matrix and its folder before the first run.
+        told: Told of each run as it ends, and why it failed, or an empty text.
+
+    Returns:
+        The matrix: its ``jobs``, and its ``leaderboard``, a row for each method.
+
+    Raises:
+        OutskirtsError: If a name or an option is unknown, or no run succeeded.
+    """
+    chosen = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
+    folder = Path(out or f"runs/{chosen.name}").absolute()
+    jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
+    command = command or shlex.join(["outskirts", "benchmark", chosen.name, "--methods", ",".join(methods)])
+    matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs)
+    matrix.save(folder)
+    begun(matrix, folder)
+    run_all(jobs, executor, told)
+    lines = matrix.leaderboard
+    if not lines:
+        raise OutskirtsError(f"No run of the matrix succeeded; why not is in {jobs[0].record} and its like.")
+    for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
+        write_text(folder / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
+    write_text(folder / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(folder)])))
+    return matrix
+
+
+def write_page(folders: Sequence[Path | str], out: Path | str, command: str | None = None) -> Path:
+    """Put the results of several benchmarks on one page, in Markdown.
+
+    Arguments:
+        folders: Folders that `benchmark` wrote.
+        out: The page.
+        command: What the page says made it; the equal command line unless given.
+    """
+    if not folders:
+        raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
+    command = command or shlex.join(["outskirts", "benchmark", "page", *map(str, folders), "--out", str(out)])
+    write_text(Path(out), page([Matrix.load(Path(folder)) for folder in folders], command))
+    return Path(out)

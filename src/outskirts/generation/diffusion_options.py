@@ -1,0 +1,193 @@
+"""The options of outliers that a diffusion model makes: what all stages share, and what each stage takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..errors import unknown
+from ..renamed import OPTIONS, renamed
+from .manifold.model import ManifoldOptions
+from .manifold.sampling import ManifoldSynthesizer
+
+__all__ = ["NCIS", "PRESETS", "Boundary", "Decode", "Dream", "Embed", "Fit", "Sample", "Source", "filled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What every stage takes: the images, the model, and the folder."""
+
+    out: Path
+    """Folder of all stages: new, empty, or begun with the same options, and then it goes on."""
+    model: Path
+    """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
+    run: Path | None = None
+    """A trained run. Its classifier judges the outliers; its training images are the images to embed."""
+    data: str | None = None
+    """Labelled training images to embed, as a spec. Default: the training images of --run."""
+    limit: int | None = None
+    """Largest number of training images to embed. Default: all of them."""
+    words: str | None = None
+    """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
+    template: str = "an image of a {}"
+    """Text of an image, with {} in the place of its token vector."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Precision of the diffusion model; auto takes bf16 where it is faster on this device."""
+    device: str = "auto"
+    """Device of the diffusion model: auto, cpu, cuda or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(Source):
+    """Stage embed: find a token vector for each training image."""
+
+    steps: int = 3
+    """Optimisation steps for each vector."""
+    inversion_lr: float = 1e-2
+    """Learning rate of the vectors."""
+    draws: int = 8
+    """Pairs of time and noise drawn per step and image."""
+    independent: bool = False
+    """Draw times and noises independently, as the published code does. Default: in pairs spread over all times."""
+    batch_size: int = 64
+    """Images embedded at the same time."""
+    shard: str = "0/1"
+    """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Source):
+    """Stage fit: find the manifold on which the vectors of each class lie."""
+
+    fit_epochs: int = ManifoldOptions.epochs
+    """Largest number of epochs; the fit stops earlier when the loss on held-out vectors no longer falls."""
+    blocks: int = ManifoldOptions.blocks
+    """Number of coupling blocks in the volume-preserving network."""
+    hidden: int | None = None
+    """Width of the coupling blocks. Default: twice the dimension of the vectors."""
+    reference_quirks: bool = False
+    """Fit and sample exactly as the published code does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Source):
+    """What a set of vectors is called: several sets can be made from the same stages before."""
+
+    name: str = "outliers"
+    """Name of the set of vectors, and of the pool made of them, below --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Named):
+    """Stage sample: draw vectors off the manifolds."""
+
+    per_class: int = 200
+    """Vectors to draw for each class."""
+    mode: Literal["radius", "invariant", "lowest"] = ManifoldSynthesizer.mode
+    """Where vectors lie: at a distance from the manifold, at a distance in its invariants alone, or the least likely
+    of many, as published."""
+    min_radius: float = ManifoldSynthesizer.span[0]
+    """Shortest distance; 1 is the distance within which 95 % of held-out vectors lie."""
+    max_radius: float = ManifoldSynthesizer.span[1]
+    """Longest distance, in the same unit."""
+    competing_classes: int = ManifoldSynthesizer.competing_classes
+    """Number of nearest other classes that a vector must not be typical of; 0 accepts every vector."""
+    reference_quirks: bool = False
+    """Fit and sample exactly as the published code does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary(Named):
+    """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
+
+    per_class: int = 200
+    """Vectors to draw for each class."""
+    k: int | None = None
+    """The neighbour whose distance counts. Default: 3 of 10 images of the smallest class, at most 300."""
+    boundary: int = 50
+    """Size of the boundary set of each class."""
+    picks: int = 50
+    """Boundary features of each class to make vectors of at a time."""
+    candidates: int = 1500
+    """Candidates drawn for each boundary feature."""
+    keep: int = 2
+    """Candidates to keep for each boundary feature: the farthest."""
+    sigma: float = 0.07
+    """Standard deviation of the noise in every dimension, on the unit sphere; published as 0.03 for ImageNet-100."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(Named):
+    """Stage decode: make images of the vectors."""
+
+    count: int = 2000
+    """Images to keep."""
+    network_evaluations: int = 20
+    """Network evaluations per image: one for each step, or two where guidance is not 1."""
+    guidance: float = 2.0
+    """Classifier-free guidance scale; 1 disables it."""
+    size: int | None = None
+    """Side of the images in pixels. Default: that of the run's network, or of the training images."""
+    resize: Literal["both", "bilinear", "nearest"] = "both"
+    """How images are brought to that size: smoothed (bilinear), not smoothed (nearest), or one of each kind."""
+    max_confidence: float = 0.95
+    """Drop images for which the run is more confident than this in any class; 1 keeps all."""
+    min_confidence: float = 0.0
+    """Drop images for which the run is less confident than this in every class; 0 keeps all."""
+    batch: int = 256
+    """Images made at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NCIS(Embed, Fit, Sample, Decode):
+    """All stages of NCIS: embed, fit, sample, decode. Stages that are done are not done again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dream(Boundary, Decode):
+    """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
+
+
+_STABLE = {"network_evaluations": 40, "guidance": 7.5, "batch_size": 8, "batch": 16}
+
+#: Settings by name. With Stable Diffusion 1.4, `docs/imagined.md` says what each stage costs.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar100": {**_STABLE, "size": 32, "count": 20_000, "per_class": 200},
+    "imagenet100": {**_STABLE, "size": 224, "count": 100_000, "per_class": 1000},
+    "mnist5k": {"count": 2000},
+    "cifar10-small": {"count": 5000, "per_class": 500},
+    "published": {
+        "draws": 32,
+        "independent": True,
+        "reference_quirks": True,
+        "mode": "lowest",
+        "per_class": 100,
+        "max_confidence": 1.0,
+        "network_evaluations": 100,
+        "guidance": 7.5,
+    },
+}
+
+S = TypeVar("S", bound=Source)
+
+
+def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -> S:
+    """The options of a stage, or of all, from what is given over a preset.
+
+    Raises:
+        OutskirtsError: If there is no such option or preset; the nearest known one is named.
+    """
+    known = {field.name for field in fields(kind)}
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    chosen = {name: value for name, value in PRESETS.get(preset or "", {}).items() if name in known}
+    options = {**chosen, **renamed(given, OPTIONS, "option", known)}
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {kind.__name__}", name, known)
+    paths = {name: Path(options[name]) for name in ("out", "model", "run") if options.get(name) is not None}
+    return kind(**{**options, **paths})

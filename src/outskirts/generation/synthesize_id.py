@@ -1,0 +1,162 @@
+"""New images of the training classes, screened by a trained run, as a pool on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
+from ..data.sources.pool import SAMPLES, PoolWriter
+from ..data.transform import Transform
+from ..errors import OutskirtsError, unknown
+from ..figures.contact_sheet import contact_sheet, save_png
+from ..renamed import OPTIONS, renamed
+from ..telling import Progress, Say, nobody, silence
+from ..training.loop import Progress as TrainingProgress
+from ..training.run import Run, load
+from ..training.train import training_sets
+from .generators import ImageGenerator, registry
+from .populate import populate
+from .screening import Judge, Rules
+
+__all__ = ["synthesize_id"]
+
+
+def synthesize_id(
+    out: Path | str,
+    generator: str | ImageGenerator[Any] = "mixup",
+    *,
+    data: str | ImageSet | None = None,
+    run: Run | Path | str | None = None,
+    rules: Rules | None = None,
+    count: int | None = None,
+    size: int | None = None,
+    batch: int = 256,
+    seed: int = 0,
+    say: Say = silence,
+    progress: Progress = nobody,
+    learning: TrainingProgress = lambda step, steps, latest: None,
+    **options: Any,
+) -> Path:
+    """Make new images of the training classes, for training with them as well (``synthetic="pool:DIR"``).
+
+    Writes a pool, ``samples.png`` and, last, its manifest.
+
+    Arguments:
+        out: The pool's folder: new, empty, or begun with the same options, and then it goes on.
+        generator: The name of what makes the images, or an instance.
+        data: Labelled training images to learn from; those of `run`, without its validation images, unless given.
+        run: A run trained on real images, which judges those that are made.
+        rules: Which images to keep; all of them unless given.
+        count: Images to keep; as many as there are training images unless given.
+        size: Side of the images in pixels; that of the run's network, or of the training images, unless given.
+        batch: Images made at the same time.
+        seed: Seed of the generator and of the images.
+        say: Told in sentences what was made.
+        progress: Told how many images are made.
+        learning: Told of each step of the generator's training.
+        options: Options of the generator, where it is given by its name.
+
+    Returns:
+        The folder of the pool.
+
+    Raises:
+        OutskirtsError: If there is nothing to learn from, rules are given without a run, or an option is wrong.
+    """
+    rules = rules or Rules()
+    maker = _generator(generator, options)
+    if data is None and run is None:
+        raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
+    if rules.any and run is None:
+        raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
+    if (count is not None and count < 1) or batch < 1:
+        raise OutskirtsError("--count and --batch are at least 1.")
+    judging = run if isinstance(run, Run) or run is None else Run.open(run)
+    classifier = load(judging.path) if judging is not None else None
+    train = _training_images(data, judging)
+    if classifier is not None:
+        train = train.align(classifier.classes)
+    train.require_trainable()
+    transform = _transform(train, size, classifier.transform if classifier is not None else None)
+    pool = PoolWriter(
+        Path(out).absolute(),
+        count or len(train),
+        (transform.channels, transform.size, transform.size),
+        train.classes,
+        maker.seen(train),
+        {
+            "generator": maker.about(),
+            "rules": asdict(rules),
+            "judge": None if classifier is None else classifier.fingerprint(),
+            "seed": seed,
+            "batch": batch,
+            "data": train.spec,
+            "fingerprint": train.fingerprint,
+        },
+    )
+    judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
+    maker.fit(train, transform, pool.folder / "generator", learning)
+    populate(
+        pool,
+        maker,
+        seed=seed,
+        batch=batch,
+        keep=lambda made: _passing(judge, made, rules),
+        progress=lambda done: progress("making", done, len(pool.labels)),
+    )
+    made = ImageSet(pool.images, pool.written, train.classes)
+    save_png(pool.folder / SAMPLES, _sheet(made, transform))
+    pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
+    say(f"{len(made):,} images in {pool.folder}; look at {pool.folder / SAMPLES}")
+    say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{pool.folder}")
+    return pool.folder
+
+
+def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:
+    if isinstance(generator, ImageGenerator):
+        if options:
+            raise OutskirtsError("Options are given with a generator's name, not with an instance, which has its own.")
+        return generator
+    part = registry[generator]
+    known = part.Config.__dataclass_fields__
+    named = renamed(options, OPTIONS, "option", known)
+    for name in named:
+        if name not in known:
+            raise unknown(f"option of the generator '{generator}'", name, known)
+    return part(part.Config(**named))
+
+
+def _training_images(data: str | ImageSet | None, run: Run | None) -> ImageSet:
+    if isinstance(data, ImageSet):
+        return data
+    if data is not None:
+        return open_images(data)
+    assert run is not None
+    return training_sets(run.recipe())[0]
+
+
+def _passing(judge: Judge | None, images: ImageSet, rules: Rules) -> Tensor:
+    passed = torch.ones(len(images), dtype=torch.bool)
+    for each in judge.keep(images, rules).values() if judge is not None else ():
+        passed &= each
+    return passed
+
+
+def _transform(images: ImageSet, size: int | None, network: Transform | None) -> Transform:
+    """How training images become those that the generator learns from."""
+    first = images.image(0)
+    channels = network.channels if network is not None else len(first)
+    return Transform(size or (network.size if network is not None else min(first.shape[1:])), channels)
+
+
+def _sheet(images: ImageSet, transform: Transform, rows: int = 10) -> Image.Image:
+    """Ten of each of the first ten classes that there are images of, a class a column."""
+    of_class = [(images.labels == c).nonzero().flatten()[:rows] for c in images.labels.unique()[:10]]
+    shown = torch.stack([places[: min(map(len, of_class))] for places in of_class], 1).flatten()
+    return contact_sheet([images.subset(shown).resident(transform)[0]], columns=len(of_class))

@@ -1,0 +1,76 @@
+"""Outliers that a trained run would train with, as pictures: each made of one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
+from ..errors import OutskirtsError
+from ..figures.contact_sheet import pixels, save_png
+from ..files import require_empty, save_json
+from ..methods import registry
+from ..methods.preview import synthesize
+from ..synthesis.outliers import Outliers
+from ..telling import Progress, Say, nobody, silence
+from ..training.run import Run, load
+
+__all__ = ["synthesize_images"]
+
+
+def synthesize_images(
+    run: Run | Path | str,
+    out: Path | str,
+    *,
+    data: str | ImageSet | None = None,
+    count: int = 96,
+    epoch: int | None = None,
+    seed: int = 0,
+    say: Say = silence,
+    progress: Progress = nobody,
+) -> Outliers:
+    """Make an outlier of each image with the method of a trained run, without training.
+
+    Writes ``images/000000.png`` and so on, ``outliers.png``, the sources above the outliers, and ``manifest.json``.
+
+    Arguments:
+        run: A trained run of a method that makes outliers of images, or its folder.
+        out: A new or empty folder.
+        data: Labelled images of the run's classes, or their spec; its training images unless given.
+        count: Number of images to make outliers of.
+        epoch: Epoch of the training, counted from 1, whose strength is used; the last one unless given.
+        seed: Seed of the choice of images and of the synthesis.
+        say: Told what was made.
+        progress: Told of the pictures written.
+
+    Raises:
+        OutskirtsError: If the folder is not empty, or the run's method makes no outliers of images.
+    """
+    run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
+    require_empty(out)
+    recipe, classifier = run.recipe(), load(run.path)
+    images = data if isinstance(data, ImageSet) else open_images(data or recipe.training.data)
+    images = images.align(classifier.classes)
+    images = images.limit(min(count, len(images)), seed)
+    epochs = max(1, recipe.training.epochs)
+    if epoch is not None and not 1 <= epoch <= epochs:
+        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
+    method = registry[recipe.method](recipe.settings, classifier)
+    if method.queue_size:
+        raise OutskirtsError(
+            f"The method '{recipe.method}' makes outliers of features; make some with: outskirts synthesize boundary "
+            f"--run {run.path} --out {out}"
+        )
+    outliers = synthesize(method, images, out, seed=seed, epoch=epoch or epochs, epochs=epochs)
+    if outliers is None:
+        raise OutskirtsError(f"The method '{recipe.method}' synthesises no outliers.")
+    pictures = pixels(outliers.values, classifier.transform)
+    manifest = []
+    for place in range(len(outliers)):
+        label = classifier.classes[int(outliers.labels[place])]
+        save_png(out / "images" / f"{place:06d}.png", pictures[place])
+        manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
+        progress("writing", place + 1, len(outliers))
+    save_json(out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": seed, "outliers": manifest})
+    say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
+    return outliers
