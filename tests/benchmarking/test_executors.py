@@ -24,7 +24,7 @@ def test_runs_that_fail_stop_no_other(bench, tmp_path):
 
 
 def test_an_engine_that_is_none():
-    with pytest.raises(OutskirtsError, match="engine 'rai'"):
+    with pytest.raises(OutskirtsError, match="executor 'rai'"):
         run_all([], "rai")
 
 

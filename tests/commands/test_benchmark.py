@@ -87,7 +87,7 @@ def test_bad_input(outskirts, bench, tmp_path):
         (("--set", "epochs"), "NAME=VALUE"),
         (("--seeds", "x"), "Seeds are written as"),
         (("--with", "sio"), "variant of the benchmark"),
-        (("--engine", "raye"), "engine 'raye'"),
+        (("--engine", "raye"), "executor 'raye'"),
     ):
         done = outskirts("benchmark", bench, "--out", tmp_path / "out", *more)
         assert done.code == 2 and match in done.err, done.err

@@ -81,10 +81,11 @@ def test_corrupt_images_are_left_out_if_asked(outskirts, refused, draw, clip_fol
     assert outcome.code == 0 and "1 images could not be decoded" in outcome.err and "5 images in" in outcome.err
 
 
-def test_bad_input(refused, tokens, clip_folder, bugs, tmp_path):
+def test_bad_input(refused, outskirts, tokens, clip_folder, bugs, tmp_path):
     clip, data, out = f"clip:{clip_folder}", bugs / "train", tmp_path / "out"
     assert "did you mean 'extract'?" in refused("data", "extrat")
-    assert "--backbone clip:DIR --data SPEC --out DIR" in refused("data", "extract", "--data", data)
+    missing = outskirts("data", "extract", "--data", data)
+    assert missing.code == 2 and "--backbone" in missing.err and "--out" in missing.err
     sentence = refused("data", "extract", "--backbone", "resnet18", "--data", data, "--out", out)
     assert "Only CLIP models" in sentence
     sentence = refused("data", "extract", "--backbone", clip, "--data", data, "--out", out, "--shard", 0)

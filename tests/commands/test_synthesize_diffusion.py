@@ -17,8 +17,15 @@ pytest.importorskip("diffusers")
 from outskirts.models.diffusion import SIZES
 from outskirts.models.diffusion.model import Size
 
-FEW = ["--draws", "2", "--fit-epochs", "3", "--per-class", "6", "--count", "12", "--network-evaluations", "4", "--max-confidence", "1",
-       "--precision", "fp32", "--competing-classes", "0"]  # fmt: skip
+SHARED = ["--precision", "fp32"]
+#: Options that keep each stage short.
+STAGES = {
+    "embed": ["--draws", "2", *SHARED],
+    "fit": ["--fit-epochs", "3", *SHARED],
+    "sample": ["--per-class", "6", "--competing-classes", "0", *SHARED],
+    "decode": ["--count", "12", "--network-evaluations", "4", "--max-confidence", "1", *SHARED],
+}
+FEW = [*STAGES["embed"][:2], *STAGES["fit"][:2], *STAGES["sample"][:4], *STAGES["decode"]]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +65,9 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
 
 
 def test_all_stages_on_a_generator_trained_here(trained, judge, outskirts, tmp_path):
-    arguments = ["--model", trained, "--run", judge, "--out", tmp_path / "work", *FEW]
-    for stage in ("embed", "fit", "sample", "decode"):
-        assert outskirts("synthesize", "ncis", stage, *arguments).code == 0
+    arguments = ["--model", trained, "--run", judge, "--out", tmp_path / "work"]
+    for stage, few in STAGES.items():
+        assert outskirts("synthesize", "ncis", stage, *arguments, *few).code == 0
     assert verify_pool(tmp_path / "work" / "outliers")["count"] == 12
     vectors, _ = load_tensors(tmp_path / "work" / "embeddings" / "vectors-00000.safetensors")
     assert vectors["vectors"].shape == (38, 16)
@@ -77,7 +84,7 @@ def test_finished_stages_are_left_alone(imagined, judge, stable_folder, outskirt
 def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts, tmp_path):
     """Killed while images are made, the command makes those that are missing, and the same ones."""
     work = shutil.copytree(imagined, tmp_path / "work", ignore=shutil.ignore_patterns("outliers"))
-    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *FEW, "--batch", "4"]
+    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *STAGES["decode"], "--batch", "4"]
 
     import outskirts.generation.diffusion.decoding as module
 
@@ -105,20 +112,31 @@ def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts
 
 
 def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_path):
-    arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work", *FEW]
-    done = outskirts("synthesize", "ncis", "embed", *arguments, "--shard", "1/2")
+    arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work"]
+    embed, fit = ([*arguments, *STAGES[stage]] for stage in ("embed", "fit"))
+    done = outskirts("synthesize", "ncis", "embed", *embed, "--shard", "1/2")
     assert done.code == 0 and "Blocks 1/2 are embedded" in done.err
-    assert "blocks are missing" in refused("synthesize", "ncis", "fit", *arguments)
-    assert outskirts("synthesize", "ncis", "embed", *arguments, "--shard", "0/2").code == 0
-    assert outskirts("synthesize", "ncis", "fit", *arguments).code == 0
+    assert "blocks are missing" in refused("synthesize", "ncis", "fit", *fit)
+    assert outskirts("synthesize", "ncis", "embed", *embed, "--shard", "0/2").code == 0
+    assert outskirts("synthesize", "ncis", "fit", *fit).code == 0
 
 
 def test_another_sample_of_one_fit(imagined, judge, stable_folder, outskirts, refused, tmp_path):
     work = shutil.copytree(imagined, tmp_path / "work")
-    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *FEW, "--max-radius", "3"]
-    assert "was begun with the farthest 1.5, not 3.0" in refused("synthesize", "ncis", "sample", *arguments)
-    assert outskirts("synthesize", "ncis", *arguments, "--name", "farther").code == 0
-    assert verify_pool(work / "farther")["vectors"]["farthest"] == 3.0
+    shared = ["--model", stable_folder, "--run", judge, "--out", work]
+    sample, decode = [*shared, *STAGES["sample"], "--max-radius", "3"], [*shared, *STAGES["decode"]]
+    assert "was begun with the max_radius 1.5, not 3.0" in refused("synthesize", "ncis", "sample", *sample)
+    assert outskirts("synthesize", "ncis", "sample", *sample, "--name", "farther").code == 0
+    assert outskirts("synthesize", "ncis", "decode", *decode, "--name", "farther").code == 0
+    assert verify_pool(work / "farther")["vectors"]["max_radius"] == 3.0
+
+
+def test_an_option_of_another_stage_is_an_error(judge, stable_folder, outskirts, tmp_path):
+    arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work"]
+    found = outskirts("synthesize", "ncis", "embed", *arguments, "--fit-epochs", "3")
+    assert found.code == 2 and "--fit-epochs" in found.err and not (tmp_path / "work").exists()
+    page = outskirts("synthesize", "ncis", "embed", "--help").out
+    assert "--draws" in page and "--fit-epochs" not in page and "--per-class" not in page
 
 
 def test_training_with_them(imagined, bugs, small, refused, tmp_path):
@@ -148,7 +166,7 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--out", "OUT"], "Pass a diffusion model, what to embed and a folder"),
+        (["--model", "SD", "--out", "OUT"], "Pass the images to embed: --run RUN, or --data SPEC"),
         (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "holds neither a generator that was trained here"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--words", "ant"], "There are 2 classes and 1 --words"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "has no place for a class"),
@@ -173,7 +191,7 @@ def test_too_few_images_of_a_class(bugs, stable_folder, refused, tmp_path):
 
 
 def test_help(outskirts):
-    assert "stages" in outskirts("synthesize", "ncis", "--help").out
+    assert "all stages" in outskirts("synthesize", "ncis", "--help").out
     assert "--max-radius" in outskirts("synthesize", "ncis", "all", "--help").out
 
 
@@ -194,9 +212,9 @@ def aligned(bugs, stable_folder, tmp_path_factory):
 
 
 def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
-    arguments = ["--model", stable_folder, "--run", aligned, "--out", tmp_path / "work", "--per-class", "6", "--count", "12",
-                 "--network-evaluations", "4", "--max-confidence", "1", "--boundary", "4", "--picks", "3", "--candidates", "20",
-                 "--sigma", "0.2"]  # fmt: skip
+    arguments = ["--model", stable_folder, "--run", aligned, "--out", tmp_path / "work", "--per-class", "6",
+                 "--count", "12", "--network-evaluations", "4", "--max-confidence", "1", "--boundary", "4", "--picks", "3",
+                 "--candidates", "20", "--sigma", "0.2"]  # fmt: skip
     assert outskirts("synthesize", "dream", *arguments).code == 0
     about = verify_pool(tmp_path / "work" / "outliers")
     assert about["content"] == "outliers" and about["generator"]["name"] == "dream"

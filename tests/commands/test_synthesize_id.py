@@ -146,10 +146,9 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--out", "OUT"], "Pass training images and a folder"),
-        (["--data", "TRAIN"], "Pass training images and a folder"),
+        (["--out", "OUT"], "Pass training images: --data SPEC, or --run RUN"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
-        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count is not negative"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count and --batch are at least 1"),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),
         (

@@ -58,7 +58,7 @@ class Benchmark(Command):
     options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
     """Options of every training, such as epochs=2. They override those of the benchmark."""
 
-    def run(self, line: str | None = None) -> None:
+    def __call__(self, line: str | None = None) -> None:
         def begun(matrix: Matrix, out: Path) -> None:
             say(f"{len(matrix.jobs)} runs in {out}")
 
@@ -88,7 +88,7 @@ class List(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark list",)
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         for name in benchmarks():
             say(f"{name}: {described(name)['description']}")
         say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
@@ -105,7 +105,7 @@ class Page(Command):
     out: Path = Path("results.md")
     """The Markdown file to write."""
 
-    def run(self, line: str | None = None) -> None:
+    def __call__(self, line: str | None = None) -> None:
         say(f"Page: {write_page(self.folders, self.out, line)}")
 
 
@@ -118,7 +118,7 @@ class Show(Command):
     benchmark: tyro.conf.Positional[str]
     """Name of the benchmark, or its YAML file."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         about = described(self.benchmark)
         for key, value in about.items():
             if isinstance(value, str) and key != "classes":
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         flags = [re.sub("^--engine(?==|$)", "--executor", flag) for flag in arguments]
         given = parse(Benchmark, "benchmark", merged(flags, "--detectors", "--set"))
-    given.run(line) if isinstance(given, Benchmark | Page) else given.run()
+    given(line) if isinstance(given, Benchmark | Page) else given()
 
 
 def _sources(entry: Entry) -> str:

@@ -51,13 +51,13 @@ _HELP = ("-h", "--help")
 
 
 class Command(ABC):
-    """A command or a stage of one: a frozen dataclass whose fields are its options."""
+    """A command or a stage of one: a frozen dataclass whose fields are its options, called to run it."""
 
     #: Command lines that end the help; a test runs them.
     examples: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def run(self) -> None:
+    def __call__(self) -> None:
         """Call what the command stands for, and print what came out."""
 
 
@@ -79,7 +79,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | No
             prog=f"outskirts {command}",
             args=current_flags(arguments, kind),
             config=_CONFIG,
-            default=tyro.MISSING if default is None else default,
+            default=tyro.MISSING_NONPROP if default is None else default,
         )
 
 

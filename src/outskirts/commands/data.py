@@ -60,7 +60,7 @@ class Extract(Command):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         if not self.backbone.startswith(PREFIX):
             raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
         images = open_images(self.data)
@@ -116,7 +116,7 @@ class Backgrounds(Command):
     """Largest probability of the object in the window, from 0 to 1; images in which all windows exceed it are left
     out."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         from ..synthesis.backgrounds import backgrounds, imagenet_sight, save_backgrounds
 
         images, out = open_images(self.data), _placed(self.out)
@@ -142,7 +142,7 @@ class Fetch(Command):
     name: tyro.conf.Positional[str]
     """Name of a set, or of a benchmark for all its sets; or list, to name all there are."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         if self.name == "list":
             for entry in catalogue().values():
                 say(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
@@ -169,7 +169,7 @@ class Pack(Command):
     quality: int | None = None
     """JPEG quality from 1 to 95. Default: images are stored without loss."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         images, out = open_images(self.data), _placed(self.out).with_suffix(".parquet")
         with telling() as (_, progress):
             pack(
@@ -191,7 +191,7 @@ class Verify(Command):
     folder: tyro.conf.Positional[str]
     """The folder, or the name of a fetched set."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         named = self.folder in catalogue()
         bare = Path(self.folder.removeprefix("pool:")).absolute()
         folder = known(self.folder).place(data_folder()) if named else bare
@@ -219,4 +219,4 @@ COMMAND: dict[str, type[Command]] = {
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the commands above."""
-    choose("data", COMMAND, arguments).run()
+    choose("data", COMMAND, arguments)()

@@ -45,7 +45,7 @@ class Demo(Command):
     seed: int = 0
     """Seed of all random numbers."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         require_empty(self.out, "choose another with --out.")
         start = time.perf_counter()
         benchmark = load_benchmark("mnist5k")
@@ -88,4 +88,4 @@ COMMAND = Demo
 
 def main(arguments: Sequence[str]) -> None:
     """Train, evaluate, report."""
-    parse(Demo, "demo", arguments).run()
+    parse(Demo, "demo", arguments)()

@@ -37,7 +37,7 @@ class Evaluate(Command):
         "outskirts evaluate runs/photos --test folder:photos/test --near textures=folder:textures --tune",
     )
 
-    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     test: str | None = None
     """In-distribution (ID) test images of the run's classes, as a spec."""
@@ -72,8 +72,8 @@ class Evaluate(Command):
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
-    def run(self) -> None:
-        run = Run.open(self.run_folder)
+    def __call__(self) -> None:
+        run = Run.open(self.run)
         test, ood = self._sets()
         with telling() as (saying, progress):
             results = evaluate_run(
@@ -114,4 +114,4 @@ COMMAND = Evaluate
 def main(arguments: Sequence[str]) -> None:
     """Evaluate, print the table, write the report."""
     flags = (*(f"--{group}" for group in _GROUPS), "--detectors")
-    parse(Evaluate, "evaluate", merged(arguments, *flags)).run()
+    parse(Evaluate, "evaluate", merged(arguments, *flags))()

@@ -39,7 +39,7 @@ class Import(Command):
     resize: int | None = None
     """Shorter side of an image in pixels before its centre is cut out. Default: the size itself."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         run = import_checkpoint(
             self.layout,
             self.file,
@@ -59,4 +59,4 @@ COMMAND = Import
 
 def main(arguments: Sequence[str]) -> None:
     """Write the run folder."""
-    parse(Import, "import", arguments).run()
+    parse(Import, "import", arguments)()

@@ -26,7 +26,7 @@ class List(Command):
     kind: tyro.conf.Positional[Kind] = "all"
     """What to list."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         for name, rows in _TABLES.items():
             if self.kind in ("all", name):
                 table = Table(title=name, title_justify="left", show_header=False, box=None, pad_edge=False)
@@ -40,7 +40,7 @@ COMMAND = List
 
 def main(arguments: Sequence[str]) -> None:
     """Print one table per kind."""
-    parse(List, "list", arguments).run()
+    parse(List, "list", arguments)()
 
 
 def _first_sentence(part: type) -> str:

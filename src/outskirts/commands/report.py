@@ -10,6 +10,7 @@ from typing import ClassVar
 import tyro
 
 from ..reporting import report
+from ..training.run import Run
 from .console import Command, parse, say
 
 __all__ = ["COMMAND", "main"]
@@ -26,8 +27,8 @@ class Report(Command):
     out: Path = Path("report.html")
     """The HTML file to write, or a folder for it."""
 
-    def run(self) -> None:
-        say(f"Report: {report(self.runs, self.out)}")
+    def __call__(self) -> None:
+        say(f"Report: {report([Run.open(path) for path in self.runs], self.out)}")
 
 
 COMMAND = Report
@@ -35,4 +36,4 @@ COMMAND = Report
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page."""
-    parse(Report, "report", arguments).run()
+    parse(Report, "report", arguments)()

@@ -28,7 +28,7 @@ class Images(Command):
 
     method: tyro.conf.Positional[str]
     """Method whose outliers to make: that of the run."""
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     out: Path
     """Folder for the pictures; it must be new or empty."""
@@ -41,15 +41,15 @@ class Images(Command):
     seed: int = 0
     """Seed of the choice of images and of the synthesis."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         if self.method not in registry.names():
             raise unknown("method", self.method, [*registry.names(), *COMMAND])
-        trained = Run.open(self.run_folder).recipe().method
+        trained = Run.open(self.run).recipe().method
         if trained != self.method:
-            raise OutskirtsError(f"{self.run_folder} was trained with '{trained}', not '{self.method}'.")
+            raise OutskirtsError(f"{self.run} was trained with '{trained}', not '{self.method}'.")
         with telling() as (saying, progress):
             synthesize_images(
-                self.run_folder,
+                self.run,
                 self.out,
                 data=self.data,
                 count=self.count,
@@ -64,7 +64,7 @@ class Images(Command):
 class Features(Command):
     """What all ways to make outliers of features take."""
 
-    run_folder: Annotated[Path, tyro.conf.arg(name="run", metavar="RUN")]
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run of any method."""
     out: Path
     """Folder for the outliers; it must be new or empty."""
@@ -83,7 +83,7 @@ class Features(Command):
         """Make them with the options of this kind."""
         with telling() as (saying, progress):
             synthesize_features(
-                self.run_folder,
+                self.run,
                 self.out,
                 kind(**{field.name: getattr(self, field.name) for field in fields(kind)}),
                 data=self.data,
@@ -102,7 +102,7 @@ class BoundaryFeatures(Features, Boundary):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize boundary --run runs/photos --out edge",)
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         self.made_by(Boundary)
 
 
@@ -112,7 +112,7 @@ class GaussianFeatures(Features, Gaussian):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize gaussian --run runs/photos --out tails",)
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         self.made_by(Gaussian)
 
 
@@ -152,8 +152,8 @@ def main(arguments: Sequence[str]) -> None:
     elif name in ("ncis", "dream"):
         synthesize_diffusion.main(name, rest)
     elif name in COMMAND:
-        parse(COMMAND[name], f"synthesize {name}", rest).run()
+        parse(COMMAND[name], f"synthesize {name}", rest)()
     elif name.startswith("-"):
         raise OutskirtsError(f"Name first what to make: outskirts synthesize boundary {' '.join(arguments)}")
     else:
-        parse(Images, "synthesize", arguments).run()
+        parse(Images, "synthesize", arguments)()

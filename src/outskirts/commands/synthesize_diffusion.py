@@ -27,7 +27,7 @@ class Staged(Command):
     preset: str | None = None
     """Name of settings that other options override: cifar10-small, cifar100, imagenet100, mnist5k or published."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         try:
             from ..generation.synthesize_diffusion import run_stages
         except ImportError as error:
@@ -121,4 +121,4 @@ def main(name: str, arguments: Sequence[str]) -> None:
     known = {field.name for field in fields(kind)}
     chosen = {key: setting for key, setting in options.PRESETS.get(preset or "", {}).items() if key in known}
     default = kind(out=tyro.MISSING, model=tyro.MISSING, **chosen)
-    parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default).run()
+    parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default)()

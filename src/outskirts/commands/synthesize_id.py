@@ -30,7 +30,7 @@ class Make:
     """Name of what makes the images; outskirts list generators names all."""
     data: str | None = None
     """Labelled training images to learn from, as a spec. Default: those of --run, without its validation images."""
-    run_folder: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Folder of a run trained on real images, which judges the new images."""
     out: Path
     """Folder of the pool: new, empty, or begun with the same options, and then it goes on."""
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
             make.out,
             name,
             data=make.data,
-            run=make.run_folder,
+            run=make.run,
             rules=rules,
             count=make.count,
             size=make.size,

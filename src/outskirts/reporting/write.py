@@ -32,7 +32,7 @@ def report(runs: Sequence[Run | Path | str], out: Path | str = "report.html") ->
     Raises:
         OutskirtsError: If there is no run, or a file of a run is damaged.
     """
-    folders = [(run if isinstance(run, Run) else Run.open(run)).path for run in runs]
+    folders = [run.path if isinstance(run, Run) else Path(run) for run in runs]
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
     path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)
