@@ -1,6 +1,7 @@
 """Rows that belong to groups, such as features of classes: how many there are, their sums, their places.
 
-Nothing here waits for a device, and sums come out the same at every call on any.
+Counts, sums and places do not wait for a device, and sums come out the same at every call on any. `latest` and `table`
+wait, because the size of what they return depends on the labels.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from torch import Tensor
 
 from .devices import full_precision
 
-__all__ = ["Places", "counts", "places", "sums"]
+__all__ = ["Places", "counts", "latest", "places", "ranks", "sums", "table"]
 
 
 def counts(labels: Tensor, groups: int) -> Tensor:
     """How many rows each group has, int64 [groups].
 
     Arguments:
-        labels: The group of each row, int64 [N], from 0 to groups - 1.
+        labels: The group of each row, integers [N], from 0 to groups - 1.
         groups: How many there are.
 
     >>> counts(torch.tensor([2, 0, 2]), 4).tolist()
     [1, 0, 2, 0]
     """
     # `torch.bincount` would wait for CUDA to tell the largest label.
-    return labels.new_zeros(groups).scatter_add_(0, labels, torch.ones_like(labels))
+    index = labels.long()
+    return index.new_zeros(groups).scatter_add_(0, index, torch.ones_like(index))
 
 
 def sums(values: Tensor, labels: Tensor, groups: int) -> Tensor:
@@ -62,18 +64,75 @@ class Places(NamedTuple):
     counts: Tensor
 
 
-def places(labels: Tensor, groups: int) -> Places:
+def places(labels: Tensor, groups: int, order: Tensor | None = None) -> Places:
     """Where rows stand within their groups.
 
     Arguments:
-        labels: The group of each row, int64 [N].
+        labels: The group of each row, integers [N], from 0 to groups - 1.
         groups: How many there are.
+        order: The rows in the order in which they count, such as a random one, int64 [N]; as they are unless given.
 
     >>> places(torch.tensor([1, 0, 1]), 2).rank.tolist()
     [0, 0, 1]
+    >>> places(torch.tensor([1, 0, 1]), 2, order=torch.tensor([2, 1, 0])).order.tolist()
+    [1, 2, 0]
     """
+    labels = labels.long()
     sizes = counts(labels, groups)
-    order = labels.argsort(stable=True)
+    order = labels.argsort(stable=True) if order is None else order[labels[order].argsort(stable=True)]
     ranked = labels[order]
     rank = torch.arange(len(labels), device=labels.device) - (sizes.cumsum(0) - sizes)[ranked]
     return Places(order, ranked, rank, sizes)
+
+
+def ranks(labels: Tensor, groups: int) -> Tensor:
+    """How many earlier rows each row's group has, int64 [N].
+
+    Arguments:
+        labels: The group of each row, integers [N], from 0 to groups - 1.
+        groups: How many there are.
+
+    >>> ranks(torch.tensor([1, 0, 1]), 2).tolist()
+    [0, 0, 1]
+    """
+    by_group = places(labels, groups)
+    return torch.empty_like(by_group.rank).scatter_(0, by_group.order, by_group.rank)
+
+
+def latest(labels: Tensor, groups: int, most: int) -> Tensor:
+    """The last rows of each group, sorted by group and in their order, int64 [at most N].
+
+    Arguments:
+        labels: The group of each row, integers [N], from 0 to groups - 1.
+        groups: How many there are.
+        most: Rows to keep of a group.
+
+    >>> latest(torch.tensor([1, 0, 1, 1]), 2, most=2).tolist()
+    [1, 2, 3]
+    """
+    by_group = places(labels, groups)
+    # Counted from the end of the group, so that the last rows are those that stay.
+    return by_group.order[by_group.counts[by_group.labels] - by_group.rank <= most]
+
+
+def table(labels: Tensor, groups: int, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """The rows of each group side by side.
+
+    Arguments:
+        labels: The group of each row, integers [N], from 0 to groups - 1.
+        groups: How many there are.
+        most: Rows to keep of a group, the last ones; all unless given.
+
+    Returns:
+        The rows, int64 [groups, n] with n rows of the largest group, and which of these are rows, bool [groups, n].
+        Where a group has fewer than n, the table is filled with 0.
+
+    >>> table(torch.tensor([1, 0, 1]), 2)[0].tolist()
+    [[1, 0], [0, 2]]
+    """
+    sizes = counts(labels, groups)
+    width = int(sizes.max()) if most is None else min(most, int(sizes.max()))
+    valid = torch.arange(width, device=labels.device) < sizes[:, None]
+    rows = torch.zeros_like(valid, dtype=torch.int64)
+    rows[valid] = latest(labels, groups, width)
+    return rows, valid

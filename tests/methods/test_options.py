@@ -6,7 +6,6 @@ import torch
 from outskirts.errors import OutskirtsError
 from outskirts.methods.options import BoundaryOptions, GaussianOptions, QueueOptions, scalars
 from outskirts.synthesis import Outliers
-from outskirts.synthesis.queue import ClassQueue
 
 
 @pytest.mark.parametrize(
@@ -41,21 +40,6 @@ def test_a_queue_that_can_never_be_ready_is_refused(options):
     with pytest.raises(OutskirtsError, match="A queue of 20 features never holds the 21 that k = "):
         BoundaryOptions(queue=20, **options).boundary_synthesizer()
     BoundaryOptions(queue=21, **options).boundary_synthesizer()
-
-
-@pytest.mark.parametrize("space", ["sphere", "raw"])
-def test_outliers_are_as_long_as_what_they_are_made_of(batch, space):
-    options = BoundaryOptions(queue=20, k=1, boundary=20, picks=20, candidates=4, sigma=0.01, space=space, start=0.0)
-    queue = ClassQueue(2, 20, 8)
-    queue.push(torch.rand(40, 8, generator=batch.generator) * torch.arange(1, 41)[:, None], torch.arange(40) % 2)
-    outliers = options.boundary_outliers(options.boundary_synthesizer(), queue, batch)
-    sources = queue.values[outliers.labels, outliers.info["boundary"]]
-    assert outliers.values.shape == (80, 8)
-    assert torch.cosine_similarity(outliers.values, sources).amin() > 0.99
-    if space == "sphere":
-        torch.testing.assert_close(outliers.values.norm(dim=1), sources.norm(dim=1))
-    late = replace(options, start=0.9)
-    assert len(late.boundary_outliers(late.boundary_synthesizer(), queue, batch)) == 0
 
 
 def test_options_compose():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .. import grouped
 from ..errors import OutskirtsError, unknown
 from ..seeding import generator
 
@@ -34,11 +35,10 @@ def quantiles(labels: Tensor, seed: int) -> Tensor:
     rng = generator(seed, "quantiles")
     shuffled = torch.randperm(len(labels), generator=rng)
     _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    order = shuffled[inverse[shuffled].argsort(stable=True)]
-    sizes = counts[inverse[order]]
-    ranks = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[inverse[order]]
-    offsets = torch.rand(len(counts), generator=rng, dtype=torch.float64)[inverse[order]]
-    return torch.empty(len(labels), dtype=torch.float64).scatter_(0, order, (ranks + offsets) / sizes)
+    by_class = grouped.places(inverse, len(counts), shuffled)
+    offsets = torch.rand(len(counts), generator=rng, dtype=torch.float64)
+    found = (by_class.rank + offsets[by_class.labels]) / counts[by_class.labels]
+    return torch.empty(len(labels), dtype=torch.float64).scatter_(0, by_class.order, found)
 
 
 def part_bounds(text: str) -> tuple[float, float]:

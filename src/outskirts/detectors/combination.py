@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .common.inputs import require_images
+from .common.members import fit_members
 
 __all__ = ["Combination", "conformal_p"]
 
@@ -77,11 +77,7 @@ class Combination(Detector):
             outputs: Of training images.
             val: Of validation images. Without them, training images have to do, which some detectors remember.
         """
-        val = outputs if val is None else val
-        require_images(outputs, self.name)
-        require_images(val, self.name)
-        for member in self._all():
-            member.fit(val if member.fit_on == "val" else outputs)
+        val = fit_members(self._all(), outputs, val, self.name)
         self.known = torch.stack([member.score(val).double() for member in self._all()]).sort(dim=1).values
         return self
 

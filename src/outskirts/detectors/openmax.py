@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import grouped
 from ..errors import OutskirtsError
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
@@ -93,10 +94,8 @@ class OpenMax(Detector):
         labels = labels[right]
         # Of each class in a row of its own, the largest first.
         size = min(self.tail, max(2, int(counts[few]) // 10))
-        order = distances.argsort(descending=True)
-        order = order[labels[order].argsort(stable=True)]
-        first = counts.cumsum(0) - counts
-        tails = distances[order[first[:, None] + torch.arange(size, device=order.device)]]
+        by_class = grouped.places(labels, len(counts), distances.argsort(descending=True))
+        tails = distances[by_class.order[by_class.rank < size]].view(-1, size)
         self.means, self.starts = means, tails[:, -1:]
         self.shapes, self.scales = fit_weibull(tails - tails[:, -1:] + 1)
         return self

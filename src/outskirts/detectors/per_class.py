@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .common.inputs import checked, require_images
+from .common.inputs import checked
+from .common.members import fit_members
 
 __all__ = ["PerClass"]
 
@@ -63,10 +64,7 @@ class PerClass(Detector):
             outputs: Of training images.
             val: Of validation images. Without them, training images have to do, which some detectors remember.
         """
-        val = outputs if val is None else val
-        require_images(outputs, self.name)
-        require_images(val, self.name)
-        self.member.fit(val if self.member.fit_on == "val" else outputs)
+        val = fit_members([self.member], outputs, val, self.name)
         scores, predicted = self.member.score(val).double(), val.logits.argmax(1)
         levels = scores.new_tensor([0.5, self.accepted])
         marks = scores.quantile(levels).repeat(val.classes, 1)

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .. import grouped
 from ..data.imageset import ImageSet
 from ..data.sources.pool import PoolWriter
 from ..errors import OutskirtsError
@@ -54,7 +55,7 @@ def populate(
     while pool.done < count:
         missing = quota - torch.bincount(pool.written, minlength=classes)
         labels = _in_turn(missing)[:batch]
-        numbers = pool.drawn[labels] + _earlier(labels)
+        numbers = pool.drawn[labels] + grouped.ranks(labels, classes)
         images = generator.sample(labels, numbers, seed)
         kept = keep(ImageSet(images.movedim(1, 3).squeeze(3).numpy(), labels, pool.classes))
         pool.add(images[kept], labels[kept], labels)
@@ -71,11 +72,4 @@ def populate(
 def _in_turn(counts: Tensor) -> Tensor:
     """Labels, each so often as its count says, one of every class after the other."""
     labels = torch.repeat_interleave(counts)
-    ranks = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels]
-    return labels[(ranks * len(counts) + labels).argsort()]
-
-
-def _earlier(labels: Tensor) -> Tensor:
-    """How many of the same label come before each, [n]."""
-    same = labels[:, None] == labels
-    return same.tril(-1).sum(1)
+    return labels[(grouped.ranks(labels, len(counts)) * len(counts) + labels).argsort()]

@@ -59,7 +59,7 @@ class Method(Trainable, ABC, Generic[C]):
 
     @property
     def queue_size(self) -> int:
-        """How many features of each class `recall` has room for; 0 if outliers are not made of features."""
+        """How many features of each class `fill_queue` has room for; 0 if outliers are not made of features."""
         return 0
 
     @classmethod

@@ -48,15 +48,13 @@ from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
 from ..devices import full_precision
-from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.ood_head import FeatureOODHead
-from ..synthesis.outliers import Outliers
-from ..synthesis.queue import ClassQueue
 from .base import register
 from .cider import CIDER, QUICK, CIDERConfig
 from .embedding import SCRATCH
 from .options import OODHeadOptions, scalars
+from .queued import Queued
 
 __all__ = ["NPOS", "NPOSConfig"]
 
@@ -86,7 +84,7 @@ _SCRATCH = {**SCRATCH, "batch_size": 256, "warmup": 0.0, "keep": 200, "neighbour
 
 
 @register("npos")
-class NPOS(CIDER[NPOSConfig]):
+class NPOS(Queued[NPOSConfig], CIDER[NPOSConfig]):
     """Compact classes, and a network that tells them from outliers at their boundary."""
 
     Config = NPOSConfig
@@ -125,7 +123,6 @@ class NPOS(CIDER[NPOSConfig]):
 
     def __init__(self, config: NPOSConfig, classifier: Classifier) -> None:
         super().__init__(config, classifier)
-        self.queue = ClassQueue(len(classifier.classes), config.queue, classifier.dim)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.synthesizer = config.boundary_synthesizer(config.reference_quirks)
 
@@ -149,24 +146,14 @@ class NPOS(CIDER[NPOSConfig]):
             "features will fail. Try a lower --outlier-weight or --sigma, or make outliers later (--start 0.8)."
         )
 
-    @property
-    def queue_size(self) -> int:
-        return self.config.queue
-
-    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
-        self.queue.push(features, labels)
-
-    def outliers(self, batch: Batch) -> Outliers | None:
-        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
-        return outliers if len(outliers) else None
-
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features, projections, labels = self.embed(batch)
         if self.config.reference_quirks:
+            assert self.queue is not None
             self.queue.values.masked_fill_(self.epoch != batch.epoch, 0)
             self.epoch.fill_(batch.epoch)
-        self.queue.push(gather(features.detach()), batch.every_label)
-        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
+        self.remember(features, batch)
+        outliers = self.synthesized(batch)
         with full_precision(projections):
             embedding = self.losses(projections, labels, batch)
             risk, accuracy = self.config.ood_loss(self.sphere.ood_head, features, outliers.values, batch.view_weights)

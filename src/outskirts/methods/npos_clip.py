@@ -51,18 +51,16 @@ import torch
 from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
-from ..distributed import gather
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.clip import PREFIX, ClipTower, prompts, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.ood_head import FeatureOODHead
-from ..synthesis.outliers import Outliers
-from ..synthesis.queue import ClassQueue
 from .averages import classification
-from .base import Method, register
+from .base import register
 from .logitnorm import logit_norm
 from .options import OODHeadOptions, scalars
+from .queued import Queued
 
 __all__ = ["NPOSCLIP", "NPOSCLIPConfig"]
 
@@ -108,7 +106,7 @@ _PUBLISHED = {
 
 
 @register("npos-clip")
-class NPOSCLIP(Method[NPOSCLIPConfig]):
+class NPOSCLIP(Queued[NPOSCLIPConfig]):
     """CLIP's last blocks trained on class names, and a network that tells images from outliers at their boundary."""
 
     Config = NPOSCLIPConfig
@@ -124,7 +122,6 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
 
     def __init__(self, config: NPOSCLIPConfig, classifier: Classifier) -> None:
         super().__init__(config, classifier)
-        self.queue = ClassQueue(len(classifier.classes), config.queue, classifier.dim)
         self.synthesizer = config.boundary_synthesizer(config.reference_quirks)
 
     @classmethod
@@ -155,22 +152,11 @@ class NPOSCLIP(Method[NPOSCLIPConfig]):
     def lr_factor(self, parameter: str) -> float:
         return self.config.ood_head_lr_factor if parameter.startswith("classifier.head.ood_head.") else 1.0
 
-    @property
-    def queue_size(self) -> int:
-        return self.config.queue
-
-    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
-        self.queue.push(features, labels)
-
-    def outliers(self, batch: Batch) -> Outliers | None:
-        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
-        return outliers if len(outliers) else None
-
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features = self.classifier.features(batch.images)
         logits = self.classifier.head(features)
-        self.queue.push(gather(features.detach()), batch.every_label)
-        outliers = self.config.boundary_outliers(self.synthesizer, self.queue, batch)
+        self.remember(features, batch)
+        outliers = self.synthesized(batch)
         if self.config.id_loss == "logitnorm":
             logits = logit_norm(logits, self.config.logitnorm_temperature)
         loss_id = classification(logits, batch.labels, batch.weights)

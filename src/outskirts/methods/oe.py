@@ -30,19 +30,17 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
-from ..distributed import gather
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..models.normalization import Statistics, beside
 from ..models.ood_head import EnergyOODHead, FeatureOODHead
-from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
-from ..synthesis.queue import ClassQueue
 from .averages import classification
-from .base import Method, register, require_share
+from .base import register, require_share
 from .exposure import energy_margin, risk_terms, uniformity
 from .options import BoundaryOptions, GaussianOptions, scalars
+from .queued import Queued, queued_outliers
 
 __all__ = ["OE", "OEConfig"]
 
@@ -89,7 +87,7 @@ class OEConfig(BoundaryOptions, GaussianOptions):
 
 
 @register("oe")
-class OE(Method[OEConfig]):
+class OE(Queued[OEConfig]):
     """Cross-entropy on images and an exposure loss on outliers made of them."""
 
     Config = OEConfig
@@ -99,14 +97,11 @@ class OE(Method[OEConfig]):
 
     def __init__(self, config: OEConfig, classifier: Classifier) -> None:
         super().__init__(config, classifier)
-        self.queue: ClassQueue | None = None
-        classes, dim = len(classifier.classes), classifier.dim
-        if config.outliers in get_args(FeatureKind):
-            self.queue = ClassQueue(classes, config.queue, dim)
+        if self.needs_queue:
             self.from_features: FeatureSynthesizer = (
                 config.boundary_synthesizer()
                 if config.outliers == "boundary"
-                else config.gaussian_synthesizer(classes, dim)
+                else config.gaussian_synthesizer(len(classifier.classes), classifier.dim)
             )
         elif not self.needs_outlier_images:
             self.from_pixels = config.pixel_synthesizer()
@@ -118,33 +113,31 @@ class OE(Method[OEConfig]):
         return LinearHead(nn.Linear(dim, classes), ood_head=make and make())
 
     @property
+    def needs_queue(self) -> bool:
+        return self.config.outliers in get_args(FeatureKind)
+
+    @property
     def needs_outlier_images(self) -> bool:
         return self.config.outliers == "images"
 
-    @property
-    def queue_size(self) -> int:
-        return 0 if self.queue is None else self.config.queue
-
-    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
-        if self.queue is not None:
-            self.queue.push(features, labels)
-
     def outliers(self, batch: Batch) -> Outliers | None:
-        if self.needs_outlier_images:
-            return None
-        made = self._made_of_pixels(batch) if self.queue is None else self._made_of_features(self.queue, batch)
-        return made if len(made) else None
+        return None if self.needs_outlier_images else super().outliers(batch)
+
+    def synthesized(self, batch: Batch) -> Outliers:
+        if self.queue is None:
+            return self._made_of_pixels(batch)
+        return queued_outliers(self.config, self.from_features, self.queue, batch)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         if self.queue is None:
-            outliers = self._made_of_pixels(batch)
+            outliers = self.synthesized(batch)
             features, outlier_features = beside(
                 self.classifier, self.classifier.features, batch.images, outliers.values, self.config.batchnorm
             )
         else:
             features = self.classifier.features(batch.images)
-            self.queue.push(gather(features.detach()), batch.every_label)
-            outliers = self._made_of_features(self.queue, batch)
+            self.remember(features, batch)
+            outliers = self.synthesized(batch)
             outlier_features = outliers.values
         logits, outlier_logits = (self.classifier.head(each).float() for each in (features, outlier_features))
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
@@ -166,12 +159,6 @@ class OE(Method[OEConfig]):
         if not self.config.started(batch):
             return Outliers(batch.images[:0], batch.labels[:0], {"change": batch.images.new_zeros(())})
         return self.from_pixels(self.classifier, batch.images, batch.labels, self.config.alpha, batch.generator)
-
-    def _made_of_features(self, queue: ClassQueue, batch: Batch) -> Outliers:
-        if isinstance(self.from_features, BoundarySynthesizer):
-            return self.config.boundary_outliers(self.from_features, queue, batch)
-        # Before the start no class counts as ready.
-        return self.from_features(queue.values, queue.filled * self.config.started(batch), batch.generator)
 
     def _exposure(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from ..errors import OutskirtsError
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
-from ..synthesis.queue import ClassQueue
 from .base import Config, require_share
 from .exposure import risk_terms
 
@@ -83,15 +82,6 @@ class BoundaryOptions(QueueOptions):
                 f"boundary = {self.boundary} need; choose smaller ones or a longer queue."
             )
         return synthesizer
-
-    def boundary_outliers(self, synthesizer: BoundarySynthesizer, queue: ClassQueue, batch: Batch) -> Outliers:
-        """Outliers as features: those from the unit sphere get the length of the feature each was made of."""
-        # Before the start no class counts as ready.
-        outliers = synthesizer(queue.values, queue.filled * self.started(batch), batch.generator)
-        if self.space == "raw":
-            return outliers
-        lengths = queue.values[outliers.labels, outliers.info["boundary"]].norm(dim=1, keepdim=True)
-        return replace(outliers, values=outliers.values * lengths)
 
 
 @dataclass(frozen=True)

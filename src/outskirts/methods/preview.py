@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import seeding
+from .. import grouped, seeding
 from ..data.imageset import ImageSet
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import contact_sheet, pixels, save_png
 from ..figures.scatter import plane
 from ..files import atomic, save_json
-from ..synthesis.bank import latest
 from ..synthesis.outliers import Outliers
 from .base import Method
 
@@ -62,7 +61,7 @@ def synthesize(
         raise OutskirtsError(f"{image_set.spec} has images without a label; outliers are made of labelled images.")
     batch = Batch((transform.device(images),), labels, epoch, epochs, seeding.generator(seed, "synthesise"))
     if features is not None:
-        order = latest(features[1], method.queue_size)
+        order = grouped.latest(features[1], len(method.classifier.classes), method.queue_size)
         features = features[0][order], features[1][order]
         method.fill_queue(*features)
     outliers = method.eval().outliers(batch)
@@ -103,9 +102,9 @@ def _more(outliers: Outliers, again: Callable[[], Outliers | None]) -> Outliers:
 def _save_plane(path: Path, features: Tensor, labels: Tensor, outliers: Outliers, classes: Sequence[str]) -> None:
     info = dict(outliers.info)
     if "boundary" in info:
-        # From the row of a class to that of all features, which are sorted by class.
-        counts = torch.bincount(labels)
-        info["boundary"] = (counts.cumsum(0) - counts)[outliers.labels] + info["boundary"]
+        # From the row of a class to that of all features.
+        rows, _ = grouped.table(labels, len(classes))
+        info["boundary"] = rows[outliers.labels, info["boundary"]]
     figure = plane(features, labels, replace(outliers, info=info), classes)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=200)

@@ -40,16 +40,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
-from ..distributed import gather, processes
+from ..distributed import processes
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..models.ood_head import EnergyOODHead
-from ..synthesis.outliers import Outliers
-from ..synthesis.queue import ClassQueue
 from .averages import classification
-from .base import Method, register, require_share
+from .base import register, require_share
 from .exposure import risk_terms
 from .options import GaussianOptions, scalars
+from .queued import Queued
 
 __all__ = ["VOS", "VOSConfig"]
 
@@ -77,7 +76,7 @@ _RECIPE = {"optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.0}
 
 
 @register("vos")
-class VOS(Method[VOSConfig]):
+class VOS(Queued[VOSConfig]):
     """Cross-entropy, and energies of images apart from those of virtual outliers."""
 
     Config = VOSConfig
@@ -89,9 +88,7 @@ class VOS(Method[VOSConfig]):
 
     def __init__(self, config: VOSConfig, classifier: Classifier) -> None:
         super().__init__(config, classifier)
-        classes, dim = len(classifier.classes), classifier.dim
-        self.queue = ClassQueue(classes, config.queue, dim)
-        self.synthesizer = config.gaussian_synthesizer(classes, dim)
+        self.synthesizer = config.gaussian_synthesizer(len(classifier.classes), classifier.dim)
 
     @classmethod
     def head(cls, config: VOSConfig, dim: int, classes: int) -> nn.Module:
@@ -101,22 +98,11 @@ class VOS(Method[VOSConfig]):
     def detectors(cls, config: VOSConfig) -> Sequence[Mapping[str, Any]]:
         return ({"name": "energy"},)
 
-    @property
-    def queue_size(self) -> int:
-        return self.config.queue
-
-    def fill_queue(self, features: Tensor, labels: Tensor) -> None:
-        self.queue.push(features, labels)
-
-    def outliers(self, batch: Batch) -> Outliers | None:
-        outliers = self._virtual(batch)
-        return outliers if len(outliers) else None
-
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features = self.classifier.features(batch.images)
         logits = self.classifier.head(features).float()
-        self.queue.push(gather(features.detach()), batch.every_label)
-        outliers = self._virtual(batch)
+        self.remember(features, batch)
+        outliers = self.synthesized(batch)
         outlier_logits = self.classifier.head(outliers.values).float()
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
         loss_outlier, accuracy = self._regulariser(features, logits, outliers.values, outlier_logits, batch.weights)
@@ -127,11 +113,6 @@ class VOS(Method[VOSConfig]):
             "outlier_accuracy": accuracy,
             **scalars(outliers),
         }
-
-    def _virtual(self, batch: Batch) -> Outliers:
-        # Before the start no class counts as ready.
-        filled = self.queue.filled * self.config.started(batch)
-        return self.synthesizer(self.queue.values, filled, batch.generator)
 
     def _regulariser(
         self,

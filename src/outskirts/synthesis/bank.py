@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from .. import grouped
 from ..errors import OutskirtsError
 
-__all__ = ["FeatureBank", "evenly", "latest"]
+__all__ = ["FeatureBank", "evenly"]
 
 
 class FeatureBank(NamedTuple):
@@ -60,39 +61,19 @@ class FeatureBank(NamedTuple):
             raise OutskirtsError(
                 f"{broken} of {len(features)} features are zero or not finite: they have no direction."
             )
-        counts = torch.bincount(labels, minlength=len(names))
-        most = int(counts.max()) if size is None else min(size, int(counts.max()))
-        order = latest(labels, most)
-        filled = counts.clamp_max(most)
-        place = torch.arange(most, device=labels.device) < filled[:, None]
-        rows = torch.zeros_like(place, dtype=torch.int64)
-        rows[place] = order
-        return cls(features[rows].masked_fill(~place[..., None], 0), filled, rows, names)
+        rows, valid = grouped.table(labels, len(names), size)
+        return cls(features[rows].masked_fill(~valid[..., None], 0), valid.sum(1), rows, names)
 
 
-def latest(labels: Tensor, most: int) -> Tensor:
-    """The positions of the last `most` rows of each label, sorted by label and in their order.
-
-    Arguments:
-        labels: [N], not negative.
-        most: Rows of a label.
-    """
-    order = labels.argsort(stable=True)
-    # Counted from the end of the class, so that the last rows are those that stay.
-    left = torch.bincount(labels).cumsum(0)[labels[order]] - torch.arange(len(labels), device=labels.device)
-    return order[left <= most]
-
-
-def evenly(labels: Tensor, n: int, generator: Generator) -> Tensor:
+def evenly(labels: Tensor, classes: int, n: int, generator: Generator) -> Tensor:
     """The positions of `n` random rows, sorted, with as equal shares of all labels as there are rows for.
 
     Arguments:
-        labels: [N], at least n.
-        n: How many.
+        labels: [N], at least n, from 0 to classes - 1.
+        classes: How many labels there are.
+        n: How many rows.
         generator: On the device of the labels.
     """
     shuffled = torch.randperm(len(labels), generator=generator, device=labels.device)
-    grouped = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = torch.bincount(labels)
-    rank = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[grouped]]
-    return grouped[rank.argsort(stable=True)[:n]].sort().values
+    by_label = grouped.places(labels, classes, shuffled)
+    return by_label.order[by_label.rank.argsort(stable=True)[:n]].sort().values

@@ -322,7 +322,7 @@ class BoundarySynthesizer:
         while sum(map(len, calls)) < n:
             calls.append(self(values, filled, generator))
         labels = torch.cat([made.labels for made in calls])
-        chosen = evenly(labels, n, generator)
+        chosen = evenly(labels, len(values), n, generator)
         info = {
             key: torch.stack([made.info[key] for made in calls]).mean(0)
             if value.ndim == 0

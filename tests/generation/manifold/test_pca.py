@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from outskirts.generation.manifold.pca import by_class, centred_blocks, invariants, pca_residual
+from outskirts.generation.manifold.pca import centred_blocks, invariants, pca_residual
 
 
 def generator(seed=0):
@@ -84,8 +84,3 @@ def test_blocks_hold_every_class_about_its_mean(budget):
         torch.testing.assert_close(block.means[at], rows.mean(0))
         torch.testing.assert_close(block.values[at, : len(rows)], rows - rows.mean(0))
         assert not block.values[at, len(rows) :].any()
-
-
-def test_rows_by_class():
-    rows, valid = by_class(torch.tensor([2, 0, 2, 2, 0]), 4)
-    assert rows[valid].tolist() == [1, 4, 0, 2, 3] and valid.sum(1).tolist() == [2, 0, 3, 0]

@@ -1,26 +1,24 @@
 """Tokens: what a network's frozen trunk says of each image, kept on disk in place of the image.
 
-A folder holds ``manifest.json``, which says by what and of what the tokens were made, and shards
-``tokens-00000.safetensors``, … with the columns ``tokens`` [n, L, D] in half precision, ``labels`` [n] and ``keys``
-[n, 16], by which images are recognised. Shards are whole or absent, so an extraction that was stopped goes on where
-it was. Nothing about an image can be augmented any more.
+A folder of shards (`outskirts.data.shards`) has the columns ``tokens`` [n, L, D] in half precision, ``labels`` [n] and
+``keys`` [n, 16], by which images are recognised. An extraction that was stopped goes on where it was. Nothing about an
+image can be augmented any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import OutskirtsError
-from ...files import digest, load_json, require_alike, require_empty, save_json, save_tensors
+from ...files import digest
 from ..imageset import ImageSet
+from ..shards import ShardKind, Shards
 from ..threads import Progress
 from ..transform import Transform
 from .spec import source
@@ -29,8 +27,15 @@ __all__ = ["DType", "TokenSet", "extract_tokens", "open_tokens"]
 
 DType: TypeAlias = Literal["float16", "bfloat16"]
 
-#: Raised when folders of an earlier version can no longer be read.
-FORMAT = 1
+#: The format is raised when folders of an earlier version can no longer be read.
+_KIND = ShardKind(
+    content="tokens",
+    stem="tokens",
+    sizes="shards",
+    format=1,
+    resume="call outskirts data extract again as before",
+    remake="extract again",
+)
 
 
 def extract_tokens(
@@ -65,27 +70,21 @@ def extract_tokens(
     """
     if not images.pictures:
         raise OutskirtsError(f"{images.spec} holds tokens already.")
-    sizes = [min(shard, len(images) - start) for start in range(0, len(images), shard)]
-    _begin(
-        folder,
-        {
-            "format": FORMAT,
-            "transform": transform.to_json(),
-            "dtype": dtype,
-            "precision": precision,
-            "data": images.spec,
-            "note": images.note,
-            "fingerprint": images.fingerprint,
-            "classes": images.classes,
-            "shards": sizes,
-        },
-    )
+    about = {
+        "transform": transform.to_json(),
+        "dtype": dtype,
+        "precision": precision,
+        "data": images.spec,
+        "note": images.note,
+        "fingerprint": images.fingerprint,
+        "classes": images.classes,
+    }
+    shards = Shards.begin(folder, _KIND, len(images), shard, about, free=("data", "note", "classes"))
     where = torch.device(device)
     done = 0
-    for number, size in enumerate(sizes):
-        file = _shard(folder, number)
-        if not file.is_file():
-            part = images.subset(torch.arange(done, done + size))
+    for number, size in enumerate(shards.sizes):
+        if shards.lacks(number):
+            part = images.subset(shards.rows(number))
             pixels, labels = part.resident(transform)
             with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
                 blocks = [
@@ -96,55 +95,29 @@ def extract_tokens(
             if not tokens.isfinite().all():
                 raise OutskirtsError(f"Tokens of {images.spec} exceed the range of {dtype}; choose bfloat16.")
             keys = torch.tensor([list(bytes.fromhex(key)) for key in part.keys], dtype=torch.uint8)
-            save_tensors(file, {"tokens": tokens, "labels": labels, "keys": keys})
+            shards.write(number, {"tokens": tokens, "labels": labels, "keys": keys})
         done += size
         progress(done)
-
-
-def _begin(folder: Path, about: dict[str, Any]) -> None:
-    """Write the manifest, unless it is there and says the same."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        require_empty(folder)
-        save_json(manifest, about)
-    names = ("format", "fingerprint", "transform", "dtype", "precision", "shards")
-    require_alike(str(folder), load_json(manifest), about, *names)
 
 
 class _Rows:
     """The tokens of a folder, read when asked for."""
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        self.folder, self.about = folder, about
-        self.sizes: list[int] = about["shards"]
-        with _opened(_shard(folder, 0)) as file:
-            self.shape: list[int] = file.get_slice("tokens").get_shape()[1:]
-        columns = []
-        for number, size in enumerate(self.sizes):
-            with _opened(_shard(folder, number)) as file:
-                columns.append((file.get_tensor("labels"), file.get_tensor("keys")))
-            if len(columns[-1][0]) != size:
-                raise OutskirtsError(f"{_shard(folder, number)} holds {len(columns[-1][0])} rows instead of {size}.")
-        self.labels, self.keys = (torch.cat(column) for column in zip(*columns))
+    def __init__(self, shards: Shards) -> None:
+        self.shards, self.folder, self.about = shards, shards.folder, shards.about
+        self.shape = shards.gather("tokens", torch.arange(0)).shape[1:]
+        self.labels, self.keys = shards.columns("labels", "keys")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> Tensor:
         """The tokens of one image, [1, L, D]."""
-        number, at = divmod(row, self.sizes[0])
-        with _opened(_shard(self.folder, number)) as file:
-            return file.get_slice("tokens")[at : at + 1]
+        return self.shards.row("tokens", row)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The tokens of many images, [N, 1, L, D], each file opened once."""
-        tokens = torch.empty(len(rows), *self.shape, dtype=getattr(torch, self.about["dtype"]))
-        numbers = rows // self.sizes[0]
-        for number in numbers.unique().tolist():
-            chosen = numbers == number
-            with _opened(_shard(self.folder, number)) as file:
-                tokens[chosen] = file.get_tensor("tokens")[rows[chosen] - number * self.sizes[0]]
-        return tokens[:, None]
+        return self.shards.gather("tokens", rows)[:, None]
 
 
 class TokenSet(ImageSet):
@@ -197,27 +170,5 @@ class TokenSet(ImageSet):
 @source("tokens")
 def open_tokens(where: Path) -> TokenSet:
     """The tokens in a folder; an error if their extraction is not finished."""
-    about = load_json(where / "manifest.json")
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise OutskirtsError(f"{where} holds no tokens that this version of outskirts can read.")
-    missing = [number for number in range(len(about["shards"])) if not _shard(where, number).is_file()]
-    if missing:
-        raise OutskirtsError(
-            f"{where} is not finished: {len(missing)} of {len(about['shards'])} shards are missing; "
-            "call outskirts data extract again as before, and it goes on."
-        )
-    rows = _Rows(where, about)
-    return TokenSet(rows, rows.labels, about["classes"], f"tokens:{where}", about["note"])
-
-
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"tokens-{number:05d}.safetensors"
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(file, "pt") as stream:
-            yield stream
-    except (SafetensorError, FileNotFoundError) as error:
-        raise OutskirtsError(f"{file} is damaged ({error}); delete it and extract again.") from error
+    rows = _Rows(Shards.open(where, _KIND))
+    return TokenSet(rows, rows.labels, rows.about["classes"], f"tokens:{where}", rows.about["note"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from ... import grouped
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 from ...seeding import subseed
@@ -67,12 +68,13 @@ class Decoder:
 
     def __init__(self, model: LatentDiffusion, vectors: Outliers, how: Decoding) -> None:
         self.model, self.how = model, how
-        counts = torch.bincount(vectors.labels, minlength=len(model.classes))
+        counts = grouped.counts(vectors.labels, len(model.classes))
         if int(counts.min()) != int(counts.max()):
             raise OutskirtsError(
                 f"There are {int(counts.min())} to {int(counts.max())} vectors of a class, not as many."
             )
-        self.vectors = vectors.values[vectors.labels.argsort(stable=True)].view(len(counts), -1, model.prompts.dim)
+        rows, _ = grouped.table(vectors.labels, len(counts))
+        self.vectors = vectors.values[rows]
 
     @property
     def side(self) -> int:

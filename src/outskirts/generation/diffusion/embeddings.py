@@ -1,14 +1,12 @@
 """Embeddings of a whole image set on disk, made block by block.
 
-A folder holds ``manifest.json``, which says by what and of what the embeddings were made, and blocks
-``vectors-00000.safetensors``, … with the columns ``vectors`` [n, D], ``labels`` [n], ``course`` [n, steps], the loss
-before each step, and ``keys`` [n, 16], by which images are recognised. Blocks are whole or absent: what was stopped
-goes on, and several processes or machines that see the folder can each make some of them.
+A folder of shards (`outskirts.data.shards`), here called blocks, has the columns ``vectors`` [n, D], ``labels`` [n],
+``course`` [n, steps], the loss before each step, and ``keys`` [n, 16], by which images are recognised. What was stopped
+goes on, and several processes or machines that see the folder can each make some of the blocks.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,17 +16,24 @@ import torch
 from torch import Tensor
 
 from ...data.imageset import ImageSet
+from ...data.shards import ShardKind, Shards
 from ...data.transform import Transform
 from ...errors import OutskirtsError
-from ...files import load_json, load_tensors, require_alike, require_empty, save_json, save_tensors
 from ...models.diffusion.latent import LatentDiffusion
 from ...seeding import subseed
 from .inversion import Inversion, invert, losses
 
 __all__ = ["Embedder", "Embeddings", "embed", "open_embeddings", "repeatability"]
 
-#: Raised when folders of an earlier version can no longer be read.
-FORMAT = 1
+#: The format is raised when folders of an earlier version can no longer be read.
+_KIND = ShardKind(
+    content="embeddings",
+    stem="vectors",
+    sizes="blocks",
+    format=1,
+    resume="give the command that began it once more",
+    remake="give the command that made it once more",
+)
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,7 @@ def embed(
         shard: k of n: of the blocks, make every n-th from the k-th on, counted from 0.
         progress: Called with the number of images that are done, by whomever.
     """
-    sizes = [min(block, len(images) - start) for start in range(0, len(images), block)]
-    asked = {
-        "format": FORMAT,
+    manifest = {
         **about,
         "data": images.spec,
         "fingerprint": images.fingerprint,
@@ -131,56 +134,30 @@ def embed(
         "inversion": asdict(embedder.how),
         "seed": seed,
         "precision": embedder.precision,
-        "blocks": sizes,
     }
-    _begin(folder, asked)
-    require_alike(str(folder), load_json(folder / "manifest.json"), asked, *(name for name in asked if name != "data"))
-    number, of = shard
-    for k, size in enumerate(sizes):
-        if k % of == number and not _block(folder, k).is_file():
-            part = images.subset(torch.arange(k * block, k * block + size))
+    shards = Shards.begin(folder, _KIND, len(images), block, manifest, free=("data",))
+    for number, size in enumerate(shards.sizes):
+        if shards.lacks(number, shard):
+            part = images.subset(shards.rows(number))
             pixels, labels = part.resident(embedder.transform)
-            seeds = [subseed(seed, "inversion", i) for i in range(k * block, k * block + size)]
+            seeds = [subseed(seed, "inversion", i) for i in shards.rows(number).tolist()]
             made = [
                 embedder(pixels[rows], labels[rows], [seeds[i] for i in rows.tolist()])
                 for rows in torch.arange(size).split(batch)
             ]
             vectors, course = (torch.cat(column) for column in zip(*made))
             keys = torch.tensor([list(bytes.fromhex(key)) for key in part.keys], dtype=torch.uint8)
-            save_tensors(_block(folder, k), {"vectors": vectors, "labels": labels, "course": course, "keys": keys})
-        progress(sum(each for i, each in enumerate(sizes) if _block(folder, i).is_file()))
-
-
-def _begin(folder: Path, about: Mapping[str, Any], patience: float = 2.0) -> None:
-    """Write the manifest, unless another process has, or does in this moment."""
-    until = time.monotonic() + patience
-    while not (folder / "manifest.json").is_file():
-        try:
-            require_empty(folder)
-        except OutskirtsError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
-        else:
-            save_json(folder / "manifest.json", about)
+            shards.write(number, {"vectors": vectors, "labels": labels, "course": course, "keys": keys})
+        progress(shards.done)
 
 
 def open_embeddings(folder: Path) -> Embeddings:
     """The embeddings in a folder; an error if some are not made yet."""
     if not (folder / "manifest.json").is_file():
         raise OutskirtsError(f"{folder} holds no embeddings; make them with: outskirts synthesize ncis embed")
-    about = load_json(folder / "manifest.json")
-    if about.get("format") != FORMAT:
-        raise OutskirtsError(f"{folder} holds no embeddings that this version of outskirts can read.")
-    missing = [k for k in range(len(about["blocks"])) if not _block(folder, k).is_file()]
-    if missing:
-        raise OutskirtsError(
-            f"{folder} is not finished: {len(missing)} of {len(about['blocks'])} blocks are missing; give the command "
-            "that began it once more, and it goes on."
-        )
-    blocks = [load_tensors(_block(folder, k))[0] for k in range(len(about["blocks"]))]
-    columns = {name: torch.cat([block[name] for block in blocks]) for name in ("vectors", "labels", "course", "keys")}
-    return Embeddings(**columns, about=about)
+    shards = Shards.open(folder, _KIND)
+    vectors, labels, course, keys = shards.columns("vectors", "labels", "course", "keys")
+    return Embeddings(vectors, labels, course, keys, shards.about)
 
 
 def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: int = 256) -> dict[str, float]:
@@ -228,7 +205,3 @@ def _centred(vectors: Tensor, labels: Tensor) -> Tensor:
     """Less the mean of each one's class."""
     sums = vectors.new_zeros(int(labels.max()) + 1, vectors.shape[1]).index_add_(0, labels, vectors)
     return vectors - (sums / torch.bincount(labels).clamp_min(1)[:, None])[labels]
-
-
-def _block(folder: Path, number: int) -> Path:
-    return folder / f"vectors-{number:05d}.safetensors"

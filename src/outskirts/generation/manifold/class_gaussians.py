@@ -27,9 +27,10 @@ from scipy.special import gammainccinv
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
+from ... import grouped
 from ...errors import OutskirtsError
 from ...synthesis.gaussian import shrunk
-from .pca import by_class, centred_blocks
+from .pca import centred_blocks
 
 __all__ = ["ClassGaussians", "directions", "quantile_square", "squares_between"]
 
@@ -146,7 +147,7 @@ class ClassGaussians(nn.Module):
         return made
 
     def _calibrate(self, unseen: Tensor, labels: Tensor, scale: bool) -> None:
-        rows, valid = by_class(labels, len(self.classes))
+        rows, valid = grouped.table(labels, len(self.classes))
         dim, counts = unseen.shape[1], valid.sum(1)
         kept = dim - self.invariants
         classes = torch.arange(len(self.classes), device=unseen.device)
@@ -193,7 +194,7 @@ class ClassGaussians(nn.Module):
         """Logarithm of the density of vectors [N, D] under their own class [N], float64."""
         if not len(labels):
             return values.new_zeros(0, dtype=torch.float64)
-        rows, valid = by_class(labels, len(self.classes))
+        rows, valid = grouped.table(labels, len(self.classes))
         every = torch.arange(len(self.classes), device=values.device)
         volume = self.factor.diagonal(dim1=1, dim2=2).double().log().sum(1)
         found = -0.5 * self.squares(values[rows], every) - volume[:, None]

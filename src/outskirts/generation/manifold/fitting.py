@@ -37,7 +37,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import pad
 from torch.optim import Adam, Optimizer
 
-from ... import seeding
+from ... import grouped, seeding
 from ...devices import resolve_device
 from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
@@ -109,13 +109,11 @@ def stratified(labels: Tensor, classes: int, share: float, generator: Generator)
         share: Rounded to the nearest number of rows.
         generator: On the device of the labels.
     """
-    counts = torch.bincount(labels, minlength=classes)
-    wanted = (counts * share).round().long().clamp_min(1).minimum(counts - 2)
     shuffled = torch.randperm(len(labels), generator=generator, device=labels.device)
-    grouped = shuffled[labels[shuffled].argsort(stable=True)]
-    rank = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[grouped]]
+    by_class = grouped.places(labels, classes, shuffled)
+    wanted = (by_class.counts * share).round().long().clamp_min(1).minimum(by_class.counts - 2)
     held = torch.zeros_like(labels, dtype=torch.bool)
-    held[grouped] = rank < wanted[labels[grouped]]
+    held[by_class.order] = by_class.rank < wanted[by_class.labels]
     return held
 
 

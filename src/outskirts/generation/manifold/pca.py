@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...synthesis.bank import latest
+from ... import grouped
 
-__all__ = ["ClassBlock", "by_class", "centred_blocks", "invariants", "pca_residual"]
+__all__ = ["ClassBlock", "centred_blocks", "invariants", "pca_residual"]
 
 
 class ClassBlock(NamedTuple):
@@ -29,21 +29,6 @@ class ClassBlock(NamedTuple):
     counts: Tensor
 
 
-def by_class(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The rows of each class, int64 [C, n], and which of these are rows, bool [C, n].
-
-    Arguments:
-        labels: [N], from 0 to C - 1.
-        classes: C.
-    """
-    counts = torch.bincount(labels, minlength=classes)
-    most = int(counts.max())
-    valid = torch.arange(most, device=labels.device) < counts[:, None]
-    rows = torch.zeros_like(valid, dtype=torch.int64)
-    rows[valid] = latest(labels, most)
-    return rows, valid
-
-
 def centred_blocks(values: Tensor, labels: Tensor, classes: int, budget: int = 2**27) -> Iterator[ClassBlock]:
     """All classes' vectors, as many classes at a time as fit into `budget` bytes, at least one.
 
@@ -53,7 +38,7 @@ def centred_blocks(values: Tensor, labels: Tensor, classes: int, budget: int = 2
         classes: C.
         budget: Of which the vectors themselves take a half.
     """
-    rows, valid = by_class(labels, classes)
+    rows, valid = grouped.table(labels, classes)
     step = max(1, budget // (16 * rows.shape[1] * values.shape[1]))
     for start in range(0, classes, step):
         block = slice(start, start + step)
@@ -103,7 +88,7 @@ def pca_residual(values: Tensor, labels: Tensor, unseen: Tensor, unseen_labels: 
         m: How many directions.
     """
     dim = values.shape[1]
-    rows, valid = by_class(unseen_labels, classes)
+    rows, valid = grouped.table(unseen_labels, classes)
     total = values.new_zeros((), dtype=torch.float64)
     for block in centred_blocks(values, labels, classes):
         axes = torch.linalg.svd(block.values, full_matrices=False).Vh[:, : dim - m]

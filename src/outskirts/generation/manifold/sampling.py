@@ -31,12 +31,12 @@ from typing import Literal, Self
 import torch
 from torch import Generator, Tensor
 
+from ... import grouped
 from ...errors import OutskirtsError, unknown
 from ...synthesis.gaussian import largest_squares
 from ...synthesis.outliers import Outliers
 from .class_gaussians import ClassGaussians, directions, squares_between
 from .model import Manifold, fingerprint
-from .pca import by_class
 
 __all__ = ["ManifoldSynthesizer"]
 
@@ -113,7 +113,7 @@ class ManifoldSynthesizer:
             u[~held], labels[~held], u[held], labels[held], classes, manifold.invariants, self.reference_quirks
         )
         self.manifold = manifold
-        rows, valid = by_class(labels, len(classes))
+        rows, valid = grouped.table(labels, len(classes))
         means = (embeddings[rows] * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         apart = torch.cdist(means, means).fill_diagonal_(torch.inf)
         competing_classes = 0 if self.reference_quirks else min(self.competing_classes, len(classes) - 1)
