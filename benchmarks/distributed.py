@@ -35,7 +35,7 @@ from outskirts.memory import keep_freed_memory
 from outskirts.methods import registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import resolve_recipe
-from outskirts.training.loop import optimizer_for
+from outskirts.training.optimizers import optimizer_for
 from outskirts.training.run import assemble
 from outskirts.training.synchronised import synchronised
 

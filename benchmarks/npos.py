@@ -21,7 +21,7 @@ from outskirts.memory import keep_freed_memory
 from outskirts.methods import Method, registry
 from outskirts.models.backbones import build_backbone
 from outskirts.training.config import resolve_recipe
-from outskirts.training.loop import optimizer_for
+from outskirts.training.optimizers import optimizer_for
 from outskirts.training.run import assemble
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from outskirts.files import load_tensors
 from outskirts.methods import registry
-from outskirts.training import loop
+from outskirts.training import schedule
 from outskirts.training.config import TrainConfig
 
 FLAGS = ["--epochs=2", "--batch-size=8", "--lr=0.1", "--precision=fp32", "--device=cpu", "--augment=crop:1"]
@@ -144,19 +144,19 @@ def test_a_finished_run_is_not_resumed(refused, finished):
 
 def test_an_interrupt_says_how_to_go_on(train, outskirts, tmp_path, monkeypatch):
     train("ce", "whole")
-    factor = loop.cosine_factor
+    factor = schedule.cosine_factor
 
     def interrupting(step, *rest, **options):
         if step == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return factor(step, *rest, **options)
 
-    monkeypatch.setattr(loop, "cosine_factor", interrupting)
+    monkeypatch.setattr(schedule, "cosine_factor", interrupting)
     outcome = train("ce", "run")
     assert outcome.code == 130
     command = f"outskirts train --resume {tmp_path / 'run'}"
     assert outcome.err.count("outskirts: Stopped after step 6 of 8") == outcome.err.count(command) == 1
-    monkeypatch.setattr(loop, "cosine_factor", factor)
+    monkeypatch.setattr(schedule, "cosine_factor", factor)
     assert outskirts(*command.split()[1:]).code == 0
     assert_equal(tmp_path / "run", tmp_path / "whole")
 

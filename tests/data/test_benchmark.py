@@ -6,7 +6,7 @@ import pytest
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.benchmarking.jobs import plan
-from outskirts.data.benchmark import benchmarks, described
+from outskirts.data.benchmark import benchmarks, described, open_groups
 from outskirts.data.catalogue import catalogue
 from outskirts.data.leakage import overlap
 from outskirts.data.selection import class_positions
@@ -109,6 +109,9 @@ def test_published_lists_are_read_as_they_are(files, tmp_path, monkeypatch):
     assert osk.open(benchmark.ood["near"]["x"]).labels.tolist() == [-1, -1]
     with pytest.raises(OutskirtsError, match="holds 6 images instead of 7: some are missing"):
         osk.open(benchmark.test)
+    opened = open_groups(benchmark.ood)
+    assert list(opened) == ["near"] and len(opened["near"]["x"]) == 2
+    assert open_groups({"near": {"x": "a"}, "far": {}}, str.upper) == {"near": {"x": "A"}, "far": {}}
 
 
 def test_mnist5k_is_split_without_overlap():

@@ -166,7 +166,7 @@ def test_a_second_time_nothing_is_forwarded(passes, bugs, tmp_path):
 
 def test_freed_memory_is_kept_where_there_is_something_to_forward(passes, monkeypatch):
     called = []
-    monkeypatch.setattr("outskirts.extraction.extract.keep_freed_memory", lambda: called.append(1))
+    monkeypatch.setattr("outskirts.extraction.forward.keep_freed_memory", lambda: called.append(1))
     for _ in range(2):
         passes()
     assert called == [1]

@@ -11,7 +11,7 @@ from outskirts.methods.ce import CE
 from outskirts.models.heads import LinearHead
 from outskirts.synthesis import Outliers
 from outskirts.training.config import TrainConfig, resolve_recipe
-from outskirts.training.loop import optimizer_for
+from outskirts.training.optimizers import optimizer_for
 
 
 def tensor(values):

@@ -16,7 +16,8 @@ from outskirts.models.classifier import Backbone, Classifier
 from outskirts.seeding import isolated
 from outskirts.testing import check_method
 from outskirts.training.config import TrainConfig, resolve_recipe
-from outskirts.training.loop import _rate, optimizer_for
+from outskirts.training.optimizers import optimizer_for
+from outskirts.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def toy(classes, quirks, steps=98):
         images = draw(labels, 1.0)
         views = tuple(images + 0.3 * torch.randn(128, 32, generator=g) for _ in range(2))
         for group in optimizer.param_groups:
-            group["lr"] = _rate(step, steps, training, method)
+            group["lr"] = learning_rate(step, steps, training, method)
         scalars = method(Batch(views, labels, 1, 500, g))
         optimizer.zero_grad()
         scalars["loss"].backward()

@@ -14,7 +14,7 @@ from outskirts.models.classifier import Classifier
 from outskirts.seeding import isolated
 from outskirts.training.config import TrainConfig
 from outskirts.training.freeze import freeze, training
-from outskirts.training.loop import optimizer_for
+from outskirts.training.optimizers import optimizer_for
 
 
 def method_on(backbone, size=16):

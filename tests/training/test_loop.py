@@ -15,8 +15,10 @@ from outskirts import OutskirtsError
 from outskirts.data.transform import Transform
 from outskirts.files import load_tensors
 from outskirts.methods import registry
+from outskirts.training.batches import batches_for
 from outskirts.training.config import TrainConfig
-from outskirts.training.loop import Interrupted, Log, batches_for
+from outskirts.training.log import Log
+from outskirts.training.loop import Interrupted
 from outskirts.training.schedule import epoch_cosine
 from outskirts.training.train import resume, training_sets
 
@@ -266,16 +268,6 @@ def test_every_step_and_epoch_is_recorded(finished):
 
 
 # The log
-
-
-def test_the_log_averages_each_scalar_over_the_steps_that_have_it(tmp_path):
-    log = Log(tmp_path / "metrics.jsonl", every=3)
-    log.add({"loss": torch.tensor(1.0), "rare": torch.tensor(5)})
-    log.add({"loss": torch.tensor(2.0, dtype=torch.float64)})
-    log.add({"loss": torch.tensor(6.0, requires_grad=True), "rare": torch.tensor(8)})
-    assert log.means() == {"loss": 3.0, "rare": 6.5}
-    log.add({"late": torch.tensor(4.0)})
-    assert log.means() == {"late": 4.0}
 
 
 def test_scalars_between_lines_survive_an_interruption(bugs, small, tmp_path, monkeypatch):

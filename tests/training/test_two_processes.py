@@ -24,7 +24,7 @@ from torch import nn
 import outskirts as osk
 from outskirts.files import load_tensors, save_tensors
 from outskirts.training import train
-from outskirts.training.loop import Interrupted
+from outskirts.training.loop import Interrupted, Trainer
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 
@@ -112,12 +112,12 @@ def kept():
     """The states of methods as trainings leave them."""
     states = []
 
-    def fit(method, *arguments, **options):
-        train_on(method, *arguments, **options)
-        states.append({key: value.clone() for key, value in method.state_dict().items()})
+    def to_the_end(self, *arguments, **options):
+        train_on(self, *arguments, **options)
+        states.append({key: value.clone() for key, value in self.method.state_dict().items()})
 
-    train_on = train.fit
-    with mock.patch.object(train, "fit", fit):
+    train_on = Trainer.train
+    with mock.patch.object(Trainer, "train", to_the_end):
         yield states
 
 

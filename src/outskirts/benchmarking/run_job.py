@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
@@ -115,7 +116,7 @@ def _measure(job: Job, run: Run) -> None:
     evaluate_run(
         run,
         _opened(job.sets["test"]),
-        {group: {name: _opened(spec) for name, spec in members.items()} for group, members in job.ood.items()},
+        open_groups(job.ood, _opened),
         asked_for(job.detectors),
         # What trained faster in half precision is measured faster in it, too.
         precision="bf16" if training.precision == "bf16" else "fp32",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..data.benchmark import load_benchmark
+from ..data.benchmark import load_benchmark, open_groups
 from ..data.sources import open as open_images
 from ..evaluation.evaluate_run import evaluate_run
 from ..files import require_empty
@@ -55,10 +55,7 @@ class Demo(Command):
             return spec + ("&" if "?" in spec else "?") + "limit=300" if self.quick else spec
 
         test = open_images(small(benchmark.test))
-        ood = {
-            group: {name: open_images(small(spec)) for name, spec in sets.items()}
-            for group, sets in benchmark.ood.items()
-        }
+        ood = open_groups(benchmark.ood, lambda spec: open_images(small(spec)))
         for note in {image_set.note for sets in ood.values() for image_set in sets.values() if image_set.note}:
             say(f"Note: {note}")
         runs = []

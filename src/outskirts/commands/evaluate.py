@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from ..data.benchmark import load_benchmark
+from ..data.benchmark import load_benchmark, open_groups
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
@@ -100,9 +100,7 @@ class Evaluate(Command):
             if self.test or ood:
                 raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
             benchmark = load_benchmark(self.benchmark)
-            return open_images(benchmark.test), {
-                group: {name: open_images(spec) for name, spec in sets.items()} for group, sets in benchmark.ood.items()
-            }
+            return open_images(benchmark.test), open_groups(benchmark.ood)
         if not self.test:
             raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
         return open_images(self.test), ood

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,12 @@ import yaml
 
 from ..errors import OutskirtsError, unknown
 from .catalogue import known
+from .imageset import ImageSet
+from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "described", "load_benchmark"]
+__all__ = ["Benchmark", "benchmarks", "described", "load_benchmark", "open_groups"]
 
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
 _ID = ("train", "val", "test")
@@ -112,6 +114,21 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
             given = _mapping(content[key], key, path)
             content[key] = {name: _options(_mapping(own, f"{key}.{name}", path), base) for name, own in given.items()}
     return Benchmark(**content)
+
+
+def open_groups(
+    ood: Mapping[str, Mapping[str, str]], open_set: Callable[[str], ImageSet] = open_images
+) -> dict[str, dict[str, ImageSet]]:
+    """The image sets behind specs, by group and name, such as those of `Benchmark.ood`.
+
+    Arguments:
+        ood: Specs by group and name.
+        open_set: What opens one of them.
+
+    Raises:
+        OutskirtsError: If a set cannot be opened.
+    """
+    return {group: {name: open_set(spec) for name, spec in sets.items()} for group, sets in ood.items()}
 
 
 def described(benchmark: str | Path) -> Mapping[str, Any]:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED, overlap, require_unseen
-from ..detectors import Detector, Probe
+from ..data.leakage import overlap
+from ..detectors import Detector
 from ..errors import OutskirtsError
-from ..extraction.extract import extract
+from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..files import save_json
-from ..methods import registry
 from ..methods.preview import synthesize
-from ..models.classifier import Classifier
 from ..models.heads import Space
-from ..training.run import Run, load
-from ..training.train import training_sets
-from .evaluate import choose_detectors, evaluate, fit_detectors, lacking
+from ..training.run import Run
+from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
+from .passes import Gathered, Passes, gather
 from .results import ID, TUNING, Results, headline
-from .set_groups import SHIFTED
 from .subgroups import group_accuracies
+from .task import Task, open_task
 from .tuning import Tuned, own_outliers
 from .tuning import tune as tune_detectors
 
@@ -72,124 +65,90 @@ def evaluate_run(
     Raises:
         OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
     """
-    classifier = load(run.path)
-    recipe = run.recipe()
-    train, val = training_sets(recipe)
-    chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
-    sets = {ID: test.align(classifier.classes), **_flat(ood)}
-    sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
-    notes = _check(sets, train, skip_corrupt)
-    for name, image_set in sets.items():
-        require_unseen(run.seen_by_generator, image_set, f"'{name}'")
-        require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
-    method = registry[recipe.method](recipe.settings, classifier)
-    epochs, seed = recipe.training.epochs, recipe.training.seed
-    queue_size = method.queue_size and epochs > 0
-    forward = partial(
-        extract,
-        classifier,
-        store=run.outputs,
-        precision=precision,
-        keep=keep,
-        device=device,
-        skip_corrupt=skip_corrupt,
-    )
-    unfit = _unserved(chosen, classifier, device) if test.pictures else {}
-    if unfit and detectors != "all":
-        raise OutskirtsError(f"The detector '{next(iter(unfit))}' {next(iter(unfit.values()))}")
-    chosen = {label: one for label, one in chosen.items() if label not in unfit}
-    probes: dict[str, Probe] = {probe.key: probe for one in chosen.values() for probe in one.probes}
-
-    def outputs_of(name: str, image_set: ImageSet, gathered: Iterable[Probe]) -> Outputs:
-        forwarded = 0
-
-        def count(done: int, total: int) -> None:
-            nonlocal forwarded
-            forwarded = done
-            progress(name, done, total)
-
-        outputs = forward(image_set, probes=gathered, features=features, progress=count)
-        said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
-        say(f"{name}: {said}")
-        if image_set.skipped:
-            notes.append(
-                f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "
-                f"left out, such as {image_set.skipped[0]}."
-            )
-            say(notes[-1])
-        return outputs
-
-    outputs = {name: outputs_of(name, image_set, probes.values()) for name, image_set in sets.items()}
-    if (sets[ID].labels < 0).any():
-        notes.append("Images of the ID test set have no label, so its accuracy is not known.")
-        say(notes[-1])
-        outputs[ID] = replace(outputs[ID], labels=None)
-    fitted = {}
-    for split, image_set in {"train": train, "val": val}.items():
-        # Parameters are chosen by the scores of validation images, which need all that scores of others do.
-        scored = split == "val" and tune is not None
-        on = [one for one in chosen.values() if one.fit_on == split or (one.calibrates and split == "val")]
-        if on or scored or (split == "train" and queue_size):
-            needed = [probe for one in on for probe in one.probes if one.fits_probes]
-            fitted[split] = outputs_of(split, image_set, probes.values() if scored else needed)
-    described = recipe.method if features == "head" else f"{recipe.method} ({features} features)"
-    about: dict[str, Any] = {"run": run.path.name, "method": described, "seed": seed}
-    tuned = Tuned({}, ())
-    if tune is not None:
-        outliers = own_outliers(classifier, val, seed) if tune == "own" else tune
-        _require_apart(outliers, {**sets, "train": train})
-        of_outliers = outputs_of(TUNING, outliers, probes.values())
-        able = {label: one for label, one in chosen.items() if not lacking(one, outputs[ID])}
-        of_train = fitted.get("train")
-        tuned = tune_detectors(
-            able, train=of_train, val=fitted["val"], outliers=of_outliers, name=outliers.spec, **about
-        )
-        chosen |= tuned.detectors
-        say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
-    for label, detector in chosen.items():
-        if lacking(detector, outputs[ID]):
-            continue
-        try:
-            fit_detectors({label: detector}, train=fitted.get("train"), val=fitted.get("val"))
-        except OutskirtsError as error:
-            if detectors != "all":
-                raise
-            unfit[label] = f"cannot be fitted: {error}"
-    results = evaluate(
-        outputs[ID],
-        {name: outputs[name] for name in sets if name != ID},
-        [detector for label, detector in chosen.items() if label not in unfit],
-        groups={name: group for group, members in ood.items() for name in members},
-        **about,
-    )
-    results = replace(results, skipped={**results.skipped, **unfit}, tuning=tuned.rows)
-    results.save(run.path)
-    save_json(run.path / "notes.json", notes)
-    _save_groups(run.path / "groups.json", outputs[ID], _without_skipped(sets[ID]))
-    shown = headline(list(results.scores), registry[recipe.method].detectors(recipe.settings))
-    if shown is not None:
-        seen = {name: _without_skipped(image_set) for name, image_set in sets.items()}
-        save_misses(run.gallery, shown, results.scores[shown], seen, outputs, classifier.classes)
-    remembered = None
-    if queue_size:
-        # The pass has been made above; these come from the store.
-        raw = forward(train, features="raw")
-        assert raw.labels is not None
-        remembered = raw.features, raw.labels
-    synthesize(
-        method.cpu(),
-        train.limit(24, seed),
-        run.gallery,
-        features=remembered,
-        seed=seed,
-        epoch=max(1, epochs),
-        epochs=max(1, epochs),
-        skip_corrupt=skip_corrupt,
-    )
+    options = PassOptions(precision, keep, device, skip_corrupt=skip_corrupt)
+    task = open_task(run, test, ood, detectors, options)
+    passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
+    gathered = gather(task, passes, tuned=tune is not None)
+    described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
+    about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
+    tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, tune, about)
+    results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
+    results = replace(results, tuning=tuned.rows)
+    _write(task, gathered, results)
+    _write_outliers(task, passes)
     return results
 
 
-def _save_groups(file: Path, outputs: Outputs, test: ImageSet) -> None:
+def _tune(
+    task: Task, passes: Passes, gathered: Gathered, tune: ImageSet | Literal["own"], about: dict[str, Any]
+) -> Tuned:
+    """Choose the parameters of detectors on validation images and outliers."""
+    seed = task.recipe.training.seed
+    outliers = own_outliers(task.classifier, task.val, seed) if tune == "own" else tune
+    _require_apart(outliers, {**task.sets, "train": task.train})
+    of_outliers = passes.outputs(TUNING, outliers, task.probes)
+    able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
+    assert gathered.val is not None
+    tuned = tune_detectors(
+        able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=outliers.spec, **about
+    )
+    passes.say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
+    return tuned
+
+
+def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], about: dict[str, Any]) -> Results:
+    """Fit the detectors, and measure those that can be fitted."""
+    unfit = dict(task.unfit)
+    for label, detector in detectors.items():
+        if lacking(detector, gathered.sets[ID]):
+            continue
+        try:
+            fit_detectors({label: detector}, train=gathered.train, val=gathered.val)
+        except OutskirtsError as error:
+            if task.by_name:
+                raise
+            unfit[label] = f"cannot be fitted: {error}"
+    results = evaluate(
+        gathered.sets[ID],
+        {name: outputs for name, outputs in gathered.sets.items() if name != ID},
+        [detector for label, detector in detectors.items() if label not in unfit],
+        groups=task.groups,
+        **about,
+    )
+    return replace(results, skipped={**results.skipped, **unfit})
+
+
+def _write(task: Task, gathered: Gathered, results: Results) -> None:
+    """Leave in the run folder what was measured, and the images that were told worst."""
+    run, outputs = task.run, gathered.sets
+    results.save(run.path)
+    save_json(run.path / "notes.json", task.notes)
+    sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
+    _write_groups(run, outputs[ID], sets[ID])
+    shown = headline(list(results.scores), task.published)
+    if shown is not None:
+        save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
+
+
+def _write_outliers(task: Task, passes: Passes) -> None:
+    """Leave a picture of outliers as the method would make them at the end of its training."""
+    training = task.recipe.training
+    # The pass has been made before; these come from the store.
+    features = passes.raw(task.train) if task.fills_queue else None
+    synthesize(
+        task.method.cpu(),
+        task.train.limit(24, training.seed),
+        task.run.gallery,
+        features=features,
+        seed=training.seed,
+        epoch=max(1, training.epochs),
+        epochs=max(1, training.epochs),
+        skip_corrupt=passes.options.skip_corrupt,
+    )
+
+
+def _write_groups(run: Run, outputs: Outputs, test: ImageSet) -> None:
+    file = run.path / "groups.json"
     if test.attribute is None or outputs.labels is None:
         file.unlink(missing_ok=True)
     else:
@@ -206,21 +165,6 @@ def _without_skipped(image_set: ImageSet) -> ImageSet:
     )
 
 
-def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: str) -> dict[str, str]:
-    """Of detectors that ask more of a network than it can tell, why, found out on an image of nothing."""
-    transform = classifier.transform
-    nothing = torch.zeros(1, transform.channels, transform.size, transform.size, device=device)
-    classifier = classifier.to(device).eval()
-    reasons = {}
-    for label, detector in chosen.items():
-        try:
-            for probe in detector.probes:
-                probe(classifier, nothing)
-        except OutskirtsError as error:
-            reasons[label] = f"cannot be computed: {error}"
-    return reasons
-
-
 def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
     """Raise if parameters would be chosen on images of a test set."""
     for name, image_set in sets.items():
@@ -229,40 +173,3 @@ def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
                 f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
                 "choose others, or other parts of it: SPEC?part=0-50%."
             )
-
-
-def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
-    flat: dict[str, ImageSet] = {}
-    for members in ood.values():
-        for name, image_set in members.items():
-            if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
-                raise OutskirtsError(
-                    f"An OOD set cannot be called '{name}': names differ from each other and from id, train, val and "
-                    "mean, and are made of letters, digits and . + - _"
-                )
-            flat[name] = image_set
-    if not flat:
-        raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
-    return flat
-
-
-def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) -> list[str]:
-    """Refuse sets that share images; returns what a reader of the results should know."""
-    notes = []
-    for name, image_set in sets.items():
-        if not len(image_set):
-            raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
-        if image_set.note:
-            notes.append(f"{name}: {image_set.note}")
-        for other, against in {"ID test": sets[ID], "training": train}.items():
-            shared = 0 if image_set is against else overlap(image_set, against)
-            if shared and skip_corrupt:  # Empty files are all alike.
-                shared = overlap(image_set.decodable(), against)
-            if shared > TOLERATED * len(image_set):
-                raise OutskirtsError(
-                    f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
-                    f"{other} images ({against.spec}); results would mean nothing. Choose another set."
-                )
-            if shared:
-                notes.append(f"{shared} of the {len(image_set):,} images of {name} are also among the {other} images.")
-    return notes

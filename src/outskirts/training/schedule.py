@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["cosine_factor", "epoch_cosine"]
+from ..trainable import Trainable
+from .config import TrainConfig
+
+__all__ = ["cosine_factor", "epoch_cosine", "learning_rate"]
+
+
+def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig, method: Trainable) -> float:
+    """The learning rate of a training at a step counted from 0."""
+    if config.schedule == "epoch-cosine":
+        warmup = round(config.warmup * config.epochs)
+        return epoch_cosine(step, steps_per_epoch, config.epochs, config.lr, warmup, method.published_warmup)
+    steps = steps_per_epoch * config.epochs
+    return config.lr * cosine_factor(step, steps, config.warmup, floor=1e-6 / config.lr)
 
 
 def cosine_factor(step: int, steps: int, warmup: float = 0.0, floor: float = 0.0) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
+from .accuracy import accuracy
+from .batches import batches_for
 from .config import Recipe, TrainConfig, resolve_recipe
+from .engine import accelerator, end_trackers, start_trackers
 from .freeze import freeze
-from .loop import Progress, accelerator, accuracy, batches_for, end_trackers, fit, start_trackers
+from .loop import Progress, Trainer
 from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
@@ -148,16 +152,9 @@ def execute(
             if outliers is not None:
                 expose(outliers, run.gallery)
                 picture_of(outliers, transform, run.gallery)
-        fit(
-            method,
-            batches,
-            config,
-            run,
-            engine,
-            lambda: accuracy(method.classifier, val_pixels, val_labels, engine),
-            progress or (lambda step, steps, latest: None),
-            again=f"outskirts train --resume {run.path}",
-        )
+        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
+        trainer = Trainer(method, batches, config, run, engine, validate)
+        trainer.train(progress or (lambda step, steps, latest: None), again=f"outskirts train --resume {run.path}")
         if engine.is_main_process:
             run.save_classifier(method.classifier.cpu(), recipe)
         # No process returns a run that is not there yet.

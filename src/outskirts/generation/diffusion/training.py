@@ -21,8 +21,10 @@ from ...files import load_json, require_alike, require_empty, save_json
 from ...models.diffusion.codec import load_codec
 from ...models.diffusion.model import DiffusionModel
 from ...trainable import Trainable
+from ...training.batches import batches_for
 from ...training.config import TrainConfig
-from ...training.loop import Progress, accelerator, batches_for, fit
+from ...training.engine import accelerator
+from ...training.loop import Progress, Trainer
 from ...training.run import Run
 
 __all__ = ["Denoising", "begun", "load_trained", "require_seen", "train_model"]
@@ -162,7 +164,7 @@ def train_model(
             return {"loss": float(model.loss(shown, labels.to(engine.device), draws))}
 
     save_json(folder / "training.json", asked)
-    fit(task, batches, config, run, engine, followed, progress, again="the same command once more")
+    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command once more")
     model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.
     return DiffusionModel.load(folder)

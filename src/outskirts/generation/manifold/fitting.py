@@ -164,11 +164,29 @@ def fit_manifold(
     held = stratified(labels.cpu(), len(classes), options.holdout, seeding.generator(options.seed, "manifold", "split"))
     embeddings, labels = embeddings.detach().to(device, torch.float32), labels.to(device, torch.int64)
     held = held.to(device)
+    manifold = _unfitted(embeddings, labels, held, classes, options)
+    manifold.fingerprint = asked["embeddings"]
+    x = manifold.standardised(embeddings)
+    fit, unseen = (x[~held], labels[~held]), (x[held], labels[held])
+    history = _train(manifold, fit, unseen, folder, progress)
+    back = manifold.standardised(manifold.inverse(manifold(embeddings[held], labels[held]), labels[held]))
+    round_trip = float((back - unseen[0]).abs().max())
+    manifold.report = {**_report(manifold, fit, unseen, history), "round_trip": round_trip, "history": history}
+    manifold.cpu().eval()
+    if folder is not None:
+        manifold.save(folder)
+        (folder / "state.safetensors").unlink(missing_ok=True)
+    return manifold
+
+
+def _unfitted(
+    embeddings: Tensor, labels: Tensor, held: Tensor, classes: Sequence[str], options: ManifoldOptions
+) -> Manifold:
+    """A manifold before its fit: the number of invariants and the standardisation are of what is not held out."""
     seen, of = embeddings[~held], labels[~held]
     count = invariants(seen, of, len(classes), options.variance, options.reference_quirks)
     with seeding.isolated(options.seed, "manifold", "initialisation"):
-        manifold = Manifold(embeddings.shape[1], classes, count, len(embeddings), options).to(device)
-    manifold.fingerprint = asked["embeddings"]
+        manifold = Manifold(embeddings.shape[1], classes, count, len(embeddings), options).to(embeddings.device)
     manifold.held_out.copy_(held)
     if not options.reference_quirks:
         mean = seen.double().mean(0)
@@ -176,31 +194,27 @@ def fit_manifold(
         manifold.scale.copy_((seen.double() - mean).square().mean().sqrt())
     if not manifold.scale > 0:
         raise OutskirtsError("All embeddings that the manifold is fitted to are equal; give it some that vary.")
-    x = manifold.standardised(embeddings)
-    fit, unseen = (x[~held], of), (x[held], labels[held])
-    history = _train(manifold, fit, unseen, folder, progress)
-    network = manifold.network
-    terms = [_mean_losses(network, *rows, count) for rows in (fit, unseen)]
-    back = manifold.standardised(manifold.inverse(manifold(embeddings[held], labels[held]), labels[held]))
-    manifold.report = {
+    return manifold
+
+
+def _report(
+    manifold: Manifold, fit: tuple[Tensor, Tensor], unseen: tuple[Tensor, Tensor], history: list[list[float]]
+) -> dict[str, Any]:
+    """How well a manifold fits what it was fitted to and what was held out: standardised embeddings, and labels."""
+    count = manifold.invariants
+    of_fit, of_unseen = (_mean_losses(manifold.network, *rows, count) for rows in (fit, unseen))
+    return {
         "epochs": len(history),
         "best_epoch": _best(history),
         "invariants": count,
-        "fit_rows": len(of),
-        "held_out_rows": int(held.sum()),
-        "fit_invariant": terms[0][0],
-        "fit_recovered": terms[0][1],
-        "held_out_invariant": terms[1][0],
-        "held_out_recovered": terms[1][1],
-        "held_out_pca": pca_residual(*fit, *unseen, len(classes), count),
-        "round_trip": float((back - unseen[0]).abs().max()),
-        "history": history,
+        "fit_rows": len(fit[0]),
+        "held_out_rows": len(unseen[0]),
+        "fit_invariant": of_fit[0],
+        "fit_recovered": of_fit[1],
+        "held_out_invariant": of_unseen[0],
+        "held_out_recovered": of_unseen[1],
+        "held_out_pca": pca_residual(*fit, *unseen, len(manifold.classes), count),
     }
-    manifold.cpu().eval()
-    if folder is not None:
-        manifold.save(folder)
-        (folder / "state.safetensors").unlink(missing_ok=True)
-    return manifold
 
 
 def _check(embeddings: Tensor, labels: Tensor, classes: Sequence[str]) -> None:

@@ -1,0 +1,177 @@
+"""What is asked of an evaluation: a run, the sets it is measured on, and the detectors, all of it checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ..data.imageset import ImageSet
+from ..data.leakage import TOLERATED, overlap, require_unseen
+from ..detectors import Detector, Probe
+from ..errors import OutskirtsError
+from ..extraction.forward import PassOptions
+from ..methods import Method, registry
+from ..models.classifier import Classifier
+from ..training.config import Recipe
+from ..training.run import Run, load
+from ..training.train import training_sets
+from .evaluate import choose_detectors
+from .results import ID
+from .set_groups import SHIFTED
+
+__all__ = ["Task", "open_task"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run and what it is measured on, open and checked.
+
+    Arguments:
+        run: A finished run.
+        recipe: What it was trained with.
+        classifier: What it was trained to.
+        method: What it was trained by, on the classifier.
+        train: Its training images.
+        val: Its validation images.
+        sets: ID test images and OOD sets, by name.
+        groups: The group of each OOD set, by name.
+        detectors: By label, those that the network can serve.
+        unfit: By label, why others cannot be computed.
+        by_name: Whether the detectors were asked for by name, so that one that cannot be computed is an error.
+        notes: What a reader of the results should know; more may be added.
+    """
+
+    run: Run
+    recipe: Recipe
+    classifier: Classifier
+    method: Method[Any]
+    train: ImageSet
+    val: ImageSet
+    sets: Mapping[str, ImageSet]
+    groups: Mapping[str, str]
+    detectors: Mapping[str, Detector]
+    unfit: Mapping[str, str]
+    by_name: bool
+    notes: list[str]
+
+    @property
+    def probes(self) -> list[Probe]:
+        """What the detectors take besides features and logits, each once."""
+        return list({probe.key: probe for one in self.detectors.values() for probe in one.probes}.values())
+
+    @property
+    def published(self) -> Sequence[Mapping[str, Any]]:
+        """The detectors that the method's authors use, with their parameters."""
+        return registry[self.recipe.method].detectors(self.recipe.settings)
+
+    @property
+    def fills_queue(self) -> bool:
+        """Whether the method makes outliers of features of training images, which it then is given again."""
+        return self.method.queue_size > 0 and self.recipe.training.epochs > 0
+
+
+def open_task(
+    run: Run,
+    test: ImageSet,
+    ood: Mapping[str, Mapping[str, ImageSet]],
+    detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]],
+    options: PassOptions,
+) -> Task:
+    """Open a run, and check that it can be measured so.
+
+    Arguments:
+        run: A finished run.
+        test: ID test images, of the run's classes.
+        ood: OOD sets by group and name.
+        detectors: As for `outskirts.evaluation.evaluate_run.evaluate_run`.
+        options: How images will go through the network.
+
+    Raises:
+        OutskirtsError: If a set is empty, shares images with ID sets or has been seen in the training; if a detector
+            that was asked for by name cannot be computed; or if the run cannot be read.
+    """
+    classifier = load(run.path)
+    recipe = run.recipe()
+    train, val = training_sets(recipe)
+    chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
+    sets = {ID: test.align(classifier.classes), **_flat(ood)}
+    sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
+    notes = _check(sets, train, options.skip_corrupt)
+    for name, image_set in sets.items():
+        require_unseen(run.seen_by_generator, image_set, f"'{name}'")
+        require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
+    method = registry[recipe.method](recipe.settings, classifier)
+    unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
+    by_name = detectors != "all"
+    if unfit and by_name:
+        raise OutskirtsError(f"The detector '{next(iter(unfit))}' {next(iter(unfit.values()))}")
+    return Task(
+        run,
+        recipe,
+        classifier,
+        method,
+        train,
+        val,
+        sets,
+        groups={name: group for group, members in ood.items() for name in members},
+        detectors={label: one for label, one in chosen.items() if label not in unfit},
+        unfit=unfit,
+        by_name=by_name,
+        notes=notes,
+    )
+
+
+def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: torch.device | str) -> dict[str, str]:
+    """Of detectors that ask more of a network than it can tell, why, found out on an image of nothing."""
+    transform = classifier.transform
+    nothing = torch.zeros(1, transform.channels, transform.size, transform.size, device=device)
+    classifier = classifier.to(device).eval()
+    reasons = {}
+    for label, detector in chosen.items():
+        try:
+            for probe in detector.probes:
+                probe(classifier, nothing)
+        except OutskirtsError as error:
+            reasons[label] = f"cannot be computed: {error}"
+    return reasons
+
+
+def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
+    flat: dict[str, ImageSet] = {}
+    for members in ood.values():
+        for name, image_set in members.items():
+            if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
+                raise OutskirtsError(
+                    f"An OOD set cannot be called '{name}': names differ from each other and from id, train, val and "
+                    "mean, and are made of letters, digits and . + - _"
+                )
+            flat[name] = image_set
+    if not flat:
+        raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
+    return flat
+
+
+def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) -> list[str]:
+    """Refuse sets that share images; returns what a reader of the results should know."""
+    notes = []
+    for name, image_set in sets.items():
+        if not len(image_set):
+            raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
+        if image_set.note:
+            notes.append(f"{name}: {image_set.note}")
+        for other, against in {"ID test": sets[ID], "training": train}.items():
+            shared = 0 if image_set is against else overlap(image_set, against)
+            if shared and skip_corrupt:  # Empty files are all alike.
+                shared = overlap(image_set.decodable(), against)
+            if shared > TOLERATED * len(image_set):
+                raise OutskirtsError(
+                    f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
+                    f"{other} images ({against.spec}); results would mean nothing. Choose another set."
+                )
+            if shared:
+                notes.append(f"{shared} of the {len(image_set):,} images of {name} are also among the {other} images.")
+    return notes

@@ -1,0 +1,89 @@
+"""Images through the network, batch by batch, and what is kept of each."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..data.imageset import ImageSet
+from ..data.loading.ahead import batches
+from ..devices import sent
+from ..memory import keep_freed_memory
+from ..models.classifier import Classifier
+from ..models.stages import find_stages
+from .probes import Probe, StageProbe, gathering
+
+__all__ = ["PASS", "PassOptions", "forward"]
+
+#: The file of features, logits and labels; each probe has one of its own.
+PASS = "pass"
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How images go through a network; see `outskirts.extraction.extract.extract`.
+
+    Arguments:
+        precision: Of the network.
+        keep: Of features and of what probes give.
+        device: Where the network runs.
+        batch_size: Images per forward pass.
+        skip_corrupt: Leave out images that cannot be decoded.
+    """
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    keep: Literal["fp32", "fp16"] = "fp32"
+    device: torch.device | str = "cpu"
+    batch_size: int = 250
+    skip_corrupt: bool = False
+
+
+def forward(
+    classifier: Classifier, image_set: ImageSet, probes: Sequence[Probe], whole: bool, options: PassOptions
+) -> Generator[tuple[int, dict[str, dict[str, Tensor]]], None, None]:
+    """For each batch, the images done, and what the store keeps of the probes and, if `whole`, of the pass itself:
+    columns by file.
+    """
+    device, bf16 = torch.device(options.device), options.precision == "bf16"
+    if device.type == "cpu":
+        keep_freed_memory()
+    classifier = classifier.to(memory_format=torch.channels_last)
+    dtype = torch.float32 if options.keep == "fp32" else torch.float16
+    inside = [probe for probe in probes if isinstance(probe, StageProbe)]
+    alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
+    done, stages = 0, None
+    with closing(batches(image_set, classifier.transform, options.batch_size, options.skip_corrupt)) as decoded:
+        for pixels, labels in decoded:
+            images = classifier.transform.device(sent(pixels, device))
+            images = images.contiguous(memory_format=torch.channels_last)
+            if inside and stages is None:
+                stages = find_stages(classifier.backbone, images)
+            gathered = {probe.key: probe(classifier, images) for probe in alone}
+            found: dict[str, dict[str, Tensor]] = {}
+            if whole or inside:
+                with (
+                    torch.no_grad(),
+                    torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+                    gathering(classifier, images, inside, stages) as reduced,
+                ):
+                    features = classifier.features(images)
+                    logits = classifier.head(features)
+                gathered |= reduced
+            if whole:
+                found[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
+            found |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
+            done += len(pixels)
+            yield done, found
+
+
+def _kept(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """As it is kept; what half precision cannot hold becomes the largest that it can."""
+    if dtype == torch.float16:
+        limit = torch.finfo(dtype).max
+        values = values.clamp(-limit, limit)
+    return values.to(dtype)

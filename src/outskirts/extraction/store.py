@@ -1,0 +1,57 @@
+"""Outputs on disk, under a name that says exactly what they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from ..data.imageset import ImageSet
+from ..errors import OutskirtsError
+from ..files import digest, load_tensors
+from ..models.classifier import Classifier
+from .forward import PASS
+
+__all__ = ["address", "stored"]
+
+#: Part of every address; raised when the meaning of what is stored changes.
+_STORE = 1
+
+
+def address(classifier: Classifier, image_set: ImageSet, precision: str, keep: str) -> str:
+    """The name of the folder of one classifier's outputs for one set."""
+    transform = json.dumps(classifier.transform.to_json(), sort_keys=True)
+    weights = classifier.fingerprint()
+    return digest(
+        str(_STORE),
+        classifier.architecture,
+        weights,
+        transform,
+        image_set.fingerprint,
+        precision,
+        *[keep][: keep != "fp32"],
+    )
+
+
+def stored(
+    folder: Path | None, probes: Iterable[str], image_set: ImageSet, skip_corrupt: bool
+) -> dict[str, dict[str, Tensor]]:
+    """What the store holds of the pass and of these probes."""
+    known: dict[str, dict[str, Tensor]] = {}
+    for name, columns in {PASS: {"features", "logits", "labels"}, **{key: {"values"} for key in probes}}.items():
+        file = None if folder is None else folder / f"{name}.safetensors"
+        if file is None or not file.is_file():
+            continue
+        try:
+            tensors, about = load_tensors(file)
+            if tensors.keys() != columns or "skipped" not in about:
+                raise OutskirtsError(f"{file} holds something else than outputs.")
+        except OutskirtsError as error:
+            raise OutskirtsError(f"{error} Delete it, and it is made again.") from error
+        if about["skipped"] and not skip_corrupt:
+            return {}  # The pass that follows names the corrupt image.
+        image_set.skipped = about["skipped"]
+        known[name] = tensors
+    return known
