@@ -15,10 +15,10 @@ from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Result, Results
+from outskirts.figures.diagnostics import diagnostics
 from outskirts.files import save_json, write_text
 from outskirts.report import write_report
 from outskirts.report.comparison import compare
-from outskirts.report.diagnostics import diagnostics
 from outskirts.report.pictures import data_uri
 from outskirts.report.run_report import RunReport
 from outskirts.report.seeds import Spread, over_seeds
