@@ -30,6 +30,7 @@ def panels(
     *,
     columns: int = 3,
     size: tuple[float, float] = (3.5, 3.0),
+    legend: bool = False,
 ) -> Picture:
     """A figure with a panel for each drawing, from left to right and from top to bottom.
 
@@ -38,6 +39,7 @@ def panels(
         title: Stands above all.
         columns: Panels beside each other, at most.
         size: Width and height of a panel, in inches.
+        legend: Whether one legend below, of what the first panel names, is for all panels.
     """
     across = min(columns, len(drawings))
     down = math.ceil(len(drawings) / across)
@@ -49,6 +51,9 @@ def panels(
             axes.set_title(_literal(name), loc="left")
         if title:
             figure.suptitle(_literal(title), x=0.01, ha="left", fontsize=10)
+        if legend:
+            handles, names = figure.axes[0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower left", ncols=len(names), fontsize=8, handlelength=1.4)
         # What is made no sooner than it is drawn, such as ticks, gets the style, too.
         figure.draw_without_rendering()
     return figure
