@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,30 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
-from .diagnostics import Diagnostic
+from .diagnostics import Diagnostic, diagnostics
 from .style import DASHED, INK, SERIES
 
-__all__ = ["accuracy", "diagnostic", "loss_names", "losses"]
+__all__ = ["accuracy", "diagnostic", "drawings", "loss_names", "losses"]
 
 Records = Sequence[Mapping[str, Any]]
+
+
+def drawings(records: Records) -> dict[str, Callable[[Axes], None]]:
+    """All that there is to draw of a log, by title: what draws it on axes, with its legend."""
+    found: dict[str, Callable[[Axes], None]] = {}
+    if loss_names(records):
+        found["Losses"] = lambda axes: losses(axes, records)
+    if any("accuracy" in record for record in records if record["kind"] == "val"):
+        found["Validation accuracy"] = lambda axes: accuracy(axes, records)
+    for chart in diagnostics(records):
+        found[chart.title] = partial(diagnostic, chart=chart)
+    return {title: partial(_with_legend, draw=draw) for title, draw in found.items()}
+
+
+def _with_legend(axes: Axes, draw: Callable[[Axes], None]) -> None:
+    draw(axes)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(fontsize=7, handlelength=1.4)
 
 
 def loss_names(records: Records) -> list[tuple[str, str]]:
