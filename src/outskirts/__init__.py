@@ -12,8 +12,12 @@ from .__about__ import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import detectors as detectors
+    from . import generation as generation
+    from . import methods as methods
     from . import metrics as metrics
+    from . import synthesis as synthesis
     from . import testing as testing
+    from .bars import progress as progress
     from .data.benchmark import Benchmark as Benchmark
     from .data.benchmark import load_benchmark as load_benchmark
     from .data.imageset import ImageSet as ImageSet
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from .extraction.extract import extract as extract
     from .extraction.outputs import Outputs as Outputs
     from .models.classifier import Classifier as Classifier
+    from .models.heads import Head as Head
     from .training.run import Run as Run
     from .training.run import load as load
     from .training.train import train as train
@@ -32,6 +37,7 @@ _MODULES = ("detectors", "generation", "methods", "metrics", "synthesis", "testi
 _HOMES = {
     "Benchmark": "data.benchmark",
     "Classifier": "models.classifier",
+    "Head": "models.heads",
     "ImageSet": "data.imageset",
     "Outputs": "extraction.outputs",
     "OutskirtsError": "errors",
@@ -42,18 +48,21 @@ _HOMES = {
     "load": "training.run",
     "load_benchmark": "data.benchmark",
     "open": "data.sources",
+    "progress": "bars",
     "train": "training.train",
 }
 
 __all__ = [*_HOMES, *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module 'outskirts' has no attribute '{name}'")
+if not TYPE_CHECKING:
+    # A type checker knows the names above; any other is a mistake that it should report.
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        if name in _HOMES:
+            return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        raise AttributeError(f"module 'outskirts' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

@@ -25,7 +25,7 @@ class Outputs:
         features: Penultimate features, [N, D]: what the linear head is applied to.
         logits: [N, C].
         labels: Class of each image, [N], int64; negative for out-of-distribution images.
-        head: The linear head, if the classifier has one.
+        head: The linear head, ``osk.Head(weight [C, D], bias [C])``, if the classifier has one.
         extra: What probes left, by the probe's key; the first axis of each tensor is N.
 
     >>> import torch
