@@ -12,8 +12,12 @@ from .__about__ import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import detectors as detectors
+    from . import generation as generation
+    from . import methods as methods
     from . import metrics as metrics
+    from . import synthesis as synthesis
     from . import testing as testing
+    from .bars import progress as progress
     from .benchmarking.benchmark import benchmark as benchmark
     from .data.benchmark import Benchmark as Benchmark
     from .data.benchmark import load_benchmark as load_benchmark
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from .generation.synthesize_id import synthesize_id as synthesize_id
     from .generation.synthesize_images import synthesize_images as synthesize_images
     from .models.classifier import Classifier as Classifier
+    from .models.heads import Head as Head
     from .reporting import report as report
     from .training.importing import import_checkpoint as import_checkpoint
     from .training.run import Run as Run
@@ -42,6 +47,7 @@ _MODULES = ("detectors", "generation", "methods", "metrics", "synthesis", "testi
 _HOMES = {
     "Benchmark": "data.benchmark",
     "Classifier": "models.classifier",
+    "Head": "models.heads",
     "ImageSet": "data.imageset",
     "Outputs": "extraction.outputs",
     "OutskirtsError": "errors",
@@ -62,18 +68,21 @@ _HOMES = {
     "synthesize_id": "generation.synthesize_id",
     "synthesize_images": "generation.synthesize_images",
     "synthesize_ncis": "generation.synthesize_diffusion",
+    "progress": "bars",
     "train": "training.train",
 }
 
 __all__ = [*_HOMES, *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module 'outskirts' has no attribute '{name}'")
+if not TYPE_CHECKING:
+    # A type checker knows the names above; any other is a mistake that it should report.
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        if name in _HOMES:
+            return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        raise AttributeError(f"module 'outskirts' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["MissingExtra", "OutskirtsError", "unknown"]
+__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "unknown"]
 
 
 _LISTED = 100
@@ -22,6 +22,13 @@ class MissingExtra(OutskirtsError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': python -m pip install 'outskirts[{extra}]'.")
+
+
+class MissingPackage(OutskirtsError):
+    """A package that a single call needs, and that no extra is for, is not installed."""
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} needs {package}: python -m pip install {package}.")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:

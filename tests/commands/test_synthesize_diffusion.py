@@ -213,8 +213,8 @@ def aligned(bugs, stable_folder, tmp_path_factory):
 
 def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
     arguments = ["--model", stable_folder, "--run", aligned, "--out", tmp_path / "work", "--per-class", "6",
-                 "--count", "12", "--network-evaluations", "4", "--max-confidence", "1", "--boundary", "4", "--picks", "3",
-                 "--candidates", "20", "--sigma", "0.2"]  # fmt: skip
+                 "--count", "12", "--network-evaluations", "4", "--max-confidence", "1", "--boundary", "4",
+                 "--picks", "3", "--candidates", "20", "--sigma", "0.2"]  # fmt: skip
     assert outskirts("synthesize", "dream", *arguments).code == 0
     about = verify_pool(tmp_path / "work" / "outliers")
     assert about["content"] == "outliers" and about["generator"]["name"] == "dream"

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
@@ -217,3 +218,21 @@ def test_require_trainable(digits):
     ):
         with pytest.raises(OutskirtsError, match=sentence):
             image_set.require_trainable()
+
+
+def test_a_notebook_shows_the_set_whatever_is_wrong_with_it(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    Image.new("L", (8, 8), 7).save(tmp_path / "sound.png")
+    items = [tmp_path / "broken.png", tmp_path / "sound.png", tmp_path / "gone.png"]
+    images = ImageSet(items, torch.tensor([0, -1, 1]), ["<cat>", "dog"], "x", note="<b>")
+    html = images._repr_html_()
+    assert "&lt;cat&gt;, dog" in html and "&lt;b&gt;" in html and "without a label" in html
+    assert html.count("data:image/png;base64,") == 1
+    assert "data:" not in images.subset([0])._repr_html_()
+    assert "<table>" in ImageSet([])._repr_html_()
+
+
+def test_a_line_names_the_first_classes():
+    images = ImageSet(np.zeros((1, 8, 8), np.uint8), classes=list("abcde"), spec="x")
+    assert repr(images) == "ImageSet('x', 1 image, 5 classes: a, b, c and 2 more)"
+    assert repr(ImageSet(np.zeros((2, 8, 8), np.uint8))) == "ImageSet('', 2 images, 0 classes)"

@@ -1,3 +1,5 @@
+import builtins
+import csv
 import io
 from dataclasses import replace
 
@@ -5,7 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
+import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.errors import MissingPackage
 from outskirts.evaluation.results import COLUMNS, MEAN, Result, Results
 
 
@@ -131,3 +135,124 @@ def test_rows_are_immutable():
     with pytest.raises(AttributeError):
         row().auroc = 1.0
     assert replace(row(), auroc=1.0).auroc == 1.0
+
+
+@pytest.fixture(scope="module")
+def measured() -> Results:
+    """Of three detectors on two groups, with scores."""
+    generator = torch.Generator().manual_seed(0)
+
+    def outputs(centre: float, labels: bool = False) -> osk.Outputs:
+        logits = torch.randn(60, 3, generator=generator) + torch.tensor([centre, 0, 0])
+        return osk.Outputs(logits, logits, torch.zeros(60, dtype=torch.long) if labels else None)
+
+    known, near, far, fog = outputs(4, True), outputs(2), outputs(0), outputs(3, True)
+    groups = {"near": "near", "far": "far", "fog": "shifted"}
+    return osk.evaluate(
+        known, {"near": near, "far": far, "fog": fog}, ["msp", "energy", "entropy"], groups=groups, run="r$1"
+    )
+
+
+def test_the_frame_is_the_table_on_disk(results, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    results = replace(results, tuning=(row(group="tuning"),))
+    results.save(tmp_path)
+    frame = results.to_dataframe()
+    with (tmp_path / "results.csv").open(newline="") as file:
+        header, *lines = csv.reader(file)
+    assert list(frame.columns) == header == COLUMNS
+    assert len(frame) == len(lines) - 1 and "tuning" not in set(frame["group"])
+    assert results.to_dataframe(tuning=True)["group"].tolist()[-1] == "tuning"
+    assert frame["auroc"].tolist() == [one.auroc for one in results.rows]
+    assert frame["id_accuracy"].isna().sum() == 1
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(Results(()).to_dataframe().columns) == COLUMNS
+
+
+def test_without_pandas_it_is_named(results, monkeypatch):
+    def refuse(name, *rest, there=builtins.__import__, **more):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+        return there(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingPackage, match="pip install pandas"):
+        results.to_dataframe()
+
+
+def texts(legend) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_roc_curves_tell_the_numbers_of_the_table(measured):
+    figure = measured.plot_roc()
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["near (near)", "far (far)"]
+    for axes, name in zip(figure.axes, ("near", "far")):
+        expected = []
+        for detector in ("msp", "energy", "entropy"):
+            (one,) = (r for r in measured.rows if (r.detector, r.group, r.dataset) == (detector, name, name))
+            expected.append(f"{detector}  {100 * one.auroc:.1f} [{100 * one.auroc_lo:.1f}, {100 * one.auroc_hi:.1f}]")
+        assert texts(axes.get_legend()) == expected
+        assert "true positive" in axes.get_ylabel() and axes.get_ylabel().startswith("ID")
+    assert "ID as the positive" in figure.get_suptitle()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_figures_show_what_is_asked_for(measured):
+    figure = measured.plot_roc("energy", "far")
+    assert [texts(axes.get_legend())[0].split()[0] for axes in figure.axes] == ["energy"]
+    assert [axes.get_title(loc="left") for axes in measured.plot_roc(group="shifted").axes] == ["fog (shifted)"]
+    assert len(measured.plot_roc(group="far (full-spectrum)").axes) == 1
+    assert measured.plot_scores().get_suptitle() == "Scores of msp"
+    both = measured.plot_scores(["energy", "msp"], "near")
+    assert [axes.get_title(loc="left") for axes in both.axes] == ["energy: near (near)", "msp: near (near)"]
+    merged = measured + replace(measured, rows=tuple(replace(one, run="b") for one in measured.rows))
+    assert [axes.get_title(loc="left").split(":")[0] for axes in merged.plot_scores("msp", "far").axes] == [
+        r"r\$1/msp",
+        "b/msp",
+    ]
+
+
+def test_of_many_detectors_one_is_in_colour(measured):
+    scores = {f"energy(temperature={i})": measured.scores["energy"] for i in range(7)} | dict(measured.scores)
+    axes = replace(measured, scores=scores).plot_roc(group="far").axes[0]
+    assert [text.split()[0] for text in texts(axes.get_legend())] == ["msp"]
+    assert axes.get_legend().get_title().get_text().endswith("grey: 9 others")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"detector": "mps"}, "did you mean 'msp'"),
+        ({"group": "nears"}, "did you mean 'near'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error(measured, wanted, sentence):
+    for draw in (measured.plot_roc, measured.plot_scores):
+        with pytest.raises(OutskirtsError, match=sentence):
+            draw(**wanted)
+    with pytest.raises(OutskirtsError, match="keep no scores"):
+        replace(measured, scores={}).plot_roc()
+
+
+def test_drawing_leaves_pyplot_alone(measured):
+    from matplotlib import pyplot, rcParams
+
+    before = dict(rcParams)
+    measured.plot_roc()
+    measured.plot_scores()
+    assert not pyplot.get_fignums() and dict(rcParams) == before
+
+
+def test_in_a_line_and_in_a_notebook(measured):
+    first, line = repr(measured).splitlines()
+    assert first == "Results(1 run, 3 detectors, 3 sets)"
+    mean = next(r for r in measured.rows if (r.detector, r.group, r.dataset) == ("msp", "near", MEAN))
+    assert line.startswith(f"  msp: near AUROC {100 * mean.auroc:.1f} % [") and "far" in line and "fog" not in line
+    assert repr(Results(())) == "Results(empty)" and "empty" in Results(())._repr_html_()
+    many = Results(tuple(row(run=f"s{i}", dataset=MEAN) for i in range(9)))
+    assert repr(many).splitlines()[1].startswith("  s0/msp: far AUROC")
+    assert repr(many).splitlines()[-1] == "  and 3 more runs"
+    html = replace(measured, skipped={"gram": "needs <maps>"})._repr_html_()
+    assert "needs &lt;maps&gt;" in html and html.count("<tr>") == 1 + 3

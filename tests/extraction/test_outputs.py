@@ -49,3 +49,9 @@ def test_what_is_lacking_names_who_needs_it():
 
 def test_accuracy(outputs):
     assert outputs.accuracy == 0.75
+
+
+def test_in_a_line_and_in_a_notebook(outputs):
+    assert repr(outputs) == "Outputs(features [4, 2], logits [4, 3], labels [4], head linear, extra probe [4])"
+    html = Outputs(torch.zeros(2, 3), torch.zeros(2, 4), extra={"<b>": torch.zeros(2)})._repr_html_()
+    assert "extra &lt;b&gt;" in html and "[2, 3]" in html

@@ -148,3 +148,10 @@ def test_settings_are_not_weights_and_stay():
         classifier(LinearHead(nn.Linear(8, 3), Standardize(0.5))), LinearHead(nn.Linear(8, 3), Standardize(0.25))
     )
     assert after["inputs.sigma"] == 0.25 and torch.equal(after["linear.weight"], earlier["linear.weight"])
+
+
+def test_in_a_line_and_in_a_notebook():
+    shown = classifier(LinearHead(8, 5), ("a<b", *"bcde"))
+    names = "classes 5: a<b, b, c and 2 more"
+    assert repr(shown) == f"Classifier(architecture fast, {names}, input 3×16×16, features 8, head LinearHead)"
+    assert "5: a&lt;b, b" in shown._repr_html_()

@@ -15,10 +15,10 @@ from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.intervals import auroc_interval
 from outskirts.evaluation.metrics import auroc
 from outskirts.evaluation.results import Result, Results
+from outskirts.figures.diagnostics import diagnostics
 from outskirts.files import save_json, write_text
 from outskirts.reporting import report
 from outskirts.reporting.comparison import compare
-from outskirts.reporting.diagnostics import diagnostics
 from outskirts.reporting.pictures import data_uri
 from outskirts.reporting.run_report import RunReport
 from outskirts.reporting.seeds import Spread, over_seeds

@@ -180,3 +180,27 @@ def test_what_may_not_be_written_is_one_sentence(bugs, small, tmp_path, full):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutskirtsError, match="cannot be written"):
         osk.train("ce", bugs / "train", out=tmp_path / "file" / "run", **small)
+
+
+def test_in_a_line_and_in_a_notebook(run, tmp_path):
+    run = Run(run)
+    spec = run.options()["data"]
+    assert repr(run) == f"Run({str(run.path)!r}, ascood, {spec}, finished)"
+    run.model.unlink()
+    steps = max(record["step"] for record in run.records())
+    assert repr(run) == f"Run({str(run.path)!r}, ascood, {spec}, at step {steps})"
+    (run.path / "results.csv").touch()
+    assert "evaluated" in run._repr_html_()
+    run.config.write_text("a: [")
+    assert repr(run).endswith(", damaged)")
+    assert repr(Run(tmp_path / "<b>")).endswith(", not begun)") and "&lt;b&gt;" in Run(tmp_path / "<b>")._repr_html_()
+
+
+def test_its_training_is_drawn(run, tmp_path):
+    figure = Run(run).plot_training()
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:2] == ["Losses", "Validation accuracy"]
+    assert figure.axes[0].get_xlabel() == "epoch" and figure.axes[1].get_ylabel() == "validation accuracy, %"
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(OutskirtsError, match="no records of a training"):
+        Run(tmp_path / "none").plot_training()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -12,18 +13,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
 from .cache import kept
 from .decode import CorruptImage, Items, decode, key
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Progress, for_each
+from .thumbnails import sheet
 from .transform import Transform
 
 __all__ = ["SUBSET", "Attribute", "ImageSet"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
+
+#: Classes that a line names, and images that a notebook shows.
+_NAMED, _SHOWN = 3, 12
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     >>> import numpy as np
     >>> images = ImageSet(np.zeros((4, 8, 8), np.uint8), torch.tensor([0, 0, 1, 1]), ["cat", "dog"])
     >>> images.select_classes(["dog"])
-    ImageSet('', 2 images, 1 class)
+    ImageSet('', 2 images, 1 class: dog)
     """
 
     #: Whether the images can be looked at.
@@ -98,8 +104,27 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return self.image(i), int(self.labels[i])
 
     def __repr__(self) -> str:
-        plural = "" if len(self.classes) == 1 else "es"
-        return f"{type(self).__name__}({self.spec!r}, {len(self)} images, {len(self.classes)} class{plural})"
+        count = len(self.classes)
+        names = f": {_listed(self.classes, _NAMED)}" if count else ""
+        classes = f"{count} class{'es' * (count != 1)}{names}"
+        return f"{type(self).__name__}({self.spec!r}, {len(self)} image{'s' * (len(self) != 1)}, {classes})"
+
+    def _repr_html_(self) -> str:
+        known = [("spec", self.spec), ("images", f"{len(self):,}")]
+        known += [("classes", f"{len(self.classes)}: {_listed(self.classes)}")] if self.classes else []
+        if unlabelled := int((self.labels < 0).sum()):
+            known.append(("without a label", f"{unlabelled:,}"))
+        if self.attribute is not None:
+            known.append(("attribute", f"{self.attribute.name}: {_listed(self.attribute.values)}"))
+        known += [("note", self.note)] if self.note else []
+        return notebook.table(type(self).__name__, known, picture=sheet(self._samples()) if self.pictures else None)
+
+    def _samples(self) -> Iterator[Tensor]:
+        """The pixels of a few images, spread over the set; those that cannot be read are left out."""
+        for i in torch.linspace(0, len(self) - 1, min(_SHOWN, len(self))).long().tolist():
+            # A notebook shows an object whatever is wrong with its files; who reads an image gets the error.
+            with suppress(Exception):
+                yield self.image(i)
 
     def image(self, i: int) -> Tensor:
         """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""

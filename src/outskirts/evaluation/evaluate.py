@@ -173,7 +173,7 @@ def evaluate(
         run: Names the run in the table.
         method: Names the training method in the table.
         seed: The run's seed; also seeds the bootstrap.
-        progress: Called with the label of each detector before it runs.
+        progress: Called with the label of each detector before it runs; see `outskirts.progress`.
 
     Returns:
         Results with a row for each set and, as dataset ``"mean"``, for each group's average. Detectors that

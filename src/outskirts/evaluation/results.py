@@ -4,119 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..errors import OutskirtsError
+from ..errors import MissingPackage, OutskirtsError
 from ..files import load_tensors, save_tensors, write_text
+from . import display, plots
+from .rows import COLUMNS, ID, MEAN, TUNING, Result, headline, labels, read_rows
 from .set_groups import SHIFTED, is_full_spectrum
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
     from rich.table import Table
 
-__all__ = ["ID", "MEAN", "TUNING", "Result", "Results", "labels"]
-
-#: What the scores of the ID test images are kept as.
-ID = "id"
-
-#: The dataset name of the row that averages a group.
-MEAN = "mean"
-
-#: The group of the rows that parameters were chosen by.
-TUNING = "tuning"
-
-#: Detectors' labels up to this length are never folded, whatever that leaves for the numbers.
-_WIDEST = 24
-
-
-@dataclass(frozen=True)
-class Result:
-    """One detector on one OOD set, or on the average over a group; the fields are the table's columns.
-
-    Rates are shares in [0, 1]; ``_lo`` and ``_hi`` bound the 95 % confidence interval. The intervals of an
-    average account for the ID images that its sets share, except those of the AUPR, which are averages of the
-    sets' bounds and therefore conservative.
-    """
-
-    run: str
-    method: str
-    seed: int
-    detector: str
-    #: The detector's parameters as JSON.
-    params: str
-    group: str
-    #: The OOD set, or ``"mean"``.
-    dataset: str
-    n_id: int
-    n_ood: int
-    auroc: float
-    auroc_lo: float
-    auroc_hi: float
-    aupr_in: float
-    aupr_out: float
-    #: With ID as the positive class.
-    fpr95: float
-    fpr95_ood_positive: float
-    #: None where the ID images have no labels.
-    id_accuracy: float | None
-    aupr_in_lo: float
-    aupr_in_hi: float
-    aupr_out_lo: float
-    aupr_out_hi: float
-    fpr95_lo: float
-    fpr95_hi: float
-    fpr95_ood_positive_lo: float
-    fpr95_ood_positive_hi: float
-    id_accuracy_lo: float | None
-    id_accuracy_hi: float | None
-
-
-COLUMNS = [column.name for column in fields(Result)]
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "float | None": lambda cell: float(cell) if cell else None,
-}
-
-
-def labels(detectors: Sequence[tuple[str, str]]) -> list[str]:
-    """A short label for each detector, given as its name and its parameters in JSON: of those that share a name, with
-    the parameters in which they differ.
-
-    >>> labels([("msp", "{}"), ("knn", '{"k": 10, "space": "features"}'), ("knn", '{"k": 50, "space": "features"}')])
-    ['msp', 'knn(k=10)', 'knn(k=50)']
-    """
-    known = [(name, json.loads(params)) for name, params in detectors]
-
-    def label(name: str, params: dict[str, Any]) -> str:
-        namesakes = [other for its, other in known if its == name]
-        told = [f"{key}={value}" for key, value in params.items() if any(o.get(key) != value for o in namesakes)]
-        return f"{name}({', '.join(told)})" if told else name
-
-    return [label(*detector) for detector in known]
-
-
-def headline(found: Sequence[str], published: Sequence[Mapping[str, Any]]) -> str | None:
-    """The detector that a summary speaks of: fixed beforehand, never the best on the test sets.
-
-    Arguments:
-        found: Labels of the detectors that there are.
-        published: Those that the method is published with; the first one's name is preferred, then ``msp``.
-
-    >>> headline(["energy", "knn(k=1)", "msp"], [{"name": "knn", "k": 1}])
-    'knn(k=1)'
-    """
-    wanted = [spec["name"] for spec in published[:1]] + ["msp"]
-    preferred = [label for name in wanted for label in found if label.partition("(")[0] == name]
-    return next(iter([*preferred, *found]), None)
+__all__ = ["COLUMNS", "ID", "MEAN", "TUNING", "Result", "Results", "headline", "labels"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +61,7 @@ class Results:
     @staticmethod
     def load(folder: Path | str) -> Results:
         """Read what `save` wrote; the table alone suffices."""
-        read, kept = _read(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
+        read, kept = read_rows(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
         tuning = tuple(row for row in read if row.group == TUNING)
         rows = tuple(row for row in read if row.group != TUNING)
         if not kept.exists():
@@ -191,84 +98,80 @@ class Results:
 
         return Results(self.rows, qualify(self.scores), qualify(self.skipped), self.tuning)
 
+    def to_dataframe(self, tuning: bool = False) -> DataFrame:
+        """The table as a pandas data frame, with the columns of ``results.csv``.
+
+        Arguments:
+            tuning: Whether the rows that parameters were chosen by, of the group ``"tuning"``, follow.
+
+        Raises:
+            MissingPackage: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise MissingPackage("Results.to_dataframe", "pandas") from error
+        rows = (*self.rows, *self.tuning) if tuning else self.rows
+        return pandas.DataFrame([astuple(row) for row in rows], columns=COLUMNS)
+
+    def plot_roc(self, detector: str | Sequence[str] | None = None, group: str | None = None) -> Figure:
+        """ROC curves with ID as the positive class, a panel for each set, and each curve's AUROC with its interval.
+
+        Up to six detectors are drawn in colour. Of more, the first that is asked for is, or else ``msp`` or the first
+        there is; the others are grey.
+
+        Arguments:
+            detector: Labels of detectors, or names, which stand for all of that name; all detectors unless given.
+            group: Whose sets to show; those of every group of OOD sets, with the ID test images, unless given.
+
+        Raises:
+            OutskirtsError: If there are no scores, or none of what is asked for.
+        """
+        chosen = self._chosen(detector)
+        names = display.told_apart(self.rows)
+        first = chosen[0] if detector is not None else display.first(chosen, names)
+        return plots.roc_figure(self._curves(chosen, group), first)
+
+    def plot_scores(self, detector: str | Sequence[str] | None = None, group: str | None = None) -> Figure:
+        """Histograms of the scores of ID and of OOD images, a panel for each detector and set.
+
+        Arguments:
+            detector: As for `plot_roc`; ``msp``, or the first there is, unless given.
+            group: As for `plot_roc`.
+
+        Raises:
+            OutskirtsError: If there are no scores, or none of what is asked for.
+        """
+        chosen = self._chosen(detector)
+        if detector is None:
+            chosen = [display.first(chosen, display.told_apart(self.rows))]
+        return plots.scores_figure(self._curves(chosen, group))
+
+    def _chosen(self, detector: str | Sequence[str] | None) -> list[str]:
+        """The labels of the detectors asked for that keep scores, in the order asked for."""
+        if not self.scores:
+            raise OutskirtsError("These results keep no scores to draw; evaluate again.")
+        if detector is None:
+            return list(self.scores)
+        return plots.matching(detector, list(self.scores), display.told_apart(self.rows))
+
+    def _curves(self, chosen: Sequence[str], group: str | None) -> dict[tuple[str, str], dict[str, plots.Pair]]:
+        """The ID and OOD scores of detectors, by their labels, of each set with its group."""
+        shown = plots.sets_shown(self.rows, group)
+        curves: dict[tuple[str, str], dict[str, plots.Pair]] = {}
+        for label in chosen:
+            for place in shown:
+                if place[1] in self.scores[label]:
+                    known, other = self.id_scores(label, place[0]), self.scores[label][place[1]]
+                    curves.setdefault(place, {})[label] = (known, other)
+        return {place: curves[place] for place in shown if place in curves}
+
     def table(self) -> Table:
         """For the terminal: a row for each detector, a column for each set and each group's average."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
+        return display.terminal(self.rows, self.skipped, self.tuning)
 
-        caption = ["AUROC ±half its 95 % interval, the wider half; below it FPR95 with ID|with OOD positive. All in %."]
-        caption += [f"Left out: {label}, which {reason}." for label, reason in self.skipped.items()]
-        if self.tuning:
-            points = Counter(row.detector for row in self.tuning)
-            tuned = ", ".join(name for name, count in points.items() if count > 1)
-            by = ", ".join(dict.fromkeys(row.dataset for row in self.tuning))
-            caption.append(f"Parameters were chosen on validation images and {by}, of: {tuned}.")
-        table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
-        columns, by_detector = self._columns(), self._by_detector()
-        width = max(map(len, ["detector", *by_detector]))
-        table.add_column("detector", overflow="fold", no_wrap=width <= _WIDEST)
-        for group, dataset in columns:
-            table.add_column(f"{group}\n{dataset}", justify="right", overflow="fold")
-        for label, cells in by_detector.items():
-            table.add_row(label, *(_cell(cells.get(column)) for column in columns))
-        return table
+    def __repr__(self) -> str:
+        return display.summary(self.rows)
 
-    def _columns(self) -> list[tuple[str, str]]:
-        """Group and dataset of each column: a group's average first, if it has more than one set."""
-        groups: dict[str, dict[str, None]] = {}
-        for row in self.rows:
-            groups.setdefault(row.group, {})[row.dataset] = None
-        return [
-            (group, dataset)
-            for group, datasets in groups.items()
-            for dataset in sorted(datasets, key=lambda name: name != MEAN)
-            if dataset != MEAN or len(datasets) != 2
-        ]
-
-    def _by_detector(self) -> dict[str, dict[tuple[str, str], Result]]:
-        """The rows by the detector's label, which names the run if there are several, and by column."""
-        runs: dict[str, list[Result]] = {}
-        for row in self.rows:
-            runs.setdefault(row.run, []).append(row)
-        table: dict[str, dict[tuple[str, str], Result]] = {}
-        for run, rows in runs.items():
-            distinct = list(dict.fromkeys((row.detector, row.params) for row in rows))
-            label = dict(zip(distinct, labels(distinct)))
-            for row in rows:
-                name = label[row.detector, row.params]
-                key = f"{run}/{name}" if len(runs) > 1 else name
-                table.setdefault(key, {})[row.group, row.dataset] = row
-        return table
-
-
-def _cell(row: Result | None) -> str:
-    if row is None:
-        return ""
-    half = max(row.auroc - row.auroc_lo, row.auroc_hi - row.auroc)
-    percent = [100 * value for value in (row.auroc, half, row.fpr95, row.fpr95_ood_positive)]
-    return "{:.1f} ±{:.1f}\n{:.1f}|{:.1f}".format(*percent)
-
-
-def _read(path: Path) -> tuple[Result, ...]:
-    """The rows of a results.csv; a missing, damaged or foreign file is a clear error."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise OutskirtsError(f"{path} is damaged: it is not a CSV file ({error}).") from error
-    if header != COLUMNS:
-        missing, foreign = (sorted(set(a) - set(b)) for a, b in ((COLUMNS, header), (header, COLUMNS)))
-        raise OutskirtsError(
-            f"{path} is not a table of results written by outskirts: columns missing {missing}, "
-            f"foreign {foreign}; their order counts."
-        )
-    parsers = [_PARSERS[str(column.type)] for column in fields(Result)]
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            rows.append(Result(*(parse(cell) for parse, cell in zip(parsers, line, strict=True))))
-        except ValueError as error:
-            raise OutskirtsError(f"{path} is damaged in line {number}: {error}.") from error
-    return tuple(rows)
+    def _repr_html_(self) -> str:
+        return display.html(self.rows, self.skipped)

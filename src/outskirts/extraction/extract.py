@@ -58,6 +58,7 @@ def extract(
         batch_size: Images per forward pass.
         skip_corrupt: Leave out images that cannot be decoded; their names are then in `image_set.skipped`.
         progress: Called with the images done and the number of images to forward; never if all is in the store.
+            `outskirts.progress` makes a bar of it.
 
     Raises:
         OutskirtsError: If there is no image, one cannot be decoded, or a file in the store is damaged.

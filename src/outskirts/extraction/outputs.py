@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from .. import notebook
 from ..errors import OutskirtsError
 from ..models.heads import Head
 
@@ -24,13 +25,15 @@ class Outputs:
         features: Penultimate features, [N, D]: what the linear head is applied to.
         logits: [N, C].
         labels: Class of each image, [N], int64; negative for out-of-distribution images.
-        head: The linear head, if the classifier has one.
+        head: The linear head, ``osk.Head(weight [C, D], bias [C])``, if the classifier has one.
         extra: What probes left, by the probe's key; the first axis of each tensor is N.
 
     >>> import torch
     >>> out = Outputs(torch.zeros(4, 8), torch.zeros(4, 3))
     >>> len(out), out.classes
     (4, 3)
+    >>> out
+    Outputs(features [4, 8], logits [4, 3], labels none, head none)
     """
 
     features: Tensor
@@ -53,6 +56,19 @@ class Outputs:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        return f"Outputs({', '.join(f'{name} {value}' for name, value in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(f"Outputs of {len(self):,} images", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is, by name."""
+        facts = [("features", str(list(self.features.shape))), ("logits", str(list(self.logits.shape)))]
+        facts.append(("labels", "none" if self.labels is None else str(list(self.labels.shape))))
+        facts.append(("head", "none" if self.head is None else "linear"))
+        return facts + [(f"extra {key}", str(list(value.shape))) for key, value in self.extra.items()]
 
     @property
     def classes(self) -> int:

@@ -1,1 +1,1 @@
-"""Plots: a scatter of features, a contact sheet of images, and the style of all."""
+"""Plots: drawings of scores and of a training on axes, a scatter of features, a contact sheet, and the style of all."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["FAINT", "FONT", "INK", "SERIES", "STYLE"]
+__all__ = ["DASHED", "FAINT", "FONT", "INK", "SERIES", "STYLE"]
 
-# Matplotlib knows no CSS: it draws in colours that occur nowhere else, and these become the page's own.
-INK, FAINT = "#010203", "#010204"
+# The light scheme of the report's page (report/templates/style.css), but for the ink, which a picture without a page
+# around it has nearly black. Each occurs nowhere else in a drawing, so that a page can put its own in their places.
+INK, FAINT = "#010203", "#a9aeb5"
+SERIES = ("#0b6bb8", "#c4500c", "#0a8463", "#a3417b", "#8a6a00", "#4a5568")
 
 
-SERIES = tuple(f"#01020{digit}" for digit in "56789a")
+#: The line style of a threshold or of chance.
+DASHED = (0, (3, 2))
 
 
 FONT = "DejaVu Sans"  # comes with matplotlib; only measured with, the page's font is drawn
@@ -21,6 +24,7 @@ STYLE: dict[Any, Any] = {
     "font.family": [FONT],
     "font.size": 9,
     "axes.labelsize": 9,
+    "axes.titlesize": 9,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,

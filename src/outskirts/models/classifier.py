@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from .. import notebook
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import digest
 from .heads import DividedHead, Head, LinearHead, PrototypeHead, Space
 
 __all__ = ["Backbone", "Classifier", "inherit"]
+
+#: Classes that a line names.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,24 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features [B, D] of normalised images [B, C, H, W], before any map by the head."""
         return self.backbone(images)
+
+    def __repr__(self) -> str:
+        return f"Classifier({', '.join(f'{name} {value}' for name, value in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table("Classifier", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What matters, by name; the layers are those of the backbone and the head."""
+        transform, names = self.transform, self.classes
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return [
+            ("architecture", self.architecture),
+            ("classes", f"{len(names)}: {', '.join(names[:_NAMED])}{more}"),
+            ("input", f"{transform.channels}×{transform.size}×{transform.size}"),
+            ("features", str(self.dim)),
+            ("head", type(self.head).__name__),
+        ]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))

@@ -16,10 +16,10 @@ from ..errors import OutskirtsError
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
+from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
 from ..files import load_json
 from ..methods import registry
 from ..training.config import resolve_recipe
-from .diagnostics import Diagnostic, Warned, diagnostics, warned
 
 __all__ = ["RunReport", "Table"]
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
 from torch import Tensor, nn
 
+from .. import notebook
 from ..__about__ import __version__
 from ..data.transform import Transform
 from ..errors import OutskirtsError
@@ -27,6 +28,9 @@ from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from ..renamed import weights
 from .config import Recipe, resolve_recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["FORMAT", "Run", "assemble", "load", "read_options"]
 
@@ -96,6 +100,38 @@ class Run:
     def exposed(self) -> Path | None:
         """The keys of the images that it was trained with as outliers, if there were any from disk."""
         return _existing(self.gallery / "exposed.npy")
+
+    def __repr__(self) -> str:
+        return f"Run({', '.join([repr(str(self.path)), *self._facts().values()])})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table("Run", [("path", self.path), *self._facts().items()])
+
+    def _facts(self) -> dict[str, str]:
+        """What it trained and how far it came, by name; a folder that is damaged or not there yet is shown, too."""
+        try:
+            options = self.options()
+            state = (
+                "finished" if self.model.is_file() else f"at step {max((r['step'] for r in self.records()), default=0)}"
+            )
+        except (OutskirtsError, OSError):
+            return {"state": "damaged" if self.config.is_file() else "not begun"}
+        evaluated = {"results": "evaluated"} if (self.path / "results.csv").is_file() else {}
+        data = options.get("data") or "images made in Python"
+        return {"method": str(options["method"]), "data": str(data), "state": state, **evaluated}
+
+    def plot_training(self) -> Figure:
+        """The losses and the validation accuracy against the epoch, and the diagnostics of the method, a panel each.
+
+        Raises:
+            OutskirtsError: If the log is damaged, or there is nothing in it yet.
+        """
+        from ..figures.panels import panels
+        from ..figures.training import drawings
+
+        if not (drawn := drawings(list(self.records()))):
+            raise OutskirtsError(f"{self.metrics} has no records of a training yet.")
+        return panels(drawn, f"Training of {self.path.name}", size=(3.8, 2.8))
 
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""

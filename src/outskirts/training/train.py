@@ -58,7 +58,8 @@ def train(
         preset: Named settings of the method, over which `options` go.
         model: A network of your own, instead of a backbone by name; it is changed in place.
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
-        progress: Called after each step.
+        progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
+            makes a bar of it.
         options: Fields of `TrainConfig` and of the method's configuration.
 
     Raises:

@@ -38,7 +38,7 @@ def linear_head(outputs: Outputs, who: str) -> Head:
     if outputs.head is None:
         raise OutskirtsError(
             f"The detector '{who}' needs the classifier's linear head, which these outputs lack; "
-            "pass Outputs(..., head=(weight, bias)) or choose a detector without it."
+            "pass Outputs(..., head=osk.Head(weight, bias)) or choose a detector without it."
         )
     return Head(*(part.double() for part in outputs.head))
 

@@ -1,0 +1,74 @@
+"""Scores of ID and of OOD images on axes: their histogram, and the ROC curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from .style import DASHED, FAINT, INK, SERIES
+
+__all__ = ["Scores", "histogram", "roc"]
+
+#: Scores of ID and of OOD images; larger means more OOD.
+Scores = tuple[ArrayLike, ArrayLike]
+
+ID, OOD = SERIES[:2]
+
+
+def histogram(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> None:
+    """Draw the shares of ID and of OOD images by score, and the threshold that accepts 95 % of the former.
+
+    Arguments:
+        axes: Where to draw. The shapes are labelled for a legend.
+        id_scores: [N].
+        ood_scores: [M].
+    """
+    inside, outside = np.asarray(id_scores, float), np.asarray(ood_scores, float)
+    both = np.concatenate([inside, outside])
+    # An infinite score has no place on an axis; it is drawn in the outermost bin.
+    low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998]) if np.isfinite(both).any() else (0.0, 1.0)
+    edges = np.histogram_bin_edges([low, high], bins=48)
+    for scores, colour, name in ((inside, ID, "ID images"), (outside, OOD, "OOD images")):
+        # Shares, not counts, since the sets differ in size; the outermost bins hold the tails.
+        share = np.histogram(scores.clip(low, high), edges)[0] / len(scores)
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
+        axes.stairs(share, edges, color=colour, linewidth=1.1, label=name)
+    threshold = np.quantile(inside, 0.95, method="linear" if np.isfinite(inside).all() else "lower")
+    axes.axvline(threshold.clip(low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="95 % of ID accepted")
+    axes.set(xlabel="score (larger = more OOD)", yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def roc(axes: Axes, curves: Mapping[str, Scores], coloured: Mapping[str, str]) -> None:
+    """Draw ROC curves with ID as the positive class, and where 95 % of ID or 5 % of OOD images are accepted.
+
+    Arguments:
+        axes: Where to draw.
+        curves: ID and OOD scores by the detector's label.
+        coloured: The detectors to draw in colour, and what a legend calls them. The others are faint.
+    """
+    for detector, scores in curves.items():
+        if detector not in coloured:
+            axes.plot(*_operating_points(*scores), color=FAINT, linewidth=0.7)
+    width = 1.8 if len(coloured) == 1 else 1.4
+    for (detector, name), colour in zip(coloured.items(), SERIES):
+        axes.plot(*_operating_points(*curves[detector]), color=colour, linewidth=width, label=name)
+    for line, at in ((axes.axhline, 0.95), (axes.axvline, 0.05)):
+        line(at, color=INK, linestyle=DASHED, linewidth=0.7)
+    axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="OOD images accepted", ylabel="ID images accepted")
+    axes.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+
+
+def _operating_points(
+    id_scores: ArrayLike, ood_scores: ArrayLike, points: int = 80
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shares of OOD and of ID images accepted, exact at thresholds spread over both sets."""
+    inside, outside = np.sort(np.asarray(id_scores, float)), np.sort(np.asarray(ood_scores, float))
+    levels = np.linspace(0, 1, points)
+    thresholds = np.unique([np.quantile(s, levels, method="nearest") for s in (inside, outside)])
+    shares = [np.searchsorted(s, thresholds, side="right") / len(s) for s in (outside, inside)]
+    return np.insert(shares[0], 0, 0.0), np.insert(shares[1], 0, 0.0)

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from sklearn.metrics import auc
+
+from outskirts import metrics
+from outskirts.figures.scores import histogram, roc
+
+
+@pytest.fixture
+def axes():
+    return Figure().add_subplot()
+
+
+@pytest.fixture
+def scores():
+    random = np.random.default_rng(0)
+    return random.normal(size=40), random.normal(1, size=30)
+
+
+def test_the_area_under_the_curve_is_the_auroc(axes, scores):
+    roc(axes, {"one": scores, "other": scores}, {"one": "label"})
+    (line,) = (line for line in axes.lines if line.get_label() == "label")
+    accepted_ood, accepted_id = line.get_data()
+    assert auc(accepted_ood, accepted_id) == pytest.approx(metrics.auroc(*scores), abs=1e-3)
+
+
+def test_shares_add_up_and_the_threshold_accepts_95_per_cent(axes, scores):
+    histogram(axes, *scores)
+    outlines = [patch for patch in axes.patches if patch.get_label() in ("ID images", "OOD images")]
+    assert [patch.get_data().values.sum() for patch in outlines] == pytest.approx([1, 1])
+    assert axes.lines[0].get_xdata()[0] == pytest.approx(np.quantile(scores[0], 0.95))
+
+
+def test_infinite_scores_are_drawn_at_the_edge(axes):
+    histogram(axes, [0.0, 1.0, 2.0, np.inf], [3.0, -np.inf, np.inf])
+    assert np.isfinite(axes.get_xlim()).all()
+    histogram(Figure().add_subplot(), [np.inf], [np.inf])
