@@ -158,7 +158,7 @@ def _stepped(problem: Training, device: torch.device, precision: str) -> _Step:
             outliers = method.outliers(_sent(problem.batch(4, epoch=5, epochs=5), device))
     gradients = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
     values = torch.zeros(0) if outliers is None else outliers.values.detach().float().cpu()
-    return _Step(loss.item(), torch.cat(gradients).double().cpu(), values)
+    return _Step(loss.item(), torch.cat(gradients).cpu().double(), values)
 
 
 def _sent(batch: Batch, device: torch.device) -> Batch:

@@ -30,7 +30,7 @@ from ..data.imageset import ImageSet
 from ..data.loading.augment import parse
 from ..data.loading.batches import Batches, training_batches
 from ..data.transform import Transform
-from ..devices import repeatable, there, uncompiled
+from ..devices import repeatable, sent, there, uncompiled
 from ..distributed import anywhere, average
 from ..errors import OutskirtsError, unknown
 from ..files import write_text, writing
@@ -343,7 +343,7 @@ def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Acc
     found = []
     with torch.no_grad(), engine.autocast():
         for block, target in zip(images.split(500), labels.split(500)):
-            block, target = (there(values, engine.device) for values in (block, target))
+            block, target = sent(block, engine.device), there(target, engine.device)
             x = classifier.transform.device(block).contiguous(memory_format=torch.channels_last)
             logits = classifier(x).float()
             correct = (logits.argmax(1) == target).sum()
