@@ -9,7 +9,7 @@ it was. Nothing about an image can be augmented any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -18,9 +18,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...devices import sent
 from ...errors import OutskirtsError
 from ...files import digest, load_json, require_alike, require_empty, save_json, save_tensors
 from ..imageset import ImageSet
+from ..loading.ahead import batches
 from ..threads import Progress
 from ..transform import Transform
 from .spec import source
@@ -86,17 +88,21 @@ def extract_tokens(
         file = _shard(folder, number)
         if not file.is_file():
             part = images.subset(torch.arange(done, done + size))
-            pixels, labels = part.resident(transform)
-            with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+            with (
+                torch.no_grad(),
+                torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"),
+                closing(batches(part, transform, batch_size)) as decoded,
+            ):
+                # They stay on the device until all are there: none is waited for.
                 blocks = [
-                    trunk(transform.device(block.to(where)))[:, 0].to(getattr(torch, dtype)).cpu()
-                    for block in pixels.split(batch_size)
+                    trunk(transform.device(sent(pixels, where)))[:, 0].to(getattr(torch, dtype))
+                    for pixels, _ in decoded
                 ]
-            tokens = torch.cat(blocks)
+            tokens = torch.cat(blocks).cpu()
             if not tokens.isfinite().all():
                 raise OutskirtsError(f"Tokens of {images.spec} exceed the range of {dtype}; choose bfloat16.")
             keys = torch.tensor([list(bytes.fromhex(key)) for key in part.keys], dtype=torch.uint8)
-            save_tensors(file, {"tokens": tokens, "labels": labels, "keys": keys})
+            save_tensors(file, {"tokens": tokens, "labels": part.labels, "keys": keys})
         done += size
         progress(done)
 
