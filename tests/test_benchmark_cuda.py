@@ -197,6 +197,8 @@ def test_a_training_on_a_processor_is_profiled_and_compiled_too(script, tmp_path
     journal = script["journal"].Journal(tmp_path, cpu, time.monotonic() + 1000)
     found = speed._trained(journal, "fast", speed.Work("fast", 16, 16, 2), "ce", {})
     assert 0 < found["share of the time outside kernels"] < 1 and found["images/s"] > 0
+    compiled = speed._compiled(journal, speed._COMPILED)
+    assert compiled["seconds at first"] > 0 and compiled["losses differ by"] < 0.01
 
 
 def test_compiling_is_not_decided_before_it_is_measured(script, data, tmp_path):

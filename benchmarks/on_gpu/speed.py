@@ -27,6 +27,7 @@ from on_gpu.journal import Journal, synchronise
 from outskirts.devices import repeatable
 from outskirts.models.backbones import build_backbone
 from outskirts.neighbours.exact import kth_distance
+from outskirts.seeding import isolated
 from outskirts.training.loop import Progress
 
 __all__ = ["speed"]
@@ -41,12 +42,14 @@ class Work:
         side: Of the images, in pixels.
         batch: Images per step.
         steps: Measured.
+        model: Makes a whole network, instead of the backbone.
     """
 
     backbone: str
     side: int
     batch: int
     steps: int
+    model: Callable[[], nn.Module] | None = None
 
     @cached_property
     def images(self) -> osk.ImageSet:
@@ -65,8 +68,16 @@ _GPU = {
     "resnet50 at 224": Work("torchvision:resnet50", 224, 128, 20),
 }
 _CPU = {"fast": Work("fast", 32, 64, 4), "resnet18-cifar": Work("resnet18-cifar", 32, 16, 2)}
-#: What a processor compiles, to show that it works, and how long it may take: it would take minutes for the others.
-_COMPILED = {"test_resnet": (Work("timm:test_resnet", 32, 16, 2), 20.0)}
+
+
+def _one_layer() -> nn.Module:
+    with isolated(0, "network"):
+        convolution, linear = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(8, 10)
+    return nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+
+
+#: What a processor compiles, to show that it works: the others would take it minutes.
+_COMPILED = Work("", 16, 16, 4, _one_layer)
 _METHODS: Mapping[str, Mapping[str, Any]] = {
     "ce": {},
     "ascood": {"outliers": "shuffle"},
@@ -76,7 +87,11 @@ _METHODS: Mapping[str, Mapping[str, Any]] = {
 
 
 def speed(journal: Journal) -> None:
-    """Write down images a second and the like."""
+    """Write down images a second and the like.
+
+    Arguments:
+        journal: Where; it says what is measured.
+    """
     device, gpu = journal.device, journal.device.type == "cuda"
     works = _GPU if gpu else _CPU
     journal.measure("speed", "matrix product in bf16", lambda: _peak(device))
@@ -100,8 +115,7 @@ def speed(journal: Journal) -> None:
     journal.measure("speed", "nearest neighbours", lambda: _neighbours(device, gpu), 5)
     journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
     if not gpu:
-        for name, (work, needs) in _COMPILED.items():
-            compiled(name, work, needs)
+        compiled("a network of one convolution", _COMPILED, 10)
         for name in others:
             trained(name)
         return
@@ -241,7 +255,7 @@ def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Pr
         out=folder / "run",
         progress=mark,
         **{
-            "backbone": work.backbone,
+            **({"model": work.model()} if work.model else {"backbone": work.backbone}),
             "size": work.side,
             "batch_size": work.batch,
             "epochs": 1,
