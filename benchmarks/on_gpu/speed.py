@@ -95,7 +95,7 @@ def speed(journal: Journal) -> None:
     device, gpu = journal.device, journal.device.type == "cuda"
     works = _GPU if gpu else _CPU
     journal.measure("speed", "matrix product in bf16", lambda: _peak(device))
-    first, *others = works
+    first = next(iter(works))
 
     def trained(name: str) -> None:
         by_hand = f"{name}: hand-written loop on ready tensors"
@@ -108,21 +108,20 @@ def speed(journal: Journal) -> None:
     def compiled(name: str, work: Work, needs: float = 30) -> None:
         journal.measure("speed", f"{name}: compiled", lambda: _compiled(journal, work), needs)
 
+    if not gpu:
+        compiled("a network of one convolution", _COMPILED, 10)
     trained(first)
     journal.measure(
         "speed", "extraction from memory and from files", lambda: _extracted(device, 2048 if gpu else 128), 5
     )
     journal.measure("speed", "nearest neighbours", lambda: _neighbours(device, gpu), 5)
     journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
-    if not gpu:
-        compiled("a network of one convolution", _COMPILED, 10)
-        for name in others:
+    # Those of `train` come before the largest: whether compiling pays is to be known there.
+    for name in works:
+        if name != first:
             trained(name)
-        return
-    compiled(first, works[first])
-    for name in others:  # Those of `train` come first: whether compiling pays is to be known there.
-        trained(name)
-        compiled(name, works[name])
+        if gpu:
+            compiled(name, works[name])
 
 
 def _timed(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:
