@@ -5,18 +5,27 @@
 DIR holds Parquet files in the layout of Hugging Face, as ``outskirts data pack`` writes them: cifar10-train,
 cifar10-test, cifar100-test, mnist-test, tinyimagenet-val and dtd10. Each result is in ``OUT/results.jsonl`` and
 ``OUT/results.md`` as soon as it is there; the same command once more goes on where there was no more time, and tries
-again what failed. It needs no network.
+again what failed. What fails stops nothing else: after an error of a kernel, which leaves a process without its device,
+the rest runs in a new one. It needs no network.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from on_gpu.journal import Journal
 
 #: Shares of the time, for parts that come before the last.
 _SHARES = {"check": 3 / 16, "speed": 3 / 16, "train": 1.0}
+_OUTSIDE = "what is outside its measurements"
 _FILES = ("cifar10-train", "cifar10-test", "cifar100-test", "mnist-test", "tinyimagenet-val", "dtd10")
 
 
@@ -29,6 +38,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--methods", default="", help="that are checked, comma-separated; all unless given")
     parser.add_argument("--images", type=int, default=0, help="that checks train on; 2,000 on CUDA and 160 on a CPU")
+    # Lines that were there before a process that has lost its device.
+    parser.add_argument("--before", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     parts = given.only.split(",")
     if unknown := [part for part in parts if part not in _SHARES]:
@@ -37,31 +48,64 @@ def main() -> None:
         parser.error(f"{given.data} lacks {missing[0]}.parquet")
     # Not before, so that what is wrong with the words above is told at once.
     import torch
-    from on_gpu.check import check
-    from on_gpu.journal import Journal
-    from on_gpu.speed import speed
-    from on_gpu.train import train
+    from on_gpu.journal import Journal, Poisoned
 
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device here; try --device cpu")
     warnings.filterwarnings("ignore")
-    begun, seconds = time.monotonic(), 60 * given.minutes
     device = torch.device(given.device, 0) if given.device == "cuda" else torch.device("cpu")
-    journal = Journal(given.out, device, begun + seconds)
+    end = time.monotonic() + 60 * given.minutes
+    journal = Journal(given.out, device, end, given.before)
     print(journal.machine, flush=True)
-    data = given.data.absolute()
-    # What had no time in its own share has what the others leave.
+    try:
+        _measure(journal, given, parts, end)
+    except Poisoned:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *_again(sys.argv, journal.before or 0, end - time.monotonic())])
+    print(f"Results: {given.out / 'results.md'}")
+
+
+def _measure(journal: Journal, given: argparse.Namespace, parts: Sequence[str], end: float) -> None:
+    """All parts, each in its share of the time, and then in what the others leave."""
+    seconds = end - time.monotonic()
     for number, part in enumerate([*parts, *parts]):
         share = _SHARES[part] if number < len(parts) - 1 else 1.0
-        journal.end = min(time.monotonic() + share * seconds, begun + seconds)
-        if part == "check":
-            methods = list(filter(None, given.methods.split(",")))
-            check(journal, data, given.images or (2000 if given.device == "cuda" else 160), methods)
-        elif part == "speed":
-            speed(journal)
-        else:
-            train(journal, data)
-    print(f"Results: {given.out / 'results.md'}")
+        journal.end = min(time.monotonic() + share * seconds, end)
+        if (part, _OUTSIDE) not in journal.failed:
+            with journal.guarded(part, _OUTSIDE):
+                _CALLS[part](journal, given)
+
+
+def _check(journal: Journal, given: argparse.Namespace) -> None:
+    from on_gpu.check import check
+
+    methods = list(filter(None, given.methods.split(",")))
+    images = given.images or (2000 if journal.device.type == "cuda" else 160)
+    check(journal, given.data.absolute(), images, methods)
+
+
+def _speed(journal: Journal, given: argparse.Namespace) -> None:
+    from on_gpu.speed import speed
+
+    speed(journal)
+
+
+def _train(journal: Journal, given: argparse.Namespace) -> None:
+    from on_gpu.train import train
+
+    train(journal, given.data.absolute())
+
+
+# Each imports what it needs itself, so that what is broken there stops no other.
+_CALLS = {"check": _check, "speed": _speed, "train": _train}
+
+
+def _again(command: Sequence[str], before: int, seconds: float) -> list[str]:
+    """The same command for what is left of the time.
+
+    Of options that are given twice, the last counts.
+    """
+    return [*command, "--minutes", f"{max(0.0, seconds) / 60:.3f}", "--before", str(before)]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from outskirts import OutskirtsError
-from outskirts.devices import faster_precision, resolve_device
+from outskirts.devices import faster_precision, repeatable, resolve_device
 
 
 def test_auto_is_a_device_that_is_there():
@@ -29,3 +29,23 @@ def test_the_faster_precision_is_one_of_two():
 def test_it_may_be_asked_for_while_nothing_is_learned(block):
     with block():
         assert faster_precision(torch.device("cpu")) in ("bf16", "fp32")
+
+
+@pytest.mark.parametrize("products", ["highest", "high", "medium"])
+def test_float32_means_float32_in_products_and_convolutions(products):
+    cudnn, matmul, asked = torch.backends.cudnn, torch.backends.cuda.matmul, torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(products)
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    try:
+        with pytest.raises(KeyError), repeatable():
+            assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark) == (
+                False,
+                False,
+                True,
+                False,
+            )
+            raise KeyError
+        assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark) == before
+        assert torch.get_float32_matmul_precision() == products
+    finally:
+        torch.set_float32_matmul_precision(asked)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 import outskirts as osk
 from on_gpu.journal import Journal
-from outskirts.data.transform import Transform
+from outskirts.evaluation.evaluate import Chosen
 from outskirts.methods import registry
 from outskirts.testing.device import (
     SMALL_QUEUES,
@@ -20,14 +21,18 @@ from outskirts.testing.device import (
     check_diffusion,
     check_loop,
     check_resume,
-    check_scores,
     check_waits,
 )
+from outskirts.testing.needs import needed, small_generator
+from outskirts.testing.scores import check_scores, every_detector
 
 __all__ = ["check"]
 
 #: The methods that matter most come first, as there may not be time for all.
 _FIRST = ("ce", "ascood", "cider", "npos", "ncis")
+_LOOPED = ("ce", "ascood", "cider", "npos", "vos")
+#: Detectors that only some heads have a score for, by a method with such a head.
+_OWN = {"npos": ("ood_head", "mcm"), "godin": ("godin",)}
 
 
 def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -> None:
@@ -39,106 +44,77 @@ def check(journal: Journal, data: Path, images: int, only: Sequence[str] = ()) -
         images: To train on.
         only: Methods; all unless given.
     """
-    device = journal.device
     methods = only or [*_FIRST, *(name for name in registry.names() if name not in _FIRST)]
-    train = osk.open(f"parquet:{data / 'cifar10-train.parquet'}?limit={images}")
-    others = f"parquet:{data / 'cifar100-test.parquet'}?limit={images // 4}"
-    scratch = Path(tempfile.mkdtemp(prefix="outskirts-check-"))
+    checks = _Checks(journal.device, data, images, Path(tempfile.mkdtemp(prefix="outskirts-check-")))
 
-    def of(method: str, call: Callable[..., Any], **options: Any) -> Callable[[], Mapping[str, Any]]:
-        return lambda: call(method, device=device, **options) or {}
-
-    needed: dict[str, Callable[[], Mapping[str, Any]]] = {
-        "ncis": lambda: {"outlier_images": others},
-        "dream": lambda: {"anchors": str(_generator(scratch, train, device)), "embedding": 64},
-        "npos-clip": lambda: {"backbone": f"clip:{_clip(scratch)}", "augment": "none"},
-    }
-
-    def resumed(method: str) -> Mapping[str, Any]:
-        options = needed.get(method, dict)()
-        folder = Path(tempfile.mkdtemp(dir=scratch))
-        return check_resume(method, train, folder, device=device.type, batch_size=images // 8, lr=0.01, **options)
+    def measure(name: str, call: Callable[..., Mapping[str, Any] | None], *given: Any, needs: float = 1) -> None:
+        journal.measure("check", name, lambda: call(*given) or {}, needs)
 
     def resume(method: str) -> None:
-        name = f"{method}: an epoch of {images} images, resumed bit-equal"
-        journal.measure("check", name, lambda: resumed(method), 3)
+        measure(f"{method}: an epoch of {images} images, resumed bit-equal", checks.resume, method, needs=3)
 
     for method in methods:
-        journal.measure("check", f"{method}: fp32 as on the host", of(method, check_agreement))
+        measure(f"{method}: fp32 as on the host", check_agreement, method, journal.device)
     for method in methods:
-        journal.measure("check", f"{method}: bf16 near fp32 of the host", of(method, check_agreement, precision="bf16"))
+        measure(f"{method}: bf16 near fp32 of the host", check_agreement, method, journal.device, "bf16")
     for method in methods[: len(_FIRST)]:
         resume(method)
-    if device.type == "cuda":
+    if journal.device.type == "cuda":
         for method in methods:
-            journal.measure("check", f"{method}: the host never waits", of(method, check_waits))
-        journal.measure("check", "batches: the host never waits", lambda: check_batches(device) or {})
-        for method in ("ce", "ascood", "cider", "npos", "vos"):
-            name = f"{method}: a training waits for its records alone"
-            journal.measure(
-                "check", name, lambda at=method: _loop(at, train, Path(tempfile.mkdtemp(dir=scratch)), device)
-            )
+            measure(f"{method}: the host never waits", check_waits, method, journal.device)
+        measure("batches: the host never waits", check_batches, journal.device)
+        for method in _LOOPED:
+            measure(f"{method}: a training waits for its records alone", checks.loop, method)
     for method in methods[len(_FIRST) :]:
         resume(method)
-    journal.measure("check", "diffusion: training, sampling, inversion", lambda: _diffusion(scratch, train, device), 5)
-    journal.measure("check", "evaluation: every detector", lambda: _scores(scratch, train, others, device), 5)
-    for method, detectors in {"npos": ("ood_head", "mcm"), "godin": ("godin",)}.items():
+    measure("diffusion: training, sampling, inversion", checks.diffusion, needs=5)
+    measure("evaluation: every detector", checks.scores, "ce", every_detector, needs=5)
+    for method, detectors in _OWN.items():
         name = f"evaluation: detectors of {method}'s head"
-        at = (scratch, train, others, device, method, detectors)
-        journal.measure("check", name, lambda at=at: _scores(*at), 3)
+        measure(name, checks.scores, method, lambda run, detectors=detectors: detectors, needs=3)
 
 
-def _loop(method: str, train: osk.ImageSet, folder: Path, device: torch.device) -> Mapping[str, Any]:
-    options = {"batch_size": max(8, len(train) // 60), "lr": 0.01, **SMALL_QUEUES.get(method, {})}
-    check_loop(method, train, folder / "run", device, **options)
-    return {}
+class _Checks:
+    """Checks that train on images; what cannot be opened fails those which need it.
 
+    Arguments:
+        device: Where.
+        data: The folder of Parquet files.
+        images: To train on.
+        scratch: For what is made.
+    """
 
-def _scores(
-    scratch: Path,
-    train: osk.ImageSet,
-    others: str,
-    device: torch.device,
-    method: str = "ce",
-    detectors: Literal["all"] | Sequence[str] = "all",
-) -> Mapping[str, Any]:
-    out = Path(tempfile.mkdtemp(dir=scratch)) / "run"
-    classifier = osk.load(osk.train(method, train, out=out, epochs=1, batch_size=32, device=device.type).path)
-    found: dict[str, Any] = {}
-    for precision in ("fp32", "bf16"):
-        for name, value in check_scores(
-            classifier,
-            device,
-            train.limit(len(train) // 2),
-            osk.open(others),
-            precision,  # type: ignore[arg-type]
-            detectors,
-        ).items():
-            found[f"{precision} {name}"] = value
-    return found
+    def __init__(self, device: torch.device, data: Path, images: int, scratch: Path) -> None:
+        self.device, self.scratch = device, scratch
+        self._train = f"parquet:{data / 'cifar10-train.parquet'}?limit={images}"
+        self._others = f"parquet:{data / 'cifar100-test.parquet'}?limit={images // 4}"
 
+    @cached_property
+    def train(self) -> osk.ImageSet:
+        return osk.open(self._train)
 
-# What takes other libraries is imported here, so that one which is missing stops nothing else.
+    def folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.scratch))
 
+    def resume(self, method: str) -> Mapping[str, Any]:
+        options = needed(method, self.scratch, self.train, self._others, self.device)
+        options = {"device": self.device.type, "batch_size": len(self.train) // 8, "lr": 0.01, **options}
+        return check_resume(method, self.train, self.folder(), **options)
 
-def _clip(scratch: Path) -> Path:
-    from outskirts.testing.clip import save_small_clip
+    def loop(self, method: str) -> None:
+        options = {"batch_size": max(8, len(self.train) // 60), "lr": 0.01, **SMALL_QUEUES.get(method, {})}
+        check_loop(method, self.train, self.folder() / "run", self.device, **options)
 
-    return save_small_clip(scratch / "clip")
+    def scores(self, method: str, detectors: Callable[[Path], Chosen]) -> Mapping[str, Any]:
+        device, out = self.device, self.folder() / "run"
+        run = osk.train(method, self.train, out=out, epochs=1, batch_size=32, device=device.type)
+        images, others = self.train.limit(len(self.train) // 2), osk.open(self._others)
+        chosen = detectors(run.path)
+        return check_scores(osk.load(run.path), device, images, others, ("fp32", "bf16"), chosen)
 
+    def diffusion(self) -> Mapping[str, Any]:
+        # Here, so that a library which is missing stops nothing else.
+        from outskirts.models.diffusion import DiffusionModel
 
-def _generator(scratch: Path, train: osk.ImageSet, device: torch.device) -> Path:
-    """The folder of a small diffusion model, trained for two steps."""
-    from outskirts.generation.generators.diffusion import Diffusion, DiffusionConfig
-
-    folder = scratch / "generator"
-    config = DiffusionConfig(network="tiny", epochs=1, batch_size=32, device=device.type, precision="fp32")
-    Diffusion(config).fit(train.limit(64), Transform(16), folder, lambda step, steps, latest: None)
-    return folder
-
-
-def _diffusion(scratch: Path, train: osk.ImageSet, device: torch.device) -> Mapping[str, Any]:
-    from outskirts.models.diffusion import DiffusionModel
-
-    model = DiffusionModel.load(_generator(scratch, train, device))
-    return check_diffusion(model, device, train.limit(8))
+        folder = small_generator(self.scratch / "generator", self.train, self.device)
+        return check_diffusion(DiffusionModel.load(folder), self.device, self.train.limit(8))

@@ -21,11 +21,43 @@ import torch
 
 import outskirts
 
-__all__ = ["Journal", "OutOfTime", "machine", "synchronise"]
+__all__ = ["Journal", "OutOfTime", "Poisoned", "machine", "poisons", "synchronise"]
+
+
+#: What errors of a kernel that failed say.
+_POISON = (
+    "CUDA error",
+    "device-side assert",
+    "illegal memory access",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+)
 
 
 class OutOfTime(BaseException):
     """A measurement took longer than there was time. No library may take it for an error of its own."""
+
+
+class Poisoned(BaseException):
+    """A kernel failed: whatever this process asks of the device from now on fails, too, and a new one is needed."""
+
+
+def poisons(error: BaseException | None, device: torch.device) -> bool:
+    """Whether an error, or what led to it, is one after which a process can do no more on CUDA.
+
+    Memory that is not enough is none of them.
+    """
+    if error is None or device.type != "cuda":
+        return False
+    text = str(error)
+    if (
+        not isinstance(error, torch.OutOfMemoryError)
+        and isinstance(error, RuntimeError)
+        and any(sign in text for sign in _POISON)
+    ):
+        return True
+    return poisons(error.__cause__ or error.__context__, device)
 
 
 def machine(device: torch.device) -> str:
@@ -52,21 +84,25 @@ class Journal:
         out: The folder.
         device: What is measured.
         end: When no measurement may begin or go on, by `time.monotonic`.
+        before: Lines that were there when this call of the script began; what failed since is not tried again.
         note: What a reader of the table should know.
     """
 
     out: Path
     device: torch.device
     end: float
+    before: int | None = None
     note: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
-    failed: set[tuple[str, str]] = field(default_factory=set)
+    failed: set[tuple[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         self.machine = machine(self.device)
         if self.file.is_file():
             self.lines = [json.loads(line) for line in self.file.read_text().splitlines()]
+        self.before = len(self.lines) if self.before is None else self.before
+        self.failed = {(line["part"], line["name"]) for line in self.lines[self.before :] if line["status"] == "failed"}
 
     @property
     def file(self) -> Path:
@@ -93,6 +129,9 @@ class Journal:
             name: Of the measurement, within its part.
             call: Returns numbers and words by name.
             needs: Seconds without which it is not begun.
+
+        Raises:
+            Poisoned: If this process can do no more on the device.
         """
         if self.done(part, name) is not None or (part, name) in self.failed:
             return
@@ -103,20 +142,35 @@ class Journal:
                 )
             return
         start = time.monotonic()
-        status, values = "ok", dict[str, Any]()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        with self.guarded(part, name):
+            status, values = "ok", dict[str, Any]()
+            if self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.device)
+            try:
+                with _alarm(self.left):
+                    values = {**call(), "peak MiB": self._peak()}
+            except OutOfTime:
+                status, values = "out of time", {"reason": "goes on when called again"}
+            self._write(part, name, status, time.monotonic() - start, values)
+
+    @contextmanager
+    def guarded(self, part: str, name: str) -> Iterator[None]:
+        """A block whose failure is written down, and stops nothing beside it.
+
+        Raises:
+            Poisoned: If this process can do no more on the device.
+        """
+        start = time.monotonic()
         try:
-            with _alarm(self.left):
-                values = {**call(), "peak MiB": self._peak()}
-        except OutOfTime:
-            status, values = "out of time", {"reason": "goes on when called again"}
-        except Exception as error:  # Whatever fails in one part shall stop no other.
+            yield
+        except Exception as error:
             trace = traceback.format_exc()
             print(trace, file=sys.stderr)
             self.failed.add((part, name))
-            status, values = "failed", {"reason": f"{type(error).__name__}: {error}", "traceback": trace[-2000:]}
-        self._write(part, name, status, time.monotonic() - start, values)
+            about = {"reason": f"{type(error).__name__}: {error}", "traceback": trace[-2000:]}
+            self._write(part, name, "failed", time.monotonic() - start, about)
+            if poisons(error, self.device):
+                raise Poisoned from error
 
     @property
     def left(self) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from on_gpu.journal import Journal, synchronise
 from outskirts.devices import repeatable
 from outskirts.models.backbones import build_backbone
 from outskirts.neighbours.exact import kth_distance
+from outskirts.seeding import isolated
 from outskirts.training.loop import Progress
 
 __all__ = ["speed"]
@@ -40,12 +42,14 @@ class Work:
         side: Of the images, in pixels.
         batch: Images per step.
         steps: Measured.
+        model: Makes a whole network, instead of the backbone.
     """
 
     backbone: str
     side: int
     batch: int
     steps: int
+    model: Callable[[], nn.Module] | None = None
 
     @cached_property
     def images(self) -> osk.ImageSet:
@@ -64,6 +68,16 @@ _GPU = {
     "resnet50 at 224": Work("torchvision:resnet50", 224, 128, 20),
 }
 _CPU = {"fast": Work("fast", 32, 64, 4), "resnet18-cifar": Work("resnet18-cifar", 32, 16, 2)}
+
+
+def _one_layer() -> nn.Module:
+    with isolated(0, "network"):
+        convolution, linear = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(8, 10)
+    return nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+
+
+#: What a processor compiles, to show that it works: the others would take it minutes.
+_COMPILED = Work("", 16, 16, 4, _one_layer)
 _METHODS: Mapping[str, Mapping[str, Any]] = {
     "ce": {},
     "ascood": {"outliers": "shuffle"},
@@ -73,11 +87,15 @@ _METHODS: Mapping[str, Mapping[str, Any]] = {
 
 
 def speed(journal: Journal) -> None:
-    """Write down images a second and the like."""
+    """Write down images a second and the like.
+
+    Arguments:
+        journal: Where; it says what is measured.
+    """
     device, gpu = journal.device, journal.device.type == "cuda"
     works = _GPU if gpu else _CPU
     journal.measure("speed", "matrix product in bf16", lambda: _peak(device))
-    first, *others = works
+    first = next(iter(works))
 
     def trained(name: str) -> None:
         by_hand = f"{name}: hand-written loop on ready tensors"
@@ -87,21 +105,23 @@ def speed(journal: Journal) -> None:
             journal.measure("speed", f"{name}: train {method}", lambda at=at: _trained(*at), 3)
         works[name].__dict__.pop("images", None)  # They may take half a gigabyte.
 
-    def compiled(name: str) -> None:
-        needs = 30 if gpu else 60
-        journal.measure("speed", f"{name}: compiled", lambda: _compiled(journal, works[name]), needs)
+    def compiled(name: str, work: Work, needs: float = 30) -> None:
+        journal.measure("speed", f"{name}: compiled", lambda: _compiled(journal, work), needs)
 
+    if not gpu:
+        compiled("a network of one convolution", _COMPILED, 10)
     trained(first)
     journal.measure(
         "speed", "extraction from memory and from files", lambda: _extracted(device, 2048 if gpu else 128), 5
     )
     journal.measure("speed", "nearest neighbours", lambda: _neighbours(device, gpu), 5)
     journal.measure("speed", f"{first}: what repeatable bits cost", lambda: _free(works[first], device), 3)
-    compiled(first)
-    for name in others:
-        trained(name)
-    for name in others:
-        compiled(name)
+    # Those of `train` come before the largest: whether compiling pays is to be known there.
+    for name in works:
+        if name != first:
+            trained(name)
+        if gpu:
+            compiled(name, works[name])
 
 
 def _timed(call: Callable[[], object], device: torch.device, repeats: int = 10) -> float:
@@ -163,30 +183,31 @@ def _flops(network: nn.Module, images: torch.Tensor) -> float:
     return 3 * counter.get_total_flops() / len(images)
 
 
-def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapping[str, Any]) -> dict[str, float]:
+def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """`train`, data path and records included; validation is not."""
-    device, marks, found = journal.device, list[float](), dict[str, float]()
-    profiler = profile(activities=[ProfilerActivity.CUDA]) if device.type == "cuda" else nullcontext()
+    device, marks, found = journal.device, list[float](), dict[str, Any]()
+    gpu = device.type == "cuda"
+    profiler = profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU])
 
     def mark(step: int, steps: int, latest: Mapping[str, Any]) -> None:
         if step in (_WARM, _WARM + work.steps):
             synchronise(device)
             marks.append(time.perf_counter())
         if step == _WARM + work.steps:
-            found.update(_utilisation(device))
+            found.update({"GPU utilisation, %": _utilisation(device)} if gpu else {})
             profiled.enter_context(profiler)
+            marks.append(time.perf_counter())
         if step == _WARM + work.steps + _PROFILED:
             synchronise(device)
+            marks.append(time.perf_counter())
             profiled.close()
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as profiled:
         _train(work, device, Path(folder), method, mark, **options)
-    seconds = (marks[1] - marks[0]) / work.steps
+    seconds, watched = (marks[1] - marks[0]) / work.steps, (marks[3] - marks[2]) / _PROFILED
     found = {"images/s": work.batch / seconds, **found}
-    if isinstance(profiler, profile):
-        kernels = (e.self_device_time_total for e in profiler.key_averages() if e.device_type == DeviceType.CUDA)
-        # The profiler itself slows the host down, so that kernels are compared with the steps before.
-        found["share of the time outside kernels"] = max(0.0, 1 - sum(kernels) / 1e6 / _PROFILED / seconds)
+    # The profiler slows the host down: kernels of a GPU, which take as long as ever, are beside the steps before.
+    found["share of the time outside kernels"] = _outside(profiler, seconds if gpu else watched, gpu)
     by_hand = journal.done("speed", f"{name}: hand-written loop on ready tensors")
     peak = journal.done("speed", "matrix product in bf16")
     if by_hand:
@@ -196,12 +217,31 @@ def _trained(journal: Journal, name: str, work: Work, method: str, options: Mapp
     return found
 
 
-def _utilisation(device: torch.device) -> dict[str, float]:
-    """What the driver says of the last moments, where its library is installed."""
+def _outside(profiler: profile, seconds: float, gpu: bool) -> float:
+    """The share of a step that no kernel takes: of a GPU, or torch's operations on the processor."""
+    if gpu:
+        kernels = [e.self_device_time_total for e in profiler.key_averages() if e.device_type == DeviceType.CUDA]
+    else:
+        kernels = [e.self_cpu_time_total for e in profiler.key_averages() if e.key.startswith("aten::")]
+    if not kernels:
+        raise RuntimeError("The profiler saw no kernel.")
+    return max(0.0, 1 - sum(kernels) / 1e6 / _PROFILED / seconds)
+
+
+def _utilisation(device: torch.device) -> float | str:
+    """What the driver says of the last moments, by its library or else its tool."""
     try:
-        return {"GPU utilisation, %": torch.cuda.utilization(device)} if device.type == "cuda" else {}
-    except Exception:  # The driver's library has errors of its own.
-        return {}
+        return torch.cuda.utilization(device)
+    except Exception:  # The library has errors of its own, and may not be installed.
+        return _asked_tool(device.index or 0)
+
+
+def _asked_tool(number: int) -> float | str:
+    command = ["nvidia-smi", f"--id={number}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "not available"
 
 
 def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Progress, **options: Any) -> osk.Run:
@@ -214,7 +254,7 @@ def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Pr
         out=folder / "run",
         progress=mark,
         **{
-            "backbone": work.backbone,
+            **({"model": work.model()} if work.model else {"backbone": work.backbone}),
             "size": work.side,
             "batch_size": work.batch,
             "epochs": 1,

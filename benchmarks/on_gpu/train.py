@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from outskirts.benchmarking.matrix import Matrix
 from outskirts.benchmarking.page import page
 from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import Benchmark
+from outskirts.methods import registry
+from outskirts.training.config import preset_options
 
 __all__ = ["train"]
 
@@ -24,22 +26,37 @@ class Budget:
 
     Arguments:
         backbone: By name.
-        options: Of the training.
+        epochs: Of every training.
+        options: Of trainings, unless a recipe says otherwise.
         images: Of the training set; all if 0.
         seconds: That a run takes at most; without them it is not begun.
+        preset: The recipe of methods that have it; others have one of `_RECIPES`.
     """
 
     backbone: str
+    epochs: int
     options: Mapping[str, Any]
     images: int
     seconds: float
+    preset: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.backbone}, {self.epochs} epochs"
+
+    def recipe(self, method: str) -> Mapping[str, Any]:
+        """The options of a method's training."""
+        if self.preset in registry[method].presets:
+            return {**self.options, **preset_options(method, self.preset)}
+        recipe = dict(_RECIPES[method])
+        return {**self.options, **preset_options(method, recipe.pop("preset", "")), **recipe}
 
 
 _GPU = (
-    Budget("fast", {"epochs": 100, "batch_size": 512, "lr": 0.4}, 0, 60),
-    Budget("resnet18-cifar", {"epochs": 100, "batch_size": 128, "lr": 0.1, "augment": "flip,crop:4"}, 0, 240),
+    Budget("fast", 100, {"batch_size": 512, "lr": 0.4}, 0, 60),
+    Budget("resnet18-cifar", 100, {"batch_size": 128, "lr": 0.1, "augment": "flip,crop:4"}, 0, 240, "cifar10"),
 )
-_CPU = (Budget("fast", {"epochs": 1, "batch_size": 64, "lr": 0.05}, 640, 10),)
+_CPU = (Budget("fast", 1, {"batch_size": 64, "lr": 0.05}, 640, 10),)
 
 _SMOOTHED = {"label_smoothing": 0.1}
 #: Options of each method beyond its defaults; settings were chosen on validation images (docs/results.md).
@@ -67,7 +84,9 @@ _DETECTORS = (
     "fdbd",
 )
 _VARIANTS = {"pixmix": {"augment": "flip,crop:4,pixmix"}}
-#: Method and variant: the baseline, and then those that promise most for the time that they take.
+#: Method and variant: the baseline, and then those that promise most for the time that they take. NCIS and the training
+#: on synthetic images (SIO) have no row: both need images of a diffusion model, whose training and sampling take hours
+#: rather than minutes, and what else lies in the folder are the sets that are tested and tuned on.
 _ROWS = (
     ("ce", ""),
     ("logitnorm", "pixmix"),
@@ -78,6 +97,8 @@ _ROWS = (
     ("ascood", "pixmix"),
     ("cider", "pixmix"),
 )
+#: The file that says how runs began.
+_COMPILED = "compiled.json"
 #: Rows that a processor makes, to show that all works.
 _ON_A_CPU = 3
 
@@ -93,50 +114,79 @@ def train(journal: Journal, data: Path, seeds: Sequence[int] = (0, 1, 2)) -> Non
     gpu = journal.device.type == "cuda"
     for seed in seeds if gpu else seeds[:1]:
         for budget in _GPU if gpu else _CPU:
-            cells = _cells(journal, data, budget, seed)
-            for cell in cells:
+            for job in _planned(journal, data, budget, seed):
                 journal.measure(
                     "train",
-                    f"{budget.backbone}, {budget.options['epochs']} epochs: {cell.label}, seed {seed}",
-                    lambda cell=cell, budget=budget: _made(journal, data, budget, cell, seeds),
+                    f"{budget.name}: {job.label}, seed {seed}",
+                    lambda job=job, budget=budget: _made(journal, data, budget, job, seeds),
                     budget.seconds,
                 )
 
 
-def _cells(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Job]:
+def _planned(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Job]:
+    """The runs of a budget; none if they cannot be planned, which is then written down."""
+    name = f"{budget.name}: what is planned"
+    if ("train", name) not in journal.failed:
+        with journal.guarded("train", name):
+            return _jobs(journal, data, budget, seed)
+    return []
+
+
+def _jobs(journal: Journal, data: Path, budget: Budget, seed: int) -> list[Job]:
     """In the order of `_ROWS`."""
     methods = list(dict.fromkeys(method for method, _ in _ROWS))
-    out = journal.out / "runs" / budget.backbone
     options = {
-        **budget.options,
+        "epochs": budget.epochs,
         "backbone": budget.backbone,
         "precision": "bf16",
         "device": journal.device.type,
         "val_every": 10,
         "checkpoint_every": 5,
-        "compile": _compile(journal, budget, out),
     }
-    made = plan(_benchmark(data, budget.images), methods, [seed], out, variants=list(_VARIANTS), detectors=_DETECTORS)
-    there = {(cell.method, cell.variant): cell for cell in made}
-    # What a variant sets goes over what all have.
+    made = plan(
+        _benchmark(data, budget),
+        methods,
+        [seed],
+        journal.out / "runs" / budget.backbone,
+        variants=list(_VARIANTS),
+        detectors=_DETECTORS,
+        options=options,
+    )
+    there = {(job.method, job.variant): job for job in made}
+    jobs = [there[row] for row in (_ROWS if journal.device.type == "cuda" else _ROWS[:_ON_A_CPU])]
     return [
-        Job(**{**vars(cell), "options": {**cell.options, **options, **_VARIANTS.get(cell.variant, {})}})
-        for cell in (there[row] for row in (_ROWS if journal.device.type == "cuda" else _ROWS[:_ON_A_CPU]))
+        replace(job, options={**job.options, "compile": _compile(journal, budget, job.folder) == "yes"}) for job in jobs
     ]
 
 
-def _compile(journal: Journal, budget: Budget, out: Path) -> bool:
-    """Whether compiling pays, by what was measured when the first of these runs began: they are to be alike."""
-    file = out / "compile.json"
-    if not file.is_file():
-        found = journal.done("speed", f"{budget.backbone}: compiled")
-        pays = found is not None and found["÷ not compiled"] > 1.2 and budget.options["epochs"] > 10
-        out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(pays))
-    return bool(json.loads(file.read_text()))
+def _compile(journal: Journal, budget: Budget, folder: Path) -> str:
+    """Whether the network of a run is compiled: ``yes``, ``no``, or ``unmeasured``, which is none of the two for good.
+
+    A run that is begun goes on as it began; the losses of others are the same to rounding.
+    """
+    if known := _begun(folder).get(folder.name):
+        return known
+    found = journal.done("speed", f"{budget.backbone}: compiled")
+    if found is None:
+        return "unmeasured"
+    return "yes" if found["÷ not compiled"] > 1.2 and budget.epochs > 10 else "no"
 
 
-def _benchmark(data: Path, images: int) -> Benchmark:
+def _begin(folder: Path, compiled: str) -> None:
+    """Write down how a run begins."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.with_name(_COMPILED).write_text(json.dumps({**_begun(folder), folder.name: compiled}))
+
+
+def _begun(folder: Path) -> dict[str, str]:
+    """How runs beside a folder began, by their names."""
+    file = folder.with_name(_COMPILED)
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _benchmark(data: Path, budget: Budget) -> Benchmark:
+    images = budget.images
+
     def spec(name: str, options: str = "") -> str:
         limit = f"limit={images // 4}" if images else ""
         return f"parquet:{data / name}.parquet" + (
@@ -156,27 +206,29 @@ def _benchmark(data: Path, images: int) -> Benchmark:
             "far": {"mnist": spec("mnist-test"), "textures": spec("dtd10")},
         },
         description="CIFAR-10 by benchmarks/cuda.py.",
-        recipes=_RECIPES,
+        recipes={method: budget.recipe(method) for method in _RECIPES},
         variants=_VARIANTS,
     )
 
 
-def _made(journal: Journal, data: Path, budget: Budget, cell: Job, seeds: Sequence[int]) -> Mapping[str, Any]:
-    if failure := run_job(cell):
+def _made(journal: Journal, data: Path, budget: Budget, job: Job, seeds: Sequence[int]) -> Mapping[str, Any]:
+    compiled = _compile(journal, budget, job.folder)
+    _begin(job.folder, compiled)
+    if failure := run_job(job):
         raise RuntimeError(failure)
-    every = [other for seed in seeds for other in _cells(journal, data, budget, seed)]
+    every = [other for seed in seeds for other in _jobs(journal, data, budget, seed)]
     first = next(other for other in every if other.label == "ce")
     # The baseline of a matrix is its first run.
     matrix = Matrix(
-        f"CIFAR-10, {budget.backbone}, {budget.options['epochs']} epochs",
+        f"CIFAR-10, {budget.name}",
         journal.machine,
         "Detectors are chosen on the first twenty classes of Tiny-ImageNet, which take no part in the test.",
         "python benchmarks/cuda.py --only train",
         [first, *(other for other in every if other is not first)],
     )
-    matrix.save(cell.folder.parent)
+    matrix.save(job.folder.parent)
     (journal.out / f"runs-{budget.backbone}.md").write_text(page([matrix], matrix.command))
-    line = next(line for line in matrix.leaderboard if line.label == cell.label)
+    line = next(line for line in matrix.leaderboard if line.label == job.label)
     found: dict[str, Any] = {"detector": line.detector, "accuracy": line.accuracy.mean if line.accuracy else None}
     found |= {f"{name} AUROC": group.auroc.mean for name, group in line.groups.items()}
-    return {**found, "minutes": line.minutes, "seeds": len(line.seeds)}
+    return {**found, "minutes": line.minutes, "seeds": len(line.seeds), "compiled": compiled}

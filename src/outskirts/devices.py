@@ -97,15 +97,18 @@ def full_precision(values: Tensor) -> AbstractContextManager[object]:
 def repeatable() -> Iterator[None]:
     """A block in which convolutions on CUDA give the same bits at every call, and float32 means float32.
 
-    By default cuDNN may add in whatever order its threads come, and rounds what it multiplies to 10 bits (TF32).
+    By default cuDNN may add in whatever order its threads come, and rounds what it multiplies to 10 bits (TF32). Matrix
+    products are rounded so where somebody asked for it.
     """
-    cudnn = torch.backends.cudnn
+    cudnn, products = torch.backends.cudnn, torch.get_float32_matmul_precision()
     before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
     cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = True, False, False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision(products)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ class ImageCache:
         self.budget = budget
         self._sets: OrderedDict[Hashable, Decoded] = OrderedDict()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._sets
+
     def cached(self, key: Hashable, decode: Callable[[], Decoded]) -> Decoded:
         """What was decoded under this key before, or else now; neither tensor is to be changed."""
         if key not in self._sets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
-from .cache import kept
+from .cache import ImageCache, kept
 from .decode import CorruptImage, Items, decode, key
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Progress, for_each
@@ -162,14 +162,23 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         Returns:
             Images, uint8 [N, C, S, S], and labels, int64 [N].
         """
+        place = self.place(transform, room, skip_corrupt)
+        if place is None:
+            return self._resident(transform, room, skip_corrupt, threads, progress)
+        store, key = place
+        return store.cached(key, lambda: self._resident(transform, room, skip_corrupt, threads, progress))
+
+    def place(
+        self, transform: Transform, room: bool = False, skip_corrupt: bool = False
+    ) -> tuple[ImageCache, Hashable] | None:
+        """Where this process keeps the decoded images, and under which key; None if it does not. Arguments as for
+        `resident`.
+        """
         store = kept()
         # Which ones were left out is only known to who left them out.
         if store is None or skip_corrupt or not self.pictures or self.nbytes(transform, room) > store.budget:
-            return self._resident(transform, room, skip_corrupt, threads, progress)
-        return store.cached(
-            (self.fingerprint, transform.host_key(room)),
-            lambda: self._resident(transform, room, skip_corrupt, threads, progress),
-        )
+            return None
+        return store, (self.fingerprint, transform.host_key(room))
 
     def _resident(
         self,

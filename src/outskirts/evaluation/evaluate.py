@@ -97,7 +97,7 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
 def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
     """The scores of one set's images, [N], float64; NaN is an error that names the detector and the set."""
     with torch.inference_mode():
-        scores = detector.score(outputs).double().cpu()
+        scores = detector.score(outputs).cpu().double()
     if missing := int(scores.isnan().sum()):
         raise OutskirtsError(
             f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}': "

@@ -26,7 +26,7 @@ Rule: TypeAlias = Literal["trapezoid", "step"]
 
 def as_scores(values: Scores) -> Array:
     """The scores as a float64 array [N]; an error unless they are one-dimensional, some and not NaN."""
-    scores = values.detach().double().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
+    scores = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
     if scores.ndim != 1:
         raise OutskirtsError(f"Scores are one per image, shape [N]; these have shape {list(scores.shape)}.")
     if not len(scores):

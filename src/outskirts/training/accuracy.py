@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..devices import there
+from ..devices import sent, there
 from ..models.classifier import Classifier
 
 __all__ = ["accuracy"]
@@ -18,7 +18,7 @@ def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Acc
     found = []
     with torch.no_grad(), engine.autocast():
         for block, target in zip(images.split(500), labels.split(500)):
-            block, target = (there(values, engine.device) for values in (block, target))
+            block, target = sent(block, engine.device), there(target, engine.device)
             x = classifier.transform.device(block).contiguous(memory_format=torch.channels_last)
             logits = classifier(x).float()
             correct = (logits.argmax(1) == target).sum()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import outskirts as osk
-from outskirts.data.cache import cached_images
+from outskirts.data.cache import cached_images, kept
 from outskirts.data.decode import CorruptImage
 from outskirts.data.loading import ahead
 from outskirts.data.loading.ahead import batches
@@ -128,3 +128,32 @@ def test_kept_sets_are_decoded_once(numbered, monkeypatch, decoded):
             found = list(batches(numbered(), TRANSFORM, 15))
             assert all(torch.equal(*pair) for pairs in zip(found, alone, strict=True) for pair in zip(*pairs))
     assert len(decoded) == 90
+
+
+def test_sets_that_will_be_kept_are_decoded_while_earlier_ones_are_used(numbered, decoded):
+    with cached_images(), closing(batches(numbered(), TRANSFORM, 10, threads=1)) as found:
+        for used, (images, _) in enumerate(found):
+            assert images[:, 0, 0, 0].tolist() == list(range(used * 10, used * 10 + 10))
+            assert len(decoded) <= (used + 1) * 10 + 20
+            threading.Event().wait(0.02)  # Long enough for more, were there more to do.
+
+
+def test_what_is_kept_is_what_is_resident(numbered, decoded):
+    with cached_images():
+        list(batches(numbered(), TRANSFORM, 15))
+        assert numbers([numbered().resident(TRANSFORM)]) == [list(range(90))] and len(decoded) == 90
+    with cached_images():
+        numbered().resident(TRANSFORM)
+        assert numbers(batches(numbered(), TRANSFORM, 40)) == cut(list(range(90)), 40) and len(decoded) == 180
+
+
+def test_sets_that_are_not_read_to_their_end_or_too_large_are_not_kept(numbered, decoded):
+    with cached_images(90 * 3 * 8 * 8), closing(batches(numbered(), TRANSFORM, 15)) as found:
+        next(found)
+        found.close()
+        assert kept().nbytes == 0
+        list(batches(numbered(), TRANSFORM, 15))
+        assert kept().nbytes == 90 * 3 * 8 * 8
+    with cached_images(90 * 3 * 8 * 8 - 1):
+        list(batches(numbered(), TRANSFORM, 15))
+        assert kept().nbytes == 0

@@ -111,6 +111,20 @@ def test_an_extraction_goes_on_where_it_was_killed(backbone, images, folder, tmp
         assert (tmp_path / "half" / file.name).read_bytes() == file.read_bytes()
 
 
+def test_images_are_decoded_while_the_trunk_is_busy(backbone, images, tmp_path, monkeypatch):
+    decoded, known = [], []
+    image = osk.ImageSet.image
+    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i: decoded.append(i) or image(self, i))
+
+    def trunk(batch):
+        known.append(len(decoded))
+        return backbone.network.tokens(batch)
+
+    extract(backbone, images, tmp_path / "new", trunk, shard=40, batch_size=4)
+    # With the images of the first batch, at most two further batches, and one that is begun.
+    assert known[0] <= 16 and len(decoded) == 40
+
+
 def test_a_folder_of_something_else_is_refused(clip_folder, backbone, images, bugs, folder, tmp_path):
     other = clip_backbone(f"clip:{clip_folder}?frozen=1")
     for begun, what, options in (

@@ -8,7 +8,6 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from ..cache import kept
 from ..imageset import ImageSet
 from ..threads import BLOCK, attempt, in_order, threads_here
 from ..transform import Transform
@@ -28,8 +27,9 @@ def batches(
     """All images of a set, in order and brought to one size as by `resident`, a batch at a time.
 
     In memory are the batch that is in use and as many images as two more have, or two jobs for each thread if that is
-    more. Close it where it may not be read to its end; see `in_order`. Sets that are kept, or are not images, are
-    decoded or read a part at a time.
+    more. Close it where it may not be read to its end; see `in_order`. Where the process keeps decoded images
+    (`cached_images`), those of a set that was read to its end are kept. Sets that are not images are read a part at a
+    time.
 
     Arguments:
         image_set: Is told in `skipped` what was left out, once all is read.
@@ -46,12 +46,15 @@ def batches(
     """
     # The last bits of a result can depend on the batch; these are the batches of earlier versions, too.
     rows = max(1, _PART // _nbytes(transform))
-    if not image_set.pictures or (kept() is not None and not skip_corrupt):
+    place = image_set.place(transform, skip_corrupt=skip_corrupt)
+    if not image_set.pictures or (place is not None and place[1] in place[0]):
         yield from _in_parts(image_set, transform, size, rows)
         return
+    shape = transform.channels, transform.size, transform.size
+    whole = None if place is None else torch.empty(len(image_set), *shape, dtype=torch.uint8)
 
     def decoded(job: range) -> tuple[range, Tensor, Tensor]:
-        images = torch.empty(len(job), transform.channels, transform.size, transform.size, dtype=torch.uint8)
+        images = torch.empty(len(job), *shape, dtype=torch.uint8) if whole is None else whole[job.start : job.stop]
         # By NumPy, as torch would begin threads of its own for each of those that decode.
         pixels = images.numpy()
 
@@ -78,6 +81,9 @@ def batches(
                 yield from zip(images[:ready].split(size), labels[:ready].split(size))
                 held = [(images[ready:], labels[ready:])]
     image_set.skipped = skipped
+    if place is not None and whole is not None:
+        store, key = place
+        store.cached(key, lambda: (whole, image_set.labels))
 
 
 def _nbytes(transform: Transform) -> int:
@@ -85,11 +91,12 @@ def _nbytes(transform: Transform) -> int:
 
 
 def _in_parts(image_set: ImageSet, transform: Transform, size: int, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of what is in memory, so many rows of it at a time."""
-    count = len(image_set)
-    for start in range(0, count, rows):
-        part = image_set if count <= rows else image_set.subset(torch.arange(start, min(start + rows, count)))
-        yield from zip(*(column.split(size) for column in part.resident(transform)))
+    """Batches of what is not decoded, so many rows at a time; of tokens, no more of them are read from the disk."""
+    kept, every = image_set.resident(transform) if image_set.pictures else None, torch.arange(len(image_set))
+    for first in range(0, len(image_set), rows):
+        part = slice(first, first + rows)
+        columns = image_set.subset(every[part]).resident(transform) if kept is None else [of[part] for of in kept]
+        yield from zip(*(column.split(size) for column in columns))
     image_set.skipped = []
 
 

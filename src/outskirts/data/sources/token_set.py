@@ -8,6 +8,7 @@ image can be augmented any more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
@@ -15,9 +16,11 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from ...devices import sent
 from ...errors import OutskirtsError
 from ...files import digest
 from ..imageset import ImageSet
+from ..loading.ahead import batches
 from ..shards import ShardKind, Shards
 from ..threads import Progress
 from ..transform import Transform
@@ -85,17 +88,21 @@ def extract_tokens(
     for number, size in enumerate(shards.sizes):
         if shards.lacks(number):
             part = images.subset(shards.rows(number))
-            pixels, labels = part.resident(transform)
-            with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+            with (
+                torch.no_grad(),
+                torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"),
+                closing(batches(part, transform, batch_size)) as decoded,
+            ):
+                # They stay on the device until all are there: none is waited for.
                 blocks = [
-                    trunk(transform.device(block.to(where)))[:, 0].to(getattr(torch, dtype)).cpu()
-                    for block in pixels.split(batch_size)
+                    trunk(transform.device(sent(pixels, where)))[:, 0].to(getattr(torch, dtype))
+                    for pixels, _ in decoded
                 ]
-            tokens = torch.cat(blocks)
+            tokens = torch.cat(blocks).cpu()
             if not tokens.isfinite().all():
                 raise OutskirtsError(f"Tokens of {images.spec} exceed the range of {dtype}; choose bfloat16.")
             keys = torch.tensor([list(bytes.fromhex(key)) for key in part.keys], dtype=torch.uint8)
-            shards.write(number, {"tokens": tokens, "labels": labels, "keys": keys})
+            shards.write(number, {"tokens": tokens, "labels": part.labels, "keys": keys})
         done += size
         progress(done)
 
