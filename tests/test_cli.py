@@ -126,3 +126,28 @@ def test_a_reader_that_leaves_is_no_defect():
         process.stdin.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+def test_quiet_says_results_alone(flag, bugs, small, outskirts, tmp_path):
+    arguments = ["--epochs", 1, "--batch-size", 8, "--device", "cpu", "--precision", "fp32"]
+    loud = outskirts("train", "ce", "--data", bugs / "train", "--out", tmp_path / "loud", *arguments)
+    quiet = outskirts("train", flag, "ce", "--data", bugs / "train", "--out", tmp_path / "quiet", *arguments)
+    assert "Trained" in loud.err and quiet.code == 0 and quiet.err == ""
+    assert "Trained" in outskirts("train", "ce", "--data", bugs / "train", "--out", tmp_path / "again", *arguments).err
+
+
+@pytest.mark.parametrize("flag", ["-v", "--verbose"])
+def test_verbose_says_where_an_error_arose(flag, outskirts):
+    plain, more = outskirts("train", "cee", "--data", "x"), outskirts("train", "cee", "--data", "x", flag)
+    assert plain.err.count("\n") == 1 and "Traceback" not in plain.err
+    assert more.code == 2 and "Traceback" in more.err and more.err.endswith(plain.err)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completions_know_every_command_and_its_options(shell, outskirts):
+    script = outskirts("--print-completion", shell).out
+    for word in (*cli.COMMANDS, "ascood", "--data", "embed", "--per-class", "fetch", "boundary"):
+        assert word in script, word
+    assert "did you mean 'zsh'" in outskirts("--print-completion", "zhs").err
+    assert "Name the shell" in outskirts("--print-completion").err

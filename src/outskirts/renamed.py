@@ -6,7 +6,19 @@ import warnings
 from collections.abc import Container, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["DETECTORS", "OPTIONS", "PARAMETERS", "RenamedWarning", "current", "records", "renamed", "weights"]
+__all__ = [
+    "DETECTORS",
+    "OPTIONS",
+    "PARAMETERS",
+    "UNSET",
+    "RenamedWarning",
+    "as_before",
+    "current",
+    "records",
+    "renamed",
+    "was_not_given",
+    "weights",
+]
 
 T = TypeVar("T")
 
@@ -26,6 +38,16 @@ OPTIONS = {
     "evaluations": "network_evaluations",
     "surest": "max_confidence",
     "least": "min_confidence",
+}
+
+#: What stood for "not given" where there is None now.
+UNSET: Mapping[str, Any] = {
+    **dict.fromkeys(
+        ("val", "synthetic", "outlier_images", "pretrained", "init", "train_layers", "tracker", "anchors", "words"), ""
+    ),
+    **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
+    **dict.fromkeys(("size", "outlier_batch", "classes_per_step"), 0),
+    "real_weight": -1.0,
 }
 
 #: Detectors.
@@ -64,6 +86,20 @@ def records(about: Any) -> Any:
     if isinstance(about, Mapping):
         return {OPTIONS.get(name, name): records(value) for name, value in about.items()}
     return about
+
+
+def was_not_given(option: str, value: Any) -> bool:
+    """Whether an option has the value that meant "not given" in version 0.1."""
+    return option in UNSET and value == UNSET[option]
+
+
+def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as version 0.1 would have written them, for hashes that do not change with the names."""
+    before = {new: old for old, new in OPTIONS.items()}
+    return {
+        before.get(name, name): UNSET.get(name) if value is None and name in UNSET else value
+        for name, value in options.items()
+    }
 
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:

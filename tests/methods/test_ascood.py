@@ -231,7 +231,7 @@ def test_the_factor_of_the_head_goes_by_name(make, head):
 
 # Presets: the table of specification 3.6
 
-SCRATCH = {"backbone": "resnet18-cifar", "size": 0, "pretrained": "", "batch_size": 128, "epochs": 100, "lr": 0.1}
+SCRATCH = {"backbone": "resnet18-cifar", "size": None, "pretrained": None, "batch_size": 128, "epochs": 100, "lr": 0.1}
 LARGE = {"backbone": "torchvision:resnet18", "size": 224, "batch_size": 128}
 FINE = {"backbone": "timm:resnet50.tv_in1k", "size": 448, "batch_size": 32}
 TUNED = {"pretrained": "true", "epochs": 30, "lr": 0.01}

@@ -13,6 +13,7 @@ from outskirts.methods.logitnorm import logit_norm
 from outskirts.methods.npos_clip import NPOSCLIP, NPOSCLIPConfig
 from outskirts.models.classifier import Classifier
 from outskirts.models.clip import clip_backbone, text_prototypes
+from outskirts.seeding import isolated
 from outskirts.testing import check_method
 from outskirts.training.config import resolve_recipe
 
@@ -26,7 +27,8 @@ def method(clip_folder):
     def method(**options):
         backbone = clip_backbone(f"clip:{clip_folder}")
         config = NPOSCLIPConfig(**{**SMALL, **options})
-        head = NPOSCLIP.head(config, backbone.dim, 3)
+        with isolated(0, "head"):
+            head = NPOSCLIP.head(config, backbone.dim, 3)
         made = NPOSCLIP(config, Classifier(backbone, head, backbone.transform, ["ant", "bee", "house_fly"]))
         made.setup()
         return made.train()

@@ -119,6 +119,6 @@ def test_what_does_not_fit_is_listed(foreign, bugs, tmp_path):
 
 def test_the_command_says_what_it_needs(outskirts, tmp_path):
     done = outskirts("import", "cider", tmp_path / "a.pt")
-    assert done.code == 2 and "--data SPEC --out RUN" in done.err
+    assert done.code == 2 and "--data" in done.err and "--out" in done.err
     done = outskirts("import", "cidr", tmp_path / "a.pt", "--data", "mnist5k", "--out", tmp_path / "run")
     assert done.code == 2 and "did you mean 'cider'" in done.err.lower()

@@ -17,6 +17,7 @@ from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
 from ..files import digest, load_json, save_json
+from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
 from ..training.train import resume, train
@@ -67,11 +68,11 @@ def run_job(job: Job) -> str:
         return ""
     known = record(job)
     # Runs of before there was an option are those of today without it.
-    named = sorted(name for name, value in job.options.items() if (name, value) != ("compile", False))
-    options = digest(job.method, *(f"{name} {job.options[name]}" for name in named))
-    if known.trained not in ("", options):
+    options = {name: value for name, value in as_before(job.options).items() if (name, value) != ("compile", False)}
+    trained = digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
+    if known.trained not in ("", trained):
         raise OutskirtsError(f"{job.folder} was trained with other options; choose another --out, or remove it.")
-    known = replace(known, trained=options, measured="", failure="", traceback="")
+    known = replace(known, trained=trained, measured="", failure="", traceback="")
     save_json(job.record, asdict(known))
     start = time.monotonic()
     measured = failure = trace = ""
@@ -84,7 +85,7 @@ def run_job(job: Job) -> str:
         failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     finally:
         spent = known.seconds + time.monotonic() - start
-        save_json(job.record, asdict(Record(options, spent, measured, failure, trace)))
+        save_json(job.record, asdict(Record(trained, spent, measured, failure, trace)))
     return failure
 
 

@@ -73,7 +73,7 @@ class NCISAll(options.NCIS, Staged):
     synthesize ncis STAGE --help.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("", ""), _NCIS.format("embed ", " --shard 0/2"))
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("", "-all"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class DreamAll(options.Dream, Staged):
     """
 
     method: ClassVar[str] = "dream"
-    examples: ClassVar[tuple[str, ...]] = (_DREAM.format("", ""),)
+    examples: ClassVar[tuple[str, ...]] = (_DREAM.format("", "-all"),)
 
 
 NCIS = {"all": NCISAll, "embed": NCISEmbed, "fit": NCISFit, "sample": NCISSample, "decode": NCISDecode}

@@ -14,9 +14,9 @@ from ..generation.screening import Rules
 from ..generation.synthesize_id import synthesize_id
 from .console import parse_parts, telling, training_progress, value
 
-__all__ = ["COMMAND", "main"]
+__all__ = ["COMMAND", "EXAMPLES", "main"]
 
-_EXAMPLES = (
+EXAMPLES = (
     "outskirts synthesize id --data folder:photos/train --out pools/photos --count 20",
     "outskirts synthesize id --generator patchmix --data folder:photos/train --out pools/patches --count 20",
 )
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     kind = registry[name].Config
     parts = {"make": Make(out=tyro.MISSING), "rules": Rules(), "settings": kind()}
     about = f"Make images of the training classes with '{name}', to train with: outskirts train --synthetic pool:DIR."
-    make, rules, settings = parse_parts(parts, "synthesize id", arguments, about, _EXAMPLES)
+    make, rules, settings = parse_parts(parts, "synthesize id", arguments, about, EXAMPLES)
     assert isinstance(make, Make) and isinstance(rules, Rules) and isinstance(settings, Config)
     with telling() as (saying, progress), training_progress(name) as learning:
         synthesize_id(

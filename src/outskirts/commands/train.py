@@ -14,9 +14,9 @@ from ..training.config import Recipe, TrainConfig, preset_options, resolve_recip
 from ..training.run import Run, read_options
 from .console import parse_parts, say, training_progress, value
 
-__all__ = ["COMMAND", "main"]
+__all__ = ["COMMAND", "EXAMPLES", "main"]
 
-_EXAMPLES = (
+EXAMPLES = (
     "outskirts train ce --data folder:photos/train --epochs 1 --out runs/photos",
     "outskirts train ascood --data folder:photos/train --epochs 1 --outliers shuffle --out runs/ascood",
 )
@@ -52,7 +52,7 @@ COMMAND = Start
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on training."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_USAGE.format(", ".join(registry.names()), "\n  ".join(_EXAMPLES)))
+        print(_USAGE.format(", ".join(registry.names()), "\n  ".join(EXAMPLES)))
         return
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         resumed = value(arguments, "--resume")
@@ -82,7 +82,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset") or "")})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     parts = {"start": Start(), "training": defaults.training, "settings": defaults.settings}
-    start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", _EXAMPLES)
+    start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", EXAMPLES)
     assert isinstance(start, Start) and isinstance(config, TrainConfig) and isinstance(settings, Config)
     return Recipe(method, config, settings), start
 

@@ -49,7 +49,10 @@ def synthesize_images(
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
     require_empty(out)
     recipe, classifier = run.recipe(), load(run.path)
-    images = data if isinstance(data, ImageSet) else open_images(data or recipe.training.data)
+    if data is None:
+        images = open_images(recipe.require_data())
+    else:
+        images = data if isinstance(data, ImageSet) else open_images(data)
     images = images.align(classifier.classes)
     images = images.limit(min(count, len(images)), seed)
     epochs = max(1, recipe.training.epochs)

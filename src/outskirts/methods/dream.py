@@ -38,9 +38,9 @@ __all__ = ["Dream", "DreamConfig"]
 class DreamConfig(Config):
     """Features aligned with token vectors."""
 
-    anchors: str = ""
+    anchors: str | None = None
     """The folder of a diffusion model whose vectors they are aligned with: POOL/generator, or a Stable Diffusion."""
-    words: str = ""
+    words: str | None = None
     """What the classes are called in texts, comma-separated in their order; their names unless given."""
     embedding: int = 128
     """Dimensions of these vectors: 768 for Stable Diffusion 1; 64, 128 and 256 for generators of the sizes tiny, small
@@ -87,7 +87,7 @@ class Dream(Method[DreamConfig]):
             from ..models.diffusion.folder import load_model
         except ImportError as error:
             raise MissingExtra("The method 'dream'", "generate") from error
-        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words)
+        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words or "")
         vectors = model.prompts.starts(torch.arange(len(self.classifier.classes)))
         if vectors.shape[1] != self.config.embedding:
             raise OutskirtsError(

@@ -54,7 +54,7 @@ class BoundaryOptions(QueueOptions):
     """Standard deviation of the candidates in each dimension."""
     space: Literal["sphere", "raw"] = "sphere"
     """Whether candidates are drawn about features of unit length, or of their own."""
-    classes_per_step: int = 0
+    classes_per_step: int | None = None
     """Classes to make outliers of in a step, drawn at random from those that are ready; 0 takes all."""
     selection: Literal["distance", "random"] = "distance"
     """Keep the candidates farthest from their class, or any."""
@@ -72,7 +72,7 @@ class BoundaryOptions(QueueOptions):
             sigma=self.sigma,
             space=self.space,
             selection=self.selection,
-            classes_per_call=self.classes_per_step,
+            classes_per_call=self.classes_per_step or 0,
             budget=self.synthesis_budget,
             reference_quirks=reference_quirks,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .. import renamed
 from ..data.loading.mixed_sampler import Mixing
@@ -19,89 +20,94 @@ __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 class TrainConfig:
     """Data, network and optimisation."""
 
-    data: str = ""
+    data: str | None = None
     """Training images, as a spec such as cifar10 or folder:photos/train."""
-    val: str = ""
-    """Validation images of the same classes; by default a part of the training images is set aside."""
+    val: str | None = None
+    """Validation images of the same classes, as a spec. Default: a part of the training images is set aside."""
     val_fraction: float = 0.05
-    """Share of the training images set aside for validation where no --val is given."""
-    synthetic: str = ""
-    """Synthetic images of the same classes to train with as well, such as pool:DIR."""
+    """Share of the training images, between 0 and 1, that is set aside for validation where --val is not given."""
+    synthetic: str | None = None
+    """Synthetic images of the same classes, to train with as well, as a spec such as pool:DIR."""
     real_ratio: float = 0.8
-    """Share of real images in a batch, where there are synthetic ones."""
-    real_weight: float = -1.0
-    """Weight of the mean loss of the real images, the synthetic ones having the rest; by their numbers if below 0."""
+    """Share of real images in a batch, between 0 and 1, where there are synthetic ones."""
+    real_weight: float | None = None
+    """Weight of the mean loss of the real images, from 0 to 1; synthetic ones have the rest. Default: every image
+    counts alike."""
     mixing: Literal["replace", "add", "legacy"] = "replace"
-    """Synthetic images replace real ones in a batch, are added to it, or are drawn as SIO's code does."""
+    """How synthetic images enter a batch: they replace real ones, are added, or are drawn as in SIO's code."""
     epoch_of: Literal["steps", "real"] = "steps"
-    """An epoch has the steps that it has without synthetic images, or shows each real one once."""
-    outlier_images: str = ""
-    """Images of outliers, such as pool:DIR, for methods that train with some from disk."""
-    outlier_batch: int = 0
-    """How many of them go with each step; as many as there are images unless given."""
+    """Length of an epoch with synthetic images: as many steps as without them, or until each real one was shown."""
+    outlier_images: str | None = None
+    """Images of outliers, as a spec such as pool:DIR, for methods that train with some from disk."""
+    outlier_batch: int | None = None
+    """Outlier images per step, at least 1. Default: as many as there are training images in a batch."""
     backbone: str = "fast"
-    """fast, resnet18-cifar, clip:DIR, or any torchvision or timm model."""
-    pretrained: str = ""
-    """'true' for the library's own weights, the name of some of torchvision's, or the path of a state dict."""
-    init: str = ""
-    """A finished run to begin from: its backbone, transform and weights, those of its head where they fit."""
-    train_layers: str = ""
-    """Parts of the backbone to train, comma-separated, such as layer4; all unless given. The head always is."""
+    """Name of the network: fast, resnet18-cifar, clip:DIR, or any model of torchvision or timm."""
+    pretrained: str | None = None
+    """Weights to start from: true for the library's own, a name of some of torchvision's, or the path of a state
+    dict. Default: random weights."""
+    init: str | None = None
+    """Folder of a finished run to start from: its backbone, transform and weights; those of its head where they
+    fit."""
+    train_layers: str | None = None
+    """Parts of the backbone to train, separated by commas, such as layer4. The head is always trained. Default: all
+    parts."""
     frozen_batchnorm: Literal["fixed", "tracking"] = "fixed"
-    """Whether the normalisation of layers that are not trained stays as it is, or follows the batches."""
-    size: int = 0
-    """Side of the network's square input in pixels; 0 takes the images' own, at most 64 or 224."""
+    """Whether the batch normalisation of layers that are not trained stays fixed, or tracks the batches."""
+    size: int | None = None
+    """Side of the network's square input in pixels. Default: that of the images, at most 64 for networks that take
+    any size, or 224."""
     augment: str = "flip,crop:2"
-    """Augmentations in order, of: flip, crop, resized-crop, jitter, grey, pixmix, none."""
+    """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
     epochs: int = 16
-    """Passes over the training images; 0 leaves the network as it comes."""
+    """Passes over the training images; 0 leaves the network as it is."""
     batch_size: int = 256
     """Images per step, over all processes."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov momentum, or AdamW."""
+    """Optimiser: SGD with Nesterov momentum, or AdamW."""
     lr: float = 0.3
-    """Peak learning rate."""
+    """Peak learning rate, above 0."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD, from 0 to below 1."""
     weight_decay: float = 5e-4
-    """On all parameters."""
+    """Weight decay of all parameters, at least 0."""
     schedule: Literal["cosine", "epoch-cosine"] = "cosine"
-    """Learning rate falling with every step, or once an epoch to a thousandth, as CIDER's code does."""
+    """Cosine schedule of the learning rate: it falls at every step, or once an epoch as in CIDER's code."""
     warmup: float = 0.15
-    """Share of the steps over which the learning rate rises."""
+    """Share of the steps, from 0 to below 1, in which the learning rate rises to its peak."""
     clip_norm: float = 0.0
-    """Largest gradient norm; 0 does not clip."""
+    """Largest norm of the gradient; 0 disables clipping."""
     ema: float = 0.0
-    """Decay of an exponential moving average of the weights, which is then what is kept; 0 keeps the last."""
+    """Decay of an exponential moving average of the weights, from 0 to below 1; the average is kept. 0 disables it."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of all random numbers."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bf16 where it is faster on this processor."""
+    """Precision of the network; auto takes bf16 where it is faster on this device."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Device of the training: auto, cpu, cuda or mps."""
     compile: bool = False
-    """Compile the network by torch.compile: about a minute at the start, then faster steps on a GPU."""
+    """Compile the network by torch.compile: it takes about a minute at the start, and steps are faster on a GPU."""
     val_every: int = 1
-    """Epochs between validations."""
+    """Epochs between two validations, at least 1."""
     checkpoint_every: int = 1
-    """Epochs between checkpoints."""
+    """Epochs between two checkpoints, at least 1."""
     memory_budget: int = 2**31
-    """Bytes of decoded images to hold in memory; larger sets stream through workers."""
+    """Bytes of decoded images to hold in memory; larger sets are read again in every epoch."""
     workers: int = 2
-    """Worker processes for sets that stream."""
+    """Worker processes that read sets which are too large for memory."""
     skip_corrupt: bool = False
-    """Leave out images that cannot be decoded, and count them, instead of stopping."""
-    tracker: str = ""
-    """Accelerate trackers beside metrics.jsonl, comma-separated: tensorboard, wandb, mlflow, …"""
+    """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
+    tracker: str | None = None
+    """Trackers of Accelerate beside metrics.jsonl, separated by commas: tensorboard, wandb, mlflow, …"""
 
     def __post_init__(self) -> None:
         self.mixed()
         if not 0 < self.val_fraction < 1:
             raise OutskirtsError(f"val_fraction is a share between 0 and 1, not {self.val_fraction}.")
-        for name in ("batch_size", "val_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size"):
+            if (given := getattr(self, name)) is not None and given < 1:
                 raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-        for name in ("epochs", "size", "weight_decay", "clip_norm", "memory_budget", "workers", "outlier_batch"):
+        for name in ("epochs", "weight_decay", "clip_norm", "memory_budget", "workers"):
             if not getattr(self, name) >= 0:
                 raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
         if not 0 < self.lr < float("inf"):
@@ -115,7 +121,7 @@ class TrainConfig:
 
     def mixed(self) -> Mixing:
         """How synthetic images enter the batches."""
-        return Mixing(self.real_ratio, self.mixing, self.epoch_of, None if self.real_weight < 0 else self.real_weight)
+        return Mixing(self.real_ratio, self.mixing, self.epoch_of, self.real_weight)
 
 
 class Recipe(NamedTuple):
@@ -125,12 +131,18 @@ class Recipe(NamedTuple):
     training: TrainConfig
     settings: Config
 
+    def require_data(self) -> str:
+        """The spec of the training images, or an error where they have none."""
+        if not self.training.data:
+            raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
+        return self.training.data
+
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
         return {"method": self.method, **asdict(self.training), **asdict(self.settings)}
 
 
-def resolve_recipe(method: str, options: Mapping[str, Any], preset: str = "") -> Recipe:
+def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None = None) -> Recipe:
     """Sort options into those of the training and those of the method, over a preset.
 
     Raises:
@@ -148,12 +160,14 @@ def resolve_recipe(method: str, options: Mapping[str, Any], preset: str = "") ->
     return Recipe(method, _filled(TrainConfig, merged, training), _filled(part.Config, merged, own))
 
 
-def preset_options(method: str, preset: str) -> Mapping[str, Any]:
-    """The options that a preset of a method stands for; none for an empty name."""
+def preset_options(method: str, preset: str | None) -> Mapping[str, Any]:
+    """The options that a preset of a method stands for; none without a name."""
+    if not preset:
+        return {}
     presets = registry[method].presets
-    if preset and preset not in presets:
+    if preset not in presets:
         raise unknown(f"preset of the method '{method}'", preset, presets)
-    return presets.get(preset, {})
+    return presets[preset]
 
 
 def _filled(part: type[Any], options: Mapping[str, Any], names: Set[str]) -> Any:
@@ -163,6 +177,10 @@ def _filled(part: type[Any], options: Mapping[str, Any], names: Set[str]) -> Any
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     """The value of an option, if it is of its kind; kinds other than the usual are left to the method."""
+    if get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind):
+        if value is None or renamed.was_not_given(name, value):
+            return None
+        (kind,) = (own for own in get_args(kind) if own is not NoneType)
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise unknown(name, str(value), get_args(kind))

@@ -43,10 +43,10 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _trackers(names: str) -> list[str]:
+def _trackers(names: str | None) -> list[str]:
     known = [str(kind) for kind in LoggerType]
     installed = {"all", *map(str, get_available_trackers())}
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
     for name in wanted:
         if name not in known:
             raise unknown("tracker", name, known)

@@ -13,12 +13,12 @@ from .config import TrainConfig
 __all__ = ["freeze", "training"]
 
 
-def freeze(classifier: Classifier, layers: str) -> None:
+def freeze(classifier: Classifier, layers: str | None) -> None:
     """Keep the gradient from all parameters of the backbone but those of some layers.
 
     Arguments:
         classifier: Changed in place.
-        layers: Dotted names of parts of the backbone, comma-separated; nothing is frozen if empty.
+        layers: Dotted names of parts of the backbone, comma-separated; nothing is frozen if None.
 
     Raises:
         OutskirtsError: If there is no part of such a name.
@@ -49,5 +49,5 @@ def training(method: Trainable, config: TrainConfig) -> None:
                 part.eval()
 
 
-def _names(layers: str) -> list[str]:
-    return [name for name in (part.strip() for part in layers.split(",")) if name]
+def _names(layers: str | None) -> list[str]:
+    return [name for name in (part.strip() for part in (layers or "").split(",")) if name]

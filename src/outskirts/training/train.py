@@ -42,7 +42,7 @@ def train(
     val: ImageSet | str | Path | None = None,
     *,
     out: Path | str | None = None,
-    preset: str = "",
+    preset: str | None = None,
     model: nn.Module | None = None,
     head: str | None = None,
     progress: Progress | None = None,
@@ -100,15 +100,13 @@ def training_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
 
 
 def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
-    config = recipe.training
-    if not config.data:
-        raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
-    return open_images(config.data), open_images(config.val) if config.val else None
+    val = recipe.training.val
+    return open_images(recipe.require_data()), open_images(val) if val else None
 
 
 def default_folder(recipe: Recipe) -> Path:
     """``runs/METHOD-DATA-sSEED``."""
-    stem = Path(recipe.training.data.partition("?")[0].rpartition(":")[2]).stem
+    stem = Path((recipe.training.data or "").partition("?")[0].rpartition(":")[2]).stem
     return Path("runs") / f"{recipe.method}-{stem}-s{recipe.training.seed}"
 
 
@@ -149,7 +147,8 @@ def execute(
     try:
         if engine.is_main_process and not run.config.is_file():
             run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
-            describe(config.synthetic, run.gallery)
+            if config.synthetic:
+                describe(config.synthetic, run.gallery)
             if outliers is not None:
                 expose(outliers, run.gallery)
                 picture_of(outliers, transform, run.gallery)
@@ -279,13 +278,14 @@ def _flexible(backbone: str) -> bool:
 def _network(
     config: TrainConfig, sample: list[Tensor], model: nn.Module | None, head: str | None
 ) -> tuple[Backbone, Transform]:
+    assert config.size is not None
     grey = all(len(image) == 1 for image in sample)
     if model is not None:
         transform = _transform(config, sample, _channels(model, grey))
         example = torch.zeros(2, transform.channels, config.size, config.size)
         return adapt(model, example, head, name=config.backbone)[0], transform
     channels = 1 if grey and _flexible(config.backbone) else 3
-    pretrained = config.pretrained == "true" or config.pretrained
+    pretrained = config.pretrained == "true" or config.pretrained or False
     backbone = build_backbone(config.backbone, channels, config.size, pretrained)
     return backbone, backbone.transform or _transform(config, sample, channels)
 
@@ -301,6 +301,7 @@ def _channels(model: nn.Module, grey: bool) -> int:
 
 
 def _transform(config: TrainConfig, sample: list[Tensor], channels: int) -> Transform:
+    assert config.size is not None
     # Random resized crops of photographs want more pixels than the network's input to cut from.
     resize = round(config.size * 256 / 224) if "resized-crop" in config.augment and config.size > 64 else None
     if config.pretrained:

@@ -29,11 +29,11 @@ class DiffusionConfig(Config):
 
     network: Literal["auto", "tiny", "small", "base"] = "auto"
     """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
-    model: str = ""
+    model: str | None = None
     """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
-    init: str = ""
+    init: str | None = None
     """The folder of a trained one to train further, on the images it was trained on, or on more besides."""
-    codec: str = ""
+    codec: str | None = None
     """The folder of a trained autoencoder of diffusers (AutoencoderKL), whose codes it then learns to make; principal
     components of patches unless given."""
     epochs: int = 100
@@ -85,7 +85,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
             require_seen(folder, images)
         else:
             self.model = train_model(
-                self._size(transform), images, transform, self._training(images), folder, progress, config.codec
+                self._size(transform), images, transform, self._training(images), folder, progress, config.codec or ""
             )
         # Not that which is faster now: the same images are to come of the same model.
         self.training = begun(folder)

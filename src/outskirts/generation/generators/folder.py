@@ -25,7 +25,7 @@ __all__ = ["Folder", "FolderConfig"]
 class FolderConfig(Config):
     """Images made elsewhere."""
 
-    source: str = ""
+    source: str | None = None
     """The images, of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE."""
 
 

@@ -37,11 +37,11 @@ __all__ = ["Pipeline", "PipelineConfig"]
 class PipelineConfig(Config):
     """A diffusers pipeline."""
 
-    model: str = ""
+    model: str | None = None
     """Its folder, as save_pretrained writes it."""
     prompt: str = "a photo of a {}"
     """The text of an image, with {} for the name of its class."""
-    class_ids: str = ""
+    class_ids: str | None = None
     """For models with numbered classes: the numbers of ours, comma-separated; from 0 on unless given."""
     steps: int = 20
     """Evaluations of the network per image; twice as many with guidance."""
@@ -61,10 +61,16 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
     Config = PipelineConfig
 
+    @property
+    def _model(self) -> str:
+        if not self.config.model:
+            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
+        return self.config.model
+
     def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
         self.classes, self.transform = images.classes, transform
         self.device = resolve_device(self.config.device)
-        self.pipeline = _loaded(self.config.model, self.device)
+        self.pipeline = _loaded(self._model, self.device)
         self.takes = inspect.signature(type(self.pipeline).__call__).parameters
         unet = getattr(self.pipeline, "unet", None)
         self.numbered = getattr(getattr(unet, "config", None), "num_class_embeds", None)
@@ -80,7 +86,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
     def learned(self) -> Mapping[str, Any]:
         # What it was trained on, its folder does not say.
-        return {"weights": weights(Path(self.config.model))}
+        return {"weights": weights(Path(self._model))}
 
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
         draws = [Generator().manual_seed(own) for own in self.seeds(labels, numbers, seed)]
