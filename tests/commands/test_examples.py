@@ -95,7 +95,7 @@ def test_they_run(place, monkeypatch):
             run(example)
     run("outskirts data verify pool:pools/photos")
     small = "--network tiny --epochs 1 --batch-size 8 --network-evaluations 2 --count 4"
-    run(f"outskirts synthesize id --generator diffusion --data folder:photos/train --out g {small}")
+    run(f"outskirts synthesize id --generator diffusion --run runs/photos --out g {small}")
     (place / "g" / "generator").rename(place / "pools" / "photos" / "generator")
     trained = "--anchors pools/photos/generator --embedding 16 --epochs 1 --out runs/dream"
     run(f"outskirts train dream --data folder:photos/train {trained}")
