@@ -29,11 +29,13 @@ class Rules:
     """What an image must be to be kept; all of them off unless given."""
 
     agreement: bool = False
-    """The classifier's class is the one asked for."""
+    """Keep an image only if the classifier predicts the class that it was made for."""
     confidence: float = 0.0
-    """The confidence in it is above this quantile of the training images' in their own."""
+    """Keep an image only if the classifier's confidence in its class reaches this quantile of the confidences on
+    training images, from 0 to 1; 0 keeps all."""
     distinct: float = 0.0
-    """The cosine to the nearest training image's feature is at most this: others are copies; 0 keeps all."""
+    """Largest cosine similarity, from 0 to 1, between an image's feature and the nearest training feature; images above
+    it are dropped as copies. 0 keeps all."""
 
     def __post_init__(self) -> None:
         for name in ("confidence", "distinct"):

@@ -33,9 +33,9 @@ class CutMixConfig(Config):
     """CutMix."""
 
     beta: float = 1.0
-    """Both parameters of the Beta distribution of the share that stays."""
+    """Both parameters of the Beta distribution of the share of an image that stays, above 0."""
     share: float = 0.5
-    """Share of the steps whose images are mixed."""
+    """Share of the training steps with mixed images, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_share("share", self.share)
