@@ -90,9 +90,9 @@ def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command:
     """The tables in a format of `FORMATS`.
 
     Arguments:
-        lines: Of the tables.
+        lines: Rows of the tables.
         kind: ``markdown``, ``csv``, ``latex`` or ``html``.
-        title: Of the benchmark.
+        title: Title of the benchmark.
         command: That made it.
         about: What the benchmark is.
     """

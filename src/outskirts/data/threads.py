@@ -90,7 +90,7 @@ def for_each(
 
     Arguments:
         work: Called with a position; may raise `CorruptImage`.
-        count: Of positions.
+        count: Number of positions.
         skip_corrupt: Go on after a corrupt image, rather than raise.
         threads: How many; see `threads_here`.
         progress: Told how many are done.

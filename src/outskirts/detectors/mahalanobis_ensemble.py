@@ -51,7 +51,7 @@ class MahalanobisEnsemble(Detector):
 
     Arguments:
         stages: How many, from the last; see `outskirts.models.stages.find_stages`.
-        ridge: As for `mahalanobis`.
+        ridge: Variance added in every direction, as a share of the mean variance within classes; see `mahalanobis`.
     """
 
     needs = frozenset({"labels"})

@@ -127,7 +127,7 @@ class Judge:
 
 
 def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
-    """Of each row to its k-th nearest in the bank, both of unit length."""
+    """The cosine of each row with its k-th nearest in the bank, both of unit length."""
     return 1 - kth_distance(rows, bank, min(k, len(bank))) / 2
 
 

@@ -47,8 +47,8 @@ def rectangle(height: int, width: int, kept: float, generator: Generator) -> tup
     """Rows and columns of a rectangle about a random point, of the area 1 - kept before it is clipped at the border.
 
     Arguments:
-        height: Of the image, in pixels.
-        width: Of the image.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         kept: Share of the area outside.
         generator: On the host.
     """

@@ -50,7 +50,7 @@ def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], whose: s
     """Raise unless a state dict has what a network has, and nothing else.
 
     Arguments:
-        own: Of the network.
+        own: Tensors of the network, by name.
         state: That is to be loaded into it.
         whose: Begins the error, such as "The weights FILE do not fit the backbone".
         left: What is left over besides.

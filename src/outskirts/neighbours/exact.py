@@ -53,7 +53,7 @@ def smallest(values: Tensor, k: int) -> Tensor:
 
     Arguments:
         values: [N, M], M at least k.
-        k: How many.
+        k: Number of values to find.
 
     Returns:
         [N, k].

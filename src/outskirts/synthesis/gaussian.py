@@ -44,7 +44,7 @@ def largest_squares(shape: tuple[int, int], draws: int, dim: int, generator: Gen
     Arguments:
         shape: Sets [R], and how many of each, [K]: at most `draws`.
         draws: n.
-        dim: Of the vectors.
+        dim: Dimension of the vectors.
         generator: On the device of the result.
 
     Returns:

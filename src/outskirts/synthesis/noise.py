@@ -34,7 +34,7 @@ class SharedNoise:
         """What to add to which points of some classes.
 
         Arguments:
-            classes: Their numbers.
+            classes: Numbers of the classes.
 
         Yields:
             Numbers of points [p], the sign that the noise has for each of them [p], and the noise [c, L, D].
@@ -49,7 +49,8 @@ class MirroredNoise:
 
     Arguments:
         classes: How many there are.
-        points, shape, sigma, generator, like: As for `SharedNoise`.
+        points, shape, sigma, generator, like: Points of every class, vectors and dimensions of a point's noise,
+            standard deviation, generator, and a tensor whose device and type the noise has; see `SharedNoise`.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ class PixMix:
 
     Arguments:
         rounds: Most rounds; each image has from none to this many.
-        beta: Of the Beta distributions; the larger, the more of the image stays.
-        severity: Of the augmentations of its copies, from 0 to 10.
+        beta: Parameter of the Beta distributions; the larger, the more of the image stays.
+        severity: Severity of the augmentations of the image's copies, from 0 to 10.
     """
 
     rounds: int = 4
