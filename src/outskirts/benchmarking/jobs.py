@@ -71,7 +71,7 @@ def plan(
         seeds: Seeds of the trainings.
         out: The folder of all runs.
         variants: Names of variants of the benchmark; every method is trained with each of them and without.
-        detectors: That every run is measured with.
+        detectors: Names of the detectors that every run is measured with.
         options: Options of every training; they override those of the benchmark.
 
     Raises:

@@ -48,9 +48,9 @@ class LeaderboardRow:
         label: The method, with its variant.
         detector: Chosen on validation images.
         seeds: Seeds of the runs that are there.
-        accuracy: On ID test images, over seeds.
+        accuracy: Accuracy on ID test images, over seeds.
         groups: Results on each group of OOD sets, by its name.
-        rank: By the AUROC averaged over groups of OOD sets, from 1.
+        rank: Rank by the AUROC averaged over groups of OOD sets, from 1.
         worst: Accuracy of the worst group, over seeds, where groups of test images are known.
         minutes: Minutes that a run takes, on average.
         images: Through the network in a training, augmented ones counted each.

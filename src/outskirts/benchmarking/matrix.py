@@ -27,7 +27,7 @@ class Matrix:
         title: The benchmark's name.
         description: What it is.
         notes: What a reader of its results should know.
-        command: That makes the runs.
+        command: Command that makes the runs.
         jobs: The runs.
     """
 

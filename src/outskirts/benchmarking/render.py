@@ -93,7 +93,7 @@ def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command:
         lines: Rows of the tables.
         kind: ``markdown``, ``csv``, ``latex`` or ``html``.
         title: Title of the benchmark.
-        command: That made it.
+        command: Command that made the tables.
         about: What the benchmark is.
     """
     return FORMATS[kind](lines, title, command, about)

@@ -36,7 +36,7 @@ class Remote:
         urls: Addresses of the file on its mirrors, the preferred one first.
         sha256: SHA-256 of the content, in hexadecimal; empty if not known.
         md5: MD5 of the content, in hexadecimal, where only that was published.
-        size: In bytes; 0 if not known.
+        size: Size in bytes; 0 if not known.
     """
 
     name: str

@@ -93,7 +93,7 @@ class Gram(Detector):
     every rectifier that is a module, so that its results depend on how a network is written; here it is the stages.
 
     Arguments:
-        stages: How many, from the last; see `outskirts.models.stages.find_stages`.
+        stages: Number of stages, from the last; see `outskirts.models.stages.find_stages`.
         orders: Powers 1, 2, … up to this; published as 5.
     """
 

@@ -34,7 +34,7 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> Ima
     them shuffled; a quarter is cut into squares that change places; a quarter is noise.
 
     Arguments:
-        classifier: In evaluation mode.
+        classifier: A classifier in evaluation mode.
         images: Labelled; not those of the test.
         seed: Seed of the choice of images and of all other random numbers.
     """

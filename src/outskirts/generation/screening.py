@@ -52,8 +52,8 @@ class Judge:
     """A classifier and what it says of the training images.
 
     Arguments:
-        classifier: Trained on real images.
-        train: Those that the generator learned from.
+        classifier: A classifier trained on real images.
+        train: Training images that the generator learned from.
         store: A folder for what the classifier says of them.
     """
 

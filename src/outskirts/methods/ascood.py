@@ -66,7 +66,7 @@ class ASCOODConfig(Config):
     p_inv: float = 0.1
     """Share of each image, from 0 to 1, that decides its class and is destroyed."""
     alpha_max: float = 300.0
-    """Strength of the gradient, or standard deviation of the noise, before the first epoch; it then falls linearly."""
+    """Strength of the gradient, or standard deviation of the noise, at the start of the training; it falls linearly."""
     alpha_min: float = 30.0
     """Strength of the gradient, or standard deviation of the noise, in the last epoch."""
     relative_alpha: bool = False

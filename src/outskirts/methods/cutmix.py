@@ -50,7 +50,7 @@ def rectangle(height: int, width: int, kept: float, generator: Generator) -> tup
         height: Height of the image, in pixels.
         width: Width of the image, in pixels.
         kept: Share of the area outside.
-        generator: On the host.
+        generator: Generator on the host.
     """
     side = (1 - kept) ** 0.5
     spans = []

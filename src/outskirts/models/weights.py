@@ -51,7 +51,7 @@ def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], whose: s
 
     Arguments:
         own: Tensors of the network, by name.
-        state: That is to be loaded into it.
+        state: State dict to load into it.
         whose: Begins the error, such as "The weights FILE do not fit the backbone".
         left: What is left over besides.
     """

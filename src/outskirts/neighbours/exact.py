@@ -147,7 +147,7 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
     Arguments:
         queries: [N, D].
         bank: [M, D], M at least k.
-        k: How many neighbours.
+        k: Number of neighbours.
         budget: Bytes that one block of distances may take.
 
     Returns:

@@ -184,7 +184,7 @@ class BoundarySynthesizer:
         Arguments:
             values: Features by class, [C, n, D]; computed with in float32, or in float64 if they are.
             filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
-            generator: On the device of the values.
+            generator: Generator on the device of the values.
 
         Returns:
             For each ready class and boundary point the kept candidates, farthest first. The info holds

@@ -165,7 +165,7 @@ class GaussianSynthesizer(HostBuffers):
         Arguments:
             values: Features by class, [C, n, D].
             filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
-            generator: On the features' device.
+            generator: Generator on the features' device.
 
         Returns:
             With ``ready``, the share of classes that are; the ``distance`` of each outlier, its squared Mahalanobis

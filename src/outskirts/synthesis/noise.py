@@ -21,7 +21,7 @@ class SharedNoise:
         points: P, of every class.
         shape: Vectors for a point and their dimensions, (L, D).
         sigma: Standard deviation.
-        generator: On the device of `like`.
+        generator: Generator on the device of `like`.
         like: What the noise has the device and type of.
     """
 
@@ -48,7 +48,7 @@ class MirroredNoise:
     Each pair has its own seed, so that what is drawn depends neither on the classes drawn for at once nor on threads.
 
     Arguments:
-        classes: How many there are.
+        classes: Number of classes.
         points, shape, sigma, generator, like: Points of every class, vectors and dimensions of a point's noise,
             standard deviation, generator, and a tensor whose device and type the noise has; see `SharedNoise`.
     """

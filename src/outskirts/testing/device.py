@@ -107,8 +107,8 @@ def check_agreement(
 
     Arguments:
         method: Name of the method.
-        device: To compare with the host.
-        precision: On the device; the host computes in float32.
+        device: Device to compare with the host.
+        precision: Precision on the device; the host computes in float32.
         config: The method's options; the default ones, with small queues, unless given.
 
     Returns:
@@ -197,8 +197,8 @@ def check_resume(method: str, images: ImageSet, folder: Path, **options: Any) ->
 
     Arguments:
         method: Name of the method.
-        images: To train on; opened from a spec, as a run that goes on opens them again.
-        folder: New; for the runs.
+        images: Images to train on; opened from a spec, as a run that goes on opens them again.
+        folder: A new folder for the runs.
         options: Options of the training and of the method, such as ``device``.
 
     Returns:
@@ -233,8 +233,8 @@ def check_loop(method: str, images: ImageSet, folder: Path, device: torch.device
 
     Arguments:
         method: Name of the method.
-        images: To train on.
-        folder: New; for the run.
+        images: Images to train on.
+        folder: A new folder for the run.
         device: Where to train.
         options: Options of the training and of the method.
 
@@ -274,7 +274,7 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
 
     Arguments:
         model: A trained `outskirts.models.diffusion.DiffusionModel`.
-        device: To compare with the host.
+        device: Device to compare with the host.
         images: Labelled images of its classes.
 
     Returns:

@@ -55,10 +55,10 @@ def check_scores(
 
     Arguments:
         classifier: A trained classifier, which gives the outputs.
-        device: To compare with the host.
+        device: Device to compare with the host.
         images: Labelled images of its classes; one half fits the detectors, the other is scored.
         others: OOD images.
-        precisions: On the device; the host computes once, in float32.
+        precisions: Precisions on the device; the host computes once, in float32.
         detectors: Detectors to compare, in the forms that `outskirts.evaluate` takes; see `every_detector`.
 
     Returns:

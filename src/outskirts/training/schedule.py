@@ -23,7 +23,7 @@ def cosine_factor(step: int, steps: int, warmup: float = 0.0, floor: float = 0.0
     """What to multiply a learning rate by at a step counted from 0: a linear rise, then half a cosine.
 
     Arguments:
-        step: From 0 to `steps`.
+        step: Number of the step, from 0 to `steps`.
         steps: Number of steps of the whole training.
         warmup: Share of the steps over which the factor rises to 1.
         floor: The factor at the end.

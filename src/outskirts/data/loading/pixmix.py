@@ -99,7 +99,7 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
 
     Arguments:
         images: Floats from 0 to 1, [B, C, H, W].
-        severity: From 0 to 10; an image draws its own up to it.
+        severity: Largest severity, from 0 to 10; an image draws its own up to it.
         generator: On the device of the images.
     """
     count = len(images)

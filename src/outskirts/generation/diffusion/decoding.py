@@ -61,7 +61,7 @@ class Decoder:
     """Makes images of vectors, each from one of its own as long as there are enough, and from noise of its own.
 
     Arguments:
-        model: On its device, in evaluation mode.
+        model: A model on its device, in evaluation mode.
         vectors: Values [C·k, D] of C classes, as many of each.
         how: How vectors become images.
     """

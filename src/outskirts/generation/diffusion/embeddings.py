@@ -63,7 +63,7 @@ class Embedder:
     """Embeds images.
 
     Arguments:
-        model: On its device, its parameters without gradients.
+        model: A model on its device, its parameters without gradients.
         how: How images are embedded.
         precision: fp32 or bf16, of its computations.
     """

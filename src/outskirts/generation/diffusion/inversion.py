@@ -69,7 +69,7 @@ def invert(
     """Embeddings of images, and the loss at each step.
 
     Arguments:
-        model: In evaluation mode; its parameters are left without gradients.
+        model: A model in evaluation mode; its parameters are left without gradients.
         latents: Codes of the images, [B, d, h, w].
         labels: [B].
         seeds: One for each image; its embedding depends on nothing else of the batch.

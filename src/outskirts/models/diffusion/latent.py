@@ -63,7 +63,7 @@ class LatentDiffusion(nn.Module):
             latents: Codes of images, [B, d, h, w].
             conditions: Prompts of the images, [B, L, D].
             times: Whole numbers below that of the schedule's times, [B].
-            noise: To add, like `latents`.
+            noise: Noise to add, like `latents`.
         """
         noised = self.noising.add_noise(latents, noise, times)
         target = noise if self.predicts_noise else self.noising.get_velocity(latents, noise, times)
@@ -84,7 +84,7 @@ class LatentDiffusion(nn.Module):
                 images more like it.
             seeds: One per image.
             steps: Evaluations of the network per image; with guidance, twice as many.
-            guidance: How much more of the prompt; 1 takes it as it is.
+            guidance: Classifier-free guidance scale; 1 disables it.
         """
         scheduler: Any = DPMSolverMultistepScheduler.from_config(self.noising.config, algorithm_type="dpmsolver++")
         scheduler.set_timesteps(timesteps=self._times(steps), device=vectors.device)

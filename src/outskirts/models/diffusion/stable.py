@@ -39,7 +39,7 @@ class WordPrompts(Prompts):
         encoder: Encoder of the texts.
         tokenizer: Tokenizer of that encoder.
         words: What the classes are called in texts.
-        template: With one {} for the word.
+        template: Text of an image, with one {} for the word.
     """
 
     rows: Tensor
