@@ -21,7 +21,7 @@ def counts(labels: Tensor, groups: int) -> Tensor:
 
     Arguments:
         labels: The group of each row, integers [N], from 0 to groups - 1.
-        groups: How many there are.
+        groups: Number of groups.
 
     >>> counts(torch.tensor([2, 0, 2]), 4).tolist()
     [1, 0, 2, 0]
@@ -37,7 +37,7 @@ def sums(values: Tensor, labels: Tensor, groups: int) -> Tensor:
     Arguments:
         values: [N, D], floating-point.
         labels: [N].
-        groups: How many there are.
+        groups: Number of groups.
 
     >>> sums(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([1, 0, 1]), 2).tolist()
     [[2.0], [4.0]]
@@ -69,7 +69,7 @@ def places(labels: Tensor, groups: int, order: Tensor | None = None) -> Places:
 
     Arguments:
         labels: The group of each row, integers [N], from 0 to groups - 1.
-        groups: How many there are.
+        groups: Number of groups.
         order: The rows in the order in which they count, such as a random one, int64 [N]; as they are unless given.
 
     >>> places(torch.tensor([1, 0, 1]), 2).rank.tolist()
@@ -90,7 +90,7 @@ def ranks(labels: Tensor, groups: int) -> Tensor:
 
     Arguments:
         labels: The group of each row, integers [N], from 0 to groups - 1.
-        groups: How many there are.
+        groups: Number of groups.
 
     >>> ranks(torch.tensor([1, 0, 1]), 2).tolist()
     [0, 0, 1]
@@ -104,7 +104,7 @@ def latest(labels: Tensor, groups: int, most: int) -> Tensor:
 
     Arguments:
         labels: The group of each row, integers [N], from 0 to groups - 1.
-        groups: How many there are.
+        groups: Number of groups.
         most: Rows to keep of a group.
 
     >>> latest(torch.tensor([1, 0, 1, 1]), 2, most=2).tolist()
@@ -120,7 +120,7 @@ def table(labels: Tensor, groups: int, most: int | None = None) -> tuple[Tensor,
 
     Arguments:
         labels: The group of each row, integers [N], from 0 to groups - 1.
-        groups: How many there are.
+        groups: Number of groups.
         most: Rows to keep of a group, the last ones; all unless given.
 
     Returns:

@@ -52,7 +52,7 @@ def for_each(
 
     Arguments:
         draw: Such as `torch.rand`, of a shape.
-        shape: Of the numbers for this process's images.
+        shape: Shape of the numbers for this process's images.
         generator: A `Shared` one; all that is drawn from any other is one's own.
         dim: The axis of the images.
         options: Further ones of `draw`.

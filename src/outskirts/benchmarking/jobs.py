@@ -21,15 +21,15 @@ class Job:
     """One run of a matrix: all that a process elsewhere needs to make it.
 
     Arguments:
-        method: Its method.
-        variant: Of the benchmark's, with which it is trained; empty for none.
-        seed: Of the training.
-        options: Of the training and of the method, resolved.
+        method: Name of the training method.
+        variant: Name of the benchmark's variant with which the run is trained; empty for none.
+        seed: Seed of the training.
+        options: Options of the training and of the method, resolved.
         sets: Specs of ``train``, ``val`` and ``test``; ``val`` may be empty.
         ood: Specs of OOD sets by group and name.
         tune_on: Spec of OOD validation images; empty for outliers made of the run's own.
-        detectors: As `outskirts.evaluation.evaluate.asked_for` takes them.
-        folder: The run's.
+        detectors: Names of detectors, with parameters as in ``knn:k=10``; or ``all``.
+        folder: Folder of the run.
     """
 
     method: str
@@ -67,12 +67,12 @@ def plan(
 
     Arguments:
         benchmark: With recipes of its own for methods, or none.
-        methods: Their names; the first is the baseline.
-        seeds: Of the trainings.
+        methods: Names of methods; the first is the baseline.
+        seeds: Seeds of the trainings.
         out: The folder of all runs.
-        variants: Of the benchmark's, with which every method is trained as well as without.
-        detectors: That every run is measured with.
-        options: Of every training, over those of the benchmark.
+        variants: Names of variants of the benchmark; every method is trained with each of them and without.
+        detectors: Names of the detectors that every run is measured with.
+        options: Options of every training; they override those of the benchmark.
 
     Raises:
         OutskirtsError: For a name or an option that is not known, before anything is run.

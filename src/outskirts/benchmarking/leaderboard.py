@@ -28,8 +28,8 @@ class Group:
     Arguments:
         auroc, fpr95, fpr95_ood_positive: Averages over the sets, over seeds.
         half: Half of the AUROC's 95 % interval over test images, averaged over seeds.
-        difference: Of the AUROC to the baseline, averaged over seeds; none for the baseline itself.
-        p_value: Of the difference, corrected for all that are tested.
+        difference: Difference of the AUROC to the baseline, averaged over seeds; none for the baseline itself.
+        p_value: p-value of the difference, corrected for all that are tested.
     """
 
     auroc: Spread
@@ -47,12 +47,12 @@ class LeaderboardRow:
     Arguments:
         label: The method, with its variant.
         detector: Chosen on validation images.
-        seeds: Those that are there.
-        accuracy: On ID test images, over seeds.
-        groups: By name.
-        rank: By the AUROC averaged over groups of OOD sets, from 1.
+        seeds: Seeds of the runs that are there.
+        accuracy: Accuracy on ID test images, over seeds.
+        groups: Results on each group of OOD sets, by its name.
+        rank: Rank by the AUROC averaged over groups of OOD sets, from 1.
         worst: Accuracy of the worst group, over seeds, where groups of test images are known.
-        minutes: Of a run, on average.
+        minutes: Minutes that a run takes, on average.
         images: Through the network in a training, augmented ones counted each.
     """
 
@@ -141,7 +141,7 @@ def _against(old: MethodRuns, new: MethodRuns, seeds: Sequence[int], group: str)
 
 
 def _scores(one: MethodRuns, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:
-    """Of the images that count as ID in a group, and of each of its sets."""
+    """Scores of the images that count as ID in a group, and of each of its sets."""
     run, label = one.runs[seed], one.label_of(seed, one.detector)
     names = [name for table in run.tables if table.group == group for name in table.datasets if name != MEAN]
     return run.results.id_scores(label, group), [run.results.scores[label][name] for name in names]

@@ -27,7 +27,7 @@ class Matrix:
         title: The benchmark's name.
         description: What it is.
         notes: What a reader of its results should know.
-        command: That makes the runs.
+        command: Command that makes the runs.
         jobs: The runs.
     """
 
@@ -44,7 +44,7 @@ class Matrix:
 
     @cached_property
     def leaderboard(self) -> list[LeaderboardRow]:
-        """Of those, against the first of the plan."""
+        """The rows of these methods, compared with the first of the plan."""
         return leaderboard(self.all_method_runs, self.jobs[0].label if self.jobs else "")
 
     def save(self, folder: Path) -> None:

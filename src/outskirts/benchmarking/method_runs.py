@@ -25,8 +25,8 @@ class MethodRuns:
 
     Arguments:
         label: What tables call it.
-        runs: By seed.
-        minutes: Of a run, on average.
+        runs: Report of each run, by its seed.
+        minutes: Minutes that a run takes, on average.
     """
 
     label: str
@@ -87,7 +87,7 @@ def all_method_runs(jobs: Sequence[Job]) -> list[MethodRuns]:
 
 
 def _tuned(run: RunReport) -> dict[str, Result]:
-    """Of each detector, the row of the parameters that were chosen."""
+    """The row of the parameters that were chosen, by the name of the detector."""
     best: dict[str, Result] = {}
     for row in run.results.tuning:
         if row.detector not in best or row.auroc > best[row.detector].auroc:

@@ -29,7 +29,7 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
 
     Arguments:
         matrices: With at least one finished run each.
-        command: That made the page.
+        command: Command that made the page.
     """
     parts = ["# Results", f"Made of the run folders by:\n\n```bash\n{command}\n```", *map(section, matrices)]
     return "\n\n".join(part.strip() for part in parts) + "\n"

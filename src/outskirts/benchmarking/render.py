@@ -90,10 +90,10 @@ def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command:
     """The tables in a format of `FORMATS`.
 
     Arguments:
-        lines: Of the tables.
+        lines: Rows of the tables.
         kind: ``markdown``, ``csv``, ``latex`` or ``html``.
-        title: Of the benchmark.
-        command: That made it.
+        title: Title of the benchmark.
+        command: Command that made the tables.
         about: What the benchmark is.
     """
     return FORMATS[kind](lines, title, command, about)

@@ -32,10 +32,10 @@ class Record:
 
     Arguments:
         trained: With what; a digest of its options.
-        seconds: That all processes have worked on it.
-        measured: As what; a digest of the cell, empty if it is not.
+        seconds: Seconds that all processes have worked on it.
+        measured: With what it was measured; a digest of the cell, empty if it was not measured.
         failure: Why it failed, if it did.
-        traceback: Where.
+        traceback: Where it failed, if it did.
     """
 
     trained: str = ""

@@ -29,7 +29,8 @@ class Import(Command):
     file: tyro.conf.Positional[Path]
     """The checkpoint file. Only tensors are read; no code in it is run."""
     data: str
-    """Its training images as a spec, with classes in the order of its labels. Detectors are fitted on them."""
+    """Training images of the checkpoint, as a spec, with classes in the order of its labels. Detectors are fitted on
+    them."""
     out: Path
     """Folder of the new run."""
     backbone: str | None = None

@@ -62,7 +62,9 @@ class NCISSample(options.Sample, Staged):
 class NCISDecode(options.Decode, Staged):
     """Stage decode of NCIS: make images of the vectors."""
 
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),)
+    examples: ClassVar[tuple[str, ...]] = (
+        _NCIS.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,9 @@ class DreamDecode(options.Decode, Staged):
     """Stage decode of Dream-OOD: make images of the vectors."""
 
     method: ClassVar[str] = "dream"
-    examples: ClassVar[tuple[str, ...]] = (_DREAM.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),)
+    examples: ClassVar[tuple[str, ...]] = (
+        _DREAM.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class ImageCache:
 
     @property
     def nbytes(self) -> int:
-        """Of all pixels that are kept."""
+        """Bytes of all pixels that are kept."""
         return sum(images.nbytes for images, _ in self._sets.values())
 
 

@@ -29,7 +29,7 @@ class Entry:
     """An image set that can be had.
 
     Arguments:
-        name: Its name.
+        name: Name of the set.
         description: What it holds.
         homepage: Where it is described.
         licence: Under what terms it may be used.
@@ -71,7 +71,7 @@ def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: Non
     Arguments:
         entry: The set.
         root: The folder of all sets; this one's appears when it is whole.
-        progress: As for `outskirts.data.download.download`.
+        progress: Called with the bytes of a file that are there and the bytes it will have; 0 if that is not known.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.

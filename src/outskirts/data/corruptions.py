@@ -20,7 +20,7 @@ class Corruption(Items):
 
     Arguments:
         items: The stored images.
-        amount: Of the change.
+        amount: Amount of the change.
     """
 
     def __init__(self, items: Items, amount: int) -> None:

@@ -32,11 +32,11 @@ class Remote:
     """A file that can be had from several places.
 
     Arguments:
-        name: Of the file.
-        urls: Its mirrors, the first preferred.
-        sha256: Of its content, in hexadecimal; empty if not known.
-        md5: Likewise, where only that was published.
-        size: In bytes; 0 if not known.
+        name: Name of the file.
+        urls: Addresses of the file on its mirrors, the preferred one first.
+        sha256: SHA-256 of the content, in hexadecimal; empty if not known.
+        md5: MD5 of the content, in hexadecimal, where only that was published.
+        size: Size in bytes; 0 if not known.
     """
 
     name: str

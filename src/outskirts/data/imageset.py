@@ -153,10 +153,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """All images, decoded once and brought to one size, in order; not to be changed, as others may be given them.
 
         Arguments:
-            transform: Its `host` is applied to each image.
-            room: Passed on to `host`: leave room for random crops.
+            transform: Brings each image to one size, by its method `host`.
+            room: Whether to leave room for random crops, which makes the images larger than the network's input.
             skip_corrupt: Leave corrupt images out and list their names in `skipped`, rather than stop.
-            threads: That decode at once; the number of processors, at most 8, unless given.
+            threads: Number of threads that decode at once; the number of processors, at most 8, unless given.
             progress: Called now and then with the number of images done.
 
         Returns:

@@ -46,8 +46,8 @@ def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: b
     """Raise if a generator has seen these images, by more than the copies that real sets have.
 
     Arguments:
-        known: See `seen`, and `describe` and `expose` for what a run keeps; there may be none.
-        images: Any.
+        known: File with the keys of the images that the generator has seen (see `seen`); None if there is no such file.
+        images: Images that must not be among them.
         called: What they are, for the message.
         exposed: Whether they were shown as outliers, rather than to a generator.
     """

@@ -34,7 +34,7 @@ def pack(
         images: The set.
         out: The file; an error if it is there.
         side: Pixels to which the shorter side is brought, bilinear; 0 leaves images as they are.
-        quality: Of JPEG files, from 1 to 95; 0 writes lossless files.
+        quality: Quality of JPEG files, from 1 to 95; 0 writes lossless files.
         progress: Told how many images are done.
 
     Raises:

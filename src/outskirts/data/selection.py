@@ -60,7 +60,7 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
     Arguments:
         chosen: Names, or a text such as ``"0-5,8"`` or ``"cat,dog"``: what is not a name is a position, or a
             range of positions with both ends included.
-        classes: All names.
+        classes: Names of all classes.
         where: How errors call the set.
 
     >>> class_positions("0-1,truck", ["airplane", "bird", "cat", "truck"], "a set")

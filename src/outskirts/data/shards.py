@@ -125,7 +125,7 @@ class Shards:
         """Whether a shard is still to be made by the process that has this share.
 
         Arguments:
-            number: Of the shard, from 0.
+            number: Number of the shard, from 0.
             share: k of n: every n-th shard from the k-th on, counted from 0.
         """
         k, n = share
@@ -167,7 +167,7 @@ class Shards:
         """Some rows of a column, [n, …], for which each shard is opened once.
 
         Arguments:
-            name: Of the column.
+            name: Name of the column.
             rows: Which of all, int64 [n].
         """
         with self.opened(0) as stream:

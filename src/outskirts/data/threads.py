@@ -42,7 +42,7 @@ def in_order(
     Arguments:
         work: Called in a thread; what it raises is raised here when its turn comes.
         jobs: Drawn by whoever reads the results, each when it is begun.
-        threads: How many; see `threads_here`.
+        threads: Number of threads; see `threads_here`.
         most: Jobs that are begun and not yet read, at any time; all of them unless given.
     """
     pool = ThreadPoolExecutor(threads or threads_here())
@@ -90,9 +90,9 @@ def for_each(
 
     Arguments:
         work: Called with a position; may raise `CorruptImage`.
-        count: Of positions.
+        count: Number of positions.
         skip_corrupt: Go on after a corrupt image, rather than raise.
-        threads: How many; see `threads_here`.
+        threads: Number of threads; see `threads_here`.
         progress: Told how many are done.
 
     Returns:

@@ -134,7 +134,7 @@ class Transform:
         Arguments:
             images: uint8 [N, C, H, W]; training images only, or the test set leaks into the transform.
             size: The network's input; the images' height unless given.
-            resize: As in `Transform`.
+            resize: Shorter side of an image before the crop, in pixels, as in `Transform`.
         """
         if not len(images):
             raise OutskirtsError("The mean and standard deviation of no images cannot be measured.")

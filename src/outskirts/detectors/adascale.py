@@ -57,7 +57,7 @@ class ShiftedFeatures(FeatureProbe):
 
     Arguments:
         share: Per cent of the values of an image, over channels and pixels, that are moved.
-        epsilon: By how much, in the units of the network's input.
+        epsilon: Size of the move, in the units of the network's input.
     """
 
     share: float
@@ -88,13 +88,13 @@ class AdaScale(Detector):
     """SCALE with a percentile for each image: the higher, the steadier its activations are where the image is moved.
 
     Arguments:
-        low: Of the percentiles; published grid of both 60 to 99.
-        high: Of the percentiles.
+        low: Smallest percentile; published grid of both 60 to 99.
+        high: Largest percentile.
         share: Per cent of the largest activations whose height counts.
         shift_share: Per cent of them whose shift counts.
-        weight: Of the shift.
+        weight: Weight λ of the shift.
         moved: Per cent of an image's values that are moved.
-        epsilon: By how much, in the units of the network's input.
+        epsilon: Size of the move, in the units of the network's input.
         variant: a scales the features, by exp(s₁ / s₂) as SCALE does; l the logits, by (s₁ / s₂)².
         scorer: The detector that scores the logits; the free energy, as published.
     """

@@ -74,8 +74,9 @@ class Combination(Detector):
         """Fit the members and calibrate them.
 
         Arguments:
-            outputs: Of training images.
-            val: Of validation images. Without them, training images have to do, which some detectors remember.
+            outputs: Outputs of the training images.
+            val: Outputs of the validation images. Without them, training images have to do, which some detectors
+                remember.
         """
         val = fit_members(self._all(), outputs, val, self.name)
         self.known = torch.stack([member.score(val).double() for member in self._all()]).sort(dim=1).values

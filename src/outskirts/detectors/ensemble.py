@@ -37,7 +37,7 @@ class MemberLogits:
     """A probe: the logits [B, C] of another run.
 
     Arguments:
-        path: Of its folder.
+        path: Folder of the member's run.
     """
 
     path: str

@@ -52,8 +52,8 @@ def deviations(sums: Tensor, least: Tensor, most: Tensor) -> Tensor:
 
     Arguments:
         sums: [N, orders, C].
-        least: Of each, like `sums`.
-        most: Of each, like `sums`.
+        least: Smallest value of each sum on training images of the predicted class, like `sums`.
+        most: Largest value of each sum on training images of the predicted class, like `sums`.
 
     Returns:
         [N], float64, at least 0.
@@ -93,7 +93,7 @@ class Gram(Detector):
     every rectifier that is a module, so that its results depend on how a network is written; here it is the stages.
 
     Arguments:
-        stages: How many, from the last; see `outskirts.models.stages.find_stages`.
+        stages: Number of stages, from the last; see `outskirts.models.stages.find_stages`.
         orders: Powers 1, 2, … up to this; published as 5.
     """
 
@@ -135,7 +135,7 @@ class Gram(Detector):
         return relative.sum(1) * msp(outputs.logits.double()).exp()
 
     def _deviations(self, outputs: Outputs) -> Tensor:
-        """Of each stage, [N, stages]."""
+        """Deviations of each stage, [N, stages]."""
         predicted = outputs.logits.argmax(1)
         columns = []
         for place, probe in enumerate(self.probes):

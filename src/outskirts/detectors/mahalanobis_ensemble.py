@@ -50,8 +50,8 @@ class MahalanobisEnsemble(Detector):
     the gradient first.
 
     Arguments:
-        stages: How many, from the last; see `outskirts.models.stages.find_stages`.
-        ridge: As for `mahalanobis`.
+        stages: Number of stages, from the last; see `outskirts.models.stages.find_stages`.
+        ridge: Variance added in every direction, as a share of the mean variance within classes; see `mahalanobis`.
     """
 
     needs = frozenset({"labels"})

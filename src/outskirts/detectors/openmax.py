@@ -58,7 +58,7 @@ class OpenMax(Detector):
     Arguments:
         tail: How many of the largest distances of a class make its tail, but at most a tenth of those of the smallest
             class; published as 20.
-        top: Of how many logits something is taken; published grid 3 and 10.
+        top: Number of largest logits that are reduced; published grid 3 and 10.
     """
 
     needs = frozenset({"logits", "labels"})

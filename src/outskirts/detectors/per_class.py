@@ -27,9 +27,9 @@ class PerClass(Detector):
     of the classes that are hard. A class that is hardly ever predicted has the threshold of all.
 
     Arguments:
-        detector: Its name, or a text such as ``knn:k=10``.
+        detector: Name of a detector, or a text such as ``knn:k=10``.
         accepted: Share of in-distribution images below the threshold.
-        least: Of validation images predicted as a class, for a threshold of its own.
+        least: Least number of validation images predicted as a class for a threshold of its own.
     """
 
     fit_on = "train"
@@ -61,8 +61,9 @@ class PerClass(Detector):
         """Fit the detector and find the thresholds.
 
         Arguments:
-            outputs: Of training images.
-            val: Of validation images. Without them, training images have to do, which some detectors remember.
+            outputs: Outputs of the training images.
+            val: Outputs of the validation images. Without them, training images have to do, which some detectors
+                remember.
         """
         val = fit_members([self.member], outputs, val, self.name)
         scores, predicted = self.member.score(val).double(), val.logits.argmax(1)

@@ -31,7 +31,7 @@ def percentile_of(values: Tensor, percentile: float) -> Tensor:
 
     Arguments:
         values: At least one entry, [N, D]; N · D may be any number, where `torch.quantile` stops at 16 million.
-        percentile: In [0, 100].
+        percentile: Percentile to find, in [0, 100].
 
     Returns:
         A float64 scalar.

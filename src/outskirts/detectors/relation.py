@@ -26,10 +26,10 @@ def relation(
     where it is above `least`.
 
     Arguments:
-        features: Of unit length, [N, D].
+        features: Features of unit length, [N, D].
         probabilities: [N, C].
-        bank: Of unit length, [M, D].
-        of_bank: Its probabilities, [M, C].
+        bank: Training features of unit length, [M, D].
+        of_bank: Probabilities of the training features, [M, C].
         power: The exponent.
         least: Weaker relations do not count.
 

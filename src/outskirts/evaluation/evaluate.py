@@ -38,7 +38,7 @@ def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] =
     """The detectors asked for, by a label: the name, with the parameters where a name occurs more than once.
 
     Arguments:
-        detectors: As for `evaluate`.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors.
         published: The parameters of detectors that are asked for by their bare name.
 
     >>> list(choose_detectors(["msp", {"name": "knn", "k": 10}]))
@@ -162,7 +162,7 @@ def evaluate(
     """Measure how well detectors tell the in-distribution test images from each out-of-distribution set.
 
     Arguments:
-        id_outputs: Of the ID test images.
+        id_outputs: Outputs of the ID test images.
         ood: Outputs of each OOD set, by its name.
         detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those
             that learn are fitted in place where their split is given; otherwise they must be fitted already.

@@ -51,10 +51,12 @@ def evaluate_run(
         run: A finished run.
         test: ID test images, of the run's classes.
         ood: OOD sets by group and name; those of the group ``shifted`` are ID images, see `spectrum`.
-        detectors: As for `evaluate`; of ``"all"``, those that cannot be fitted on the run's images are left out.
-        features: As for `extract`.
-        precision: Of the network.
-        keep: As for `extract`.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
+            out those that cannot be fitted on the run's images.
+        features: Features that detectors see: the input of the linear layer (``head``), the output of the backbone
+            (``raw``), or points on the hypersphere (``projection``); see `extract`.
+        precision: Precision of the network.
+        keep: Precision of the features that are stored; ``fp16`` halves the space for sets of millions of images.
         device: Where the network runs.
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, none of them in a test set, on which to choose the parameters that are not given;

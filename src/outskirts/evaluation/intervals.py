@@ -140,8 +140,8 @@ def delong_test(
     Arguments:
         id_a: Scores of a, [N].
         ood_a: Scores of a, [M], or a sequence of such for the difference of the averages.
-        id_b: Scores of b on the same images in the same order; likewise `ood_b`.
-        ood_b: See `id_b`.
+        id_b: Scores of b on the same ID images in the same order, [N].
+        ood_b: Scores of b on the same OOD images in the same order, [M], or a sequence of such.
         level: The confidence level of the interval.
     """
     a, b = _Components.of(id_a, ood_a), _Components.of(id_b, ood_b)
@@ -207,7 +207,7 @@ def fpr_interval(
         positive: The positive class; see `fpr_at_tpr`.
         level: The confidence level.
         replicates: How many bootstrap resamples.
-        seed: Of the generator.
+        seed: Seed of the bootstrap.
 
     References:
         | An Introduction to the Bootstrap (Efron and Tibshirani, 1993), chapter 13

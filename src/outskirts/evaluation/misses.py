@@ -30,7 +30,7 @@ def save_misses(
 
     Arguments:
         folder: The gallery.
-        detector: Whose misses.
+        detector: Name of the detector whose misses to save.
         scores: By dataset, [N]; ``"id"`` for the ID test images.
         sets: The images, by dataset.
         outputs: What the classifier said of them, by dataset.

@@ -26,9 +26,9 @@ class Passes:
     """Passes through one classifier, each of which is made once: what it has left lies in the store.
 
     Arguments:
-        classifier: Of a run.
+        classifier: Classifier of the run.
         store: The run's folder of outputs.
-        features: As for `extract`.
+        features: Features that detectors see: ``head``, ``raw`` or ``projection``; see `extract`.
         options: How images go through the network.
         notes: Where what a reader of the results should know is added.
         say: Told in sentences what is done.
@@ -87,9 +87,9 @@ class Gathered:
     """The outputs of all sets.
 
     Arguments:
-        sets: Of the ID test images and the OOD sets, by name.
-        train: Of the training images, where something learns from them.
-        val: Of the validation images, likewise.
+        sets: Outputs of the ID test images and of the OOD sets, by name.
+        train: Outputs of the training images, where something learns from them.
+        val: Outputs of the validation images, where something learns from them.
     """
 
     sets: dict[str, Outputs]

@@ -122,7 +122,7 @@ class Results:
 
         Arguments:
             detector: Labels of detectors, or names, which stand for all of that name; all detectors unless given.
-            group: Whose sets to show; those of every group of OOD sets, with the ID test images, unless given.
+            group: Group whose sets to show; the sets of every group of OOD sets, with the ID test images, unless given.
 
         Raises:
             OutskirtsError: If there are no scores, or none of what is asked for.
@@ -136,8 +136,9 @@ class Results:
         """Histograms of the scores of ID and of OOD images, a panel for each detector and set.
 
         Arguments:
-            detector: As for `plot_roc`; ``msp``, or the first there is, unless given.
-            group: As for `plot_roc`.
+            detector: Labels of detectors, or names, which stand for all of that name; ``msp``, or the first there is,
+                unless given.
+            group: Group whose sets to show; the sets of every group of OOD sets unless given.
 
         Raises:
             OutskirtsError: If there are no scores, or none of what is asked for.

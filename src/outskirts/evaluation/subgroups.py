@@ -26,7 +26,7 @@ class GroupAccuracy:
 
     Arguments:
         label: The class.
-        value: Of the attribute.
+        value: Value of the attribute.
         n: How many images there are.
     """
 
@@ -42,9 +42,9 @@ def group_accuracies(outputs: Outputs, classes: Sequence[str], attribute: Attrib
     """The accuracy of every group that has images.
 
     Arguments:
-        outputs: Of N labelled images.
-        classes: Their names.
-        attribute: Of the same images.
+        outputs: Outputs of N labelled images.
+        classes: Names of the classes.
+        attribute: Attribute of the same images.
 
     >>> logits = torch.eye(2)[[0, 0, 1, 1]]
     >>> outputs = Outputs(logits, logits, torch.tensor([0, 0, 1, 0]))

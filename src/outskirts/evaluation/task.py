@@ -35,8 +35,8 @@ class Task:
         recipe: What it was trained with.
         classifier: What it was trained to.
         method: What it was trained by, on the classifier.
-        train: Its training images.
-        val: Its validation images.
+        train: Training images of the run.
+        val: Validation images of the run.
         sets: ID test images and OOD sets, by name.
         groups: The group of each OOD set, by name.
         detectors: By label, those that the network can serve.
@@ -87,7 +87,8 @@ def open_task(
         run: A finished run.
         test: ID test images, of the run's classes.
         ood: OOD sets by group and name.
-        detectors: As for `outskirts.evaluation.evaluate_run.evaluate_run`.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
+            out those that cannot be fitted on the run's images.
         options: How images will go through the network.
 
     Raises:
@@ -126,7 +127,7 @@ def open_task(
 
 
 def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: torch.device | str) -> dict[str, str]:
-    """Of detectors that ask more of a network than it can tell, why, found out on an image of nothing."""
+    """Why detectors cannot be computed, by label: they ask more of the network than an image of nothing gives."""
     transform = classifier.transform
     nothing = torch.zeros(1, transform.channels, transform.size, transform.size, device=device)
     classifier = classifier.to(device).eval()

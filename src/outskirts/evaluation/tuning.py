@@ -34,9 +34,9 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> Ima
     them shuffled; a quarter is cut into squares that change places; a quarter is noise.
 
     Arguments:
-        classifier: In evaluation mode.
+        classifier: A classifier in evaluation mode.
         images: Labelled; not those of the test.
-        seed: Of the choice of images and of everything random.
+        seed: Seed of the choice of images and of all other random numbers.
     """
     some = images.limit(_MADE_OF, seed)
     shown, labels = some.resident(classifier.transform)
@@ -109,14 +109,14 @@ def tune(
     compared with the others.
 
     Arguments:
-        detectors: By label.
+        detectors: Detectors, by label.
         train: Outputs of the training images.
-        val: Of ID validation images.
-        outliers: Of OOD validation images, none of them in a test set.
+        val: Outputs of ID validation images.
+        outliers: Outputs of OOD validation images, none of them in a test set.
         name: What they are called in the table.
         run: Names the run in the table.
         method: Names the training method there.
-        seed: The run's.
+        seed: Seed of the run.
         progress: Told of each detector.
     """
     best: dict[str, Detector] = {}

@@ -26,8 +26,8 @@ class Columns:
 
     Arguments:
         rows: N, at most.
-        path: Of the safetensors file; in memory unless given.
-        about: Its metadata.
+        path: Path of the safetensors file; in memory unless given.
+        about: Metadata of the file.
     """
 
     def __init__(self, rows: int, path: Path | None = None, about: Mapping[str, Any] | None = None) -> None:

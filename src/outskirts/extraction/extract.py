@@ -52,8 +52,9 @@ def extract(
             features in some detectors, which ``raw`` reproduces.
         store: A folder of earlier outputs. They are addressed by weights, transform, images and precision, so
             they can never be those of something else.
-        precision: Of the network.
-        keep: Of features and of what probes give; half of it is enough for sets of millions. Logits are float32.
+        precision: Precision of the network.
+        keep: Precision of the features and of what probes give; half of it is enough for sets of millions. Logits are
+            float32.
         device: Where the network runs.
         batch_size: Images per forward pass.
         skip_corrupt: Leave out images that cannot be decoded; their names are then in `image_set.skipped`.
@@ -121,11 +122,11 @@ def _outputs(
     """Outputs as detectors are to see them.
 
     Arguments:
-        classifier: Of the pass.
-        values: Its features, logits and labels.
+        classifier: Classifier that the images went through.
+        values: Features, logits and labels of the images.
         given: What the probes gave, by key.
         through_head: Keys of those that gave features.
-        features: As for `extract`.
+        features: Features that detectors see: ``head``, ``raw`` or ``projection``; see `extract`.
         device: Where the classifier is.
     """
     first = values["features"][:1].float().to(device)

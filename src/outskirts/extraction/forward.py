@@ -29,8 +29,8 @@ class PassOptions:
     """How images go through a network; see `outskirts.extraction.extract.extract`.
 
     Arguments:
-        precision: Of the network.
-        keep: Of features and of what probes give.
+        precision: Precision of the network.
+        keep: Precision of the features and of what probes give.
         device: Where the network runs.
         batch_size: Images per forward pass.
         skip_corrupt: Leave out images that cannot be decoded.

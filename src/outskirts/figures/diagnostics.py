@@ -18,9 +18,9 @@ class Diagnostic:
     """A chart of the training.
 
     Arguments:
-        title: Of the chart.
+        title: Title of the chart.
         explanation: What it shows and what is good.
-        unit: Of all curves.
+        unit: Unit of all curves.
         span: What the axis reaches from and to, at least.
         names: What to call each scalar of the log.
         step: Between the axis's ticks, where it matters.

@@ -44,10 +44,10 @@ def plane(features: Tensor, labels: Tensor, outliers: Outliers, classes: Sequenc
     Arguments:
         features: [N, D].
         labels: Class of each, [N], int64.
-        outliers: Of these features. If their info has ``boundary``, the rows of `features` that they were made of,
-            these are ringed.
+        outliers: Outliers made of these features. If their info has ``boundary``, the rows of `features` that they were
+            made of, these are ringed.
         classes: Names of all classes.
-        seed: Of the choice of what is drawn.
+        seed: Seed of the choice of what is drawn.
 
     Raises:
         OutskirtsError: If there are fewer than three features, or outliers of other dimensions.

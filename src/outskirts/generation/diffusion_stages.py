@@ -105,7 +105,7 @@ class Work:
 
     @cached_property
     def model_digest(self) -> str:
-        """Of the model's weights, wherever they lie."""
+        """Digest of the model's weights, wherever they lie."""
         return digest(*(f"{name} {sha}" for name, sha in weights(self.source.model).items()))
 
     @property

@@ -20,7 +20,7 @@ _HOPELESS = 50
 
 
 class Sampling(Protocol):
-    """See `outskirts.generation.generators.ImageGenerator`."""
+    """Images of given classes, as `outskirts.generation.generators.ImageGenerator.sample` makes them."""
 
     def sample(self, labels: Tensor, numbers: Tensor, seed: int) -> Tensor:
         """Images, uint8 [n, C, S, S]."""
@@ -41,8 +41,8 @@ def populate(
 
     Arguments:
         pool: New, or partly filled.
-        generator: Fitted.
-        seed: Of the images.
+        generator: A fitted generator, which makes the images.
+        seed: Seed of the images.
         batch: Images to draw at once.
         keep: Which of some images to keep, bool [n].
         progress: Called with the images in the pool.

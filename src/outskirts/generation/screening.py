@@ -29,11 +29,13 @@ class Rules:
     """What an image must be to be kept; all of them off unless given."""
 
     agreement: bool = False
-    """The classifier's class is the one asked for."""
+    """Keep an image only if the classifier predicts the class that it was made for."""
     confidence: float = 0.0
-    """The confidence in it is above this quantile of the training images' in their own."""
+    """Keep an image only if the classifier's confidence in its class reaches this quantile of the confidences on
+    training images, from 0 to 1; 0 keeps all."""
     distinct: float = 0.0
-    """The cosine to the nearest training image's feature is at most this: others are copies; 0 keeps all."""
+    """Largest cosine similarity, from 0 to 1, between an image's feature and the nearest training feature; images above
+    it are dropped as copies. 0 keeps all."""
 
     def __post_init__(self) -> None:
         for name in ("confidence", "distinct"):
@@ -50,8 +52,8 @@ class Judge:
     """A classifier and what it says of the training images.
 
     Arguments:
-        classifier: Trained on real images.
-        train: Those that the generator learned from.
+        classifier: A classifier trained on real images.
+        train: Training images that the generator learned from.
         store: A folder for what the classifier says of them.
     """
 
@@ -125,7 +127,7 @@ class Judge:
 
 
 def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
-    """Of each row to its k-th nearest in the bank, both of unit length."""
+    """The cosine of each row with its k-th nearest in the bank, both of unit length."""
     return 1 - kth_distance(rows, bank, min(k, len(bank))) / 2
 
 

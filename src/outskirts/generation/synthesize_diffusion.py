@@ -68,7 +68,7 @@ def synthesize_ncis(
         preset: Named settings, which other options override.
         say: Told in sentences what was found.
         progress: Told how much of a stage is done.
-        options: See `outskirts.generation.diffusion_options.NCIS`.
+        options: Options of the stages: the fields of `outskirts.generation.diffusion_options.NCIS`.
 
     Returns:
         The folder of the pool of outliers, which `outskirts.train` takes as ``outlier_images=f"pool:{folder}"``.

@@ -61,33 +61,36 @@ class ASCOODConfig(Config):
     """ASCOOD."""
 
     outliers: Kind = "gradient"
-    """How outliers are made."""
+    """How outliers are made: gradient, dense or subtract (the gradient is added or subtracted), shuffle or
+    random-shuffle (pixels change places), or gaussian (noise)."""
     p_inv: float = 0.1
-    """Share of each image taken to decide its class, and destroyed."""
+    """Share of each image, from 0 to 1, that decides its class and is destroyed."""
     alpha_max: float = 300.0
-    """Strength of the gradient in the first epoch, or the noise's standard deviation."""
+    """Strength of the gradient, or standard deviation of the noise, at the start of the training; it falls linearly."""
     alpha_min: float = 30.0
-    """Strength in the last epoch."""
+    """Strength of the gradient, or standard deviation of the noise, in the last epoch."""
     relative_alpha: bool = False
-    """Measure alpha against the size of image and gradient instead of the raw gradient."""
+    """Scale the strength by the sizes of image and gradient. Default: it multiplies the raw gradient, as published."""
     signed_saliency: bool = True
-    """Rank pixels to shuffle by the signed gradient, as published, instead of its absolute value."""
+    """Rank the pixels to shuffle by the signed gradient, as published, not by its absolute value."""
     clamp: bool = False
-    """Clamp outliers to the range of pixels."""
+    """Clamp outliers to the range of valid pixel values."""
     outlier_weight: float = 1.0
-    """Weight w of the outliers' loss."""
+    """Weight w of the loss on outliers."""
     outlier_loss: Literal["kl", "energy"] = "kl"
-    """Uniform predictions, or a small network telling the energies of images and outliers apart."""
+    """Loss on outliers: uniform predictions (kl), or a small network that separates the energies of images and outliers
+    (energy)."""
     sigma: float = 0.5
-    """Scale of the standardised features."""
+    """Scale σ of the standardised features."""
     fc_lr_factor: float = 1.0
-    """The head's learning rate relative to the backbone's."""
+    """Learning rate of the head, as a multiple of the learning rate of the backbone."""
     batchnorm: Statistics = "shared"
-    """Whether outliers share the images' normalisation statistics, or keep out of them."""
+    """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
+    statistics."""
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False
-    """Standardize exactly as published, unbounded gradient included."""
+    """Standardise features exactly as the published code does, including its unbounded gradient."""
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing)

@@ -17,7 +17,7 @@ def classification(
     Arguments:
         logits: [N, C].
         labels: [N].
-        weights: Of the images, [N]; see `mean`.
+        weights: Weights of the images, [N]; see `mean`.
         label_smoothing: Probability spread evenly over all classes in the target.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -29,7 +29,7 @@ def mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Arguments:
         values: One per image, [N].
-        weights: Of each, with the sum 1, such as `outskirts.data.loading.batches.Batch.weights`; None where all
-            count alike.
+        weights: Weight of each value, with the sum 1, such as `outskirts.data.loading.batches.Batch.weights`; None
+            where all count alike.
     """
     return values.sum() / max(len(values), 1) if weights is None else (values * weights).sum()

@@ -18,7 +18,7 @@ class CEConfig(Config):
     """Cross-entropy."""
 
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing)

@@ -59,17 +59,20 @@ class CIDERConfig(EmbeddingConfig):
     """CIDER."""
 
     prototypes: Literal["ordered", "mean", "learned"] = "ordered"
-    """Moved sample by sample as published, by class means, or learned like weights."""
+    """How prototypes move: sample by sample, as published (ordered), by class means of the batch (mean), or as weights
+    (learned)."""
     prototype_init: Literal["means", "simplex"] = "means"
-    """Where prototypes begin: at the class means of the training images, or as far apart as can be."""
+    """Where prototypes start: at the class means of the training images (means), or as far apart as possible
+    (simplex)."""
     prototype_freeze: float = 0.0
-    """Share of the epochs in which they stay where they begin, before they move."""
+    """Share of the epochs, from 0 to 1, in which prototypes do not move yet."""
     compactness_weight: float = 2 * 0.1 / 0.07
-    """Weight of the attraction to the own prototype; published as 2, times the code's factor 0.1 / 0.07."""
+    """Weight of the compactness loss, which pulls images to the prototype of their class; published as 2, times 0.1 /
+    0.07 in the code."""
     dispersion_weight: float = 1.0
-    """Weight of the repulsion between prototypes."""
+    """Weight of the dispersion loss, which pushes prototypes apart."""
     reference_quirks: bool = False
-    """Warm up as published where the schedule is epoch-cosine: below zero at first."""
+    """With the epoch-cosine schedule, warm up as the published code does: the learning rate starts below zero."""
 
     def __post_init__(self) -> None:
         EmbeddingConfig.__post_init__(self)

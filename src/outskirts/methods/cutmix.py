@@ -33,9 +33,9 @@ class CutMixConfig(Config):
     """CutMix."""
 
     beta: float = 1.0
-    """Both parameters of the Beta distribution of the share that stays."""
+    """Both parameters of the Beta distribution of the share of an image that stays, above 0."""
     share: float = 0.5
-    """Share of the steps whose images are mixed."""
+    """Share of the training steps with mixed images, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_share("share", self.share)
@@ -47,10 +47,10 @@ def rectangle(height: int, width: int, kept: float, generator: Generator) -> tup
     """Rows and columns of a rectangle about a random point, of the area 1 - kept before it is clipped at the border.
 
     Arguments:
-        height: Of the image, in pixels.
-        width: Of the image.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         kept: Share of the area outside.
-        generator: On the host.
+        generator: Generator on the host.
     """
     side = (1 - kept) ** 0.5
     spans = []

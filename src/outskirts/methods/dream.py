@@ -39,16 +39,17 @@ class DreamConfig(Config):
     """Features aligned with token vectors."""
 
     anchors: str | None = None
-    """The folder of a diffusion model whose vectors they are aligned with: POOL/generator, or a Stable Diffusion."""
+    """Folder of the diffusion model whose token vectors the features are aligned with: POOL/generator, or a Stable
+    Diffusion."""
     words: str | None = None
-    """What the classes are called in texts, comma-separated in their order; their names unless given."""
+    """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     embedding: int = 128
-    """Dimensions of these vectors: 768 for Stable Diffusion 1; 64, 128 and 256 for generators of the sizes tiny, small
-    and base."""
+    """Dimension of the token vectors: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of size tiny, small or
+    base."""
     temperature: float = 0.1
-    """Of the cosines."""
+    """Temperature τ that divides the cosines, above 0."""
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing)

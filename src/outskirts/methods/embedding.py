@@ -28,19 +28,20 @@ class EmbeddingConfig(Config):
     """An embedding on the hypersphere."""
 
     projection: Literal["mlp", "linear"] = "mlp"
-    """The map from features to the sphere: one hidden layer as wide as the features, or none."""
+    """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, or linear."""
     embedding: int = 128
-    """Dimensions of the sphere's space."""
+    """Dimension of the projected features."""
     temperature: float = 0.1
-    """Of the cosines."""
+    """Temperature τ that divides the cosines, above 0."""
     views: int = 2
-    """Differently augmented copies of each image; a step's cost grows with them."""
+    """Number of views of each image, augmented differently; the cost of a step grows with it."""
     prototype_momentum: float = 0.95
-    """How much of a class's prototype stays when one sample moves it."""
+    """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when one sample moves it."""
     neighbours: int = 50
-    """Which neighbour's distance the detector knn scores by."""
+    """The neighbour whose distance is the score of the detector knn, from 1 on."""
     feature_space: Literal["features", "projection"] = "features"
-    """Whether it scores by penultimate features, as published, or by their projection."""
+    """Features that the detector knn scores: penultimate features, as published (features), or projected ones
+    (projection)."""
 
     def __post_init__(self) -> None:
         require_share("prototype_momentum", self.prototype_momentum)

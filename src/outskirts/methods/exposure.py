@@ -22,7 +22,7 @@ def uniformity(logits: Tensor) -> Tensor:
     Zero only where all classes are equally likely. Outlier Exposure's loss is this plus log C.
 
     Arguments:
-        logits: Of outliers, [M, C].
+        logits: Logits of outliers, [M, C].
 
     References:
         | Deep Anomaly Detection with Outlier Exposure (Hendrycks et al., 2019)
@@ -49,7 +49,7 @@ def open_risk(
         outlier_logits: φ of outliers, [M].
         reduction: ``balanced`` is the sum of two means, as the paper writes it; ``pooled`` is one mean over all
             N + M rows, as its code computes it, in which the rarer kind hardly counts.
-        weights: Of the images among themselves, [N]; see `mean`.
+        weights: Weights of the images among themselves, [N]; see `mean`.
         sharing: How many processes have these same outliers, each with images of its own.
 
     References:
@@ -73,11 +73,11 @@ def energy_margin(
     outliers above `m_out`.
 
     Arguments:
-        id_logits: Of images, [N, C].
-        outlier_logits: Of outliers, [M, C].
+        id_logits: Logits of images, [N, C].
+        outlier_logits: Logits of outliers, [M, C].
         m_in: Energy of images from which on they cost nothing, in nats.
         m_out: Energy of outliers from which on they cost nothing.
-        weights: Of the images among themselves, [N]; see `mean`.
+        weights: Weights of the images among themselves, [N]; see `mean`.
 
     References:
         | Energy-based Out-of-distribution Detection (Liu et al., 2020): energy-bounded learning

@@ -32,7 +32,7 @@ def compactness(
         prototypes: Unit vectors [C, d].
         labels: [B].
         temperature: τ.
-        weights: Of the samples, [B]; see `mean`.
+        weights: Weights of the samples, [B]; see `mean`.
     """
     return mean(cross_entropy(projections @ prototypes.T / temperature, labels, reduction="none"), weights)
 
@@ -128,7 +128,7 @@ def supervised_contrast(
         projections: Unit vectors [B, d] of all views.
         labels: [B].
         temperature: τ.
-        weights: Of the samples, [B]; see `mean`.
+        weights: Weights of the samples, [B]; see `mean`.
 
     References:
         | Supervised Contrastive Learning (Khosla et al., 2020), equation 2

@@ -51,19 +51,22 @@ class NCISConfig(Config):
     """NCIS."""
 
     outlier_weight: float = 1.0
-    """Weight w of telling energies apart."""
+    """Weight w of the loss that separates the energies of images and outliers."""
     ood_head: Literal["linear", "mlp"] = "linear"
-    """What tells them apart: a logistic regression, as for CIFAR-100, or a network with 512 hidden units."""
+    """Network that separates the energies: a logistic regression, as published for CIFAR-100 (linear), or a network
+    with 512 hidden units (mlp)."""
     temperature: float = 1.0
-    """T of the energy that is told apart."""
+    """Temperature T of the energy."""
     reduction: Literal["pooled", "balanced"] = "pooled"
-    """One mean over images and outliers together, or the sum of two."""
+    """Average of the outlier loss: one mean over images and outliers together (pooled), or the sum of both means
+    (balanced)."""
     far_share: float = 0.0
-    """Share of the outliers that are noise, or images of the batch in disorder, instead."""
+    """Share of the outliers, from 0 to 1, that are replaced by noise and by images cut into shuffled pieces."""
     batchnorm: Statistics = "shared"
-    """Whether outliers share the images' normalisation statistics, or keep out of them."""
+    """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
+    statistics."""
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_share("far_share", self.far_share)

@@ -64,11 +64,12 @@ class NPOSConfig(CIDERConfig, OODHeadOptions):
     """NPOS."""
 
     compactness_weight: float = 0.1 / 0.07
-    """Weight of the attraction to the own prototype; published as 1, times the code's factor 0.1 / 0.07."""
+    """Weight of the compactness loss, which pulls images to the prototype of their class; published as 1, times 0.1 /
+    0.07 in the code."""
     dispersion_weight: float = 0.5
-    """Weight of the repulsion between prototypes."""
+    """Weight of the dispersion loss, which pushes prototypes apart."""
     reference_quirks: bool = False
-    """Make outliers, average and warm up as published."""
+    """Make outliers, average and warm up exactly as the published code does."""
 
     def __post_init__(self) -> None:
         CIDERConfig.__post_init__(self)

@@ -70,17 +70,18 @@ class NPOSCLIPConfig(OODHeadOptions):
     """NPOS on CLIP."""
 
     templates: str = "ensemble"
-    """Texts about a class: ensemble (18), photo (1), or your own with {} for the name, parted by |."""
+    """Text templates of a class: ensemble (18 of them), photo (1), or your own with {} for the class name, separated by
+    |."""
     id_loss: Literal["ce", "logitnorm"] = "ce"
-    """Cross-entropy of the logits, or of logits of one length as published."""
+    """Loss on images: cross-entropy of the logits (ce), or of logits scaled to one norm, as published (logitnorm)."""
     temperature: float = 0.01
-    """Divides the cosines in the logits."""
+    """Temperature τ that divides the cosines in the logits, above 0."""
     logitnorm_temperature: float = 8.0
-    """Inverse length of the logits of logitnorm."""
+    """Temperature of logitnorm, above 0; the norm of the logits is 1 divided by it."""
     ood_head_lr_factor: float = 0.1
-    """Learning rate of φ relative to the rest."""
+    """Learning rate of the network φ, as a multiple of the learning rate of the rest."""
     reference_quirks: bool = False
-    """Divide by the norm of the batch, make outliers and average as published."""
+    """Divide by the norm of the batch, make outliers and average exactly as the published code does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -54,26 +54,29 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     """Outlier Exposure."""
 
     outliers: Literal[PixelKind, FeatureKind, DiskKind] = "shuffle"
-    """How outliers are made: of pixels, or of features about the boundary or in the tails of each class; or images from
-    disk, those of --outlier-images."""
+    """How outliers are made: from pixels (shuffle, random-shuffle, gradient, dense, subtract, noise), from features
+    near the class boundaries (boundary) or in the tails of the classes (gaussian), or read from --outlier-images
+    (images)."""
     exposure: Literal["uniform", "energy", "risk", "margin"] = "uniform"
-    """Uniform predictions, energies or features told apart by a small network, or energies kept apart by a margin."""
+    """Loss on outliers: uniform predictions (uniform), a small network that separates energies (energy) or features
+    (risk), or a margin between energies (margin)."""
     outlier_weight: float = 0.5
-    """Weight of the exposure loss; published as 0.5 for uniform and 0.1 for the others."""
+    """Weight of the loss on outliers; published as 0.5 for uniform and 0.1 for the others."""
     start: float = 0.0
-    """Share of the training after which outliers are made."""
+    """Share of the training, from 0 to 1, after which outliers are made."""
     p_inv: float = 0.1
-    """Share of each image taken to decide its class, for outliers made of pixels."""
+    """Share of each image, from 0 to 1, that decides its class and is changed in outliers made from pixels."""
     alpha: float = 1.0
-    """Strength of the gradient relative to the image, or the noise's standard deviation."""
+    """Strength of the gradient, relative to the image, or standard deviation of the noise."""
     batchnorm: Statistics = "shared"
-    """Whether outliers share the images' normalisation statistics, or keep out of them."""
+    """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
+    statistics."""
     m_in: float = -23.0
-    """Energy of images above which the margin costs."""
+    """Energy above which images are penalised by the margin loss, in nats."""
     m_out: float = -5.0
-    """Energy of outliers below which the margin costs."""
+    """Energy below which outliers are penalised by the margin loss, in nats."""
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

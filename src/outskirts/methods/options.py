@@ -24,9 +24,9 @@ class QueueOptions(Config):
     """Outliers made of remembered features."""
 
     queue: int = 1000
-    """Latest feature vectors to remember of each class."""
+    """Length of the queue of each class: the latest feature vectors to remember."""
     start: float = 0.4
-    """Share of the training after which outliers are made."""
+    """Share of the training, from 0 to 1, after which outliers are made."""
     keep: int = 2
     """Outliers to keep of each set of candidates: those of lowest density."""
 
@@ -43,23 +43,24 @@ class BoundaryOptions(QueueOptions):
     """Outliers about the boundary of each class; see `BoundarySynthesizer`."""
 
     k: int = 300
-    """The density at a point goes by the distance to its k-th neighbour."""
+    """The neighbour whose distance measures the density at a point."""
     boundary: int = 200
-    """Features of each class with the lowest density, which count as its boundary."""
+    """Size of the boundary set of each class: the features of lowest density."""
     picks: int = 2
-    """Boundary features to use of each class and step."""
+    """Boundary features of each class to use in one step."""
     candidates: int = 600
-    """Candidates about each of them."""
+    """Candidates drawn for each boundary feature."""
     sigma: float = 0.03
-    """Standard deviation of the candidates in each dimension."""
+    """Standard deviation of the noise of the candidates in every dimension."""
     space: Literal["sphere", "raw"] = "sphere"
-    """Whether candidates are drawn about features of unit length, or of their own."""
+    """Where noise is added: to features scaled to norm 1 (sphere), or to features as they are (raw)."""
     classes_per_step: int | None = None
-    """Classes to make outliers of in a step, drawn at random from those that are ready; 0 takes all."""
+    """Number of classes to make outliers of in one step, drawn at random from the classes that have enough features; 0
+    takes all."""
     selection: Literal["distance", "random"] = "distance"
-    """Keep the candidates farthest from their class, or any."""
+    """Which candidates to keep: the farthest from their class (distance), or any (random)."""
     synthesis_budget: int = BoundarySynthesizer.budget
-    """Bytes that features, candidates and distances may take at once."""
+    """Bytes that features, candidates and distances may use at the same time."""
 
     def boundary_synthesizer(self, reference_quirks: bool = False) -> BoundarySynthesizer:
         """The synthesiser of these options."""
@@ -89,13 +90,14 @@ class OODHeadOptions(BoundaryOptions):
     """A network φ trained to tell images from outliers about the boundary of each class."""
 
     outlier_weight: float = 0.1
-    """Weight β of telling images from outliers."""
+    """Weight β of the loss that separates images and outliers."""
     reduction: Literal["balanced", "pooled"] = "balanced"
-    """Whether images and outliers count alike, or every row does."""
+    """Average of the outlier loss: the sum of the means of images and outliers (balanced), or one mean over both
+    together (pooled)."""
     ood_head_lr_factor: float = 1.0
-    """Learning rate of φ relative to the rest."""
+    """Learning rate of the network φ, as a multiple of the learning rate of the rest."""
     reference_quirks: bool = False
-    """Make outliers and average as published."""
+    """Make outliers and average exactly as the published code does."""
 
     def ood_loss(
         self, network: nn.Module | None, features: Tensor, outliers: Tensor, weights: Tensor | None
@@ -111,9 +113,9 @@ class GaussianOptions(QueueOptions):
     """Outliers in the tails of a Gaussian per class; see `GaussianSynthesizer`."""
 
     draws: int = 10_000
-    """Points drawn of each class, of which the farthest are kept."""
+    """Points drawn for each class; only the least likely are kept."""
     refresh: int = 10
-    """Steps between estimates of the means and the covariance."""
+    """Training steps between two estimates of the means and the covariance."""
 
     def gaussian_synthesizer(self, classes: int, dim: int) -> GaussianSynthesizer:
         """The synthesiser of these options."""

@@ -46,10 +46,10 @@ def synthesize(
         method: Trained, or not.
         image_set: Labelled like the method's classes.
         folder: Where the files go.
-        features: Of training images, [N, D], and their labels, [N]; for methods that recall them.
-        seed: Of the synthesis.
+        features: Features of training images, [N, D], and their labels, [N]; for methods that recall them.
+        seed: Seed of the synthesis.
         epoch: Epoch of the training, counted from 1, whose strength is used.
-        epochs: Of the whole training.
+        epochs: Number of epochs of the whole training.
         skip_corrupt: Leave out images that cannot be decoded.
 
     Returns:

@@ -33,7 +33,7 @@ def queued_outliers(
         options: Say when to start.
         synthesizer: Makes the outliers.
         queue: Holds the features.
-        batch: Of the step; its generator draws them.
+        batch: Batch of the step; its generator draws the outliers.
     """
     # Before the start no class counts as ready.
     outliers = synthesizer(queue.values, queue.filled * options.started(batch), batch.generator)

@@ -34,9 +34,9 @@ class SupConConfig(EmbeddingConfig):
     """Supervised contrastive learning."""
 
     prototype_momentum: float = 0.99
-    """How much of a class's prototype stays when one sample moves it."""
+    """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when the batch moves it."""
     contrast_weight: float = 0.1 / 0.07
-    """Factor of the loss, as in the code."""
+    """Weight of the contrastive loss; 0.1 / 0.07 in the published code."""
 
 
 @register("supcon")

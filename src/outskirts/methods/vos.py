@@ -58,13 +58,13 @@ class VOSConfig(GaussianOptions):
     """VOS."""
 
     keep: int = 1
-    """Outliers to keep of each class's draws: those of lowest density."""
+    """Outliers to keep of the points drawn for each class: the least likely ones."""
     outlier_weight: float = 0.1
-    """Weight β of the regulariser."""
+    """Weight β of the regulariser, which separates images and outliers."""
     label_smoothing: float = 0.0
-    """Probability spread evenly over all classes in the target."""
+    """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False
-    """Take energies as constants, as OpenOOD's port does: the network trains as under cross-entropy."""
+    """Treat energies as constants, as OpenOOD does; the network then trains as with cross-entropy alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,8 +37,8 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
         name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``clip:DIR``, a
             local CLIP model, see `outskirts.models.clip`; or the name of a torchvision or timm model, with
             ``torchvision:`` or ``timm:`` before it where both have it.
-        channels: Of the images, 1 or 3.
-        size: Of the images, in pixels.
+        channels: Channels of the images, 1 or 3.
+        size: Side of the images, in pixels.
         pretrained: True for the library's own weights, by its own cache; the name of some of torchvision's, such as
             ``IMAGENET1K_V1``, for those; or the path of a local state dict.
 

@@ -26,7 +26,7 @@ class Backbone:
     Arguments:
         network: The network.
         dim: D.
-        name: Of the architecture.
+        name: Name of the architecture.
         transform: What happens to an image before it, if it comes with that.
     """
 

@@ -145,7 +145,7 @@ def clip_backbone(name: str, size: int = 0) -> Backbone:
     Arguments:
         name: ``clip:DIR`` for the folder's weights, ``clip:DIR?frozen=N`` with a trunk of N blocks, or the name of a
             tower, which is rebuilt without weights.
-        size: Of the images, in pixels; the model's own unless given.
+        size: Side of the images, in pixels; the model's own unless given.
 
     Raises:
         OutskirtsError: If the folder is missing, damaged or of another kind, or the model takes other sizes.
@@ -175,7 +175,7 @@ def prompts(classes: Sequence[str], templates: str = "ensemble") -> list[list[st
     """The prompts of each class.
 
     Arguments:
-        classes: Their names; underscores stand for spaces.
+        classes: Names of the classes; underscores stand for spaces.
         templates: A name in `TEMPLATES`, or one's own texts with ``{}`` where the name goes, parted by ``|``.
 
     >>> prompts(["polar_bear"], "a drawing of a {}.|a {} at night.")
@@ -196,9 +196,9 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
     """The text embedding of each class, [C, d]: normalised, averaged over its prompts, and normalised again.
 
     Arguments:
-        folder: Of a CLIP model and its tokenizer.
-        classes: Their names.
-        templates: As for `prompts`.
+        folder: Folder of a CLIP model and its tokenizer.
+        classes: Names of the classes.
+        templates: A name in `TEMPLATES`, or your own texts with ``{}`` where the name goes, separated by ``|``.
     """
     if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
         raise OutskirtsError(

@@ -68,9 +68,9 @@ class FastNet(nn.Module):
     follows the reference below; width, stem, scale and training are ours.
 
     Arguments:
-        channels: Of the images, 1 or 3.
-        size: Of the images; from 48 pixels on, the stem halves the resolution.
-        widths: Of the three blocks; the last is the number of features.
+        channels: Channels of the images, 1 or 3.
+        size: Side of the images in pixels; from 48 pixels on, the stem halves the resolution.
+        widths: Widths of the three blocks; the last is the number of features.
 
     References:
         | 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Jordan, 2024)

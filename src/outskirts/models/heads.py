@@ -46,7 +46,7 @@ class LinearHead(nn.Module):
         return self.linear(self.inputs(features))
 
     def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head]:
-        """See `outskirts.models.classifier.Classifier.space`."""
+        """Features as detectors are to see them, and the linear layer; see `outskirts.models.classifier.Classifier`."""
         weight = self.linear.weight.detach()
         bias = weight.new_zeros(len(weight)) if self.linear.bias is None else self.linear.bias.detach()
         return self.inputs(features) if name == "head" else features, Head(weight, bias)
@@ -64,7 +64,8 @@ class PrototypeHead(nn.Module):
         dim: d.
         temperature: τ.
         learned: Whether the prototypes are parameters; otherwise they are a buffer that the method moves.
-        ood_head: As for `LinearHead`.
+        ood_head: Tells training images from outliers, if the method trains such a network; see
+            `outskirts.models.ood_head`.
 
     References:
         | How to Exploit Hyperspherical Embeddings for Out-of-Distribution Detection? (Ming et al., 2023)
@@ -98,7 +99,9 @@ class PrototypeHead(nn.Module):
         return normalize(projected if projected.dtype == torch.float64 else projected.float(), dim=1)
 
     def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
-        """See `outskirts.models.classifier.Classifier.space`."""
+        """Features or projections, and the prototypes as a linear layer, if any; see
+        `outskirts.models.classifier.Classifier.space`.
+        """
         if name != "projection":
             return features, None
         weight = normalize(self.prototypes.detach(), dim=1) / self.temperature

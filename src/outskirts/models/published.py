@@ -38,7 +38,7 @@ class Published:
 
     Arguments:
         method: With which it was trained, as far as evaluation needs to know.
-        settings: Of the method.
+        settings: Settings of the method.
         backbone: The network's name.
         state: Tensors by the names of `outskirts.models.classifier.Classifier`.
         left: Names of the file that the layout does not know.

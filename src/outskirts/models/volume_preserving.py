@@ -45,7 +45,7 @@ class Rotations(nn.Module):
     Arguments:
         count: R.
         dim: D.
-        kind: See `Rotation`.
+        kind: How rotations are made of skew-symmetric matrices: ``cayley``, ``expm`` or ``fixed``; see `Rotation`.
         reference_quirks: Draw the parameters as the published code does.
     """
 
@@ -108,7 +108,7 @@ class VolumePreserving(nn.Module):
         classes: C.
         blocks: K.
         hidden: Width of the couplings; 0 takes four times the half of D.
-        rotation: See `Rotation`.
+        rotation: How rotations are made of skew-symmetric matrices: ``cayley``, ``expm`` or ``fixed``; see `Rotation`.
         reference_quirks: The published network, see above; implies `rotation` "expm".
 
     Raises:
@@ -174,9 +174,9 @@ class Pinned:
 
     Arguments:
         network: The network.
-        matrices: Its rotations, [K + 1, D, D].
+        matrices: Rotations of the network, [K + 1, D, D].
         conditions: What each coupling is told of each class, K times [C, H].
-        versions: Of the weights that these were computed with.
+        versions: Versions of the weights that these were computed with.
     """
 
     network: VolumePreserving
@@ -185,7 +185,7 @@ class Pinned:
     versions: tuple[int, ...]
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
-        """See `VolumePreserving.forward`."""
+        """f(x, y), [B, D], of x [B, D] and labels [B], as `VolumePreserving.forward` computes it."""
         self._check()
         with full_precision(x):
             for q, bias, coupling, condition in self._blocks():
@@ -194,7 +194,7 @@ class Pinned:
             return torch.addmm(self.network.rotations.bias[-1], x, self.matrices[-1].mT)
 
     def inverse(self, u: Tensor, labels: Tensor) -> Tensor:
-        """See `VolumePreserving.inverse`."""
+        """The x [B, D] with f(x, y) = u, of u [B, D] and labels [B]."""
         self._check()
         with full_precision(u):
             x = (u - self.network.rotations.bias[-1]) @ self.matrices[-1]

@@ -50,8 +50,8 @@ def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], whose: s
     """Raise unless a state dict has what a network has, and nothing else.
 
     Arguments:
-        own: Of the network.
-        state: That is to be loaded into it.
+        own: Tensors of the network, by name.
+        state: State dict to load into it.
         whose: Begins the error, such as "The weights FILE do not fit the backbone".
         left: What is left over besides.
     """

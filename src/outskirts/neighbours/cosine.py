@@ -106,7 +106,8 @@ def kth_own_cosine(bank: Tensor, valid: Tensor | None, k: int, scratch: Scratch 
 
     Arguments:
         bank: [C, n, D], of unit norm where valid.
-        valid, k, scratch: As for `kth_cosine_about`.
+        valid, k, scratch: Which rows count (None for all), which neighbour, and where blocks of cosines are made; see
+            `kth_cosine_about`.
 
     Returns:
         [C, n].

@@ -53,7 +53,7 @@ def smallest(values: Tensor, k: int) -> Tensor:
 
     Arguments:
         values: [N, M], M at least k.
-        k: How many.
+        k: Number of values to find.
 
     Returns:
         [N, k].
@@ -147,7 +147,7 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
     Arguments:
         queries: [N, D].
         bank: [M, D], M at least k.
-        k: How many neighbours.
+        k: Number of neighbours.
         budget: Bytes that one block of distances may take.
 
     Returns:

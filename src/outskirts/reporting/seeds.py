@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Of at least one value; the deviation of one is 0."""
+        """The spread of at least one value; the deviation of one is 0."""
         values = list(values)
         return cls(fmean(values), pstdev(values), len(values))
 

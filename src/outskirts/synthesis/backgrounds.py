@@ -45,7 +45,7 @@ class Background:
 
     Arguments:
         image: The position of the image in its set.
-        top, left, side: Of the window, in pixels.
+        top, left, side: Position and size of the window, in pixels.
         seen: The largest probability of the object at a place in it.
     """
 
@@ -70,7 +70,7 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
     """Where one of torchvision's classifiers of ImageNet sees some of its categories: its head, applied at every place.
 
     Arguments:
-        objects: Their names, or numbers as in ``"7-24,80-100"``.
+        objects: Names of categories, or numbers as in ``"7-24,80-100"``.
         network: A torchvision name, such as ``mobilenet_v2``, of a network that averages its last map.
         weights: Those weights' name, such as ``IMAGENET1K_V1``; torchvision fetches them unless its cache has them.
         size: Pixels to which the shorter side of an image is resized; larger than it was trained on, places are finer.
@@ -152,7 +152,7 @@ def save_backgrounds(
 
     Arguments:
         images: What they were cut out of.
-        found: As `backgrounds` gives them.
+        found: Backgrounds, as `backgrounds` finds them.
         out: The folder, which must not exist or be empty.
         about: What else the record should say.
         progress: Told how many images of the set are done.

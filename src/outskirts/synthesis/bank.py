@@ -71,8 +71,8 @@ def evenly(labels: Tensor, classes: int, n: int, generator: Generator) -> Tensor
     Arguments:
         labels: [N], at least n, from 0 to classes - 1.
         classes: How many labels there are.
-        n: How many rows.
-        generator: On the device of the labels.
+        n: Number of rows to choose.
+        generator: Generator on the device of the labels.
     """
     shuffled = torch.randperm(len(labels), generator=generator, device=labels.device)
     by_label = grouped.places(labels, classes, shuffled)

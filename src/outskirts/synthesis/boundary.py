@@ -61,7 +61,7 @@ def select(near: Tensor, keep: int, scrambled: bool = False) -> Tensor:
     Arguments:
         near: Cosine of each candidate with its K-th neighbour, [C, P, L].
         keep: m.
-        scrambled: As the published code: the P·L values of a class are read as L rows of P, and the best of
+        scrambled: Choose as the published code does: the P·L values of a class are read as L rows of P, and the best of
             column i are taken for candidates of point i. The same for P = 1, at which that code stops.
 
     Returns:
@@ -122,7 +122,7 @@ class BoundarySynthesizer:
         shared_noise: One noise matrix per call for all classes and boundary points, as published.
         reference_quirks: Select as the published code does, see above; implies `shared_noise` and not `exclude_self`.
         min_rows: A class is ready when it has this many features, and as many as `k` and `boundary` need.
-        classes_per_call: Of the ready classes, take so many at random in each call; 0 takes all.
+        classes_per_call: Number of ready classes to take in each call, drawn at random; 0 takes all.
         budget: Bytes that features, noise and cosines may take at once, at least those of one class.
 
     >>> features = torch.eye(4).repeat(5, 1) + 0.1 * torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
@@ -184,7 +184,7 @@ class BoundarySynthesizer:
         Arguments:
             values: Features by class, [C, n, D]; computed with in float32, or in float64 if they are.
             filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
-            generator: On the device of the values.
+            generator: Generator on the device of the values.
 
         Returns:
             For each ready class and boundary point the kept candidates, farthest first. The info holds

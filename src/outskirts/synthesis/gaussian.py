@@ -44,7 +44,7 @@ def largest_squares(shape: tuple[int, int], draws: int, dim: int, generator: Gen
     Arguments:
         shape: Sets [R], and how many of each, [K]: at most `draws`.
         draws: n.
-        dim: Of the vectors.
+        dim: Dimension of the vectors.
         generator: On the device of the result.
 
     Returns:
@@ -165,7 +165,7 @@ class GaussianSynthesizer(HostBuffers):
         Arguments:
             values: Features by class, [C, n, D].
             filled: How many rows of each class are valid, from the first on, [C]; on the host, which needs to know.
-            generator: On the features' device.
+            generator: Generator on the features' device.
 
         Returns:
             With ``ready``, the share of classes that are; the ``distance`` of each outlier, its squared Mahalanobis

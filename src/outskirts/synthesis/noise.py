@@ -21,7 +21,7 @@ class SharedNoise:
         points: P, of every class.
         shape: Vectors for a point and their dimensions, (L, D).
         sigma: Standard deviation.
-        generator: On the device of `like`.
+        generator: Generator on the device of `like`.
         like: What the noise has the device and type of.
     """
 
@@ -34,7 +34,7 @@ class SharedNoise:
         """What to add to which points of some classes.
 
         Arguments:
-            classes: Their numbers.
+            classes: Numbers of the classes.
 
         Yields:
             Numbers of points [p], the sign that the noise has for each of them [p], and the noise [c, L, D].
@@ -48,8 +48,9 @@ class MirroredNoise:
     Each pair has its own seed, so that what is drawn depends neither on the classes drawn for at once nor on threads.
 
     Arguments:
-        classes: How many there are.
-        points, shape, sigma, generator, like: As for `SharedNoise`.
+        classes: Number of classes.
+        points, shape, sigma, generator, like: Points of every class, vectors and dimensions of a point's noise,
+            standard deviation, generator, and a tensor whose device and type the noise has; see `SharedNoise`.
     """
 
     def __init__(

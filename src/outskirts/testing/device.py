@@ -58,13 +58,13 @@ class Tolerance(NamedTuple):
     """How far a device may be from the host.
 
     Arguments:
-        loss: Of the loss, relative.
-        gradient: Of all gradients together, relative to their length.
+        loss: Difference of the loss, relative.
+        gradient: Difference of all gradients together, relative to their length.
         pixels: Share of the numbers of outliers that are images, off by more than a hundredth of their deviation.
         features: Share of the outliers that are features, so far off.
         logits: Largest difference, relative to the logits' deviation.
-        auroc: Of every detector, absolute.
-        scores: Of every detector, one less the rank correlation.
+        auroc: Difference of the AUROC of every detector, absolute.
+        scores: One less the rank correlation, for the scores of every detector.
     """
 
     loss: float
@@ -106,9 +106,9 @@ def check_agreement(
     """Check that a step of a method comes out on a device as on the host, on a small problem.
 
     Arguments:
-        method: Its name.
-        device: To compare with the host.
-        precision: On the device; the host computes in float32.
+        method: Name of the method.
+        device: Device to compare with the host.
+        precision: Precision on the device; the host computes in float32.
         config: The method's options; the default ones, with small queues, unless given.
 
     Returns:
@@ -196,10 +196,10 @@ def check_resume(method: str, images: ImageSet, folder: Path, **options: Any) ->
     """Check that a training which is stopped and goes on ends bit for bit as one that is not stopped.
 
     Arguments:
-        method: Its name.
-        images: To train on; opened from a spec, as a run that goes on opens them again.
-        folder: New; for the runs.
-        options: Of the training and of the method, such as ``device``.
+        method: Name of the method.
+        images: Images to train on; opened from a spec, as a run that goes on opens them again.
+        folder: A new folder for the runs.
+        options: Options of the training and of the method, such as ``device``.
 
     Returns:
         ``accuracy`` on the validation images.
@@ -232,11 +232,11 @@ def check_loop(method: str, images: ImageSet, folder: Path, device: torch.device
     lines of its record.
 
     Arguments:
-        method: Its name.
-        images: To train on.
-        folder: New; for the run.
+        method: Name of the method.
+        images: Images to train on.
+        folder: A new folder for the run.
         device: Where to train.
-        options: Of the training and of the method.
+        options: Options of the training and of the method.
 
     Raises:
         AssertionError: If it does, with what it waited for.
@@ -274,7 +274,7 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
 
     Arguments:
         model: A trained `outskirts.models.diffusion.DiffusionModel`.
-        device: To compare with the host.
+        device: Device to compare with the host.
         images: Labelled images of its classes.
 
     Returns:

@@ -64,7 +64,7 @@ def check_generator(generator: type[ImageGenerator[Any]] | str, config: Any = No
 
 
 def _images() -> ImageSet:
-    """Of each class a colour, and noise."""
+    """Images with one colour for each class, and noise."""
     labels = torch.arange(_CLASSES * _EACH) % _CLASSES
     noise = torch.rand(len(labels), _SIDE, _SIDE, 3, generator=seeded(0, "check_generator"))
     pixels = (155 * torch.eye(3)[labels][:, None, None] + 100 * noise).to(torch.uint8)

@@ -19,8 +19,8 @@ def needed(method: str, folder: Path, images: ImageSet, outliers: str, device: t
     """The options without which a method cannot be trained.
 
     Arguments:
-        method: Its name.
-        folder: For what has to be made; called again with the same images and device, it is there.
+        method: Name of the method.
+        folder: Folder for what has to be made; called again with the same images and device, it is there.
         images: Labelled; a generator learns from them.
         outliers: The spec of others.
         device: Where a generator is trained.

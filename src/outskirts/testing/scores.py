@@ -37,7 +37,7 @@ def every_detector(run: Path) -> list[Mapping[str, Any]]:
     """All detectors, those that need arguments, or many images by default, with some.
 
     Arguments:
-        run: Of the classifier; an ensemble is of it and itself.
+        run: Folder of the classifier's run; an ensemble is of it and itself.
     """
     given = {**_SMALL, "ensemble": {"runs": [str(run)]}}
     return [{"name": name, **given.get(name, {})} for name in registry.names()]
@@ -54,12 +54,12 @@ def check_scores(
     """Check that a device gives a classifier's outputs, and all detectors their scores, as the host does.
 
     Arguments:
-        classifier: Trained.
-        device: To compare with the host.
+        classifier: A trained classifier, which gives the outputs.
+        device: Device to compare with the host.
         images: Labelled images of its classes; one half fits the detectors, the other is scored.
         others: OOD images.
-        precisions: On the device; the host computes once, in float32.
-        detectors: As `outskirts.evaluate` takes them; see `every_detector`.
+        precisions: Precisions on the device; the host computes once, in float32.
+        detectors: Detectors to compare, in the forms that `outskirts.evaluate` takes; see `every_detector`.
 
     Returns:
         For each precision, the largest differences that `Tolerance` speaks of; how many ``detectors`` were compared,
@@ -81,8 +81,8 @@ class _Scored(NamedTuple):
     """What was found.
 
     Arguments:
-        logits: Of the test images.
-        scores: Of test images and others, by detector.
+        logits: Logits of the test images.
+        scores: Scores of test images and others, by detector.
         left_out: Why some detectors have none.
     """
 

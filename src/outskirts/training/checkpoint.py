@@ -26,9 +26,9 @@ def save_checkpoint(
 
     Arguments:
         path: The file.
-        step: Steps done.
+        step: Number of steps that are done.
         module: The method; all its parameters and buffers are kept.
-        optimizer: Its moments are kept.
+        optimizer: The optimiser, whose moments are kept.
         ema: The average of the weights.
         sums: What the log has added up since its last line.
     """

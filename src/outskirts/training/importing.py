@@ -42,10 +42,10 @@ def import_checkpoint(
     """Turn a checkpoint into a finished run.
 
     Arguments:
-        layout: Whose, a name in `outskirts.models.published.LAYOUTS`.
-        file: Of tensors; nothing else that may be in it is run.
+        layout: Repository that saved it, a name in `outskirts.models.published.LAYOUTS`.
+        file: A file of tensors; nothing else that may be in it is run.
         images: What it was trained on, with the classes in the order of its labels; detectors are fitted to them.
-        folder: The run's, new or empty.
+        folder: Folder of the new run; it must be new or empty.
         backbone: The network's name, where the file does not tell.
         size: Side of the network's input in pixels; 32 or 224, by its stem, unless given.
         resize: What the shorter side of an image becomes before its centre is cut out; the size itself unless given.

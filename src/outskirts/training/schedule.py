@@ -23,8 +23,8 @@ def cosine_factor(step: int, steps: int, warmup: float = 0.0, floor: float = 0.0
     """What to multiply a learning rate by at a step counted from 0: a linear rise, then half a cosine.
 
     Arguments:
-        step: From 0 to `steps`.
-        steps: Of the whole training.
+        step: Number of the step, from 0 to `steps`.
+        steps: Number of steps of the whole training.
         warmup: Share of the steps over which the factor rises to 1.
         floor: The factor at the end.
 
@@ -47,12 +47,12 @@ def epoch_cosine(
     Falls from `lr` to a thousandth of it; rises from 0.001 to where the cosine goes on, but never falls to there.
 
     Arguments:
-        step: From 0.
+        step: Number of the step, counted from 0.
         steps_per_epoch: Steps of an epoch.
-        epochs: Of the whole training.
+        epochs: Number of epochs of the whole training.
         lr: Peak of the cosine.
         warmup: Epochs over which the rate rises.
-        reference_quirks: Count epochs from 1 in the rise, as in CIDER's code: the rate then begins below zero, so
+        reference_quirks: Count epochs from 1 in the rise, as CIDER's code does: the rate then begins below zero, so
             that the first epoch climbs the loss, and rises for an epoch too long.
 
     References:

@@ -82,8 +82,9 @@ def resume(
     Arguments:
         path: The run folder.
         model: The network, if the run was begun on one of your own; it is changed in place.
-        head: As for `train`.
-        progress: As for `train`.
+        head: Dotted name of `model`'s last linear layer, where it cannot be found.
+        progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
+            makes a bar of it.
     """
     run = Run.open(path)
     if run.model.is_file():

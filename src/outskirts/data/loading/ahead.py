@@ -33,10 +33,10 @@ def batches(
 
     Arguments:
         image_set: Is told in `skipped` what was left out, once all is read.
-        transform: Its `host` is applied to each image.
+        transform: Brings each image to one size, by its method `host`.
         size: Images of a batch; fewer where a part of 256 MB ends.
         skip_corrupt: Leave corrupt images out, rather than stop at the first.
-        threads: That decode at once; see `threads_here`.
+        threads: Number of threads that decode at once; see `threads_here`.
 
     Yields:
         Images, uint8 [B, C, S, S], and labels, int64 [B]; without any image only if all of them are corrupt.

@@ -35,11 +35,11 @@ class Batch:
         views: One tensor of normalised images [B, C, H, W] per view; most methods ask for one.
         labels: [B], int64.
         epoch: Epochs that will be complete at the end of this one, counted from 1.
-        epochs: Of the whole training.
+        epochs: Number of epochs of the whole training.
         generator: For whatever else the method draws at this step; the same on all processes, so that what is drawn for
             single images is to be drawn by `outskirts.seeding.for_each`.
-        weights: Of each image in averages over the batch [B], with the sum 1, or that sum on average over processes;
-            None where all count alike.
+        weights: Weight of each image in averages over the batch [B], with the sum 1, or that sum on average over
+            processes; None where all count alike.
         outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
         whole: The labels of all processes' images, on the host; asked of them unless given.
     """
@@ -76,11 +76,11 @@ class Batches:
     Arguments:
         source: Yields uint8 images and labels for an order of their numbers.
         plan: The order of the images.
-        transform: Normalises.
+        transform: Normalises the images on the device.
         augment: Applied per sample on the device.
         device: Where batches are made.
         views: Differently augmented copies per image.
-        outliers: The same of images of outliers, which accompany every batch.
+        outliers: Batches of outlier images, one of which accompanies every batch.
         stream: Names the randomness of the augmentations.
     """
 
@@ -100,7 +100,7 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """Number of steps of the whole training."""
         return self.sampler.steps_per_epoch * self.sampler.epochs
 
     def start(self, step: int) -> Iterator[Batch]:
@@ -167,13 +167,14 @@ def training_batches(
 
     Arguments:
         image_set, transform, augment: What to show, at which size, and how.
-        batch_size, epochs, seed, rank, world: See `Sampler`.
-        device, views: See `Batches`.
+        batch_size, epochs, seed, rank, world: Images per step over all processes, number of epochs, seed of the order,
+            number of this process and number of processes; see `Sampler`.
+        device, views: Where batches are made, and how many augmented copies of each image; see `Batches`.
         pool: Synthetic images of the same classes, if there are any.
-        mixing: How they enter the batches; as in `Mixing` unless given.
+        mixing: How synthetic images enter the batches; the defaults of `Mixing` unless given.
         outliers: Images of outliers, to go with every batch.
-        outlier_batch: How many; as many as there are in the batch if 0.
-        memory_budget: Bytes.
+        outlier_batch: Number of outlier images in every batch; as many as there are images in the batch if 0.
+        memory_budget: Bytes of decoded images to hold in memory.
         workers: Processes that decode where images are streamed.
         skip_corrupt: Leave out images that cannot be decoded.
     """

@@ -61,9 +61,11 @@ class MixedSampler(Sampler):
     """Which images make up each step: numbers below `images` are real, those from there on synthetic.
 
     Arguments:
-        images, batch_size, epochs, seed, rank, world: As for `Sampler`; with ``add`` the batch size is of the real.
+        images, batch_size, epochs, seed, rank, world: Number of real images, images per step (with ``add`` the real
+            ones alone), number of epochs, seed of the order, number of this process and number of processes; see
+            `Sampler`.
         synthetic: Images in the pool.
-        mixing: See there.
+        mixing: How synthetic images enter the batches.
     """
 
     synthetic: int = 0

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Of all images, on the host, [N]."""
+        """Labels of all images, on the host, [N]."""
 
     def __call__(self, order: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """For each list of numbers the images [n, C, S, S], uint8, wherever they lie, and labels [n], on the host."""
@@ -50,12 +50,12 @@ def image_source(
 
     Arguments:
         sets: The first is held in memory rather than the others.
-        transform: Its `host` is applied, with room for random crops.
+        transform: Brings each image to one size, by its method `host`, with room for random crops.
         device: Where the images are going to be used.
         memory_budget: Bytes of pixels to hold.
         workers: Processes that decode where images are streamed.
         skip_corrupt: Leave out images that cannot be decoded.
-        seed: Of the workers.
+        seed: Generator that seeds the workers.
     """
     shape = (transform.channels, *(transform.side(room=True),) * 2)
     mapped = [_shape(images) == shape and k > 0 for k, images in enumerate(sets)]

@@ -36,8 +36,8 @@ class PixMix:
 
     Arguments:
         rounds: Most rounds; each image has from none to this many.
-        beta: Of the Beta distributions; the larger, the more of the image stays.
-        severity: Of the augmentations of its copies, from 0 to 10.
+        beta: Parameter of the Beta distributions; the larger, the more of the image stays.
+        severity: Severity of the augmentations of the image's copies, from 0 to 10.
     """
 
     rounds: int = 4
@@ -99,7 +99,7 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
 
     Arguments:
         images: Floats from 0 to 1, [B, C, H, W].
-        severity: From 0 to 10; an image draws its own up to it.
+        severity: Largest severity, from 0 to 10; an image draws its own up to it.
         generator: On the device of the images.
     """
     count = len(images)

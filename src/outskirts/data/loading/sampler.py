@@ -52,7 +52,7 @@ class CyclicSampler(Sampler):
     are used up.
 
     Arguments:
-        steps: Of the other plan, an epoch.
+        steps: Steps in an epoch of the other plan.
     """
 
     steps: int = 1

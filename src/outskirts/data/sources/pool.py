@@ -89,9 +89,9 @@ class PoolWriter:
     Arguments:
         folder: New, empty, or begun with the same arguments.
         count: M.
-        shape: Of an image, [1 or 3, H, W].
-        classes: Their names.
-        keys: Of the images that the generator has seen.
+        shape: Shape of an image, [1 or 3, H, W].
+        classes: Names of the classes.
+        keys: Keys of the images that the generator has seen.
         about: What else defines the pool: whatever it was begun with must be the same to go on.
     """
 

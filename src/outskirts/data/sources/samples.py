@@ -29,8 +29,8 @@ def textures(size: int = 28, limit: int = 600, seed: int = 0) -> ImageSet:
 
     Arguments:
         size: Height and width of a patch, in pixels.
-        limit: How many.
-        seed: Of their positions and scales.
+        limit: Number of patches.
+        seed: Seed of the positions and scales of the patches.
     """
     return _patches("textures", [_scikit_image(name) for name in _TEXTURES], size, limit, seed)
 

@@ -61,8 +61,8 @@ def extract_tokens(
         transform: With the trunk's name.
         images: None of them corrupt.
         folder: New, empty, or begun with the same arguments.
-        dtype: Of the tokens in the files.
-        precision: Of the trunk.
+        dtype: Number format of the tokens in the files.
+        precision: Precision of the frozen trunk.
         shard: Images per file.
         batch_size: Images per forward pass.
         device: Where the trunk runs.

@@ -16,8 +16,8 @@ def fit_members(members: Iterable[Detector], outputs: Outputs, val: Outputs | No
 
     Arguments:
         members: Detectors, fitted or not.
-        outputs: Of training images.
-        val: Of validation images. Without them, training images have to do, which some detectors remember.
+        outputs: Outputs of the training images.
+        val: Outputs of the validation images. Without them, training images have to do, which some detectors remember.
         who: The detector that is made of them, for errors.
 
     Returns:

@@ -25,8 +25,8 @@ class Decoding:
     """How vectors become images.
 
     Arguments:
-        network_evaluations: Of the network, per image: one a step, or two where there is guidance.
-        guidance: How much more of the prompt; 1 takes it as it is.
+        network_evaluations: Network evaluations per image: one for each step, or two where guidance is not 1.
+        guidance: Classifier-free guidance scale; 1 disables it.
         size: Side of the images; that of the model's own unless given.
         resize: How they are brought to another size. As detectors tell one from the other, ``both`` makes two images of
             each, smoothed and not, one after the other.
@@ -61,9 +61,9 @@ class Decoder:
     """Makes images of vectors, each from one of its own as long as there are enough, and from noise of its own.
 
     Arguments:
-        model: On its device, in evaluation mode.
+        model: A model on its device, in evaluation mode.
         vectors: Values [C·k, D] of C classes, as many of each.
-        how: See there.
+        how: How vectors become images.
     """
 
     def __init__(self, model: LatentDiffusion, vectors: Outliers, how: Decoding) -> None:
@@ -78,7 +78,7 @@ class Decoder:
 
     @property
     def side(self) -> int:
-        """Of the images, in pixels."""
+        """Side of the images, in pixels."""
         return self.how.size or self.model.side
 
     @property

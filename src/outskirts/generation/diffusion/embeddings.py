@@ -44,7 +44,7 @@ class Embeddings:
         vectors: [N, D], float32.
         labels: [N].
         course: The loss before each step, [N, steps].
-        keys: Of the images, uint8 [N, 16].
+        keys: Keys of the images, uint8 [N, 16].
         about: The manifest.
     """
 
@@ -63,8 +63,8 @@ class Embedder:
     """Embeds images.
 
     Arguments:
-        model: On its device, its parameters without gradients.
-        how: See there.
+        model: A model on its device, its parameters without gradients.
+        how: How images are embedded.
         precision: fp32 or bf16, of its computations.
     """
 
@@ -116,11 +116,11 @@ def embed(
     """Write the embeddings of every image, or those that are not there yet.
 
     Arguments:
-        embedder: Of the images' classes.
-        images: Labelled.
+        embedder: Embeds images of these classes.
+        images: Labelled images to embed.
         folder: New, empty, or begun with the same arguments.
         about: What else defines them, such as the model's weights.
-        seed: Of the noise; that of an image depends on its number in the set beside it.
+        seed: Seed of the noise; that of an image depends on its number in the set beside it.
         block: Images per file.
         batch: Images at once.
         shard: k of n: of the blocks, make every n-th from the k-th on, counted from 0.
@@ -166,7 +166,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
     Some images are embedded again with other noise.
 
     Arguments:
-        embedder, images: Those of the embeddings.
+        embedder, images: Embedder and images that the embeddings were made with.
         made: All of them.
         most: Images to look at.
 

@@ -37,8 +37,8 @@ class Inversion:
     """How images are embedded.
 
     Arguments:
-        steps: Of Adam.
-        lr: Its learning rate: the first step moves every number by just so much.
+        steps: Number of steps of Adam.
+        lr: Learning rate of Adam: the first step moves every number by just so much.
         draws: Times and noises per step and image, R.
         paired: Draws go in pairs of one time and opposite noise, their times spread over the range; otherwise all are
             independent, as published.
@@ -69,11 +69,11 @@ def invert(
     """Embeddings of images, and the loss at each step.
 
     Arguments:
-        model: In evaluation mode; its parameters are left without gradients.
+        model: A model in evaluation mode; its parameters are left without gradients.
         latents: Codes of the images, [B, d, h, w].
         labels: [B].
         seeds: One for each image; its embedding depends on nothing else of the batch.
-        how: See there.
+        how: How images are embedded.
 
     Returns:
         Vectors [B, D] in float32, and losses [steps, B], each before its step.

@@ -119,13 +119,13 @@ def train_model(
 
     Arguments:
         size: A name in `SIZES`.
-        images: Labelled, of all classes.
-        transform: To the range from -1 to 1.
-        config: Of the optimisation; ``data`` is the images' spec, ``device`` has been resolved, and ``init`` may be the
-            folder of a model of this size to train further.
+        images: Labelled training images of all classes.
+        transform: Brings images to the range from -1 to 1.
+        config: Options of the optimisation; ``data`` is the images' spec, ``device`` has been resolved, and ``init``
+            may be the folder of a model of this size to train further.
         folder: New, empty, or one that this function was called with before.
         progress: Called after each step.
-        codec: See `load_codec`; principal components of patches unless given.
+        codec: Folder of a trained autoencoder (see `load_codec`); principal components of patches unless given.
 
     Raises:
         OutskirtsError: If the folder was begun otherwise, or if ``init`` is of other images.

@@ -48,7 +48,7 @@ class ImageGenerator(ABC, Generic[C]):
         Arguments:
             images: Labelled, of all classes.
             transform: Brings them to the size and channels of those to make, in the range from -1 to 1.
-            folder: For what is learned, if that takes long: called again, it goes on from there.
+            folder: Folder for what is learned, if that takes long: called again, it goes on from there.
             progress: Told of steps done, of how many, and of what is known.
         """
 
@@ -57,9 +57,9 @@ class ImageGenerator(ABC, Generic[C]):
         """Images, uint8 [n, C, S, S]; an image depends on its class, its number and the seed alone.
 
         Arguments:
-            labels: Their classes, [n].
+            labels: Class of each image, [n].
             numbers: Which images of their class, counted from 0, [n].
-            seed: Of all of them.
+            seed: Seed of all images.
         """
 
     def seen(self, images: ImageSet) -> list[str]:

@@ -28,32 +28,34 @@ class DiffusionConfig(Config):
     """A diffusion model."""
 
     network: Literal["auto", "tiny", "small", "base"] = "auto"
-    """Its size: tiny for grey images of at most 28 pixels, small for others of at most 32, base for larger ones."""
+    """Size of the network: tiny for grey images of at most 28 pixels, small for other images of at most 32, base for
+    larger ones."""
     model: str | None = None
-    """The folder of a trained one, such as POOL/generator; otherwise one is trained."""
+    """Folder of a trained diffusion model to use, such as POOL/generator. Default: a new model is trained."""
     init: str | None = None
-    """The folder of a trained one to train further, on the images it was trained on, or on more besides."""
+    """Folder of a trained diffusion model to train further, on the same images or on these and more. Default: training
+    starts anew."""
     codec: str | None = None
-    """The folder of a trained autoencoder of diffusers (AutoencoderKL), whose codes it then learns to make; principal
-    components of patches unless given."""
+    """Folder of a trained diffusers autoencoder (AutoencoderKL); the model then learns to make its codes. Default:
+    principal components of patches."""
     epochs: int = 100
-    """Of its training."""
+    """Number of training epochs of the diffusion model."""
     batch_size: int = 128
-    """Images per step of its training."""
+    """Images per training step of the diffusion model."""
     lr: float = 1e-3
-    """Peak learning rate, of AdamW."""
+    """Peak learning rate of AdamW."""
     ema: float = 0.999
-    """Decay of the average of the weights, which is what makes the images."""
+    """Decay of the exponential moving average (EMA) of the weights, from 0 to 1; this average makes the images."""
     augment: str = "none"
-    """Augmentations in its training, such as flip."""
+    """Augmentations in the training of the diffusion model, such as flip."""
     network_evaluations: int = 20
-    """Of the network, per image: one a step, or two where there is guidance."""
+    """Network evaluations per image: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
-    """How much more of the class than it would have by itself: above 1, images are plainer and less varied."""
+    """Classifier-free guidance scale, at least 0; 1 disables it. Above 1, images are plainer and less varied."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of its training and of sampling: bf16 where it is faster on this processor."""
+    """Precision in training and sampling; auto takes bf16 where it is faster on this device."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Device of the diffusion model: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "network_evaluations"):

@@ -26,7 +26,7 @@ class FolderConfig(Config):
     """Images made elsewhere."""
 
     source: str | None = None
-    """The images, of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE."""
+    """Images of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE."""
 
 
 @register("folder")

@@ -27,7 +27,7 @@ class MixupConfig(Config):
     """Mixup within classes."""
 
     beta: float = 1.0
-    """Both parameters of the Beta distribution of the shares."""
+    """Both parameters of the Beta distribution of the mixing shares, above 0."""
 
     def __post_init__(self) -> None:
         if not self.beta > 0:

@@ -26,7 +26,7 @@ class PatchMixConfig(Config):
     """Patches of two images of a class."""
 
     grid: int = 2
-    """Patches along each side."""
+    """Number of patches along each side of an image."""
 
     def __post_init__(self) -> None:
         if self.grid < 1:

@@ -38,17 +38,18 @@ class PipelineConfig(Config):
     """A diffusers pipeline."""
 
     model: str | None = None
-    """Its folder, as save_pretrained writes it."""
+    """Folder of the diffusers pipeline, as save_pretrained writes it."""
     prompt: str = "a photo of a {}"
-    """The text of an image, with {} for the name of its class."""
+    """Text of an image, with {} in the place of the class name."""
     class_ids: str | None = None
-    """For models with numbered classes: the numbers of ours, comma-separated; from 0 on unless given."""
+    """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
+    Default: 0, 1, 2 and so on."""
     steps: int = 20
-    """Evaluations of the network per image; twice as many with guidance."""
+    """Denoising steps per image; with guidance, each step evaluates the network twice."""
     guidance: float = 1.0
-    """How much more of the class than it would have by itself."""
+    """Classifier-free guidance scale; 1 disables it."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Device of the pipeline: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -70,7 +70,7 @@ class ClassGaussians(nn.Module):
         classes: Names of the C.
         dim: D.
         invariants: m.
-        dtype: Of everything.
+        dtype: Number format of all computations.
 
     Attributes:
         means: [C, D].

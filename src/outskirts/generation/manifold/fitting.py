@@ -96,7 +96,7 @@ def train_step_published(network: VolumePreserving, optimizer: Optimizer, x: Ten
 
 
 def linear_factor(step: int, steps: int) -> float:
-    """Of the learning rate at a step counted from 0: from 1 at the first to 0.1 at the last."""
+    """Factor of the learning rate at a step counted from 0: from 1 at the first to 0.1 at the last."""
     return 0.9 * (1 - step / max(1, steps - 1)) + 0.1
 
 
@@ -131,7 +131,7 @@ def fit_manifold(
         embeddings: [N, D], D at least 2.
         labels: [N], from 0 to C - 1, each three times or more.
         classes: Names of the C.
-        options: How.
+        options: How the manifold is fitted.
         folder: Where to save the manifold. Its state is saved there after each epoch, from which the same call goes on
             if it was stopped; once finished, it loads what is there.
         progress: Called after each epoch with its number, from 1, and the ``train`` and ``judged`` loss.

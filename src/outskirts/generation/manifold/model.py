@@ -42,9 +42,9 @@ class ManifoldOptions:
     """
 
     blocks: int = 4
-    """Couplings of the network."""
+    """Number of coupling blocks in the volume-preserving network."""
     hidden: int = 0
-    """Their width; 0 takes four times the half of the embeddings' dimensions."""
+    """Width of the coupling blocks; 0 takes four times the half of the embeddings' dimensions."""
     rotation: Rotation = "cayley"
     """How rotations are parametrised: cayley, expm, or fixed to leave them as drawn."""
     variance: float = 0.05
@@ -54,13 +54,13 @@ class ManifoldOptions:
     batch_size: int = 512
     """Embeddings per step."""
     epochs: int = 200
-    """At most."""
+    """Largest number of epochs."""
     patience: int = 10
     """Stop after so many epochs without a lower loss on held-out embeddings."""
     holdout: float = 0.1
     """Share of each class's embeddings that are held out, at least one."""
     seed: int = 0
-    """Of the split, the initial weights and the order of the embeddings."""
+    """Seed of the split, the initial weights and the order of the embeddings."""
     device: str = "cpu"
     """Where to fit: auto, cpu or cuda."""
     reference_quirks: bool = False
@@ -98,7 +98,7 @@ class Manifold(nn.Module):
         classes: Names of the C.
         invariants: m, how many of the last coordinates.
         rows: N, how many embeddings it is fitted to and judged by.
-        options: How.
+        options: How the manifold is fitted.
 
     Attributes:
         report: What the fit came to.

@@ -36,7 +36,7 @@ def centred_blocks(values: Tensor, labels: Tensor, classes: int, budget: int = 2
         values: [N, D].
         labels: [N], each class at least once.
         classes: C.
-        budget: Of which the vectors themselves take a half.
+        budget: Bytes of memory, of which the vectors themselves take a half.
     """
     rows, valid = grouped.table(labels, classes)
     step = max(1, budget // (16 * rows.shape[1] * values.shape[1]))
@@ -57,9 +57,9 @@ def invariants(
         values: [N, D].
         labels: [N], each class at least twice.
         classes: C.
-        variance: The share.
-        reference_quirks: As the published code, which takes the position of the last component needed for their
-            number, counts from 0 and so finds one direction more.
+        variance: Largest share of the variance of a class, from 0 to 1.
+        reference_quirks: Find the number of directions as the published code does. It takes the position of the last
+            component needed for their number, counts from 0 and so finds one direction more.
 
     Returns:
         From 1 to D - 1.

@@ -49,14 +49,15 @@ class ManifoldSynthesizer:
     """Makes outliers of classes whose manifolds have been fitted.
 
     Arguments:
-        mode: See above.
+        mode: How outliers are drawn: ``radius``, ``invariant`` or ``lowest``; see above.
         span: From and to how many times the radius of 95 % of a class's held-out embeddings.
         quantile: Where the tail begins, from 0.5 to 1; if given, instead of `span`.
         draws: How many `lowest` chooses from.
         keep: How many of these it keeps.
         competing_classes: Other classes that an outlier must not be typical of: those whose means are nearest to
             that of its own class; 0 keeps all outliers.
-        reference_quirks: As published, see above; implies the mode ``lowest`` and no competing classes.
+        reference_quirks: Sample exactly as the published code does, see above; implies the mode ``lowest`` and no
+            competing classes.
         budget: Bytes that the comparison with other classes may take at once, at least those of one pair of classes.
 
     Raises:

@@ -20,7 +20,7 @@ class ImageCodes(nn.Module):
     Arguments:
         classes: C.
         size: Numbers in an image's code by the codec, flattened.
-        dim: Of token vectors, D.
+        dim: Dimension of the token vectors, D.
         components: k.
         spread: Standard deviation of the moves in each dimension.
     """

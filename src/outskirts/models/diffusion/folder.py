@@ -22,7 +22,7 @@ def load_model(folder: Path, classes: Sequence[str], words: str = "", template: 
         classes: Those it is asked for, in order; one that was trained here must be of just these.
         words: What they are called in texts, comma-separated; their names unless given. Of a Stable Diffusion alone,
             as is the template.
-        template: See `outskirts.models.diffusion.stable.WordPrompts`.
+        template: Text of an image, with one ``{}`` for the class name.
     """
     if (folder / "generator.json").is_file():
         if words or template != TEMPLATE:

@@ -39,8 +39,8 @@ class LatentDiffusion(nn.Module):
         codec: Makes small grids z of images.
         prompts: What the denoiser is told.
         unet: The denoiser, of diffusers.
-        noising: Its schedule, as a `DDPMScheduler`.
-        classes: Names.
+        noising: Noise schedule of the denoiser, as a `DDPMScheduler`.
+        classes: Names of the classes.
         side: Height and width of the images, in pixels.
     """
 
@@ -53,7 +53,7 @@ class LatentDiffusion(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Of the images, 1 or 3."""
+        """Channels of the images, 1 or 3."""
         return self.codec.channels
 
     def errors(self, latents: Tensor, conditions: Tensor, times: Tensor, noise: Tensor) -> Tensor:
@@ -61,9 +61,9 @@ class LatentDiffusion(nn.Module):
 
         Arguments:
             latents: Codes of images, [B, d, h, w].
-            conditions: Their prompts, [B, L, D].
+            conditions: Prompts of the images, [B, L, D].
             times: Whole numbers below that of the schedule's times, [B].
-            noise: To add, like `latents`.
+            noise: Noise to add, like `latents`.
         """
         noised = self.noising.add_noise(latents, noise, times)
         target = noise if self.predicts_noise else self.noising.get_velocity(latents, noise, times)
@@ -80,10 +80,11 @@ class LatentDiffusion(nn.Module):
         """Images [B, C, S, S], floats from -1 to 1, of token vectors [B, D], each from the noise of its own seed.
 
         Arguments:
-            vectors: See `Prompts.vectors`; those of an image, moved from its class's, give images more like it.
+            vectors: Token vectors, such as `Prompts.vectors` gives; those of an image, moved from its class's, give
+                images more like it.
             seeds: One per image.
             steps: Evaluations of the network per image; with guidance, twice as many.
-            guidance: How much more of the prompt; 1 takes it as it is.
+            guidance: Classifier-free guidance scale; 1 disables it.
         """
         scheduler: Any = DPMSolverMultistepScheduler.from_config(self.noising.config, algorithm_type="dpmsolver++")
         scheduler.set_timesteps(timesteps=self._times(steps), device=vectors.device)

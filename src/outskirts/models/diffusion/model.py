@@ -44,7 +44,7 @@ class Size:
     Arguments:
         widths: Channels at each resolution, the last of which attend to the prompt.
         layers: Residual blocks at each.
-        dim: Of the prompts.
+        dim: Dimension of the prompts.
         patch: Side of the patches that are coded, in pixels.
         kept: Share of their components that are kept.
     """
@@ -68,9 +68,9 @@ class DiffusionModel(LatentDiffusion):
 
     Arguments:
         size: A name in `SIZES`.
-        classes: Names.
-        channels: Of the images, 1 or 3.
-        side: Their height and width, in pixels.
+        classes: Names of the classes.
+        channels: Channels of the images, 1 or 3.
+        side: Height and width of the images, in pixels.
         codec: Makes small grids of them; principal components of patches unless given.
     """
 

@@ -52,7 +52,7 @@ class Prompts(nn.Module, ABC):
 
     @property
     def dim(self) -> int:
-        """Of the vectors, D."""
+        """Dimension of the vectors, D."""
         return self.encoder.config.hidden_size
 
     @property
@@ -103,7 +103,7 @@ class ClassPrompts(Prompts):
     """Prompts whose vocabulary is the classes, learned with the denoiser.
 
     Arguments:
-        encoder: See `text_encoder`.
+        encoder: A text transformer whose vocabulary is the classes, as `text_encoder` makes it.
     """
 
     def __init__(self, encoder: CLIPTextModel) -> None:

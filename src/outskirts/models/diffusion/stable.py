@@ -36,10 +36,10 @@ class WordPrompts(Prompts):
     none of the vocabulary, so that no word is changed.
 
     Arguments:
-        encoder: Of the texts.
-        tokenizer: Of that encoder.
+        encoder: Encoder of the texts.
+        tokenizer: Tokenizer of that encoder.
         words: What the classes are called in texts.
-        template: With one {} for the word.
+        template: Text of an image, with one {} for the word.
     """
 
     rows: Tensor
@@ -73,7 +73,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
     Arguments:
         folder: With ``model_index.json``, and the tokenizer, text encoder, denoiser, autoencoder and scheduler.
         words: What the classes are called in texts.
-        template: See `WordPrompts`.
+        template: Text of an image, with one ``{}`` for the class name.
     """
     if not (folder / "model_index.json").is_file():
         raise OutskirtsError(f"{folder} is no folder of a diffusers pipeline: it has no model_index.json.")
