@@ -68,9 +68,9 @@ def records(about: Any) -> Any:
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:
     """A state dict of any version with the keys of this one."""
-    found: dict[str, T] = {}
+    current: dict[str, T] = {}
     for key, value in state.items():
         for old, new in _WEIGHTS.items():
             key = key.replace(old, new)
-        found[key] = value
-    return found
+        current[key] = value
+    return current

@@ -160,9 +160,9 @@ def _wrong(path: Path, remote: Remote) -> str:
     for kind, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
         if expected:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != expected.lower():
-                return f"its {kind} is {found} instead of {expected}"
+                digest = hashlib.file_digest(file, kind).hexdigest()
+            if digest != expected.lower():
+                return f"its {kind} is {digest} instead of {expected}"
             break
     return ""
 

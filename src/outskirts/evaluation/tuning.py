@@ -125,7 +125,7 @@ def tune(
         best[label] = detector
         points = grid_of(detector)
         progress(label)
-        found: dict[int, Result] = {}
+        results: dict[int, Result] = {}
         # The last point first: of neighbours and dimensions, the most, of which the others are a part.
         for place in reversed(range(len(points))):
             point = points[place]
@@ -135,8 +135,8 @@ def tune(
             except OutskirtsError:
                 continue  # More neighbours than images, or dimensions than features.
             about = {"run": run, "method": method, "group": TUNING, "dataset": name}
-            found[place] = result(point, sets[0], sets[1:], seed, **about)
-        if found:
-            best[label] = points[max(sorted(found), key=lambda place: found[place].auroc)]
-            rows += [found[place] for place in sorted(found)]
+            results[place] = result(point, sets[0], sets[1:], seed, **about)
+        if results:
+            best[label] = points[max(sorted(results), key=lambda place: results[place].auroc)]
+            rows += [results[place] for place in sorted(results)]
     return Tuned(best, tuple(rows))

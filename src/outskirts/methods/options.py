@@ -122,6 +122,6 @@ class GaussianOptions(QueueOptions):
 
 def scalars(outliers: Outliers) -> dict[str, Tensor]:
     """The diagnostics that are one number, to record."""
-    found = {name: value for name, value in outliers.info.items() if value.ndim == 0}
+    diagnostics = {name: value for name, value in outliers.info.items() if value.ndim == 0}
     # A root of a mean of squares is the only one that the average over processes is not, and not the same on all.
-    return found | {name: quadratic_mean(value) for name, value in found.items() if name == "change"}
+    return diagnostics | {name: quadratic_mean(value) for name, value in diagnostics.items() if name == "change"}

@@ -35,8 +35,8 @@ def jigsaw(images: Tensor, generator: Generator, pieces: int = 4) -> Tensor:
     squares = squares.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
     order = for_each(torch.rand, (len(images), pieces**2), generator).argsort(1)
     squares = squares.gather(1, order[:, :, None, None, None].expand_as(squares))
-    found = images.clone()
-    found[:, :, :width, :width] = (
+    shuffled = images.clone()
+    shuffled[:, :, :width, :width] = (
         squares.unflatten(1, (pieces, pieces)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
     )
-    return found
+    return shuffled

@@ -131,8 +131,8 @@ def _equalised(images: Tensor, level: Tensor) -> Tensor:
     below = counts.cumsum(2) - counts
     # The highest value becomes 1; what is of one value has no ranks.
     spread = below.gather(2, values.amax(2, keepdim=True))
-    found = (below.gather(2, values) / spread.clamp_min(1)).view_as(images)
-    return torch.where((spread == 0)[..., None], images, found)
+    ranks = (below.gather(2, values) / spread.clamp_min(1)).view_as(images)
+    return torch.where((spread == 0)[..., None], images, ranks)
 
 
 def _posterised(images: Tensor, level: Tensor) -> Tensor:

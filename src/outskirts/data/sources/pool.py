@@ -72,9 +72,9 @@ def verify_pool(folder: Path) -> dict[str, Any]:
     """
     about, images = manifest(folder), open_pool(folder)
     for name in _ARRAYS:
-        if (found := file_digest(folder / name)) != about["sha256"].get(name):
+        if (digest := file_digest(folder / name)) != about["sha256"].get(name):
             raise OutskirtsError(
-                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {found[:12]}, "
+                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {digest[:12]}, "
                 f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
             )
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()

@@ -185,8 +185,8 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
         def seeds(name: str, part: Tensor = part) -> list[int]:
             return [subseed(made.about["seed"], name, i) for i in rows[part].tolist()]
 
-        found, judged = embedder(pixels[part], labels[part], seeds("again"))[0], seeds("judged")
-        columns.append((found, *(embedder.losses(pixels[part], v[part], judged) for v in (starts, first))))
+        repeated, judged = embedder(pixels[part], labels[part], seeds("again"))[0], seeds("judged")
+        columns.append((repeated, *(embedder.losses(pixels[part], v[part], judged) for v in (starts, first))))
     other, before, after = (torch.cat(column) for column in zip(*columns))
     same = labels[:, None] == labels
     nearest = torch.cdist(first, other).masked_fill(~same, torch.inf).argmin(1)

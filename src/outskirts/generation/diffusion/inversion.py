@@ -90,14 +90,14 @@ def invert(
         loss, vectors.grad = _loss(model, latents, vectors, times, noise, how.chunk)
         optimizer.step()
         course.append(loss)
-    found = torch.stack(course)
-    if not found.isfinite().all():
-        row = int((~found.isfinite()).any(0).nonzero()[0, 0])
+    losses = torch.stack(course)
+    if not losses.isfinite().all():
+        row = int((~losses.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
-            f"The loss of image {row} of a batch of {len(latents)} is {float(found[:, row].max())}: its codes reach "
+            f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())}: its codes reach "
             f"{float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
         )
-    return vectors.detach(), found
+    return vectors.detach(), losses
 
 
 def losses(model: LatentDiffusion, latents: Tensor, vectors: Tensor, seeds: Sequence[int], how: Inversion) -> Tensor:
