@@ -13,7 +13,7 @@ from ..data.imageset import ImageSet
 from ..detectors.base import Detector
 from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
-from ..figures.contact_sheet import pixels
+from ..figures.contact_sheet import denormalized
 from ..models.classifier import Classifier
 from ..seeding import generator
 from ..synthesis.jigsaw import far_outliers
@@ -51,7 +51,7 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> Ima
             made.append(synthesizer(classifier, normal[rows], of[rows], 1.0, draws).values)
         rest = normal[quarters >= 2]
         made.append(far_outliers(rest, len(rest), draws))
-    pictures = pixels(torch.cat(made), classifier.transform)
+    pictures = denormalized(torch.cat(made), classifier.transform)
     return ImageSet(
         pictures.movedim(1, 3).numpy() if pictures.shape[1] > 1 else pictures[:, 0].numpy(),
         torch.full((len(pictures),), -1),

@@ -24,8 +24,8 @@ from ..errors import OutskirtsError
 from ..extraction.extract import extract
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..files import digest, load_json, require_alike, save_json
-from ..models.diffusion.folder import load_model
 from ..models.diffusion.latent import LatentDiffusion
+from ..models.diffusion.load_model import load_model
 from ..renamed import records
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence

@@ -18,7 +18,7 @@ from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..renamed import OPTIONS, renamed
 from ..telling import Progress, Say, nobody, silence
-from ..training.loop import Progress as TrainingProgress
+from ..training.loop import TrainingProgress
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .generators import ImageGenerator, registry

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..data.imageset import ImageSet
-from ..data.loading.augment import parse
+from ..data.loading.augment import parse_augmentations
 from ..data.loading.batches import Batch, training_batches
 from ..data.transform import Transform
 from ..devices import repeatable
@@ -259,7 +259,7 @@ def check_batches(device: torch.device) -> None:
     """
     pixels = torch.randint(256, (256, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels.numpy(), torch.arange(256) % 2, ["a", "b"])
-    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
+    augment = parse_augmentations("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
     batches = training_batches(images, Transform(32), augment, batch_size=32, epochs=2, seed=0, device=device)
     stream = batches.start(0)
     next(stream)  # What is sent once has been sent.

@@ -25,7 +25,7 @@ from ...__about__ import __version__
 from ...errors import OutskirtsError
 from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
 from ..imageset import ImageSet
-from .arrays import mapped, pixels
+from .arrays import checked_pixels, mapped
 from .labels import class_indices
 from .spec import source
 
@@ -48,7 +48,8 @@ _ARRAYS = ("images.npy", "labels.npy", "keys.npy")
 def open_pool(where: Path) -> ImageSet:
     """A finished pool; its arrays are mapped, and only their shapes checked."""
     about = manifest(where)
-    stored, labels = pixels(mapped(where / "images.npy"), str(where / "images.npy")), mapped(where / "labels.npy")
+    stored = checked_pixels(mapped(where / "images.npy"), str(where / "images.npy"))
+    labels = mapped(where / "labels.npy")
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(

@@ -21,7 +21,7 @@ from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 from ...seeding import subseed
-from .inversion import Inversion, invert, losses
+from .inversion import Inversion, denoising_losses, invert
 
 __all__ = ["Embedder", "Embeddings", "embed", "open_embeddings", "repeatability"]
 
@@ -88,7 +88,7 @@ class Embedder:
         """The loss of images under other vectors [n, D], on many draws, [n]."""
         with self._computing():
             latents = self._encoded(pixels)
-            return losses(self.model, latents, vectors.to(latents.device), seeds, Inversion(draws=32)).cpu()
+            return denoising_losses(self.model, latents, vectors.to(latents.device), seeds, Inversion(draws=32)).cpu()
 
     def _encoded(self, pixels: Tensor) -> Tensor:
         return self.model.codec.encode(self.transform.device(pixels.to(self._device)))

@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 
-__all__ = ["Inversion", "invert", "losses"]
+__all__ = ["Inversion", "denoising_losses", "invert"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def invert(
     return vectors.detach(), losses
 
 
-def losses(model: LatentDiffusion, latents: Tensor, vectors: Tensor, seeds: Sequence[int], how: Inversion) -> Tensor:
+def denoising_losses(
+    model: LatentDiffusion, latents: Tensor, vectors: Tensor, seeds: Sequence[int], how: Inversion
+) -> Tensor:
     """The loss of images [B, d, h, w] under token vectors [B, D], on draws of their seeds, [B]."""
     times, noise = _drawn(model, latents, [Generator().manual_seed(seed) for seed in seeds], how)
     return _loss(model, latents, vectors.detach(), times, noise, how.chunk)[0]

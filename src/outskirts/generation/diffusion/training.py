@@ -24,7 +24,7 @@ from ...trainable import Trainable
 from ...training.batches import batches_for
 from ...training.config import TrainConfig
 from ...training.engine import accelerator
-from ...training.loop import Progress, Trainer
+from ...training.loop import Trainer, TrainingProgress
 from ...training.run import Run
 
 __all__ = ["Denoising", "begun", "load_trained", "require_seen", "train_model"]
@@ -112,7 +112,7 @@ def train_model(
     transform: Transform,
     config: TrainConfig,
     folder: Path,
-    progress: Progress,
+    progress: TrainingProgress,
     codec: str = "",
 ) -> DiffusionModel:
     """Train a model and save it, or go on with a training that was stopped, or load what it left.

@@ -50,7 +50,7 @@ from .pca import invariants, pca_residual
 __all__ = [
     "fit_manifold",
     "linear_factor",
-    "losses",
+    "manifold_losses",
     "require_enough",
     "stratified",
     "train_step",
@@ -63,7 +63,7 @@ _BLOCK, _JUDGED = 4096, 1000
 _LEAST = 3
 
 
-def losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def manifold_losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """The two terms of the loss, of standardised embeddings [B, D] with labels [B]."""
     u = pinned(x, labels)
     kept = u.shape[1] - m
@@ -73,7 +73,7 @@ def losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, T
 
 def train_step(network: VolumePreserving, optimizer: Optimizer, x: Tensor, labels: Tensor, m: int) -> Tensor:
     """One step on both terms; returns their sum before it."""
-    loss = torch.stack(losses(network.pinned(), x, labels, m)).sum()
+    loss = torch.stack(manifold_losses(network.pinned(), x, labels, m)).sum()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -325,6 +325,6 @@ def _mean_losses(network: VolumePreserving, x: Tensor, labels: Tensor, m: int) -
     """Both terms, over any number of rows."""
     pinned, sums = network.pinned(), x.new_zeros(2, dtype=torch.float64)
     for rows, of in zip(x.split(_BLOCK), labels.split(_BLOCK)):
-        sums += torch.stack(losses(pinned, rows, of, m)).double() * len(rows)
+        sums += torch.stack(manifold_losses(pinned, rows, of, m)).double() * len(rows)
     first, second = (sums / len(x)).tolist()
     return first, second
