@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from outskirts import seeding
 from outskirts.data.imageset import ImageSet
-from outskirts.data.loading.augment import parse
+from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.batches import training_batches
 from outskirts.data.transform import Transform
 from outskirts.devices import faster_precision
@@ -117,7 +117,7 @@ def training(rank: int, world: int, given: argparse.Namespace) -> Callable[[], N
     pixels = np.random.default_rng(0).integers(0, 256, (10 * given.batch_size, 32, 32, 3), dtype=np.uint8)
     images, transform = ImageSet(pixels, torch.arange(len(pixels)) % 10, CLASSES), Transform(32)
     options = {"batch_size": given.batch_size, "epochs": 10_000, "seed": 0, "device": CPU, "rank": rank, "world": world}
-    stream = training_batches(images, transform, parse("flip,crop:2", 32), **options).start(0)
+    stream = training_batches(images, transform, parse_augmentations("flip,crop:2", 32), **options).start(0)
     recipe = resolve_recipe("ce", {"lr": 0.01})
     with seeding.isolated(0):
         classifier = assemble(recipe, build_backbone(given.backbone, 3, 32), transform, CLASSES)

@@ -20,7 +20,7 @@ import outskirts as osk
 from outskirts.generation.diffusion.embeddings import Embedder
 from outskirts.generation.diffusion.inversion import Inversion
 from outskirts.memory import keep_freed_memory
-from outskirts.models.diffusion.folder import load_model
+from outskirts.models.diffusion.load_model import load_model
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import torch
 
 from outskirts import seeding
 from outskirts.data.imageset import ImageSet
-from outskirts.data.loading.augment import parse
+from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.batches import Batch, training_batches
 from outskirts.data.transform import Transform
 from outskirts.devices import faster_precision
@@ -50,7 +50,7 @@ def main() -> None:
     batches = training_batches(
         images,
         transform,
-        parse("flip,crop:2", 32),
+        parse_augmentations("flip,crop:2", 32),
         batch_size=given.batch_size,
         epochs=1 + given.steps // 10,
         seed=0,

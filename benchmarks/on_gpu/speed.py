@@ -28,7 +28,7 @@ from outskirts.devices import repeatable
 from outskirts.models.backbones import build_backbone
 from outskirts.neighbours.exact import kth_distance
 from outskirts.seeding import isolated
-from outskirts.training.loop import Progress
+from outskirts.training.loop import TrainingProgress
 
 __all__ = ["speed"]
 
@@ -244,7 +244,9 @@ def _asked_tool(number: int) -> float | str:
         return "not available"
 
 
-def _train(work: Work, device: torch.device, folder: Path, method: str, mark: Progress, **options: Any) -> osk.Run:
+def _train(
+    work: Work, device: torch.device, folder: Path, method: str, mark: TrainingProgress, **options: Any
+) -> osk.Run:
     """One epoch of all images but those of validation."""
     images = work.images
     return osk.train(

@@ -104,9 +104,9 @@ def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:
     """A state dict of any version with the keys of this one."""
-    found: dict[str, T] = {}
+    current: dict[str, T] = {}
     for key, value in state.items():
         for old, new in _WEIGHTS.items():
             key = key.replace(old, new)
-        found[key] = value
-    return found
+        current[key] = value
+    return current

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Shared", "for_each", "generator", "isolated", "on_host", "restored", "seed_layers", "subseed"]
+__all__ = ["Shared", "generator", "isolated", "on_host", "per_image", "restored", "seed_layers", "subseed"]
 
 
 def subseed(seed: int, *path: str | int) -> int:
@@ -35,7 +35,7 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
 
 
 class Shared(torch.Generator):
-    """A generator that is the same on all processes of a training; `for_each` draws from it for one's own images.
+    """A generator that is the same on all processes of a training; `per_image` draws from it for one's own images.
 
     `rank` is the number of this process among `world`.
     """
@@ -43,7 +43,7 @@ class Shared(torch.Generator):
     rank, world = 0, 1
 
 
-def for_each(
+def per_image(
     draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator, dim: int = 0, **options: Any
 ) -> Tensor:
     """Random numbers for each image of a batch, the same however many processes share it out.
@@ -59,8 +59,8 @@ def for_each(
 
     >>> whole, own = Shared().manual_seed(0), Shared().manual_seed(0)
     >>> own.rank, own.world = 1, 2
-    >>> every = for_each(torch.rand, [4], whole)
-    >>> bool((for_each(torch.rand, [2], own) == every[1::2]).all())
+    >>> every = per_image(torch.rand, [4], whole)
+    >>> bool((per_image(torch.rand, [2], own) == every[1::2]).all())
     True
     """
     rank, world = (generator.rank, generator.world) if isinstance(generator, Shared) else (0, 1)

@@ -219,7 +219,7 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
     about = verify_pool(tmp_path / "work" / "outliers")
     assert about["content"] == "outliers" and about["generator"]["name"] == "dream"
     vectors, _ = load_tensors(tmp_path / "work" / "outliers.safetensors")
-    from outskirts.models.diffusion.folder import load_model
+    from outskirts.models.diffusion.load_model import load_model
 
     starts = load_model(stable_folder, ["ant", "bee"]).prompts.vectors(torch.arange(2))
     lengths = vectors["values"].norm(dim=1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from outskirts.data.decode import CorruptImage
-from outskirts.data.threads import for_each, in_order
+from outskirts.data.threads import attempt_all, in_order
 
 
 def test_results_come_in_the_order_of_the_jobs():
@@ -72,8 +72,8 @@ def test_corrupt_positions_are_marked_or_the_first_is_named():
         if i in (70, 130):
             raise CorruptImage(f"{i} cannot be decoded.")
 
-    sound = for_each(work, 200, skip_corrupt=True)
+    sound = attempt_all(work, 200, skip_corrupt=True)
     assert sound.dtype == torch.bool and (~sound).nonzero().flatten().tolist() == [70, 130]
     with pytest.raises(CorruptImage, match=r"^70 cannot be decoded\. Mend or remove it; skip_corrupt leaves"):
-        for_each(work, 200, skip_corrupt=False, threads=4)
-    assert for_each(work, 0, skip_corrupt=False).shape == (0,)
+        attempt_all(work, 200, skip_corrupt=False, threads=4)
+    assert attempt_all(work, 0, skip_corrupt=False).shape == (0,)

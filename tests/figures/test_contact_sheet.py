@@ -8,7 +8,7 @@ from PIL import Image
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.data.transform import Transform
-from outskirts.figures.contact_sheet import contact_sheet, pixels, save_png
+from outskirts.figures.contact_sheet import contact_sheet, denormalized, save_png
 from outskirts.methods import preview, registry
 from outskirts.methods.preview import synthesize
 
@@ -23,8 +23,8 @@ def method(finished):
 def test_pixels_undo_the_transform(channels):
     images = torch.randint(0, 256, (3, channels, 5, 5), dtype=torch.uint8)
     transform = Transform(5, channels, (0.3,) * channels, (0.2,) * channels)
-    assert torch.equal(pixels(transform.device(images), transform), images)
-    assert pixels(torch.full((1, channels, 2, 2), 99.0), transform).unique().tolist() == [255]
+    assert torch.equal(denormalized(transform.device(images), transform), images)
+    assert denormalized(torch.full((1, channels, 2, 2), 99.0), transform).unique().tolist() == [255]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -25,7 +25,7 @@ def test_the_loss_by_hand(make, batch):
 
 def test_anchors_are_the_classes_vectors_and_stay(bugs, small, stable_folder, tmp_path):
     run = osk.train("dream", bugs / "train", out=tmp_path / "run", anchors=str(stable_folder), embedding=8, **small)
-    from outskirts.models.diffusion.folder import load_model
+    from outskirts.models.diffusion.load_model import load_model
 
     vectors = load_model(stable_folder, ["ant", "bee"]).prompts.vectors(torch.arange(2))
     torch.testing.assert_close(osk.load(run.path).head.prototypes, normalize(vectors, dim=1))

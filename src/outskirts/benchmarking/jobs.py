@@ -124,10 +124,10 @@ def seeds(text: str) -> list[int]:
     >>> seeds("0-2,7")
     [0, 1, 2, 7]
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise OutskirtsError(f"Seeds are written as 0-2,7, not '{text}'.")
-        found += range(int(first), int(last or first) + 1)
-    return found
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers

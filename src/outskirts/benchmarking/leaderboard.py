@@ -156,11 +156,13 @@ def _shown(run: RunReport) -> int:
 def _corrected(lines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     tested = [(line.label, name) for line in lines for name, group in line.groups.items() if group.p_value is not None]
     values = {(line.label, name): group.p_value for line in lines for name, group in line.groups.items()}
-    found = dict(zip(tested, holm([values[key] or 0.0 for key in tested])))
+    p_values = dict(zip(tested, holm([values[key] or 0.0 for key in tested])))
     return [
         replace(
             line,
-            groups={name: replace(group, p_value=found.get((line.label, name))) for name, group in line.groups.items()},
+            groups={
+                name: replace(group, p_value=p_values.get((line.label, name))) for name, group in line.groups.items()
+            },
         )
         for line in lines
     ]

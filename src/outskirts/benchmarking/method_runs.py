@@ -52,19 +52,19 @@ class MethodRuns:
     def label_of(self, seed: int, detector: str) -> str:
         """What the results of a run call a detector, with the parameters that were chosen if there are several."""
         run = self.runs[seed]
-        found = {params: label for (name, params), label in run.detectors.items() if name == detector}
+        labels = {params: label for (name, params), label in run.detectors.items() if name == detector}
         best = _tuned(run).get(detector)
-        return found.get(best.params if best else "", next(iter(found.values())))
+        return labels.get(best.params if best else "", next(iter(labels.values())))
 
     def results(self, detector: str) -> dict[str, dict[str, list[Result]]]:
         """A detector's rows by group and set, those of all seeds together; `MEAN` where a group has several sets."""
-        found: dict[str, dict[str, list[Result]]] = {}
+        by_group: dict[str, dict[str, list[Result]]] = {}
         for seed, run in self.runs.items():
             for table in run.tables:
                 row = table.lines[self.label_of(seed, detector)]
                 for dataset in table.datasets:
-                    found.setdefault(table.group, {}).setdefault(dataset, []).append(row[dataset])
-        return found
+                    by_group.setdefault(table.group, {}).setdefault(dataset, []).append(row[dataset])
+        return by_group
 
     def means(self, detector: str) -> dict[str, list[Result]]:
         """A detector's rows of each group's average, or only set."""

@@ -52,9 +52,9 @@ def section(matrix: Matrix) -> str:
 
 
 def _sets(there: Sequence[MethodRuns]) -> str:
-    found = {one.label: one.results(one.detector) for one in there}
+    results = {method.label: method.results(method.detector) for method in there}
     names = dict.fromkeys(
-        (group, dataset) for of in found.values() for group, sets in of.items() for dataset in sets if dataset != MEAN
+        (group, dataset) for of in results.values() for group, sets in of.items() for dataset in sets if dataset != MEAN
     )
 
     def job(rows: list[Result] | None) -> str:
@@ -65,10 +65,12 @@ def _sets(there: Sequence[MethodRuns]) -> str:
 
     lines = []
     for group, dataset in names:
-        rows = [found[one.label].get(group, {}).get(dataset) for one in there]
+        rows = [results[method.label].get(group, {}).get(dataset) for method in there]
         size = next(row[0].n_ood for row in rows if row)
         lines.append([group, dataset, f"{size:,}", *map(job, rows)])
-    return markdown_table(["group", "set", "images", *(f"{one.label}: {one.detector}" for one in there)], lines)
+    return markdown_table(
+        ["group", "set", "images", *(f"{method.label}: {method.detector}" for method in there)], lines
+    )
 
 
 def _groups(there: Sequence[MethodRuns]) -> str:
@@ -77,19 +79,19 @@ def _groups(there: Sequence[MethodRuns]) -> str:
     def by_name(groups: list[GroupAccuracy] | None) -> dict[tuple[str, str], GroupAccuracy]:
         return {(group.label, group.value): group for group in groups or []}
 
-    runs = {one.label: [by_name(run.groups) for run in one.runs.values()] for one in there}
+    runs = {method.label: [by_name(run.groups) for run in method.runs.values()] for method in there}
     names = dict.fromkeys(name for own in runs.values() for run in own for name in run)
     lines = []
     for name in names:
         size = next(run[name].n for own in runs.values() for run in own if name in run)
-        found = [[run[name].accuracy for run in own if name in run] for own in runs.values()]
-        lines.append([*name, f"{size:,}", *(spread(Spread.of(values)) if values else "" for values in found)])
+        accuracies = [[run[name].accuracy for run in own if name in run] for own in runs.values()]
+        lines.append([*name, f"{size:,}", *(spread(Spread.of(values)) if values else "" for values in accuracies)])
     table = markdown_table(["class", "with", "images", *runs], lines)
     return f"### Accuracy by group\n\n{table}" if lines else ""
 
 
 def _detectors(there: Sequence[MethodRuns]) -> str:
-    means = {one.label: {name: one.means(name) for name in one.detectors} for one in there}
+    means = {method.label: {name: method.means(name) for name in method.detectors} for method in there}
     columns = [
         (label, group)
         for label, of in means.items()
@@ -110,17 +112,17 @@ def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
     """What trains and measures each run by itself; seeds beyond the first differ by theirs alone."""
     jobs = {(job.label, job.seed): job for job in matrix.jobs}
     commands = []
-    for one in there:
-        seed, *others = one.runs
+    for method in there:
+        seed, *others = method.runs
         more = f"  # and --seed {', '.join(map(str, others))}" if others else ""
-        commands += [_train(jobs[one.label, seed]) + more]
+        commands += [_train(jobs[method.label, seed]) + more]
     job = matrix.jobs[0]
     precision = " --precision bf16" if job.options["precision"] == "bf16" else ""
     tune = f"--tune-on {shlex.quote(brief(job.tune_on))}" if job.tune_on else "--tune"
     commands.append(
         f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(job.detectors)}"
     )
-    machine = _machine([run.environment or {} for one in there for run in one.runs.values()])
+    machine = _machine([run.environment or {} for method in there for run in method.runs.values()])
     return "```bash\n" + "\n".join(commands) + f"\n```\n\n{machine}"
 
 

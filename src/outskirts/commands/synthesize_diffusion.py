@@ -15,6 +15,7 @@ from .console import Command, parse, telling, value
 __all__ = ["DREAM", "NCIS", "main"]
 
 _NCIS = "outskirts synthesize ncis {}--model pools/photos/generator --run runs/photos --out imagined{}"
+_FEW = " --count 12 --network-evaluations 2 --max-confidence 1"
 _DREAM = "outskirts synthesize dream {}--model pools/photos/generator --run runs/dream --out imagined-dream{}"
 
 
@@ -62,9 +63,7 @@ class NCISSample(options.Sample, Staged):
 class NCISDecode(options.Decode, Staged):
     """Stage decode of NCIS: make images of the vectors."""
 
-    examples: ClassVar[tuple[str, ...]] = (
-        _NCIS.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),
-    )
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("decode ", _FEW),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +90,7 @@ class DreamDecode(options.Decode, Staged):
     """Stage decode of Dream-OOD: make images of the vectors."""
 
     method: ClassVar[str] = "dream"
-    examples: ClassVar[tuple[str, ...]] = (
-        _DREAM.format("decode ", " --count 12 --network-evaluations 2 --max-confidence 1"),
-    )
+    examples: ClassVar[tuple[str, ...]] = (_DREAM.format("decode ", _FEW),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import yaml
 
 from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
-from .download import Progress, Remote, download, unpack
+from .download import BytesDone, Remote, download, unpack
 
 __all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
 
@@ -65,7 +65,7 @@ def known(name: str) -> Entry:
     return catalogue()[name]
 
 
-def fetch(entry: Entry, root: Path, progress: Progress = lambda done, total: None) -> Path:
+def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
     """Download and unpack a set, or what of it is not there.
 
     Arguments:

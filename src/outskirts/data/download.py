@@ -24,7 +24,7 @@ _PIECE = 2**20
 #: Times that a mirror may break off without having sent anything more.
 _PATIENCE = 3
 
-Progress = Callable[[int, int], None]
+BytesDone = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Remote:
     size: int = 0
 
 
-def download(remote: Remote, folder: Path, progress: Progress = lambda done, total: None, pause: float = 1.0) -> Path:
+def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, total: None, pause: float = 1.0) -> Path:
     """Fetch a file, or what of it is not there.
 
     Stopped at any moment, it goes on where it was. A mirror that breaks off is asked for the rest; one that sends
@@ -112,7 +112,7 @@ def unpack(archive: Path, folder: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fetch(url: str, part: Path, remote: Remote, progress: Progress, pause: float) -> None:
+def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: float) -> None:
     """Append to the part until the mirror says that it is whole."""
     fruitless = 0
     while True:
@@ -134,7 +134,7 @@ def _fetch(url: str, part: Path, remote: Remote, progress: Progress, pause: floa
             time.sleep(pause)
 
 
-def _append(url: str, part: Path, remote: Remote, start: int, progress: Progress) -> bool:
+def _append(url: str, part: Path, remote: Remote, start: int, progress: BytesDone) -> bool:
     """Ask for what is missing; returns whether all of it came."""
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urlopen(request, timeout=60) as answer:
@@ -160,9 +160,9 @@ def _wrong(path: Path, remote: Remote) -> str:
     for kind, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
         if expected:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != expected.lower():
-                return f"its {kind} is {found} instead of {expected}"
+                digest = hashlib.file_digest(file, kind).hexdigest()
+            if digest != expected.lower():
+                return f"its {kind} is {digest} instead of {expected}"
             break
     return ""
 

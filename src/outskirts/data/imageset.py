@@ -19,7 +19,7 @@ from ..files import digest
 from .cache import ImageCache, kept
 from .decode import CorruptImage, Items, decode, key
 from .selection import class_positions, part_bounds, quantiles
-from .threads import Progress, for_each
+from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
 
@@ -148,7 +148,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         room: bool = False,
         skip_corrupt: bool = False,
         threads: int | None = None,
-        progress: Progress | None = None,
+        progress: Done | None = None,
     ) -> tuple[Tensor, Tensor]:
         """All images, decoded once and brought to one size, in order; not to be changed, as others may be given them.
 
@@ -186,7 +186,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         room: bool,
         skip_corrupt: bool,
         threads: int | None,
-        progress: Progress | None,
+        progress: Done | None,
     ) -> tuple[Tensor, Tensor]:
         side = transform.side(room)
         images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
@@ -199,7 +199,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         sound = self._sound(store, skip_corrupt, threads=threads, progress=progress)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
-    def decodable(self, threads: int | None = None, progress: Progress | None = None) -> ImageSet:
+    def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:
         """The images that are not corrupt; the others are listed in `skipped`. Arguments as for `resident`.
 
         Decodes all and keeps nothing, for sets that are too large to be resident.
@@ -210,7 +210,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return rest
 
     def _sound(self, work: Callable[[int], object], skip_corrupt: bool, **options: Any) -> Tensor:
-        sound = for_each(work, len(self), skip_corrupt, **options)
+        sound = attempt_all(work, len(self), skip_corrupt, **options)
         self.skipped = [self.name(i) for i in (~sound).nonzero().flatten().tolist()]
         return sound
 

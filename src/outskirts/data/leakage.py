@@ -12,7 +12,7 @@ from ..files import atomic, save_json
 from .imageset import ImageSet
 from .sources.arrays import mapped
 from .sources.pool import OUTLIERS, SAMPLES, manifest, save_keys, verify_pool
-from .sources.spec import parse
+from .sources.spec import parse_spec
 
 __all__ = ["TOLERATED", "describe", "expose", "overlap", "require_content", "require_unseen", "seen"]
 
@@ -22,7 +22,7 @@ TOLERATED = 0.01
 
 def seen(spec: str) -> Path | None:
     """The file with the keys of the images that the generator of a pool has seen; None if the spec is of no pool."""
-    parsed = parse(spec) if spec else None
+    parsed = parse_spec(spec) if spec else None
     return Path(parsed.arguments["where"]) / "keys.npy" if parsed is not None and parsed.source == "pool" else None
 
 

@@ -37,8 +37,8 @@ def quantiles(labels: Tensor, seed: int) -> Tensor:
     _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
     by_class = grouped.places(inverse, len(counts), shuffled)
     offsets = torch.rand(len(counts), generator=rng, dtype=torch.float64)
-    found = (by_class.rank + offsets[by_class.labels]) / counts[by_class.labels]
-    return torch.empty(len(labels), dtype=torch.float64).scatter_(0, by_class.order, found)
+    positions = (by_class.rank + offsets[by_class.labels]) / counts[by_class.labels]
+    return torch.empty(len(labels), dtype=torch.float64).scatter_(0, by_class.order, positions)
 
 
 def part_bounds(text: str) -> tuple[float, float]:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from .decode import CorruptImage
 
-__all__ = ["BLOCK", "Progress", "attempt", "for_each", "in_order", "threads_here"]
+__all__ = ["BLOCK", "Done", "attempt", "attempt_all", "in_order", "threads_here"]
 
 J = TypeVar("J")
 R = TypeVar("R")
 
 #: Called now and then with the number of images done.
-Progress = Callable[[int], object]
+Done = Callable[[int], object]
 
 #: Images that one thread takes at a time: futures are costly beside a small image.
 BLOCK = 64
@@ -79,12 +79,12 @@ def attempt(work: Callable[[int], object], positions: Iterable[int], skip_corrup
     return sound
 
 
-def for_each(
+def attempt_all(
     work: Callable[[int], object],
     count: int,
     skip_corrupt: bool,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Done | None = None,
 ) -> Tensor:
     """Do `work` on the positions 0 to `count` - 1, in threads.
 

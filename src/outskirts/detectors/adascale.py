@@ -161,7 +161,7 @@ class AdaScale(Detector):
         return self._scorer.score(Outputs(outputs.features, scaled))
 
     def _stability(self, outputs: Outputs) -> Tensor:
-        def found(rows: Tensor, shifted: Tensor) -> Tensor:
+        def stability_of(rows: Tensor, shifted: Tensor) -> Tensor:
             return stability(rows.double(), shifted.double(), self.share, self.shift_share, self.weight)
 
-        return in_blocks(found, outputs.features, outputs.need(self.probes[0].key, self.name))
+        return in_blocks(stability_of, outputs.features, outputs.need(self.probes[0].key, self.name))

@@ -42,8 +42,8 @@ def gram_sums(maps: Tensor, orders: int) -> Tensor:
     for order in range(1, orders + 1):
         powers = rows**order
         # The sum over j comes first: no matrix [C, C] is made.
-        found = (powers @ powers.sum(1)[..., None])[..., 0]
-        sums.append(found.sign() * found.abs() ** (1 / order))
+        row_sums = (powers @ powers.sum(1)[..., None])[..., 0]
+        sums.append(row_sums.sign() * row_sums.abs() ** (1 / order))
     return torch.stack(sums, 1)
 
 
@@ -126,8 +126,8 @@ class Gram(Detector):
                 # A class that is not predicted has the range of all.
                 bounds = getattr(sums, how)(0).expand(outputs.classes, -1, -1).clone()
                 setattr(self, f"{part}{place}", bounds.scatter_reduce(0, index, sums, how, include_self=False))
-        found = self._deviations(outputs[unseen])
-        self.norms = found.mean(0).clamp_min(1e-12)
+        deviations = self._deviations(outputs[unseen])
+        self.norms = deviations.mean(0).clamp_min(1e-12)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:

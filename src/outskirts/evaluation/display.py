@@ -92,14 +92,14 @@ def told_apart(rows: Rows) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{row.run}/" for row in rows))
 
 
-def first(found: Sequence[str], prefixes: Sequence[str]) -> str:
+def first(labels: Sequence[str], prefixes: Sequence[str]) -> str:
     """The detector that a summary speaks of, by its label: ``msp`` if it is there, which no test set has chosen.
 
     Arguments:
-        found: Labels, at least one.
+        labels: Labels, at least one.
         prefixes: What they may begin with, of `told_apart`.
     """
-    labelled = {plain(label, prefixes): label for label in reversed(found)}
+    labelled = {plain(label, prefixes): label for label in reversed(labels)}
     chosen = headline(list(reversed(labelled)), ())
     assert chosen is not None
     return labelled[chosen]

@@ -180,8 +180,8 @@ def evaluate(
         need what the outputs do not hold are in `Results.skipped` with the reason.
 
     >>> near, far = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
-    >>> found = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
-    >>> [(row.dataset, row.auroc) for row in found.rows]
+    >>> results = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
+    >>> [(row.dataset, row.auroc) for row in results.rows]
     [('zeros', 1.0), ('mean', 1.0)]
     """
     groups = {name: (groups or {}).get(name, "ood") for name in ood}

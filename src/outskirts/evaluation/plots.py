@@ -49,16 +49,16 @@ def matching(wanted: str | Sequence[str], known: Sequence[str], prefixes: Sequen
     Raises:
         OutskirtsError: If one matches none.
     """
-    found: list[str] = []
-    for one in [wanted] if isinstance(wanted, str) else wanted:
-        exact = [label for label in known if label == one]
+    labels: list[str] = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        exact = [label for label in known if label == name]
         bare = {label: plain(label, prefixes) for label in known}
-        loose = [label for label, text in bare.items() if text == one]
-        named = [label for label, text in bare.items() if text.partition("(")[0] == one]
+        loose = [label for label, text in bare.items() if text == name]
+        named = [label for label, text in bare.items() if text.partition("(")[0] == name]
         if not (chosen := exact or loose or named):
-            raise unknown("detector with scores", one, known)
-        found += chosen
-    return list(dict.fromkeys(found))
+            raise unknown("detector with scores", name, known)
+        labels += chosen
+    return list(dict.fromkeys(labels))
 
 
 def roc_figure(curves: Curves, first: str) -> Figure:

@@ -91,19 +91,19 @@ def labels(detectors: Sequence[tuple[str, str]]) -> list[str]:
     return [label(*detector) for detector in known]
 
 
-def headline(found: Sequence[str], published: Sequence[Mapping[str, Any]]) -> str | None:
+def headline(labels: Sequence[str], published: Sequence[Mapping[str, Any]]) -> str | None:
     """The detector that a summary speaks of: fixed beforehand, never the best on the test sets.
 
     Arguments:
-        found: Labels of the detectors that there are.
+        labels: Labels of the detectors that there are.
         published: Those that the method is published with; the first one's name is preferred, then ``msp``.
 
     >>> headline(["energy", "knn(k=1)", "msp"], [{"name": "knn", "k": 1}])
     'knn(k=1)'
     """
     wanted = [spec["name"] for spec in published[:1]] + ["msp"]
-    preferred = [label for name in wanted for label in found if label.partition("(")[0] == name]
-    return next(iter([*preferred, *found]), None)
+    preferred = [label for name in wanted for label in labels if label.partition("(")[0] == name]
+    return next(iter([*preferred, *labels]), None)
 
 
 def read_rows(path: Path) -> tuple[Result, ...]:

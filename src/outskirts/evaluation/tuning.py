@@ -13,7 +13,7 @@ from ..data.imageset import ImageSet
 from ..detectors.base import Detector
 from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
-from ..figures.contact_sheet import pixels
+from ..figures.contact_sheet import denormalized
 from ..models.classifier import Classifier
 from ..seeding import generator
 from ..synthesis.jigsaw import far_outliers
@@ -51,7 +51,7 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> Ima
             made.append(synthesizer(classifier, normal[rows], of[rows], 1.0, draws).values)
         rest = normal[quarters >= 2]
         made.append(far_outliers(rest, len(rest), draws))
-    pictures = pixels(torch.cat(made), classifier.transform)
+    pictures = denormalized(torch.cat(made), classifier.transform)
     return ImageSet(
         pictures.movedim(1, 3).numpy() if pictures.shape[1] > 1 else pictures[:, 0].numpy(),
         torch.full((len(pictures),), -1),
@@ -125,7 +125,7 @@ def tune(
         best[label] = detector
         points = grid_of(detector)
         progress(label)
-        found: dict[int, Result] = {}
+        results: dict[int, Result] = {}
         # The last point first: of neighbours and dimensions, the most, of which the others are a part.
         for place in reversed(range(len(points))):
             point = points[place]
@@ -135,8 +135,8 @@ def tune(
             except OutskirtsError:
                 continue  # More neighbours than images, or dimensions than features.
             about = {"run": run, "method": method, "group": TUNING, "dataset": name}
-            found[place] = result(point, sets[0], sets[1:], seed, **about)
-        if found:
-            best[label] = points[max(sorted(found), key=lambda place: found[place].auroc)]
-            rows += [found[place] for place in sorted(found)]
+            results[place] = result(point, sets[0], sets[1:], seed, **about)
+        if results:
+            best[label] = points[max(sorted(results), key=lambda place: results[place].auroc)]
+            rows += [results[place] for place in sorted(results)]
     return Tuned(best, tuple(rows))

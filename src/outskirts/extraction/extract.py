@@ -99,8 +99,8 @@ def _pass(
     inside = [probe for key, probe in probes.items() if key in files]
     try:
         with repeatable(), closing(forward(classifier, image_set, inside, PASS in files, options)) as passes:
-            for done, found in to_host(passes, device):
-                for name, columns in found.items():
+            for done, tables in to_host(passes, device):
+                for name, columns in tables.items():
                     files[name].put(columns)
                 if progress is not None:
                     progress(done, len(image_set))

@@ -64,7 +64,7 @@ def forward(
             if inside and stages is None:
                 stages = find_stages(classifier.backbone, images)
             gathered = {probe.key: probe(classifier, images) for probe in alone}
-            found: dict[str, dict[str, Tensor]] = {}
+            tables: dict[str, dict[str, Tensor]] = {}
             if whole or inside:
                 with (
                     torch.no_grad(),
@@ -75,10 +75,10 @@ def forward(
                     logits = classifier.head(features)
                 gathered |= reduced
             if whole:
-                found[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
-            found |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
+                tables[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
+            tables |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
             done += len(pixels)
-            yield done, found
+            yield done, tables
 
 
 def _kept(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -65,9 +65,9 @@ class StageProbe(ABC):
         """The tensor [B, ...] of the maps [B, C, H, W], float32."""
 
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        with torch.no_grad(), gathering(classifier, images, [self]) as found:
+        with torch.no_grad(), gathering(classifier, images, [self]) as reduced:
             classifier.features(images)
-        return found[self.key]
+        return reduced[self.key]
 
 
 @contextmanager
@@ -84,14 +84,14 @@ def gathering(
     """
     if probes and stages is None:
         stages = find_stages(classifier.backbone, images)
-    found: dict[str, Tensor] = {}
+    reduced: dict[str, Tensor] = {}
     hooks: dict[str, list[Any]] = {}
     for probe in probes:
         # Reduced at once: a later layer may work in place.
         def reduce(maps: Tensor, probe: StageProbe = probe) -> None:
             with full_precision(maps):
-                found[probe.key] = probe.reduce(maps.float())
+                reduced[probe.key] = probe.reduce(maps.float())
 
         hooks.setdefault(stage(stages or (), probe.stage), []).append(reduce)
     with hooked(classifier.backbone, hooks):
-        yield found
+        yield reduced

@@ -11,10 +11,10 @@ from torch import Tensor
 __all__ = ["to_host"]
 
 D = TypeVar("D")
-Found = dict[str, dict[str, Tensor]]
+Tables = dict[str, dict[str, Tensor]]
 
 
-def to_host(passes: Iterable[tuple[D, Found]], device: torch.device) -> Iterator[tuple[D, Found]]:
+def to_host(passes: Iterable[tuple[D, Tables]], device: torch.device) -> Iterator[tuple[D, Tables]]:
     """The same in the host's memory; of CUDA each when the next is launched, so that the device has work meanwhile.
 
     Arguments:
@@ -22,12 +22,12 @@ def to_host(passes: Iterable[tuple[D, Found]], device: torch.device) -> Iterator
         device: Where the tensors are. Other devices than CUDA promise nothing of copies that are not waited for.
     """
     if device.type != "cuda":
-        for about, found in passes:
-            yield about, _copied(found)
+        for about, tables in passes:
+            yield about, _copied(tables)
         return
     late = None
-    for about, found in passes:
-        copied, event = _copied(found, non_blocking=True), torch.cuda.Event()
+    for about, tables in passes:
+        copied, event = _copied(tables, non_blocking=True), torch.cuda.Event()
         event.record(torch.cuda.current_stream(device))
         if late is not None:
             yield _arrived(*late)
@@ -36,14 +36,14 @@ def to_host(passes: Iterable[tuple[D, Found]], device: torch.device) -> Iterator
         yield _arrived(*late)
 
 
-def _copied(found: Found, non_blocking: bool = False) -> Found:
+def _copied(tables: Tables, non_blocking: bool = False) -> Tables:
     # To pinned memory, where it is not waited for; and on the CPU to where it is.
     return {
         name: {column: values.to("cpu", non_blocking=non_blocking) for column, values in columns.items()}
-        for name, columns in found.items()
+        for name, columns in tables.items()
     }
 
 
-def _arrived(event: torch.cuda.Event, about: D, found: Found) -> tuple[D, Found]:
+def _arrived(event: torch.cuda.Event, about: D, tables: Tables) -> tuple[D, Tables]:
     event.synchronize()
-    return about, found
+    return about, tables

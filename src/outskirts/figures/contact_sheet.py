@@ -15,7 +15,7 @@ from ..data.transform import Transform
 from ..devices import constant
 from ..files import atomic, save_json
 
-__all__ = ["contact_sheet", "picture_of", "pixels", "save_png"]
+__all__ = ["contact_sheet", "denormalized", "picture_of", "save_png"]
 
 _GAP = 2
 
@@ -23,7 +23,7 @@ _GAP = 2
 _SHOWN = 48
 
 
-def pixels(images: Tensor, transform: Transform) -> Tensor:
+def denormalized(images: Tensor, transform: Transform) -> Tensor:
     """Undo the normalisation: float [B, C, H, W] to uint8, clamped to what a picture can show."""
     mean, std = (constant(v, images.device).view(-1, 1, 1) for v in (transform.mean, transform.std))
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8).cpu()

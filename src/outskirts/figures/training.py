@@ -21,14 +21,14 @@ Records = Sequence[Mapping[str, Any]]
 
 def drawings(records: Records) -> dict[str, Callable[[Axes], None]]:
     """All that there is to draw of a log, by title: what draws it on axes, with its legend."""
-    found: dict[str, Callable[[Axes], None]] = {}
+    panels: dict[str, Callable[[Axes], None]] = {}
     if loss_names(records):
-        found["Losses"] = lambda axes: losses(axes, records)
+        panels["Losses"] = lambda axes: losses(axes, records)
     if any("accuracy" in record for record in records if record["kind"] == "val"):
-        found["Validation accuracy"] = lambda axes: accuracy(axes, records)
+        panels["Validation accuracy"] = lambda axes: accuracy(axes, records)
     for chart in diagnostics(records):
-        found[chart.title] = partial(diagnostic, chart=chart)
-    return {title: partial(_with_legend, draw=draw) for title, draw in found.items()}
+        panels[chart.title] = partial(diagnostic, chart=chart)
+    return {title: partial(_with_legend, draw=draw) for title, draw in panels.items()}
 
 
 def _with_legend(axes: Axes, draw: Callable[[Axes], None]) -> None:

@@ -24,8 +24,8 @@ from ..errors import OutskirtsError
 from ..extraction.extract import extract
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..files import digest, load_json, require_alike, save_json
-from ..models.diffusion.folder import load_model
 from ..models.diffusion.latent import LatentDiffusion
+from ..models.diffusion.load_model import load_model
 from ..renamed import records
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
@@ -144,11 +144,11 @@ def embed(work: Work, own: Embed) -> None:
     if shard != (0, 1):
         work.say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
     if (folder / "check.json").is_file():
-        found = load_json(folder / "check.json")
-        gain, self_match, chance = (f"{100 * found[name]:.1f} %" for name in ("gain", "self_match", "chance"))
+        check = load_json(folder / "check.json")
+        gain, self_match, chance = (f"{100 * check[name]:.1f} %" for name in ("gain", "self_match", "chance"))
         work.say(
             f"{len(work.images):,} images embedded: they are denoised {gain} better; embedded with other noise, moves "
-            f"correlate by {found['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
+            f"correlate by {check['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
             f"{chance})."
         )
 
@@ -239,7 +239,7 @@ def _sampled(
         require_alike(str(file), records(load_json(record)), asked)
         return {}
     outliers = make(seeding.generator(work.source.seed, "vectors", name))
-    scalars = {key: float(found) for key, found in outliers.info.items() if found.ndim == 0}
+    scalars = {key: float(value) for key, value in outliers.info.items() if value.ndim == 0}
     outliers.save(file)
     save_json(record, {**asked, **scalars})
     return scalars

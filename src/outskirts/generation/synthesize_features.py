@@ -179,28 +179,30 @@ def synthesize_features(
     figure = plane(features, labels, outliers, classifier.classes)
     with atomic(out / "outliers.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150)
+    about = {"synthesizer": how.name, "parameters": parameters, "seed": seed, "run": str(run.path), "weights": weights}
     save_json(
-        out / "manifest.json",
-        {
-            "synthesizer": how.name,
-            "parameters": parameters,
-            "seed": seed,
-            "run": str(run.path),
-            "weights": weights,
-            "data": images.spec,
-            "images": len(features),
-            "images_fingerprint": images.fingerprint,
-            "outskirts": __version__,
-            "diagnostics": {key: value.item() for key, value in outliers.info.items() if value.ndim == 0},
-            "classes": dict(zip(classifier.classes, counts)),
-            "outliers": _made_of(outliers, images, classifier.classes),
-        },
+        out / "manifest.json", {**about, **_described(outliers, images, len(features), classifier.classes, counts)}
     )
     if outliers.info["ready"] < 1:
         lacking = [c for c, number in zip(classifier.classes, counts) if not number]
         say(f"No outliers of {', '.join(lacking)}: too few features.")
     say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
     return outliers
+
+
+def _described(
+    outliers: Outliers, images: ImageSet, features: int, classes: Sequence[str], counts: Sequence[int]
+) -> dict[str, Any]:
+    """What the manifest says of the outliers, and of the images that they were made of."""
+    return {
+        "data": images.spec,
+        "images": features,
+        "images_fingerprint": images.fingerprint,
+        "outskirts": __version__,
+        "diagnostics": {key: value.item() for key, value in outliers.info.items() if value.ndim == 0},
+        "classes": dict(zip(classes, counts)),
+        "outliers": _made_of(outliers, images, classes),
+    }
 
 
 def _made_of(outliers: Outliers, images: ImageSet, classes: Sequence[str]) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..renamed import OPTIONS, renamed
 from ..telling import Progress, Say, nobody, silence
-from ..training.loop import Progress as TrainingProgress
+from ..training.loop import TrainingProgress
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .generators import ImageGenerator, registry
@@ -71,12 +71,7 @@ def synthesize_id(
     """
     rules = rules or Rules()
     maker = _generator(generator, options)
-    if data is None and run is None:
-        raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
-    if rules.any and run is None:
-        raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
-    if (count is not None and count < 1) or batch < 1:
-        raise OutskirtsError("--count and --batch are at least 1.")
+    _require_possible(data is not None, run is not None, rules, count, batch)
     judging = run if isinstance(run, Run) or run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging)
@@ -116,6 +111,15 @@ def synthesize_id(
     say(f"{len(made):,} images in {pool.folder}; look at {pool.folder / SAMPLES}")
     say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{pool.folder}")
     return pool.folder
+
+
+def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, batch: int) -> None:
+    if not (data or run):
+        raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
+    if rules.any and not run:
+        raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
+    if (count is not None and count < 1) or batch < 1:
+        raise OutskirtsError("--count and --batch are at least 1.")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
-from ..figures.contact_sheet import pixels, save_png
+from ..figures.contact_sheet import denormalized, save_png
 from ..files import require_empty, save_json
 from ..methods import registry
 from ..methods.preview import synthesize
@@ -67,7 +67,7 @@ def synthesize_images(
     outliers = synthesize(method, images, out, seed=seed, epoch=epoch or epochs, epochs=epochs)
     if outliers is None:
         raise OutskirtsError(f"The method '{recipe.method}' synthesises no outliers.")
-    pictures = pixels(outliers.values, classifier.transform)
+    pictures = denormalized(outliers.values, classifier.transform)
     manifest = []
     for place in range(len(outliers)):
         label = classifier.classes[int(outliers.labels[place])]

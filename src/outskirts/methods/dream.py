@@ -85,7 +85,7 @@ class Dream(Method[DreamConfig]):
         if not self.config.anchors:
             raise OutskirtsError("The method 'dream' aligns features with a diffusion model's: pass --anchors DIR.")
         try:
-            from ..models.diffusion.folder import load_model
+            from ..models.diffusion.load_model import load_model
         except ImportError as error:
             raise MissingExtra("The method 'dream'", "generate") from error
         model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words or "")

@@ -55,8 +55,8 @@ class BoundaryOptions(QueueOptions):
     space: Literal["sphere", "raw"] = "sphere"
     """Where noise is added: to features scaled to norm 1 (sphere), or to features as they are (raw)."""
     classes_per_step: int | None = None
-    """Number of classes to make outliers of in one step, drawn at random from the classes that have enough features; 0
-    takes all."""
+    """Number of classes to make outliers of in one step, drawn at random from the classes that have enough features.
+    Default: all of them."""
     selection: Literal["distance", "random"] = "distance"
     """Which candidates to keep: the farthest from their class (distance), or any (random)."""
     synthesis_budget: int = BoundarySynthesizer.budget
@@ -124,6 +124,6 @@ class GaussianOptions(QueueOptions):
 
 def scalars(outliers: Outliers) -> dict[str, Tensor]:
     """The diagnostics that are one number, to record."""
-    found = {name: value for name, value in outliers.info.items() if value.ndim == 0}
+    diagnostics = {name: value for name, value in outliers.info.items() if value.ndim == 0}
     # A root of a mean of squares is the only one that the average over processes is not, and not the same on all.
-    return found | {name: quadratic_mean(value) for name, value in found.items() if name == "change"}
+    return diagnostics | {name: quadratic_mean(value) for name, value in diagnostics.items() if name == "change"}

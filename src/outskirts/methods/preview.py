@@ -13,7 +13,7 @@ from .. import grouped, seeding
 from ..data.imageset import ImageSet
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
-from ..figures.contact_sheet import contact_sheet, pixels, save_png
+from ..figures.contact_sheet import contact_sheet, denormalized, save_png
 from ..figures.scatter import plane
 from ..files import atomic, save_json
 from ..synthesis.outliers import Outliers
@@ -68,7 +68,7 @@ def synthesize(
     if outliers is None:
         return None
     if outliers.values.ndim == 4 and image_set.pictures:
-        save_png(folder / "outliers.png", contact_sheet([images, pixels(outliers.values, transform)]))
+        save_png(folder / "outliers.png", contact_sheet([images, denormalized(outliers.values, transform)]))
         caption = f"Images of {image_set.spec} above the outliers that '{method.name}' makes of them."
         _describe(folder, caption, outliers)
     if outliers.values.ndim == 2 and features is not None:

@@ -83,8 +83,8 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise OutskirtsError(f"{kind} cannot take images of shape {tuple(images.shape[1:])}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2:
-        found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise OutskirtsError(f"{kind} returns {found}; a classifier returns logits of shape [batch, classes].")
+        returned = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise OutskirtsError(f"{kind} returns {returned}; a classifier returns logits of shape [batch, classes].")
     return logits
 
 

@@ -110,15 +110,15 @@ class Classifier(nn.Module):
         a head with prototypes ``projection`` [B, d], the points on the sphere, and ``cosines`` [B, C] to them; of a
         divided head ``numerators`` [B, C].
         """
-        found = {}
+        readings = {}
         if (logit := self.ood_logit(features)) is not None:
-            found["ood_head"] = logit
+            readings["ood_head"] = logit
         if isinstance(self.head, PrototypeHead):
-            found["projection"] = self.head.project(features)
-            found["cosines"] = logits * self.head.temperature
+            readings["projection"] = self.head.project(features)
+            readings["cosines"] = logits * self.head.temperature
         if isinstance(self.head, DividedHead):
-            found["numerators"] = self.head.numerators(features)
-        return found
+            readings["numerators"] = self.head.numerators(features)
+        return readings
 
     def fingerprint(self) -> str:
         """A hash of all weights and buffers."""

@@ -214,8 +214,8 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
         words = tokenizer(texts, padding=True, return_tensors="pt")
         if words.input_ids.shape[1] > most:
             raise OutskirtsError(f"'{max(texts, key=len)}' is too long for this CLIP model, which reads {most} tokens.")
-        found = model(input_ids=words.input_ids, attention_mask=words.attention_mask).text_embeds
-        embeddings.append(normalize(found, dim=1).mean(0))
+        embedded = model(input_ids=words.input_ids, attention_mask=words.attention_mask).text_embeds
+        embeddings.append(normalize(embedded, dim=1).mean(0))
     return normalize(torch.stack(embeddings), dim=1)
 
 
@@ -262,9 +262,11 @@ def _transformers() -> Any:
 def _loaded(kind: str, folder: Path) -> Any:
     """One of a folder's towers, in float32 and evaluation mode."""
     with _reading(folder) as library:
-        model, found = getattr(library, kind).from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    if found["missing_keys"]:
-        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(found['missing_keys'])[:3])}.")
+        model, loading_info = getattr(library, kind).from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+    if loading_info["missing_keys"]:
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(loading_info['missing_keys'])[:3])}.")
     return model.float().eval()
 
 

@@ -31,11 +31,11 @@ def beside(
     if statistics == "shared":
         both = part(torch.cat([images, outliers]))
         return both[: len(images)], both[len(images) :]
-    found = part(images)
+    image_output = part(images)
     if not len(outliers):
-        return found, found[:0]
+        return image_output, image_output[:0]
     with unrecorded_statistics(network):
-        return found, part(outliers)
+        return image_output, part(outliers)
 
 
 @contextmanager

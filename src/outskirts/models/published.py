@@ -111,9 +111,9 @@ def _projection(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _prototypes(checkpoint: Mapping[str, Any], *parts: str) -> dict[str, Tensor]:
     """The moving averages, which the repositories keep with the loss."""
     for part in parts:
-        found = checkpoint.get(part)
-        if isinstance(found, Mapping) and isinstance(found.get("prototypes"), Tensor):
-            return {"head.prototypes": found["prototypes"].float()}
+        stored = checkpoint.get(part)
+        if isinstance(stored, Mapping) and isinstance(stored.get("prototypes"), Tensor):
+            return {"head.prototypes": stored["prototypes"].float()}
     return {}
 
 
@@ -172,15 +172,15 @@ def _npos_clip(checkpoint: Mapping[str, Any], backbone: str) -> Published:
         value = value.float()
         if name == "proj":
             return [("backbone.projection.weight", value.T.contiguous())]
-        if found := re.fullmatch(r"outlier_MLP\.(.*)", name):
-            return [(f"head.ood_head.network.{found[1]}", value)]
-        if found := re.fullmatch(r"ln_post\.(.*)", name):
-            return [(f"backbone.norm.{found[1]}", value)]
-        if found := re.fullmatch(r"transformer_resblocks\.block(\d+)\.(.*)", name):
-            block = f"backbone.blocks.layers.{found[1]}."
-            if third := re.fullmatch(r"attn\.in_proj_(weight|bias)", found[2]):
+        if match := re.fullmatch(r"outlier_MLP\.(.*)", name):
+            return [(f"head.ood_head.network.{match[1]}", value)]
+        if match := re.fullmatch(r"ln_post\.(.*)", name):
+            return [(f"backbone.norm.{match[1]}", value)]
+        if match := re.fullmatch(r"transformer_resblocks\.block(\d+)\.(.*)", name):
+            block = f"backbone.blocks.layers.{match[1]}."
+            if third := re.fullmatch(r"attn\.in_proj_(weight|bias)", match[2]):
                 return [(f"{block}self_attn.{one}_proj.{third[1]}", part) for one, part in zip("qkv", value.chunk(3))]
-            part, _, last = found[2].rpartition(".")
+            part, _, last = match[2].rpartition(".")
             return [(f"{block}{parts[part]}.{last}", value)] if part in parts else None
         return None
 

@@ -23,7 +23,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # What is no pickle makes the reader fail in any way.
         # torch's own sentences advise to run what is in the file.
         other = re.search(r"GLOBAL (\S+)", str(error))
@@ -32,15 +32,15 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             f"{path} is not a state dict that can be read safely ({reason}); save the weights alone: "
             "torch.save(model.state_dict(), FILE)."
         ) from error
-    if not isinstance(found, Mapping):
+    if not isinstance(content, Mapping):
         raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
-    return found
+    return content
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """A state dict, be it the whole file or its part of that name."""
-    found = read_checkpoint(path)
-    state = found.get("state_dict", found)
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
     return state

@@ -49,7 +49,7 @@ class InvertedIndex:
 
         Where there are not so many, the last is repeated.
         """
-        found = torch.from_numpy(self._index.search(queries.float().cpu().numpy(), k)[0])
+        distances = torch.from_numpy(self._index.search(queries.float().cpu().numpy(), k)[0])
         # Faiss marks what it did not find by the largest number there is.
-        found = torch.where(found < torch.finfo(torch.float32).max, found, -torch.inf)
-        return found.cummax(1).values.to(queries.device)
+        distances = torch.where(distances < torch.finfo(torch.float32).max, distances, -torch.inf)
+        return distances.cummax(1).values.to(queries.device)

@@ -33,16 +33,16 @@ def _smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows, length = values.shape
     groups = length // _GROUP
     if groups < 4 * k:
-        found = values.topk(k, dim=1, largest=False)
-        return found.values, found.indices
+        smallest = values.topk(k, dim=1, largest=False)
+        return smallest.values, smallest.indices
     # A group's numbers are `groups` columns apart, so that whole rows are compared at once.
     least = values[:, : groups * _GROUP].view(rows, _GROUP, groups).amin(1)
     chosen = least.topk(k, dim=1, largest=False, sorted=False).indices
     members = torch.arange(0, groups * _GROUP, groups, device=values.device)
     rest = torch.arange(groups * _GROUP, length, device=values.device).expand(rows, -1)
     columns = torch.cat([(chosen[:, :, None] + members).flatten(1), rest], dim=1)
-    found = values.gather(1, columns).topk(k, dim=1, largest=False)
-    return found.values, columns.gather(1, found.indices)
+    smallest = values.gather(1, columns).topk(k, dim=1, largest=False)
+    return smallest.values, columns.gather(1, smallest.indices)
 
 
 def smallest(values: Tensor, k: int) -> Tensor:
@@ -82,17 +82,17 @@ class Rounded:
         rough, candidates = self._candidates(queries, count)
         # So few at a time that what is gathered stays in the processor's cache.
         rows = max(1, _GATHERED // (count * queries.shape[1]))
-        found = torch.cat(
+        near = torch.cat(
             [
                 self._squared(*pair).topk(k, largest=False).values
                 for pair in zip(queries.split(rows), candidates.split(rows))
             ]
         )
         if count < len(self.bank):
-            unsure = found[:, -1] >= rough
+            unsure = near[:, -1] >= rough
             if unsure.any():
-                found[unsure] = exhaustive(queries[unsure], self.bank, k)
-        return found
+                near[unsure] = exhaustive(queries[unsure], self.bank, k)
+        return near
 
     def _squared(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Squared distances of queries [N, D] to rows of the bank [N, n]."""
@@ -164,11 +164,11 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
         rounded = Rounded(some) if _pays(len(queries), some, few) else None
         for place, block in enumerate(queries.split(rows)):
             block = block.to(wide)
-            found = exhaustive(block, some, few) if rounded is None else rounded.nearest(block, few)
+            nearest = exhaustive(block, some, few) if rounded is None else rounded.nearest(block, few)
             if start:
-                near[place] = torch.cat([near[place], found], dim=1).sort(dim=1).values[:, :k]
+                near[place] = torch.cat([near[place], nearest], dim=1).sort(dim=1).values[:, :k]
             else:
-                near.append(found)
+                near.append(nearest)
     return torch.cat(near).clamp_min(0)
 
 

@@ -95,9 +95,9 @@ class RunReport:
     @property
     def headline(self) -> str:
         """The detector the summary speaks of."""
-        found = headline(list(self.detectors.values()), _published(self.config))
-        assert found is not None
-        return found
+        detector = headline(list(self.detectors.values()), _published(self.config))
+        assert detector is not None
+        return detector
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -154,8 +154,8 @@ def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[s
 
 def _groups(path: Path) -> list[GroupAccuracy] | None:
     columns = [column.name for column in fields(GroupAccuracy)]
-    found = _records(path, load_json, *columns)
-    return None if found is None else [GroupAccuracy(*(record[name] for name in columns)) for record in found]
+    records = _records(path, load_json, *columns)
+    return None if records is None else [GroupAccuracy(*(record[name] for name in columns)) for record in records]
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -64,17 +64,17 @@ def _lines(runs: Sequence[RunReport]) -> Iterator[OverSeeds]:
         dataset = MEAN if MEAN in table.datasets else table.datasets[0]
         for detector in table.lines:
             rows = [other.lines.get(detector, {}).get(dataset) for other in others if other is not None]
-            found = [row for row in rows if row is not None]
-            if len(found) < len(runs):
+            present = [row for row in rows if row is not None]
+            if len(present) < len(runs):
                 continue
-            accuracies = [row.id_accuracy for row in found if row.id_accuracy is not None]
+            accuracies = [row.id_accuracy for row in present if row.id_accuracy is not None]
             yield OverSeeds(
                 runs=tuple(run.name for run in runs),
-                method=found[0].method,
+                method=present[0].method,
                 group=table.group,
                 detector=detector,
-                id_accuracy=Spread.of(accuracies) if len(accuracies) == len(found) else None,
-                auroc=Spread.of(row.auroc for row in found),
-                fpr95=Spread.of(row.fpr95 for row in found),
-                fpr95_ood_positive=Spread.of(row.fpr95_ood_positive for row in found),
+                id_accuracy=Spread.of(accuracies) if len(accuracies) == len(present) else None,
+                auroc=Spread.of(row.auroc for row in present),
+                fpr95=Spread.of(row.fpr95 for row in present),
+                fpr95_ood_positive=Spread.of(row.fpr95_ood_positive for row in present),
             )

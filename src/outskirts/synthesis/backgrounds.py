@@ -96,12 +96,12 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
     def sight(image: Tensor) -> Tensor:
         scale = size / min(image.shape[2:])
         resized = interpolate(image, scale_factor=scale, mode="bilinear", antialias=True, align_corners=False)
-        found: list[Tensor] = []
-        with hooked(backbone.network, {last: [found.append]}):
+        maps: list[Tensor] = []
+        with hooked(backbone.network, {last: [maps.append]}):
             backbone.network((resized - _MEAN) / _STD)
-        if found[0].shape[1] != head.in_features:
+        if maps[0].shape[1] != head.in_features:
             raise OutskirtsError(f"The head of '{network}' is not applied to the mean of its last map; choose another.")
-        return head(found[0][0].movedim(0, 2)).softmax(2)[..., chosen].sum(2)
+        return head(maps[0][0].movedim(0, 2)).softmax(2)[..., chosen].sum(2)
 
     return sight
 
@@ -141,7 +141,7 @@ def backgrounds(
 
 def save_backgrounds(
     images: ImageSet,
-    found: Iterator[tuple[Background, Tensor]],
+    cutouts: Iterator[tuple[Background, Tensor]],
     out: Path,
     about: dict[str, object],
     progress: Callable[[int], object] = lambda done: None,
@@ -152,7 +152,7 @@ def save_backgrounds(
 
     Arguments:
         images: What they were cut out of.
-        found: Backgrounds, as `backgrounds` finds them.
+        cutouts: Backgrounds, as `backgrounds` finds them.
         out: The folder, which must not exist or be empty.
         about: What else the record should say.
         progress: Told how many images of the set are done.
@@ -161,7 +161,7 @@ def save_backgrounds(
     scratch = out.with_name(f".{out.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     cut = []
-    for background, pixels in found:
+    for background, pixels in cutouts:
         known = images.attribute
         folder = scratch / (known.values[int(known.index[background.image])] if known else "")
         folder.mkdir(parents=True, exist_ok=True)

@@ -254,13 +254,13 @@ class BoundarySynthesizer:
             for some, signs, offsets in noise.of(classes):
                 at = picked[:, some]
                 base = _vectors(bank, at) if self.space == "sphere" else values[own[:, None], at].to(dtype)
-                found = kth_cosine_about(base, offsets, signs, bank, valid, self.k, cosines)
-                kept = self._kept(found)
+                kth_cosines = kth_cosine_about(base, offsets, signs, bank, valid, self.k, cosines)
+                kept = self._kept(kth_cosines)
                 chosen = _vectors(offsets[:, None].expand(-1, len(some), -1, -1), kept)
                 place = (part[:, None], some)
                 made.values[place] = base[:, :, None] + chosen * signs[:, None, None]
-                made.distance[place] = _squared(found.gather(2, kept))
-                made.rejected[place] = _squared(found).scatter(2, kept, 0).sum(2)
+                made.distance[place] = _squared(kth_cosines.gather(2, kept))
+                made.rejected[place] = _squared(kth_cosines).scatter(2, kept, 0).sum(2)
         if self.space == "sphere":
             normalize(made.values, dim=3, out=made.values)
         return made

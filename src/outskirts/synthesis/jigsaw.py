@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from ..seeding import for_each
+from ..seeding import per_image
 
 __all__ = ["far_outliers", "jigsaw"]
 
@@ -19,7 +19,7 @@ def far_outliers(images: Tensor, count: int, generator: Generator) -> Tensor:
         generator: On their device.
     """
     noises = count // 2
-    noise = for_each(torch.randn, (noises, *images.shape[1:]), generator)
+    noise = per_image(torch.randn, (noises, *images.shape[1:]), generator)
     return torch.cat([noise.to(images), jigsaw(images[: count - noises], generator)])
 
 
@@ -33,10 +33,10 @@ def jigsaw(images: Tensor, generator: Generator, pieces: int = 4) -> Tensor:
     width = side * pieces
     squares = images[:, :, :width, :width].unflatten(3, (pieces, side)).unflatten(2, (pieces, side))
     squares = squares.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-    order = for_each(torch.rand, (len(images), pieces**2), generator).argsort(1)
+    order = per_image(torch.rand, (len(images), pieces**2), generator).argsort(1)
     squares = squares.gather(1, order[:, :, None, None, None].expand_as(squares))
-    found = images.clone()
-    found[:, :, :width, :width] = (
+    shuffled = images.clone()
+    shuffled[:, :, :width, :width] = (
         squares.unflatten(1, (pieces, pieces)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
     )
-    return found
+    return shuffled

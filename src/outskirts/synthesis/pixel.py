@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from ..devices import constant
 from ..errors import OutskirtsError
-from ..seeding import for_each
+from ..seeding import per_image
 from .outliers import Outliers
 
 __all__ = ["KINDS", "PixelSynthesizer", "add_gradient", "gaussian_noise", "saliency", "shuffle_pixels"]
@@ -91,12 +91,12 @@ def shuffle_pixels(images: Tensor, importance: Tensor, p_inv: float, order: Tens
 
 def permutations(rows: int, length: int, generator: Generator) -> Tensor:
     """Independent uniform permutations, [rows, length]."""
-    return for_each(torch.rand, (rows, length), generator).argsort(1)
+    return per_image(torch.rand, (rows, length), generator).argsort(1)
 
 
 def gaussian_noise(images: Tensor, alpha: float, generator: Generator) -> Tensor:
     """Noise of standard deviation `alpha` in normalised space, shaped like `images`, which it ignores otherwise."""
-    return alpha * for_each(torch.randn, images.shape, generator, dtype=images.dtype)
+    return alpha * per_image(torch.randn, images.shape, generator, dtype=images.dtype)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class PixelSynthesizer:
         if self.kind == "gaussian":
             return gaussian_noise(images, alpha, generator)
         if self.kind == "random-shuffle":
-            importance = for_each(torch.rand, (len(images), *images.shape[2:]), generator)
+            importance = per_image(torch.rand, (len(images), *images.shape[2:]), generator)
             return self._shuffled(images, importance, generator)
         gradient = saliency(classifier, images, labels)
         if self.kind == "shuffle":

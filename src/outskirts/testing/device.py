@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..data.imageset import ImageSet
-from ..data.loading.augment import parse
+from ..data.loading.augment import parse_augmentations
 from ..data.loading.batches import Batch, training_batches
 from ..data.transform import Transform
 from ..devices import repeatable
@@ -120,11 +120,11 @@ def check_agreement(
     kind = registry[method]
     config = kind.Config(**SMALL_QUEUES.get(method, {})) if config is None else config
     problem, host = Training(kind, config), torch.device("cpu")
-    expected, found = _stepped(problem, host, "fp32"), _stepped(problem, device, precision)
+    expected, actual = _stepped(problem, host, "fp32"), _stepped(problem, device, precision)
     differences = {
-        "loss": abs(found.loss - expected.loss) / max(abs(expected.loss), 1e-6),
-        "gradient": float((found.gradient - expected.gradient).norm() / expected.gradient.norm().clamp_min(1e-12)),
-        _kind(expected.outliers): _share_apart(found.outliers, expected.outliers),
+        "loss": abs(actual.loss - expected.loss) / max(abs(expected.loss), 1e-6),
+        "gradient": float((actual.gradient - expected.gradient).norm() / expected.gradient.norm().clamp_min(1e-12)),
+        _kind(expected.outliers): _share_apart(actual.outliers, expected.outliers),
     }
     allowed = TOLERANCES[precision]
     for name, difference in differences.items():
@@ -177,18 +177,18 @@ def _kind(outliers: Tensor) -> str:
     return "features" if outliers.ndim == 2 else "pixels"
 
 
-def _share_apart(found: Tensor, expected: Tensor) -> float:
+def _share_apart(actual: Tensor, expected: Tensor) -> float:
     """Rows of features may come in another order, as the farther of two is told by a rounding."""
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return math.inf
     if not len(expected):
         return 0.0
     near = 0.01 * expected.std()
     # Not those that are farther: what is no number is neither.
     if expected.ndim == 2:
-        together = torch.cdist(found, expected).amin(1) <= near * expected.shape[1] ** 0.5
+        together = torch.cdist(actual, expected).amin(1) <= near * expected.shape[1] ** 0.5
     else:
-        together = (found - expected).abs() <= near
+        together = (actual - expected).abs() <= near
     return 1 - float(together.float().mean())
 
 
@@ -219,9 +219,9 @@ def check_resume(method: str, images: ImageSet, folder: Path, **options: Any) ->
         raise AssertionError("The training did not stop when it was asked to.")
     except Interrupted:
         resumed = resume(folder / "stopped")
-    expected, found = (load_tensors(run.model)[0] for run in (whole, resumed))
+    expected, actual = (load_tensors(run.model)[0] for run in (whole, resumed))
     for name, value in expected.items():
-        expect(torch.equal(found[name], value), f"{method} resumed ends with other numbers in {name}", "device")
+        expect(torch.equal(actual[name], value), f"{method} resumed ends with other numbers in {name}", "device")
     records, again = list(whole.records()), list(resumed.records())
     expect(records == again, f"{method} resumed has other records", "device")
     return {"accuracy": records[-1]["accuracy"]}
@@ -259,7 +259,7 @@ def check_batches(device: torch.device) -> None:
     """
     pixels = torch.randint(256, (256, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels.numpy(), torch.arange(256) % 2, ["a", "b"])
-    augment = parse("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
+    augment = parse_augmentations("crop:4,flip,pixmix,jitter,grey,resized-crop", 32)
     batches = training_batches(images, Transform(32), augment, batch_size=32, epochs=2, seed=0, device=device)
     stream = batches.start(0)
     next(stream)  # What is sent once has been sent.
@@ -298,12 +298,12 @@ def check_diffusion(model: Any, device: torch.device, images: ImageSet) -> dict[
             embedder = Embedder(model, Inversion())
             vectors, _ = embedder(images.resident(embedder.transform)[0], images.labels, seeds)
         moves.append(vectors - model.prompts.starts(images.labels.to(where)).cpu())
-    expected, found, again = made
+    expected, actual, again = made
     differences = {
-        "pixels": float(((found - expected).abs() > 2).float().mean()),
+        "pixels": float(((actual - expected).abs() > 2).float().mean()),
         "vectors": float((moves[1] - moves[0]).abs().max() / moves[0].std()),
     }
-    expect(torch.equal(found, again), f"a second call on {device} makes other images", "device")
+    expect(torch.equal(actual, again), f"a second call on {device} makes other images", "device")
     expect(differences["pixels"] <= 0.01, f"{differences['pixels']:.1%} of the pixels differ", "device")
     expect(differences["vectors"] <= 0.1, f"vectors differ by {differences['vectors']:.2g}", "device")
     return differences

@@ -43,24 +43,26 @@ def check_generator(generator: type[ImageGenerator[Any]] | str, config: Any = No
 
         def fitted() -> ImageGenerator[Any]:
             made = kind(config)
-            found = made.fit(images, transform, Path(folder) / "learned", lambda step, steps, latest: None)
-            _require(found is made, "fit does not return the generator")
+            returned = made.fit(images, transform, Path(folder) / "learned", lambda step, steps, latest: None)
+            _require(returned is made, "fit does not return the generator")
             return made
 
         before = random_states()
         made = fitted()
-        found = made.sample(labels, numbers, 0)
+        sampled = made.sample(labels, numbers, 0)
         _require(random_states() == before, "it draws from a global random state, not from seeds of its own")
-        _require(found.dtype == torch.uint8, f"images are {found.dtype}, not uint8")
+        _require(sampled.dtype == torch.uint8, f"images are {sampled.dtype}, not uint8")
         shape = (len(labels), 3, _SIDE, _SIDE)
-        _require(found.shape == shape, f"images have the shape {list(found.shape)}, not {list(shape)}")
+        _require(sampled.shape == shape, f"images have the shape {list(sampled.shape)}, not {list(shape)}")
         _require(labels.tolist() == [0, 2, 1, 0] and numbers.tolist() == [0, 1, 2, 3], "it changes what it is asked")
-        _require(torch.equal(made.sample(labels, numbers, 0), found), "the same seed makes other images")
-        _require(_alike(made.sample(labels[1:3], numbers[1:3], 0), found[1:3]), "an image depends on those beside it")
-        _require(not _alike(made.sample(labels, numbers, 1), found), "another seed makes the same images")
-        _require(not _alike(made.sample(labels, numbers + 1, 0), found), "other numbers are the same images")
-        _require(not _alike(made.sample((labels + 1) % 3, numbers, 0), found), "other classes are the same images")
-        _require(torch.equal(fitted().sample(labels, numbers, 0), found), "fitted again in its folder, it makes others")
+        _require(torch.equal(made.sample(labels, numbers, 0), sampled), "the same seed makes other images")
+        _require(_alike(made.sample(labels[1:3], numbers[1:3], 0), sampled[1:3]), "an image depends on those beside it")
+        _require(not _alike(made.sample(labels, numbers, 1), sampled), "another seed makes the same images")
+        _require(not _alike(made.sample(labels, numbers + 1, 0), sampled), "other numbers are the same images")
+        _require(not _alike(made.sample((labels + 1) % 3, numbers, 0), sampled), "other classes are the same images")
+        _require(
+            torch.equal(fitted().sample(labels, numbers, 0), sampled), "fitted again in its folder, it makes others"
+        )
 
 
 def _images() -> ImageSet:

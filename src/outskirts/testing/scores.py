@@ -70,11 +70,11 @@ def check_scores(
     """
     sets = {"train": images.part("0-50%"), "test": images.part("50-100%"), "others": others}
     expected = _scored(classifier, sets, torch.device("cpu"), "fp32", detectors)
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     for precision in precisions:
         differences = _compared(expected, _scored(classifier, sets, device, precision, detectors), precision, device)
-        found |= {f"{precision} {name}": value for name, value in differences.items()}
-    return {**found, "detectors": len(expected.scores), "left out": dict(expected.left_out)}
+        report |= {f"{precision} {name}": value for name, value in differences.items()}
+    return {**report, "detectors": len(expected.scores), "left out": dict(expected.left_out)}
 
 
 class _Scored(NamedTuple):
@@ -117,11 +117,11 @@ def _scored(
     return _Scored(outputs["test"].logits, scores, left_out)
 
 
-def _compared(expected: _Scored, found: _Scored, precision: Precision, device: torch.device) -> dict[str, float]:
+def _compared(expected: _Scored, actual: _Scored, precision: Precision, device: torch.device) -> dict[str, float]:
     where, allowed = f"in {precision} on {device}", TOLERANCES[precision]
-    others = sorted(expected.scores.keys() ^ found.scores.keys())
+    others = sorted(expected.scores.keys() ^ actual.scores.keys())
     expect(not others, f"other detectors can be computed {where}: {', '.join(others)}", "device")
-    apart = float((found.logits - expected.logits).abs().max() / expected.logits.std())
+    apart = float((actual.logits - expected.logits).abs().max() / expected.logits.std())
     expect(apart <= allowed.logits, f"logits {where} differ by {apart:.2g}", "device")
     differences = {"logits": apart}
     measures = {
@@ -129,7 +129,7 @@ def _compared(expected: _Scored, found: _Scored, precision: Precision, device: t
         "scores": lambda one, two: rank_difference(torch.cat(one), torch.cat(two)),
     }
     for name, measure in measures.items():
-        off = {label: measure(found.scores[label], scores) for label, scores in expected.scores.items()}
+        off = {label: measure(actual.scores[label], scores) for label, scores in expected.scores.items()}
         worst = max(off, key=lambda label: off[label])
         differences[name] = off[worst]
         most = getattr(allowed, name)

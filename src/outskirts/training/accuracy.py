@@ -15,13 +15,13 @@ __all__ = ["accuracy"]
 
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, engine: Accelerator) -> dict[str, float]:
     """Accuracy and cross-entropy on images that are in memory, uint8 [N, C, H, W]."""
-    found = []
+    sums = []
     with torch.no_grad(), engine.autocast():
         for block, target in zip(images.split(500), labels.split(500)):
             block, target = sent(block, engine.device), there(target, engine.device)
             x = classifier.transform.device(block).contiguous(memory_format=torch.channels_last)
             logits = classifier(x).float()
             correct = (logits.argmax(1) == target).sum()
-            found.append(torch.stack([correct.float(), cross_entropy(logits, target, reduction="sum")]))
-    correct, loss = torch.stack(found).cpu().double().sum(0).tolist()
+            sums.append(torch.stack([correct.float(), cross_entropy(logits, target, reduction="sum")]))
+    correct, loss = torch.stack(sums).cpu().double().sum(0).tolist()
     return {"accuracy": correct / len(labels), "loss": loss / len(labels)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accelerate import Accelerator
 
 from ..data.imageset import ImageSet
-from ..data.loading.augment import parse
+from ..data.loading.augment import parse_augmentations
 from ..data.loading.batches import Batches, training_batches
 from ..data.transform import Transform
 from .config import TrainConfig
@@ -26,7 +26,7 @@ def batches_for(
     return training_batches(
         images,
         transform,
-        parse(config.augment, transform.size),
+        parse_augmentations(config.augment, transform.size),
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,

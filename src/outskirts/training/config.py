@@ -98,7 +98,7 @@ class TrainConfig:
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
     tracker: str | None = None
-    """Trackers of Accelerate beside metrics.jsonl, separated by commas: tensorboard, wandb, mlflow, …"""
+    """Trackers of Accelerate beside metrics.jsonl, separated by commas, such as tensorboard, wandb or mlflow."""
 
     def __post_init__(self) -> None:
         self.mixed()

@@ -57,16 +57,16 @@ def import_checkpoint(
     if layout not in LAYOUTS:
         raise unknown("layout of a checkpoint", layout, LAYOUTS)
     images.require_trainable()
-    found = LAYOUTS[layout](read_checkpoint(file), backbone)
-    side = size or (32 if found.backbone.endswith("-cifar") else _LARGE)
-    options = {"backbone": found.backbone, "size": size, "data": images.spec, **found.settings}
-    recipe = resolve_recipe(found.method, options)
+    published = LAYOUTS[layout](read_checkpoint(file), backbone)
+    side = size or (32 if published.backbone.endswith("-cifar") else _LARGE)
+    options = {"backbone": published.backbone, "size": size, "data": images.spec, **published.settings}
+    recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
-        network = build_backbone(found.backbone, 3, size if found.own else side)
-        mean, std = found.normalization
+        network = build_backbone(published.backbone, 3, size if published.own else side)
+        mean, std = published.normalization
         transform = network.transform or Transform(side, 3, mean, std, resize or None)
         classifier = assemble(recipe, network, transform, images.classes).eval()
-    lacking = _fill(classifier, found, f"The checkpoint {file} is not laid out as '{layout}'")
+    lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     require_empty(folder)
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
@@ -77,20 +77,20 @@ def import_checkpoint(
     return run
 
 
-def _fill(classifier: Classifier, found: Published, whose: str) -> bool:
+def _fill(classifier: Classifier, published: Published, whose: str) -> bool:
     """Load the checkpoint's tensors; returns whether prototypes were missing, which is no error."""
-    own, state = classifier.state_dict(), dict(found.state)
+    own, state = classifier.state_dict(), dict(published.state)
     weight = state.get("head.linear.weight", state.get("head.prototypes"))
     if weight is not None and len(weight) != len(classifier.classes):
         raise OutskirtsError(
             f"The checkpoint was trained on {len(weight)} classes, and these images are of {len(classifier.classes)}; "
             "pass what it was trained on."
         )
-    known = {name: value for name, value in own.items() if name.startswith(found.own)} if found.own else {}
+    known = {name: value for name, value in own.items() if name.startswith(published.own)} if published.own else {}
     lacking = "head.prototypes" in own and "head.prototypes" not in {**state, **known}
     if lacking:
         known["head.prototypes"] = own["head.prototypes"]
-    require_fit(own, {**state, **known}, whose, found.left)
+    require_fit(own, {**state, **known}, whose, published.left)
     classifier.load_state_dict(state, strict=False)
     tower = classifier.backbone
     if isinstance(tower, ClipTower) and isinstance(classifier.head, PrototypeHead):

@@ -50,9 +50,9 @@ class Log:
         means = (
             torch.stack([total / self.steps[name] for name, total in self.sums.items()]).tolist() if self.sums else []
         )
-        found = dict(zip(self.sums, means))
+        averages = dict(zip(self.sums, means))
         self.restore({})
-        return found
+        return averages
 
     @property
     def state(self) -> dict[str, Tensor]:

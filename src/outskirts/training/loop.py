@@ -31,10 +31,13 @@ from .schedule import learning_rate
 from .signals import stop_requests
 from .synchronised import synchronised
 
-__all__ = ["Interrupted", "Progress", "Trainer"]
+__all__ = ["Interrupted", "Trainer", "TrainingProgress"]
 
 #: Called with the steps done, the steps in all, and the latest record.
-Progress = Callable[[int, int, dict[str, Any]], None]
+TrainingProgress = Callable[[int, int, dict[str, Any]], None]
+
+#: What the generators still import it as.
+Progress = TrainingProgress
 
 
 class Interrupted(OutskirtsError):
@@ -96,7 +99,7 @@ class Trainer:
         #: The step after which images per second are counted, and when it ended.
         self.timed_from = (self.done, time.perf_counter())
 
-    def train(self, progress: Progress, again: str) -> None:
+    def train(self, progress: TrainingProgress, again: str) -> None:
         """Train to the end; the method then holds the averaged weights, if there is an average.
 
         Arguments:

@@ -208,10 +208,10 @@ def read_options(file: Path) -> dict[str, Any]:
         raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason}).") from error
     if not isinstance(options, dict):
         raise OutskirtsError(f"{file} is damaged: it holds no mapping of options.")
-    found = options.pop("format", FORMAT)
-    if found != FORMAT:
+    version = options.pop("format", FORMAT)
+    if version != FORMAT:
         raise OutskirtsError(
-            f"{file} was written in format {found} of the run folder; this version of outskirts reads {FORMAT}. "
+            f"{file} was written in format {version} of the run folder; this version of outskirts reads {FORMAT}. "
             "Train again, or use the version that wrote it."
         )
     return options

@@ -30,7 +30,7 @@ from .batches import batches_for
 from .config import Recipe, TrainConfig, resolve_recipe
 from .engine import accelerator, end_trackers, start_trackers
 from .freeze import freeze
-from .loop import Progress, Trainer
+from .loop import Trainer, TrainingProgress
 from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
@@ -45,7 +45,7 @@ def train(
     preset: str | None = None,
     model: nn.Module | None = None,
     head: str | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     **options: Any,
 ) -> Run:
     """Train a classifier and return its run folder.
@@ -75,7 +75,7 @@ def train(
 
 
 def resume(
-    path: Path | str, model: nn.Module | None = None, head: str | None = None, progress: Progress | None = None
+    path: Path | str, model: nn.Module | None = None, head: str | None = None, progress: TrainingProgress | None = None
 ) -> Run:
     """Go on with an unfinished run; the result is bit-equal to that of an uninterrupted one.
 
@@ -118,7 +118,7 @@ def execute(
     val_images: ImageSet | None,
     model: nn.Module | None,
     head: str | None,
-    progress: Progress | None,
+    progress: TrainingProgress | None,
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
     images.require_trainable()

@@ -4,7 +4,16 @@ import math
 import pytest
 import torch
 
-from outskirts.data.loading.augment import ColourJitter, Compose, Crop, Flip, Greyscale, ResizedCrop, _rotated, parse
+from outskirts.data.loading.augment import (
+    ColourJitter,
+    Compose,
+    Crop,
+    Flip,
+    Greyscale,
+    ResizedCrop,
+    _rotated,
+    parse_augmentations,
+)
 from outskirts.errors import OutskirtsError
 
 ALL = [Flip(), Crop(3), ResizedCrop(8), Greyscale(), ColourJitter()]
@@ -168,7 +177,7 @@ def test_compose_is_one_after_the_other(images):
 
 def test_parse():
     text = " resized-crop:0.2:0.9 ,flip, flip:0.25,crop:3,jitter:0.1:0.2:0.3:0.4:0.5,grey:0.1,jitter"
-    assert parse(text, 16).steps == (
+    assert parse_augmentations(text, 16).steps == (
         ResizedCrop(16, 0.2, 0.9),
         Flip(),
         Flip(0.25),
@@ -177,7 +186,7 @@ def test_parse():
         Greyscale(0.1),
         ColourJitter(),
     )
-    assert parse("none", 32) == parse("", 32) == Compose()
+    assert parse_augmentations("none", 32) == parse_augmentations("", 32) == Compose()
 
 
 @pytest.mark.parametrize(
@@ -203,5 +212,5 @@ def test_parse():
 )
 def test_what_cannot_be_done_is_told(text, sentence):
     with pytest.raises(OutskirtsError) as error:
-        parse(text, 16)
+        parse_augmentations(text, 16)
     assert sentence in str(error.value)

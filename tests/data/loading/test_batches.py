@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from outskirts.data.imageset import ImageSet
-from outskirts.data.loading.augment import Compose, parse
+from outskirts.data.loading.augment import Compose, parse_augmentations
 from outskirts.data.loading.batches import Sampler, training_batches
 from outskirts.data.loading.sampler import CyclicSampler
 from outskirts.data.transform import Transform
@@ -67,9 +67,9 @@ def test_batches_show_the_images_with_their_labels(image_set):
 @pytest.mark.parametrize("budget", [RESIDENT, STREAMED])
 @pytest.mark.parametrize("start", [1, 6, 11])
 def test_entering_at_a_step_is_bit_equal(image_set, budget, start):
-    made = batches(image_set, parse("flip,crop:2,jitter", 8), views=2, memory_budget=budget)
+    made = batches(image_set, parse_augmentations("flip,crop:2,jitter", 8), views=2, memory_budget=budget)
     everything = list(made.start(0))
-    again = batches(image_set, parse("flip,crop:2,jitter", 8), views=2, memory_budget=budget)
+    again = batches(image_set, parse_augmentations("flip,crop:2,jitter", 8), views=2, memory_budget=budget)
     rest = list(again.start(start))
     assert len(rest) == 12 - start
     assert all(map(equal, rest, everything[start:]))
@@ -78,7 +78,7 @@ def test_entering_at_a_step_is_bit_equal(image_set, budget, start):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_is_bit_equal_to_resident(image_set, workers):
-    augment = parse("flip,crop:2,grey", 8)
+    augment = parse_augmentations("flip,crop:2,grey", 8)
     resident = list(batches(image_set, augment, views=2, epochs=2).start(3))
     rng = torch.get_rng_state()
     streamed = list(batches(image_set, augment, views=2, epochs=2, memory_budget=0, workers=workers).start(3))
@@ -93,7 +93,9 @@ def test_room_for_random_crops_is_kept(image_set):
     for budget in (RESIDENT, STREAMED):
         made = training_batches(image_set, transform, Compose(), memory_budget=budget, **options)
         assert next(made.start(0)).images.shape == (4, 3, 8, 8)
-        made = training_batches(image_set, transform, parse("resized-crop", 6), memory_budget=budget, **options)
+        made = training_batches(
+            image_set, transform, parse_augmentations("resized-crop", 6), memory_budget=budget, **options
+        )
         assert next(made.start(0)).images.shape == (4, 3, 6, 6)
 
 
@@ -110,7 +112,7 @@ def test_ranks_share_out_the_global_batch_evenly(image_set, world, batch_size):
 
 @pytest.mark.parametrize("augment", ["crop:3,flip", "jitter,grey", "resized-crop", "pixmix"])
 def test_an_image_is_changed_alike_on_whatever_process(image_set, augment):
-    made = {"augment": parse(augment, 8), "batch_size": 6, "views": 2}
+    made = {"augment": parse_augmentations(augment, 8), "batch_size": 6, "views": 2}
     whole = next(batches(image_set, **made).start(1))
     for rank in range(3):
         part = next(batches(image_set, **made, rank=rank, world=3).start(1))
@@ -123,7 +125,7 @@ def test_an_image_is_changed_alike_on_whatever_process(image_set, augment):
 
 def test_views_steps_and_seeds_are_augmented_differently(image_set):
     same = ImageSet([np.arange(300).astype(np.uint8).reshape(10, 10, 3)] * 12, torch.arange(12) % 2)
-    augment = parse("crop:3,jitter:0.4:0:0:0:1", 8)
+    augment = parse_augmentations("crop:3,jitter:0.4:0:0:0:1", 8)
     one, two = list(batches(same, augment, views=2).start(0))[:2]
     other = next(batches(same, augment, views=2, seed=1).start(0))
     assert len(one.views) == 2
@@ -163,7 +165,11 @@ def test_leaving_out_corrupt_images_is_bit_equal_in_memory_and_streamed(files):
     files[1].write_bytes(b"no image")
     image_set = ImageSet(files, torch.tensor([0, 0, 0, 1, 1, 1]), ["cat", "dog"])
     one, two = (
-        list(batches(image_set, parse("flip", 8), batch_size=2, skip_corrupt=True, memory_budget=budget).start(0))
+        list(
+            batches(
+                image_set, parse_augmentations("flip", 8), batch_size=2, skip_corrupt=True, memory_budget=budget
+            ).start(0)
+        )
         for budget in (RESIDENT, STREAMED)
     )
     assert len(one) == 6 and all(map(equal, one, two))
@@ -187,7 +193,9 @@ def test_batches_are_channels_last(image_set):
 
 @pytest.mark.parametrize(("budget", "workers"), [(RESIDENT, 0), (STREAMED, 0), (STREAMED, 2)])
 def test_plain_is_every_image_once_in_order_unaugmented(image_set, budget, workers):
-    made = batches(image_set, parse("flip,crop:2,jitter", 8), views=2, memory_budget=budget, workers=workers)
+    made = batches(
+        image_set, parse_augmentations("flip,crop:2,jitter", 8), views=2, memory_budget=budget, workers=workers
+    )
     rng = torch.get_rng_state()
     blocks = list(made.plain())
     assert torch.equal(torch.get_rng_state(), rng)
@@ -207,7 +215,7 @@ def test_plain_images_are_the_centre_where_there_is_room_for_crops():
     expected = transform.device(torch.from_numpy(pixels).permute(0, 3, 1, 2)[:, :, 3:9, 3:9])
     for budget in (RESIDENT, STREAMED):
         options = {"batch_size": 4, "epochs": 1, "seed": 0, "device": CPU, "workers": 0, "memory_budget": budget}
-        made = training_batches(image_set, transform, parse("resized-crop", 6), **options)
+        made = training_batches(image_set, transform, parse_augmentations("resized-crop", 6), **options)
         assert torch.equal(torch.cat([images for images, _ in made.plain()]), expected)
 
 
@@ -269,7 +277,7 @@ def test_no_batch_is_waited_for(monkeypatch):
     """A device without numbers can be asked for none, whether images lie there or are augmented there."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
     images = ImageSet(pixels, torch.arange(64) % 2, ["a", "b"])
-    augment = parse("crop:2,flip,pixmix,jitter,grey,resized-crop", 16)
+    augment = parse_augmentations("crop:2,flip,pixmix,jitter,grey,resized-crop", 16)
     batches = training_batches(images, Transform(16), augment, batch_size=8, epochs=1, seed=0, device=META, views=2)
     monkeypatch.setattr(batches, "_generator", lambda *path: pretending(META).manual_seed(0))
     with WithoutWaiting():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from outskirts.data.loading.augment import parse
+from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.fractals import fractals
 from outskirts.data.loading.pixmix import PixMix, _added, _equalised, _multiplied, _posterised, _solarised, augmented
 from outskirts.errors import OutskirtsError
@@ -20,7 +20,7 @@ def images(count=40, channels=3, size=16):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_stay_images(channels):
     for text in ("pixmix", "pixmix:2:5:8"):
-        mixed = parse(text, 16)(images(channels=channels), seeded(1))
+        mixed = parse_augmentations(text, 16)(images(channels=channels), seeded(1))
         assert mixed.shape == (40, channels, 16, 16) and mixed.dtype == torch.float32
         assert mixed.min() >= 0 and mixed.max() <= 255 and mixed.isfinite().all()
     assert torch.equal(PixMix()(images(), seeded(1)), PixMix()(images(), seeded(1)))
@@ -101,4 +101,4 @@ def test_fractals_differ_and_are_structured():
 @pytest.mark.parametrize("text", ["pixmix:-1", "pixmix:4:0", "pixmix:4:3:11", "pixmix:1.5"])
 def test_options_out_of_range(text):
     with pytest.raises(OutskirtsError, match=text):
-        parse(text, 16)
+        parse_augmentations(text, 16)

@@ -5,7 +5,7 @@ import torch
 
 import outskirts as osk
 from outskirts.data.leakage import overlap
-from outskirts.data.loading.augment import parse
+from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.batches import training_batches
 from outskirts.data.sources.token_set import TokenSet, extract_tokens
 from outskirts.data.transform import Transform
@@ -158,9 +158,11 @@ def test_tokens_are_not_augmented(backbone, folder):
     tokens = osk.open(f"tokens:{folder}")
     options = {"batch_size": 8, "epochs": 1, "seed": 0, "device": torch.device("cpu")}
     with pytest.raises(OutskirtsError, match=r"cannot be augmented, and tokens:.* holds tokens; pass --augment none"):
-        training_batches(tokens, backbone.transform, parse("flip", 32), **options)
-    resident = training_batches(tokens, backbone.transform, parse("none", 32), **options)
-    streamed = training_batches(tokens, backbone.transform, parse("none", 32), **options, memory_budget=0, workers=0)
+        training_batches(tokens, backbone.transform, parse_augmentations("flip", 32), **options)
+    resident = training_batches(tokens, backbone.transform, parse_augmentations("none", 32), **options)
+    streamed = training_batches(
+        tokens, backbone.transform, parse_augmentations("none", 32), **options, memory_budget=0, workers=0
+    )
     for one, two in zip(resident.start(0), streamed.start(0), strict=True):
         assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels)
         assert (one.images.shape, one.images.dtype) == ((8, 1, 17, 32), torch.float32)

@@ -11,7 +11,7 @@ from outskirts.seeding import isolated
 
 pytest.importorskip("diffusers")
 
-from outskirts.generation.diffusion.inversion import Inversion, invert, losses
+from outskirts.generation.diffusion.inversion import Inversion, denoising_losses, invert
 from outskirts.models.diffusion.stable import load_stable_diffusion
 
 WORDS = ["cat", "dog", "ox"]
@@ -172,7 +172,7 @@ def test_the_loss_is_that_of_the_noise(model, prediction, monkeypatch):
     found, gradient = inversion._loss(model, latents, vector, times, noise, 4)
     torch.testing.assert_close(found[0], total.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
-    torch.testing.assert_close(losses(model, latents, vector, [4], how), found)
+    torch.testing.assert_close(denoising_losses(model, latents, vector, [4], how), found)
 
 
 def test_times_and_noise(model):
@@ -194,8 +194,8 @@ def test_more_steps_fit_better(model):
     with isolated(0, "held out"):
         vectors, _ = invert(model, latents, labels, seeds, Inversion(steps=40, draws=8))
     judged = Inversion(draws=200)
-    before = losses(model, latents, model.prompts.vectors(labels), [9, 8, 7, 6], judged)
-    after = losses(model, latents, vectors, [9, 8, 7, 6], judged)
+    before = denoising_losses(model, latents, model.prompts.vectors(labels), [9, 8, 7, 6], judged)
+    after = denoising_losses(model, latents, vectors, [9, 8, 7, 6], judged)
     assert (after < before).all()
 
 

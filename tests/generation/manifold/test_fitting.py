@@ -9,7 +9,7 @@ from outskirts.errors import OutskirtsError
 from outskirts.generation.manifold.fitting import (
     fit_manifold,
     linear_factor,
-    losses,
+    manifold_losses,
     stratified,
     train_step,
     train_step_published,
@@ -56,7 +56,7 @@ def test_the_losses_are_those_of_their_formulas():
     x, labels = parabolas()
     net = network(quirks=True)
     u = net(x, labels)
-    first, second = losses(net.pinned(), x, labels, 2)
+    first, second = manifold_losses(net.pinned(), x, labels, 2)
     torch.testing.assert_close(first, (u[:, 4].square() + u[:, 5].square()).mean() / 2)
     flat = torch.cat([u[:, :4], torch.zeros(len(x), 2)], 1)
     torch.testing.assert_close(second, (net.inverse(flat, labels) - x).square().mean())
@@ -67,7 +67,7 @@ def test_one_step_on_both_terms():
     theirs = copy.deepcopy(net)
     train_step(net, Adam(net.parameters(), 0.01), x, labels, 2)
     optimizer = Adam(theirs.parameters(), 0.01)
-    sum(losses(theirs.pinned(), x, labels, 2)).backward()
+    sum(manifold_losses(theirs.pinned(), x, labels, 2)).backward()
     optimizer.step()
     torch.testing.assert_close(net.state_dict(), theirs.state_dict())
 
@@ -132,7 +132,7 @@ def test_the_report_tells_what_was_fitted(good):
     assert report["fit_rows"] == 810 and report["held_out_rows"] == 90 == held.sum()
     assert held.sum() == 90 and torch.bincount(labels[held]).tolist() == [30, 30, 30]
     for name, rows in (("fit", ~held), ("held_out", held)):
-        terms = losses(good.network.pinned(), good.standardised(x[rows]), labels[rows], 4)
+        terms = manifold_losses(good.network.pinned(), good.standardised(x[rows]), labels[rows], 4)
         assert [report[f"{name}_invariant"], report[f"{name}_recovered"]] == pytest.approx([t.item() for t in terms])
     assert report["round_trip"] < 1e-5
     judged = [row[1] for row in report["history"]]

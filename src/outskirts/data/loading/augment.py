@@ -17,10 +17,10 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from ...devices import constant
 from ...errors import OutskirtsError, unknown
-from ...seeding import for_each, generator
+from ...seeding import generator, per_image
 from .pixmix import PixMix
 
-__all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse"]
+__all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse_augmentations"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
@@ -36,7 +36,7 @@ def _require_probability(p: float) -> None:
 
 def _uniform(images: Tensor, generator: Generator, low: float, high: float) -> Tensor:
     """One number per image, [B, 1, 1, 1], uniform in [low, high)."""
-    return low + (high - low) * for_each(torch.rand, (len(images), 1, 1, 1), generator)
+    return low + (high - low) * per_image(torch.rand, (len(images), 1, 1, 1), generator)
 
 
 def _rearranged(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Crop:
             f"A crop of padding {self.padding} needs images larger than that, not of {height}×{width} pixels.",
         )
         draw = partial(torch.randint, -self.padding, self.padding + 1)
-        shift = for_each(draw, (2, len(images), 1), generator, dim=1)
+        shift = per_image(draw, (2, len(images), 1), generator, dim=1)
         rows = torch.arange(height, device=images.device) + shift[0]
         columns = torch.arange(width, device=images.device) + shift[1]
         return _rearranged(images, _reflected(rows, height), _reflected(columns, width))
@@ -225,7 +225,7 @@ _BY_NAME: dict[str, Callable[..., Augmentation]] = {
 }
 
 
-def parse(text: str, size: int) -> Compose:
+def parse_augmentations(text: str, size: int) -> Compose:
     """Augmentations from their names, comma-separated, each with optional numbers after colons.
 
     Arguments:
@@ -235,7 +235,7 @@ def parse(text: str, size: int) -> Compose:
     Raises:
         OutskirtsError: If a name is unknown, or a number out of its range or too large for the images.
 
-    >>> parse("flip,crop:2", 32)
+    >>> parse_augmentations("flip,crop:2", 32)
     Compose(steps=(Flip(p=0.5), Crop(padding=2)))
     """
     steps = []

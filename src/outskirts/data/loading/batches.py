@@ -21,7 +21,7 @@ from ..imageset import ImageSet
 from ..transform import Transform
 from .augment import Augmentation, Compose
 from .mixed_sampler import MixedSampler, Mixing
-from .pixels import Source, image_source
+from .pixels import PixelSource, image_source
 from .sampler import CyclicSampler, Sampler
 
 __all__ = ["Batch", "Batches", "training_batches"]
@@ -37,7 +37,7 @@ class Batch:
         epoch: Epochs that will be complete at the end of this one, counted from 1.
         epochs: Number of epochs of the whole training.
         generator: For whatever else the method draws at this step; the same on all processes, so that what is drawn for
-            single images is to be drawn by `outskirts.seeding.for_each`.
+            single images is to be drawn by `outskirts.seeding.per_image`.
         weights: Weight of each image in averages over the batch [B], with the sum 1, or that sum on average over
             processes; None where all count alike.
         outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
@@ -86,7 +86,7 @@ class Batches:
 
     def __init__(
         self,
-        source: Source,
+        source: PixelSource,
         sampler: Sampler,
         transform: Transform,
         augment: Augmentation,

@@ -136,11 +136,11 @@ class MixedSampler(Sampler):
     def _synthetic(self, drawn: Tensor, epoch: int) -> Tensor:
         """The images of the pool that are drawn as these of an epoch."""
         rounds = drawn // max(1, self.synthetic)
-        found = drawn.clone()
+        images = drawn.clone()
         for n in rounds.unique().tolist():
             now = rounds == n
-            found[now] = order(self.synthetic, self.seed, epoch, f"synthetic {n}")[drawn[now] % self.synthetic]
-        return found
+            images[now] = order(self.synthetic, self.seed, epoch, f"synthetic {n}")[drawn[now] % self.synthetic]
+        return images
 
     def _arranged(self, batch: Tensor, step: int) -> Tensor:
         """The same in an order that says nothing of the kind."""

@@ -16,10 +16,10 @@ from ...devices import sent, there
 from ..imageset import ImageSet
 from ..transform import Transform
 
-__all__ = ["Source", "image_source"]
+__all__ = ["PixelSource", "image_source"]
 
 
-class Source(Protocol):
+class PixelSource(Protocol):
     """Images of one or more sets, numbered through."""
 
     @property
@@ -42,7 +42,7 @@ def image_source(
     workers: int,
     skip_corrupt: bool,
     seed: Generator,
-) -> Source:
+) -> PixelSource:
     """The images at the transform's resident size, from memory if they fit the budget, else streamed.
 
     Memory is the device's where that has room, so that only numbers of images travel to it. Arrays on disk of that very

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from ...errors import OutskirtsError
-from ...seeding import for_each
+from ...seeding import per_image
 from .fractals import fractals
 
 __all__ = ["PixMix", "augmented"]
@@ -56,7 +56,7 @@ class PixMix:
         count, channels, height, width = images.shape
 
         def uniform() -> Tensor:
-            return for_each(torch.rand, (count, 1, 1, 1), generator)
+            return per_image(torch.rand, (count, 1, 1, 1), generator)
 
         def copy() -> Tensor:
             return augmented(own, self.severity, generator)
@@ -68,7 +68,7 @@ class PixMix:
         mixed = torch.where(uniform() < 0.5, copy(), own)
         rounds = (uniform() * (self.rounds + 1)).long()
         for number in range(self.rounds):
-            drawn = for_each(partial(torch.randint, len(pictures)), (count,), generator)
+            drawn = per_image(partial(torch.randint, len(pictures)), (count,), generator)
             other = torch.where(uniform() < 0.5, copy(), pictures[drawn].float() / 255)
             # How much of each: either shares of both, or more than all of the image less some of the other.
             most, little = uniform() ** (1 / self.beta), 1 - (1 - uniform()) ** (1 / self.beta)
@@ -103,8 +103,8 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
         generator: On the device of the images.
     """
     count = len(images)
-    chosen = for_each(partial(torch.randint, 9), (count,), generator)
-    level, coin = for_each(torch.rand, (2, count), generator, dim=1)
+    chosen = per_image(partial(torch.randint, 9), (count,), generator)
+    level, coin = per_image(torch.rand, (2, count), generator, dim=1)
     level = level * severity / 10
     changed = _moved(images, chosen - 4, torch.where(coin < 0.5, level, -level))
     level = level[:, None, None, None]
@@ -131,8 +131,8 @@ def _equalised(images: Tensor, level: Tensor) -> Tensor:
     below = counts.cumsum(2) - counts
     # The highest value becomes 1; what is of one value has no ranks.
     spread = below.gather(2, values.amax(2, keepdim=True))
-    found = (below.gather(2, values) / spread.clamp_min(1)).view_as(images)
-    return torch.where((spread == 0)[..., None], images, found)
+    ranks = (below.gather(2, values) / spread.clamp_min(1)).view_as(images)
+    return torch.where((spread == 0)[..., None], images, ranks)
 
 
 def _posterised(images: Tensor, level: Tensor) -> Tensor:

@@ -63,11 +63,11 @@ class CyclicSampler(Sampler):
 
     def whole(self, step: int) -> Tensor:
         drawn = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        found = drawn.clone()
+        images = drawn.clone()
         for turn in (drawn // self.images).unique().tolist():
             now = drawn // self.images == turn
-            found[now] = order(self.images, self.seed, turn, "accompanying")[drawn[now] % self.images]
-        return found
+            images[now] = order(self.images, self.seed, turn, "accompanying")[drawn[now] % self.images]
+        return images
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from ..imageset import ImageSet
 from .labels import class_indices
 from .spec import source
 
-__all__ = ["mapped", "npy", "npz", "pixels"]
+__all__ = ["checked_pixels", "mapped", "npy", "npz"]
 
 _IMAGES = ("images", "x", "data")
 _LABELS = ("labels", "y")
@@ -42,7 +42,7 @@ def npz(where: Path, images: str | None = None, labels: str | None = None) -> Im
         image_key = images or next((k for k in _IMAGES if k in file.files), None) or _sole(file, where)
         label_key = labels or next((k for k in _LABELS if k in file.files), None)
         array, values = file[image_key], None if label_key is None else file[label_key]
-    checked = pixels(array, f"{where} ['{image_key}']")
+    checked = checked_pixels(array, f"{where} ['{image_key}']")
     return _image_set(checked, values, f"The labels ['{label_key}'] of {where}", f"npz:{where}")
 
 
@@ -55,10 +55,10 @@ def npy(where: Path, labels: Path | None = None) -> ImageSet:
         labels: An ``.npy`` file of their labels.
     """
     values = None if labels is None else mapped(labels)
-    return _image_set(pixels(mapped(where), str(where)), values, f"The labels {labels}", f"npy:{where}")
+    return _image_set(checked_pixels(mapped(where), str(where)), values, f"The labels {labels}", f"npy:{where}")
 
 
-def pixels(array: Any, where: str) -> NDArray[np.uint8]:
+def checked_pixels(array: Any, where: str) -> NDArray[np.uint8]:
     """Check an array of images and return it as uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3.
 
     Arguments:

@@ -162,15 +162,15 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
         raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
     if finder.groups != 1:
         raise OutskirtsError(f"'{pattern}' has {finder.groups} groups; put what names the class into one: (.+).")
-    found = []
+    class_names = []
     for row, image in enumerate(images):
         value = image.as_py()
         path = value.get("path") if isinstance(value, dict) else None
         match = finder.fullmatch(path or "")
         if match is None:
             raise OutskirtsError(f"'{pattern}' does not match the path of row {row} of {spec}, '{path or ''}'.")
-        found.append(match[1])
-    return found
+        class_names.append(match[1])
+    return class_names
 
 
 def _checked(image: str, label: str, attribute: str, known: Sequence[str], where: Path) -> list[str]:

@@ -25,7 +25,7 @@ from ...__about__ import __version__
 from ...errors import OutskirtsError
 from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
 from ..imageset import ImageSet
-from .arrays import mapped, pixels
+from .arrays import checked_pixels, mapped
 from .labels import class_indices
 from .spec import source
 
@@ -48,7 +48,8 @@ _ARRAYS = ("images.npy", "labels.npy", "keys.npy")
 def open_pool(where: Path) -> ImageSet:
     """A finished pool; its arrays are mapped, and only their shapes checked."""
     about = manifest(where)
-    stored, labels = pixels(mapped(where / "images.npy"), str(where / "images.npy")), mapped(where / "labels.npy")
+    stored = checked_pixels(mapped(where / "images.npy"), str(where / "images.npy"))
+    labels = mapped(where / "labels.npy")
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(
@@ -72,9 +73,9 @@ def verify_pool(folder: Path) -> dict[str, Any]:
     """
     about, images = manifest(folder), open_pool(folder)
     for name in _ARRAYS:
-        if (found := file_digest(folder / name)) != about["sha256"].get(name):
+        if (digest := file_digest(folder / name)) != about["sha256"].get(name):
             raise OutskirtsError(
-                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {found[:12]}, "
+                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {digest[:12]}, "
                 f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
             )
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()

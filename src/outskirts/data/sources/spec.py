@@ -22,9 +22,9 @@ from ..imageset import SUBSET, ImageSet
 
 __all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "resolve", "source"]
 
-Source = Callable[..., ImageSet]
+Opener = Callable[..., ImageSet]
 
-SOURCES: dict[str, Source] = {}
+SOURCES: dict[str, Opener] = {}
 
 #: Options of every source, in the order in which they apply; `seed` is that of `correlation`, `part` and `limit`.
 VIEW: dict[str, type] = {
@@ -46,10 +46,10 @@ def data_folder() -> Path:
     return Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
 
 
-def source(name: str) -> Callable[[Source], Source]:
+def source(name: str) -> Callable[[Opener], Opener]:
     """Register a function as the source called `name`."""
 
-    def add(function: Source) -> Source:
+    def add(function: Opener) -> Opener:
         SOURCES[name] = function
         return function
 
@@ -90,7 +90,7 @@ def open(spec: str | Path) -> ImageSet:
     Raises:
         OutskirtsError: saying what is wrong with the text or with what it names.
     """
-    parsed = parse(spec)
+    parsed = parse_spec(spec)
     image_set = SOURCES[parsed.source](**parsed.arguments)
     seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
     if expected is not None and len(image_set) != expected:
@@ -126,10 +126,10 @@ def brief(spec: str) -> str:
 
 def resolve(spec: str | Path, base: Path | None = None) -> str:
     """The canonical text of a spec, its relative paths taken from the folder `base`; opens nothing."""
-    return str(parse(spec, base))
+    return str(parse_spec(spec, base))
 
 
-def parse(spec: str | Path, base: Path | None = None) -> Spec:
+def parse_spec(spec: str | Path, base: Path | None = None) -> Spec:
     """Take a spec apart and check every name in it."""
     text = str(spec)
     if text.endswith(SUBSET):

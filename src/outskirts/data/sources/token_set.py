@@ -22,7 +22,7 @@ from ...files import digest
 from ..imageset import ImageSet
 from ..loading.ahead import batches
 from ..shards import ShardKind, Shards
-from ..threads import Progress
+from ..threads import Done
 from ..transform import Transform
 from .spec import source
 
@@ -52,7 +52,7 @@ def extract_tokens(
     shard: int = 512,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    progress: Progress = lambda done: None,
+    progress: Done = lambda done: None,
 ) -> None:
     """Write the tokens of every image, or those that an earlier call did not come to.
 
@@ -149,7 +149,7 @@ class TokenSet(ImageSet):
         room: bool = False,
         skip_corrupt: bool = False,
         threads: int | None = None,
-        progress: Progress | None = None,
+        progress: Done | None = None,
     ) -> tuple[Tensor, Tensor]:
         """All tokens [N, 1, L, D] and labels [N]; an error unless they were made with this transform and its trunk."""
         self._require(transform)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import OutskirtsError, unknown
 from ..imageset import ImageSet
-from .arrays import pixels
+from .arrays import checked_pixels
 from .arrow import parquet
 from .labels import class_indices
 from .spec import SOURCES, data_folder
@@ -91,7 +91,9 @@ def torchvision_set(name: str, split: str | None = None) -> ImageSet:
         stored, values = zip(*stored)
     else:
         values = getattr(dataset, entry.labels)
-    items: Any = pixels(stored, name) if not isinstance(stored, (list, tuple)) else [Path(path) for path in stored]
+    items: Any = (
+        checked_pixels(stored, name) if not isinstance(stored, (list, tuple)) else [Path(path) for path in stored]
+    )
     labels = class_indices(values, len(items), f"The labels of {name}")
     return ImageSet(items, labels, getattr(dataset, "classes", ()), name)
 

@@ -21,7 +21,7 @@ from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 from ...seeding import subseed
-from .inversion import Inversion, invert, losses
+from .inversion import Inversion, denoising_losses, invert
 
 __all__ = ["Embedder", "Embeddings", "embed", "open_embeddings", "repeatability"]
 
@@ -88,7 +88,7 @@ class Embedder:
         """The loss of images under other vectors [n, D], on many draws, [n]."""
         with self._computing():
             latents = self._encoded(pixels)
-            return losses(self.model, latents, vectors.to(latents.device), seeds, Inversion(draws=32)).cpu()
+            return denoising_losses(self.model, latents, vectors.to(latents.device), seeds, Inversion(draws=32)).cpu()
 
     def _encoded(self, pixels: Tensor) -> Tensor:
         return self.model.codec.encode(self.transform.device(pixels.to(self._device)))
@@ -185,8 +185,8 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
         def seeds(name: str, part: Tensor = part) -> list[int]:
             return [subseed(made.about["seed"], name, i) for i in rows[part].tolist()]
 
-        found, judged = embedder(pixels[part], labels[part], seeds("again"))[0], seeds("judged")
-        columns.append((found, *(embedder.losses(pixels[part], v[part], judged) for v in (starts, first))))
+        repeated, judged = embedder(pixels[part], labels[part], seeds("again"))[0], seeds("judged")
+        columns.append((repeated, *(embedder.losses(pixels[part], v[part], judged) for v in (starts, first))))
     other, before, after = (torch.cat(column) for column in zip(*columns))
     same = labels[:, None] == labels
     nearest = torch.cdist(first, other).masked_fill(~same, torch.inf).argmin(1)

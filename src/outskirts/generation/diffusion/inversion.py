@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 
-__all__ = ["Inversion", "invert", "losses"]
+__all__ = ["Inversion", "denoising_losses", "invert"]
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,19 @@ def invert(
         loss, vectors.grad = _loss(model, latents, vectors, times, noise, how.chunk)
         optimizer.step()
         course.append(loss)
-    found = torch.stack(course)
-    if not found.isfinite().all():
-        row = int((~found.isfinite()).any(0).nonzero()[0, 0])
+    losses = torch.stack(course)
+    if not losses.isfinite().all():
+        row = int((~losses.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
-            f"The loss of image {row} of a batch of {len(latents)} is {float(found[:, row].max())}: its codes reach "
+            f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())}: its codes reach "
             f"{float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
         )
-    return vectors.detach(), found
+    return vectors.detach(), losses
 
 
-def losses(model: LatentDiffusion, latents: Tensor, vectors: Tensor, seeds: Sequence[int], how: Inversion) -> Tensor:
+def denoising_losses(
+    model: LatentDiffusion, latents: Tensor, vectors: Tensor, seeds: Sequence[int], how: Inversion
+) -> Tensor:
     """The loss of images [B, d, h, w] under token vectors [B, D], on draws of their seeds, [B]."""
     times, noise = _drawn(model, latents, [Generator().manual_seed(seed) for seed in seeds], how)
     return _loss(model, latents, vectors.detach(), times, noise, how.chunk)[0]

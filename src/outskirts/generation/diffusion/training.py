@@ -24,7 +24,7 @@ from ...trainable import Trainable
 from ...training.batches import batches_for
 from ...training.config import TrainConfig
 from ...training.engine import accelerator
-from ...training.loop import Progress, Trainer
+from ...training.loop import Trainer, TrainingProgress
 from ...training.run import Run
 
 __all__ = ["Denoising", "begun", "load_trained", "require_seen", "train_model"]
@@ -112,7 +112,7 @@ def train_model(
     transform: Transform,
     config: TrainConfig,
     folder: Path,
-    progress: Progress,
+    progress: TrainingProgress,
     codec: str = "",
 ) -> DiffusionModel:
     """Train a model and save it, or go on with a training that was stopped, or load what it left.
@@ -131,14 +131,14 @@ def train_model(
         OutskirtsError: If the folder was begun otherwise, or if ``init`` is of other images.
         Interrupted: On Ctrl-C or SIGTERM, after saving.
     """
-    run, found = Run(folder), begun(folder)
+    run, earlier = Run(folder), begun(folder)
     if config.precision == "auto":
-        precision = found.get("precision") or faster_precision(torch.device(config.device))
+        precision = earlier.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
     asked = {"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
-    if found:
+    if earlier:
         # What it was begun without did not exist then, and is as it was.
-        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **found}, asked)
+        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **earlier}, asked)
     else:
         require_empty(folder)
     if (folder / "generator.json").is_file():

@@ -177,14 +177,14 @@ class ClassGaussians(nn.Module):
         """Squared norms of whitened vectors [P, n, D], of P classes, in their first `kept` and other coordinates."""
         pairs, count, dim = values.shape
         step = max(1, budget // (8 * dim * (dim + 2 * count)))
-        found = values.new_empty(pairs, count, 2, dtype=torch.float64)
+        norms = values.new_empty(pairs, count, 2, dtype=torch.float64)
         for start in range(0, pairs, step):
             block = slice(start, start + step)
             of = classes[block]
             centred = values[block].to(self.means) - self.means[of, None]
             white = torch.linalg.solve_triangular(self.factor[of], centred.mT, upper=False).double().square()
-            found[block, :, 0], found[block, :, 1] = white[:, :kept].sum(1), white[:, kept:].sum(1)
-        return found
+            norms[block, :, 0], norms[block, :, 1] = white[:, :kept].sum(1), white[:, kept:].sum(1)
+        return norms
 
     def squares(self, values: Tensor, classes: Tensor) -> Tensor:
         """Squared Mahalanobis distances [P, n], float64, of vectors [P, n, D] to P classes [P]."""
@@ -197,9 +197,9 @@ class ClassGaussians(nn.Module):
         rows, valid = grouped.table(labels, len(self.classes))
         every = torch.arange(len(self.classes), device=values.device)
         volume = self.factor.diagonal(dim1=1, dim2=2).double().log().sum(1)
-        found = -0.5 * self.squares(values[rows], every) - volume[:, None]
+        by_class = -0.5 * self.squares(values[rows], every) - volume[:, None]
         density = values.new_empty(len(labels), dtype=torch.float64)
-        density[rows[valid]] = found[valid]
+        density[rows[valid]] = by_class[valid]
         return density - 0.5 * values.shape[1] * math.log(2 * math.pi)
 
     def place(self, white: Tensor, classes: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ from .pca import invariants, pca_residual
 __all__ = [
     "fit_manifold",
     "linear_factor",
-    "losses",
+    "manifold_losses",
     "require_enough",
     "stratified",
     "train_step",
@@ -63,7 +63,7 @@ _BLOCK, _JUDGED = 4096, 1000
 _LEAST = 3
 
 
-def losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def manifold_losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """The two terms of the loss, of standardised embeddings [B, D] with labels [B]."""
     u = pinned(x, labels)
     kept = u.shape[1] - m
@@ -73,7 +73,7 @@ def losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, T
 
 def train_step(network: VolumePreserving, optimizer: Optimizer, x: Tensor, labels: Tensor, m: int) -> Tensor:
     """One step on both terms; returns their sum before it."""
-    loss = torch.stack(losses(network.pinned(), x, labels, m)).sum()
+    loss = torch.stack(manifold_losses(network.pinned(), x, labels, m)).sum()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -249,10 +249,10 @@ def _enter(folder: Path, asked: dict[str, Any]) -> None:
     if not begun.is_file():
         require_empty(folder)
         save_json(begun, asked)
-    found, where = load_json(begun), f"The manifold in {folder}"
-    require_alike(where, found, asked, "embeddings", "classes")
+    earlier, where = load_json(begun), f"The manifold in {folder}"
+    require_alike(where, earlier, asked, "embeddings", "classes")
     # The device does not matter: what another leaves may round differently, but is no other fit.
-    require_alike(where, found["options"], asked["options"], *(asked["options"].keys() - {"device"}))
+    require_alike(where, earlier["options"], asked["options"], *(asked["options"].keys() - {"device"}))
 
 
 def _train(
@@ -287,12 +287,12 @@ def _train(
                 optimizer.param_groups[0]["lr"] = options.lr * factor
             total += step(network, optimizer, x[rows], labels[rows], m) * len(rows)
         terms = _mean_losses(network, *judged, m)
-        found = [float(total) / len(x), terms[0] if quirks else sum(terms)]
-        if not all(map(math.isfinite, found)):
+        epoch_losses = [float(total) / len(x), terms[0] if quirks else sum(terms)]
+        if not all(map(math.isfinite, epoch_losses)):
             raise OutskirtsError(
                 f"The loss of the manifold is not finite after epoch {epoch + 1}; choose a lower lr than {options.lr}."
             )
-        history.append(found)
+        history.append(epoch_losses)
         if _best(history) == len(history):
             best = _copied(network)
         if state:
@@ -300,7 +300,7 @@ def _train(
             kept["history"] = torch.tensor(history, dtype=torch.float64)
             save_checkpoint(state, len(history), network, optimizer, EMA(network, 0), kept)
         if progress:
-            progress(len(history), {"train": found[0], "judged": found[1]})
+            progress(len(history), {"train": epoch_losses[0], "judged": epoch_losses[1]})
     network.load_state_dict(best)
     return history
 
@@ -325,6 +325,6 @@ def _mean_losses(network: VolumePreserving, x: Tensor, labels: Tensor, m: int) -
     """Both terms, over any number of rows."""
     pinned, sums = network.pinned(), x.new_zeros(2, dtype=torch.float64)
     for rows, of in zip(x.split(_BLOCK), labels.split(_BLOCK)):
-        sums += torch.stack(losses(pinned, rows, of, m)).double() * len(rows)
+        sums += torch.stack(manifold_losses(pinned, rows, of, m)).double() * len(rows)
     first, second = (sums / len(x)).tolist()
     return first, second

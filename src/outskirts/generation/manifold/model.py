@@ -141,8 +141,8 @@ class Manifold(nn.Module):
     @torch.no_grad()
     def inverse(self, coordinates: Tensor, labels: Tensor) -> Tensor:
         """The embeddings [N, D] that have these coordinates [N, D]; no gradient."""
-        found = self._mapped(self.network.pinned().inverse, coordinates.to(self.mean), labels)
-        return found * self.scale + self.mean
+        standardized = self._mapped(self.network.pinned().inverse, coordinates.to(self.mean), labels)
+        return standardized * self.scale + self.mean
 
     def _mapped(self, function: Callable[[Tensor, Tensor], Tensor], values: Tensor, labels: Tensor) -> Tensor:
         blocks = zip(values.split(_BLOCK), labels.split(_BLOCK))

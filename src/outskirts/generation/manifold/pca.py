@@ -65,12 +65,12 @@ def invariants(
         From 1 to D - 1.
     """
     dim = values.shape[1]
-    found = []
+    counts = []
     for block in centred_blocks(values, labels, classes):
         powers = torch.linalg.svdvals(block.values).square().cumsum(1)
         needed = (powers < (1 - variance) * powers[:, -1:]).sum(1) + 1
-        found.append(dim - needed + reference_quirks)
-    return min(max(1, int(torch.cat(found).double().mean())), dim - 1)
+        counts.append(dim - needed + reference_quirks)
+    return min(max(1, int(torch.cat(counts).double().mean())), dim - 1)
 
 
 def pca_residual(values: Tensor, labels: Tensor, unseen: Tensor, unseen_labels: Tensor, classes: int, m: int) -> float:

@@ -128,8 +128,8 @@ class ManifoldSynthesizer:
             OutskirtsError: If nothing was fitted.
         """
         manifold, gaussians, _ = self._fitted()
-        found = gaussians.log_density(manifold(embeddings, labels), labels)
-        return found - embeddings.shape[1] * manifold.scale.double().log()
+        log_density = gaussians.log_density(manifold(embeddings, labels), labels)
+        return log_density - embeddings.shape[1] * manifold.scale.double().log()
 
     @torch.no_grad()
     def sample(self, per_class: int, generator: Generator) -> Outliers:

@@ -67,8 +67,8 @@ class LatentDiffusion(nn.Module):
         """
         noised = self.noising.add_noise(latents, noise, times)
         target = noise if self.predicts_noise else self.noising.get_velocity(latents, noise, times)
-        found = self.unet(noised, times, conditions).sample
-        return (found.float() - target.float()).square().flatten(1).mean(1)
+        predicted = self.unet(noised, times, conditions).sample
+        return (predicted.float() - target.float()).square().flatten(1).mean(1)
 
     @property
     def predicts_noise(self) -> bool:
@@ -94,11 +94,11 @@ class LatentDiffusion(nn.Module):
         conditions = self.prompts(vectors)
         empty = self.prompts.empty(vectors) if guidance != 1 else None
         for time in scheduler.timesteps:
-            found = self.unet(latents, time, conditions).sample
+            predicted = self.unet(latents, time, conditions).sample
             if empty is not None:
                 without = self.unet(latents, time, empty).sample
-                found = without + guidance * (found - without)
-            latents = scheduler.step(found, time, latents).prev_sample
+                predicted = without + guidance * (predicted - without)
+            latents = scheduler.step(predicted, time, latents).prev_sample
         return self.codec.decode(latents.float()).clamp(-1, 1)
 
     def _times(self, steps: int) -> list[int]:

@@ -27,7 +27,7 @@ from transformers import CLIPTextModel
 
 from ...errors import OutskirtsError
 from ...files import load_json, load_tensors, save_json, save_tensors
-from ...seeding import for_each, isolated
+from ...seeding import isolated, per_image
 from .codec import Codec, PatchCodec, load_codec
 from .codes import ImageCodes
 from .latent import LatentDiffusion
@@ -129,14 +129,14 @@ class DiffusionModel(LatentDiffusion):
         """
 
         def random(*shape: int) -> Tensor:
-            return for_each(torch.rand, shape, generator)
+            return per_image(torch.rand, shape, generator)
 
         def normal(like: Tensor) -> Tensor:
-            return for_each(torch.randn, like.shape, generator)
+            return per_image(torch.randn, like.shape, generator)
 
         count = len(images)
         latents = self.codec.encode(images)
-        times = (for_each(_spread, (count,), generator) * self.noising.config.num_train_timesteps).long()
+        times = (per_image(_spread, (count,), generator) * self.noising.config.num_train_timesteps).long()
         noise = normal(latents)
         codes = self.codes(latents, labels)
         codes = (codes + 0.2 * normal(codes)) * (random(count, 1) < 0.6)

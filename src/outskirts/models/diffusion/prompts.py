@@ -89,8 +89,8 @@ class Prompts(nn.Module, ABC):
         """Vectors, one per text, where the vocabulary's would be; gradients reach them."""
         here = torch.arange(len(self.text), device=vectors.device)[:, None] == self.place
 
-        def replaced(module: nn.Module, given: tuple[Tensor], found: Tensor) -> Tensor:
-            return torch.where(here, vectors[:, None].to(found), found)
+        def replaced(module: nn.Module, given: tuple[Tensor], output: Tensor) -> Tensor:
+            return torch.where(here, vectors[:, None].to(output), output)
 
         hook = self.encoder.get_input_embeddings().register_forward_hook(replaced)
         try:
