@@ -89,10 +89,7 @@ def synthesize_id(
             "generator": maker.about(),
             "rules": asdict(rules),
             "judge": None if classifier is None else classifier.fingerprint(),
-            "seed": seed,
-            "batch": batch,
-            "data": train.spec,
-            "fingerprint": train.fingerprint,
+            **{"seed": seed, "batch": batch, "data": train.spec, "fingerprint": train.fingerprint},
         },
     )
     judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
