@@ -89,7 +89,7 @@ def test_the_network_learns_of_outliers_through_images_alone(make, batch, monkey
 
     def regulariser(copies):
         rows = outliers.values.repeat(copies, 1)
-        return method._regulariser(features, logits, rows, other.repeat(copies, 1), None)[0]
+        return method._regularizer(features, logits, rows, other.repeat(copies, 1), None)[0]
 
     assert torch.autograd.grad(regulariser(1), features, retain_graph=True)[0].any()
     # Invariant: however many outliers there are, images count as much.

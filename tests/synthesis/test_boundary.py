@@ -183,7 +183,7 @@ def test_outliers_are_noise_about_boundary_points(synthesizer, seed):
         own = made.info["boundary"][made.labels == label]
         assert own.unique().numel() == synthesizer.picks
         cosine = normalize(rows, dim=1) @ normalize(rows, dim=1).T
-        near = cosine.sort(1, descending=True).values[:, synthesizer.neighbour - 1]
+        near = cosine.sort(1, descending=True).values[:, synthesizer.neighbor - 1]
         assert (near[own] <= near.sort().values[synthesizer.boundary - 1] + 1e-6).all()
     base = values[made.labels, made.info["boundary"]]
     if synthesizer.space == "sphere":

@@ -112,8 +112,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def _repr_html_(self) -> str:
         known = [("spec", self.spec), ("images", f"{len(self):,}")]
         known += [("classes", f"{len(self.classes)}: {_listed(self.classes)}")] if self.classes else []
-        if unlabelled := int((self.labels < 0).sum()):
-            known.append(("without a label", f"{unlabelled:,}"))
+        if unlabeled := int((self.labels < 0).sum()):
+            known.append(("without a label", f"{unlabeled:,}"))
         if self.attribute is not None:
             known.append(("attribute", f"{self.attribute.name}: {_listed(self.attribute.values)}"))
         known += [("note", self.note)] if self.note else []
@@ -312,10 +312,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """Raise unless there are images of two or more classes, and of every class."""
         if not len(self):
             raise OutskirtsError(f"{self._origin} holds no images.")
-        unlabelled = int((self.labels < 0).sum())
-        if unlabelled:
+        unlabeled = int((self.labels < 0).sum())
+        if unlabeled:
             raise OutskirtsError(
-                f"{unlabelled} of the {len(self)} images of {self._origin} have no label; training needs all."
+                f"{unlabeled} of the {len(self)} images of {self._origin} have no label; training needs all."
             )
         if len(self.classes) < 2:
             raise OutskirtsError(f"{self._origin} has one class; a classifier needs at least two.")

@@ -101,7 +101,7 @@ class Transform:
         image = F.resize(image, [self.resident_size], F.InterpolationMode(self.interpolation), antialias=True)
         return F.center_crop(image, [side, side])
 
-    def centre(self, batch: Tensor) -> Tensor:
+    def center(self, batch: Tensor) -> Tensor:
         """The central `size` pixels of a batch [B, C, S, S] that has room for random crops."""
         return batch if batch.dtype in HALF else F.center_crop(batch, [self.size, self.size])
 

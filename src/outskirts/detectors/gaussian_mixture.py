@@ -56,8 +56,8 @@ class GaussianMixture(Detector):
         for label in present:
             rows = features[labels == label].double()
             means.append(rows.mean(0))
-            centred = rows - means[-1]
-            factors.append(torch.linalg.cholesky(shrunk(centred.T @ centred / len(rows), len(rows))))
+            centered = rows - means[-1]
+            factors.append(torch.linalg.cholesky(shrunk(centered.T @ centered / len(rows), len(rows))))
         self.means, self.factors = torch.stack(means), torch.stack(factors)
         self.weights = (counts / counts.sum()).double()
         return self

@@ -78,18 +78,18 @@ def whitening(covariance: Tensor, ridge: float = 0.0) -> Tensor:
     return vectors * torch.where(kept, values, torch.inf).rsqrt()
 
 
-def nearest_distance(features: Tensor, transform: Tensor, centres: Tensor) -> Tensor:
+def nearest_distance(features: Tensor, transform: Tensor, centers: Tensor) -> Tensor:
     """The squared distance of each whitened feature to the nearest of the whitened centres.
 
     Arguments:
         features: [N, D].
         transform: What `whitening` returned, [D, D].
-        centres: Class means times `transform`, [C, D].
+        centers: Class means times `transform`, [C, D].
 
     Returns:
         [N], float64, at least 0.
     """
-    norms = centres.square().sum(1)
+    norms = centers.square().sum(1)
 
     # Most are triangular, and what is zero in them need not be multiplied.
     triangular = torch.equal(transform, transform.triu())
@@ -100,7 +100,7 @@ def nearest_distance(features: Tensor, transform: Tensor, centres: Tensor) -> Te
         wide = rows.to(transform)
         white = torch.cat([wide[:, : len(part)] @ part for part in parts], dim=1)
         # |white|^2 is the same for all classes, so it is added after the minimum.
-        return torch.addmm(norms, white, centres.T, alpha=-2).amin(1) + white.square().sum(1)
+        return torch.addmm(norms, white, centers.T, alpha=-2).amin(1) + white.square().sum(1)
 
     return in_blocks(nearest, features).clamp_min(0)
 

@@ -49,9 +49,9 @@ class NCI(Detector):
         mean = self.require("mean")
 
         def score(rows: Tensor, predicted: Tensor) -> Tensor:
-            centred = rows.to(mean) - mean
-            along = (centred * weight[predicted]).sum(1)
-            length = centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
+            centered = rows.to(mean) - mean
+            along = (centered * weight[predicted]).sum(1)
+            length = centered.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
             return -along / length - self.alpha * rows.to(mean).abs().sum(1)
 
         return in_blocks(score, outputs.features, outputs.logits.argmax(1))

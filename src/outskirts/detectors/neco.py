@@ -61,8 +61,8 @@ class NECO(Detector):
         mean, scale, basis = (self.require(name) for name in ("mean", "scale", "basis"))
 
         def kept(rows: Tensor) -> Tensor:
-            centred = (rows.to(mean) - mean) * scale
-            return (centred @ basis).norm(dim=1) / centred.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
+            centered = (rows.to(mean) - mean) * scale
+            return (centered @ basis).norm(dim=1) / centered.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
 
         share = in_blocks(kept, outputs.need("features", self.name))
         return -share * outputs.logits.to(share).amax(1) if self.logit else -share

@@ -99,10 +99,10 @@ def first(labels: Sequence[str], prefixes: Sequence[str]) -> str:
         labels: Labels, at least one.
         prefixes: What they may begin with, of `told_apart`.
     """
-    labelled = {plain(label, prefixes): label for label in reversed(labels)}
-    chosen = headline(list(reversed(labelled)), ())
+    labeled = {plain(label, prefixes): label for label in reversed(labels)}
+    chosen = headline(list(reversed(labeled)), ())
     assert chosen is not None
-    return labelled[chosen]
+    return labeled[chosen]
 
 
 def plain(label: str, prefixes: Sequence[str]) -> str:

@@ -253,6 +253,6 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     if not 0 <= successes <= n or n < 1:
         raise OutskirtsError(f"{successes} successes of {n} are no share: n is at least 1 and successes at most n.")
     square = _deviations(level) ** 2
-    centre = (successes + square / 2) / (n + square)
+    center = (successes + square / 2) / (n + square)
     half = np.sqrt(square * (successes * (n - successes) / n + square / 4)) / (n + square)
-    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return Interval(max(0.0, float(center - half)), min(1.0, float(center + half)))

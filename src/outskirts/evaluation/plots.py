@@ -28,7 +28,7 @@ Pair = tuple[Tensor, Tensor]
 Curves = Mapping[tuple[str, str], Mapping[str, Pair]]
 
 #: Curves in colour, beyond which they cannot be told apart, and letters of a label.
-_COLOURED, _LABEL = 6, 28
+_COLORED, _LABEL = 6, 28
 
 
 def sets_shown(rows: Sequence[Result], group: str | None) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ def roc_figure(curves: Curves, first: str) -> Figure:
     from ..figures.scores import roc
 
     def draw(axes: Axes, by_detector: Mapping[str, Pair]) -> None:
-        few = len(by_detector) <= _COLOURED
+        few = len(by_detector) <= _COLORED
         shown = by_detector if few else {label: by_detector[label] for label in by_detector if label == first}
         roc(axes, by_detector, {label: _with_area(label, *pair) for label, pair in shown.items()})
         axes.set(xlabel="OOD images accepted (false positive rate)", ylabel="ID images accepted (true positive rate)")

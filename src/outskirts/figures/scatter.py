@@ -29,7 +29,7 @@ _DIMENSIONS, _NAME = 50, 24
 _VARIES = 1e-12
 
 # Told apart with every kind of colour vision (Petroff, 2021: https://arxiv.org/abs/2107.02270).
-_COLOURS = (
+_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 
@@ -122,8 +122,8 @@ def _drawing(
     with rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.4), dpi=100, layout="constrained")
         axes = figure.add_subplot()
-        for colour, (name, place) in zip(_COLOURS, points):
-            axes.scatter(place[:, 0], place[:, 1], s=12, color=colour, linewidths=0, alpha=0.75, label=_short(name))
+        for color, (name, place) in zip(_COLORS, points):
+            axes.scatter(place[:, 0], place[:, 1], s=12, color=color, linewidths=0, alpha=0.75, label=_short(name))
         if len(rings):
             x, y = rings.T
             axes.scatter(x, y, s=34, facecolors="none", edgecolors=INK, linewidths=0.9, label="boundary")

@@ -31,31 +31,31 @@ def histogram(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> None:
     # An infinite score has no place on an axis; it is drawn in the outermost bin.
     low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998]) if np.isfinite(both).any() else (0.0, 1.0)
     edges = np.histogram_bin_edges([low, high], bins=48)
-    for scores, colour, name in ((inside, ID, "ID images"), (outside, OOD, "OOD images")):
+    for scores, color, name in ((inside, ID, "ID images"), (outside, OOD, "OOD images")):
         # Shares, not counts, since the sets differ in size; the outermost bins hold the tails.
         share = np.histogram(scores.clip(low, high), edges)[0] / len(scores)
-        axes.stairs(share, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
-        axes.stairs(share, edges, color=colour, linewidth=1.1, label=name)
+        axes.stairs(share, edges, fill=True, color=color, alpha=0.3, linewidth=0)
+        axes.stairs(share, edges, color=color, linewidth=1.1, label=name)
     threshold = np.quantile(inside, 0.95, method="linear" if np.isfinite(inside).all() else "lower")
     axes.axvline(threshold.clip(low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="95 % of ID accepted")
     axes.set(xlabel="score (larger = more OOD)", yticks=[])
     axes.spines["left"].set_visible(False)
 
 
-def roc(axes: Axes, curves: Mapping[str, Scores], coloured: Mapping[str, str]) -> None:
+def roc(axes: Axes, curves: Mapping[str, Scores], colored: Mapping[str, str]) -> None:
     """Draw ROC curves with ID as the positive class, and where 95 % of ID or 5 % of OOD images are accepted.
 
     Arguments:
         axes: Where to draw.
         curves: ID and OOD scores by the detector's label.
-        coloured: The detectors to draw in colour, and what a legend calls them. The others are faint.
+        colored: The detectors to draw in colour, and what a legend calls them. The others are faint.
     """
     for detector, scores in curves.items():
-        if detector not in coloured:
+        if detector not in colored:
             axes.plot(*_operating_points(*scores), color=FAINT, linewidth=0.7)
-    width = 1.8 if len(coloured) == 1 else 1.4
-    for (detector, name), colour in zip(coloured.items(), SERIES):
-        axes.plot(*_operating_points(*curves[detector]), color=colour, linewidth=width, label=name)
+    width = 1.8 if len(colored) == 1 else 1.4
+    for (detector, name), color in zip(colored.items(), SERIES):
+        axes.plot(*_operating_points(*curves[detector]), color=color, linewidth=width, label=name)
     for line, at in ((axes.axhline, 0.95), (axes.axvline, 0.05)):
         line(at, color=INK, linestyle=DASHED, linewidth=0.7)
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="OOD images accepted", ylabel="ID images accepted")

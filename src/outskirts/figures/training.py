@@ -63,9 +63,9 @@ def diagnostic(axes: Axes, chart: Diagnostic) -> None:
     """Draw the curves of a diagnostic against the epoch, labelled for a legend, and what guessing reaches."""
     if chart.chance is not None:
         axes.axhline(chart.chance, color=INK, linestyle=DASHED, linewidth=0.7)
-    for (name, points), colour in zip(chart.curves.items(), SERIES):
+    for (name, points), color in zip(chart.curves.items(), SERIES):
         epochs, values = _smooth(points)
-        axes.plot(epochs, values, color=colour, marker="o" if len(epochs) == 1 else "", markersize=2.5, label=name)
+        axes.plot(epochs, values, color=color, marker="o" if len(epochs) == 1 else "", markersize=2.5, label=name)
     # Limits hold what the curves need, with the usual margin, and the span.
     axes.update_datalim([(0, value) for value in chart.span])
     axes.autoscale_view()

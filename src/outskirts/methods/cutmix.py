@@ -55,8 +55,8 @@ def rectangle(height: int, width: int, kept: float, generator: Generator) -> tup
     side = (1 - kept) ** 0.5
     spans = []
     for length, draw in zip((height, width), torch.rand(2, generator=generator).tolist()):
-        half, centre = int(length * side) // 2, int(length * draw)
-        spans.append(slice(max(0, centre - half), min(length, centre + half)))
+        half, center = int(length * side) // 2, int(length * draw)
+        spans.append(slice(max(0, center - half), min(length, center + half)))
     return spans[0], spans[1]
 
 

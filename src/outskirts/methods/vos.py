@@ -105,7 +105,7 @@ class VOS(Queued[VOSConfig]):
         outliers = self.synthesized(batch)
         outlier_logits = self.classifier.head(outliers.values).float()
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
-        loss_outlier, accuracy = self._regulariser(features, logits, outliers.values, outlier_logits, batch.weights)
+        loss_outlier, accuracy = self._regularizer(features, logits, outliers.values, outlier_logits, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),
@@ -114,7 +114,7 @@ class VOS(Queued[VOSConfig]):
             **scalars(outliers),
         }
 
-    def _regulariser(
+    def _regularizer(
         self,
         features: Tensor,
         logits: Tensor,

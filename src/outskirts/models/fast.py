@@ -24,9 +24,9 @@ class HaarStem(nn.Module):
         super().__init__()
         haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
         space = torch.einsum("ai,bj->abij", haar, haar).reshape(4, 2, 2) / 2
-        colour = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]]) if channels == 3 else torch.eye(channels)
-        colour = colour / colour.norm(dim=1, keepdim=True)
-        basis = torch.einsum("nij,mc->nmcij", space, colour).reshape(-1, channels, 2, 2)
+        color = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]]) if channels == 3 else torch.eye(channels)
+        color = color / color.norm(dim=1, keepdim=True)
+        basis = torch.einsum("nij,mc->nmcij", space, color).reshape(-1, channels, 2, 2)
         self.stride = stride
         self.register_buffer("basis", basis, persistent=False)
         self.norm = nn.BatchNorm2d(len(basis), affine=False)

@@ -183,8 +183,8 @@ class Standardize(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         features = features if features.dtype == torch.float64 else features.float()
-        centred = features - features.mean(1, keepdim=True)
+        centered = features - features.mean(1, keepdim=True)
         if self.reference_quirks:
-            return self.sigma * centred / (features.std(1, keepdim=True) + 1e-6)
-        variance = centred.square().sum(1, keepdim=True) / (features.shape[1] - 1)
-        return self.sigma * centred * (variance + self.eps**2).rsqrt()
+            return self.sigma * centered / (features.std(1, keepdim=True) + 1e-6)
+        variance = centered.square().sum(1, keepdim=True) / (features.shape[1] - 1)
+        return self.sigma * centered * (variance + self.eps**2).rsqrt()

@@ -69,8 +69,8 @@ class Rounded:
     """
 
     def __init__(self, bank: Tensor) -> None:
-        self.bank, self.centre = bank, bank.mean(0)
-        moved = bank - self.centre
+        self.bank, self.center = bank, bank.mean(0)
+        moved = bank - self.center
         rounded = moved.bfloat16()
         self.longest = moved.norm(dim=1).amax()
         self.lost = (moved - rounded.float()).norm(dim=1).amax()
@@ -102,7 +102,7 @@ class Rounded:
 
     def _candidates(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The least that the squared distance to any other row can be, [N], and the candidates' rows, [N, count]."""
-        moved = queries - self.centre
+        moved = queries - self.center
         rounded = moved.bfloat16()
         ones = rounded.new_ones(len(queries), 1)
         # What is rounded in the end is the difference to about that of the last candidate, small where it counts.

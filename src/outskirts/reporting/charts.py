@@ -88,6 +88,6 @@ def _inline(svg: str, label: str) -> str:
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # names such as axes_1 recur in every chart; nothing refers to them
     body = re.sub(r'\bd="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), body)
     body = re.sub(r"\s+", " ", body).replace(f"'{FONT}'", "var(--font)")
-    for sentinel, colour in CSS.items():
-        body = body.replace(sentinel, colour)
+    for sentinel, color in CSS.items():
+        body = body.replace(sentinel, color)
     return f'<svg {view_box[0]} role="img" aria-label="{escape(label)}">{body}</svg>'

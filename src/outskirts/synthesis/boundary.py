@@ -169,14 +169,14 @@ class BoundarySynthesizer:
                 raise unknown(name, getattr(self, name), choices)
 
     @property
-    def neighbour(self) -> int:
+    def neighbor(self) -> int:
         """Which neighbour of a bank's own row to look for, counting the row itself."""
         return self.k + (self.exclude_self and not self.reference_quirks)
 
     @property
     def needed(self) -> int:
         """Features that a class needs to be ready."""
-        return max(self.neighbour, self.boundary, self.min_rows)
+        return max(self.neighbor, self.boundary, self.min_rows)
 
     def __call__(self, values: Tensor, filled: Tensor, generator: Generator) -> Outliers:
         """Outliers of the classes that are ready; none, with zero rows, while no class is.
@@ -245,7 +245,7 @@ class BoundarySynthesizer:
             valid = None if filled is None else torch.arange(size, device=device) < filled[own, None]
             norms = bank.norm(dim=2)
             bank.div_(norms.clamp_min(torch.finfo(dtype).tiny)[..., None])
-            near = kth_own_cosine(bank, valid, self.neighbour, cosines)
+            near = kth_own_cosine(bank, valid, self.neighbor, cosines)
             # A feature without direction is nobody's boundary: above all cosines, it comes last. The published search
             # finds it infinitely far from everything, so that it comes first.
             edge = boundary_rows(near.masked_fill(norms == 0, -2 if self.reference_quirks else 2), valid, self.boundary)

@@ -196,8 +196,8 @@ class GaussianSynthesizer(HostBuffers):
                 valid = rows[block, :, None]
                 features = torch.where(valid, values[block].to(scatter), 0)
                 means = features.sum(1, keepdim=True) / counts[block, None, None].clamp_min(1)
-                centred = torch.where(valid, features - means, 0).flatten(0, 1)
-                scatter += centred.T @ centred
+                centered = torch.where(valid, features - means, 0).flatten(0, 1)
+                scatter += centered.T @ centered
                 self.means[block] = means.squeeze(1)
         # Apple's devices have no double precision.
         wide = scatter.cpu().double() if scatter.device.type == "mps" else scatter.double()

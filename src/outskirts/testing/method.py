@@ -48,9 +48,9 @@ class Training:
         labels = torch.arange(_IMAGES) % CLASSES
         method = self.method()
         views = (torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) * 0.3 for _ in range(method.views))
-        colours = torch.eye(3)[labels][:, :, None, None]
+        colors = torch.eye(3)[labels][:, :, None, None]
         outliers = torch.randn(_IMAGES, 3, _SIDE, _SIDE, generator=g) if method.needs_outlier_images else None
-        return Batch(tuple(view + colours for view in views), labels, epoch, epochs, g, outliers=outliers)
+        return Batch(tuple(view + colors for view in views), labels, epoch, epochs, g, outliers=outliers)
 
     def trained(self, method: Method, steps: int) -> list[float]:
         """The losses of some steps."""

@@ -189,9 +189,9 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     require_content(config.synthetic, outliers=False)
     require_unseen(seen(config.synthetic), val_images, "validation")
     pool = open_images(config.synthetic).align(images.classes)
-    unlabelled = int((pool.labels < 0).sum())
-    if unlabelled:
-        raise OutskirtsError(f"{unlabelled} of the {len(pool)} synthetic images of {config.synthetic} have no label.")
+    unlabeled = int((pool.labels < 0).sum())
+    if unlabeled:
+        raise OutskirtsError(f"{unlabeled} of the {len(pool)} synthetic images of {config.synthetic} have no label.")
     real, made = images.image(0).shape[1:], pool.image(0).shape[1:]
     if real != made and min(made) < min(real):
         raise OutskirtsError(

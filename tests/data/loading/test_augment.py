@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from outskirts.data.loading.augment import (
-    ColourJitter,
+    ColorJitter,
     Compose,
     Crop,
     Flip,
-    Greyscale,
+    Grayscale,
     ResizedCrop,
     _rotated,
     parse_augmentations,
 )
 from outskirts.errors import OutskirtsError
 
-ALL = [Flip(), Crop(3), ResizedCrop(8), Greyscale(), ColourJitter()]
+ALL = [Flip(), Crop(3), ResizedCrop(8), Grayscale(), ColorJitter()]
 
 
 def seeded(seed=0):
@@ -35,7 +35,7 @@ def test_common_to_all(images, augment, channels):
     before, rng = images.clone(), torch.get_rng_state()
     one, two, other = (augment(images, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(one, two)
-    assert not torch.equal(one, other) or (channels == 1 and isinstance(augment, Greyscale))
+    assert not torch.equal(one, other) or (channels == 1 and isinstance(augment, Grayscale))
     assert torch.equal(images, before) and torch.equal(torch.get_rng_state(), rng)
     assert one.shape[:2] == (64, channels) and one.amin() >= 0 and one.amax() <= 255.01
     assert one.dtype == (torch.uint8 if isinstance(augment, Flip | Crop) else torch.float32)
@@ -49,7 +49,7 @@ def test_images_draw_their_own_parameters(augment):
     same = torch.randint(0, 256, (1, 3, 10, 10), dtype=torch.uint8, generator=seeded()).expand(40, 3, 10, 10)
     results = augment(same, seeded()).flatten(1).unique(dim=0)
     # A flip or a choice of grey has two outcomes, the rest nearly as many as images.
-    assert len(results) == 2 if isinstance(augment, Flip | Greyscale) else len(results) > 20
+    assert len(results) == 2 if isinstance(augment, Flip | Grayscale) else len(results) > 20
 
 
 @pytest.mark.parametrize("augment", ALL, ids=lambda a: type(a).__name__)
@@ -114,7 +114,7 @@ def test_resized_crop_stays_on_constant_images():
 @pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
 def test_greyscale_is_the_luminance(p):
     images = torch.randint(0, 256, (3000, 3, 2, 2), dtype=torch.uint8, generator=seeded(7))
-    out = Greyscale(p)(images, seeded())
+    out = Grayscale(p)(images, seeded())
     red, green, blue = images.float().unbind(1)
     grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None].expand_as(images)
     is_grey = (out - grey).abs().flatten(1).amax(1) < 1e-3
@@ -144,7 +144,7 @@ def test_each_jitter_alone():
 
     def jitter(**strengths):
         zero = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-        return ColourJitter(**(zero | strengths), p=1.0)(images, seeded(3))
+        return ColorJitter(**(zero | strengths), p=1.0)(images, seeded(3))
 
     def luminance(x):
         return (x * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
@@ -158,13 +158,13 @@ def test_each_jitter_alone():
     torch.testing.assert_close(factor, factor[:, :1, :1, :1].expand_as(factor), rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(luminance(jitter(saturation=0.9)), luminance(images))
     torch.testing.assert_close(jitter(hue=0.5).mean(1), images.mean(1))
-    assert torch.equal(ColourJitter(p=0.0)(images, seeded()), images)
+    assert torch.equal(ColorJitter(p=0.0)(images, seeded()), images)
 
 
 def test_grey_images_keep_their_one_channel():
     images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8, generator=seeded())
-    torch.testing.assert_close(Greyscale(1.0)(images, seeded()), images.float())
-    out = ColourJitter(brightness=0.0, contrast=0.0, p=1.0)(images, seeded())
+    torch.testing.assert_close(Grayscale(1.0)(images, seeded()), images.float())
+    out = ColorJitter(brightness=0.0, contrast=0.0, p=1.0)(images, seeded())
     torch.testing.assert_close(out, images.float())
 
 
@@ -182,9 +182,9 @@ def test_parse():
         Flip(),
         Flip(0.25),
         Crop(3),
-        ColourJitter(0.1, 0.2, 0.3, 0.4, 0.5),
-        Greyscale(0.1),
-        ColourJitter(),
+        ColorJitter(0.1, 0.2, 0.3, 0.4, 0.5),
+        Grayscale(0.1),
+        ColorJitter(),
     )
     assert parse_augmentations("none", 32) == parse_augmentations("", 32) == Compose()
 

@@ -5,7 +5,7 @@ from PIL import Image, ImageOps
 
 from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.fractals import fractals
-from outskirts.data.loading.pixmix import PixMix, _added, _equalised, _multiplied, _posterised, _solarised, augmented
+from outskirts.data.loading.pixmix import PixMix, _added, _equalized, _multiplied, _posterised, _solarised, augmented
 from outskirts.errors import OutskirtsError
 
 
@@ -73,10 +73,10 @@ def test_operations_are_those_of_pillow():
         assert torch.equal(found, by_pil(lambda i, bits=bits: ImageOps.posterize(i, bits), given))
     # Pillow rounds its table to whole steps; here ranks are shares.
     smooth = (torch.rand(10, 1, 32, 32, generator=seeded()) ** 3 * 255).round().byte()
-    found = (_equalised(floats(smooth), level) * 255).round()
+    found = (_equalized(floats(smooth), level) * 255).round()
     assert (found - by_pil(ImageOps.equalize, smooth).float()).abs().mean() < 6
     flat = torch.full((1, 3, 4, 4), 0.5)
-    assert torch.equal(_equalised(flat, level), flat)
+    assert torch.equal(_equalized(flat, level), flat)
 
 
 def test_no_severity_moves_nothing_and_more_moves_more():

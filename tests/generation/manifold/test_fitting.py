@@ -132,7 +132,7 @@ def test_the_report_tells_what_was_fitted(good):
     assert report["fit_rows"] == 810 and report["held_out_rows"] == 90 == held.sum()
     assert held.sum() == 90 and torch.bincount(labels[held]).tolist() == [30, 30, 30]
     for name, rows in (("fit", ~held), ("held_out", held)):
-        terms = manifold_losses(good.network.pinned(), good.standardised(x[rows]), labels[rows], 4)
+        terms = manifold_losses(good.network.pinned(), good.standardized(x[rows]), labels[rows], 4)
         assert [report[f"{name}_invariant"], report[f"{name}_recovered"]] == pytest.approx([t.item() for t in terms])
     assert report["round_trip"] < 1e-5
     judged = [row[1] for row in report["history"]]
@@ -146,7 +146,7 @@ def test_embeddings_are_standardised_by_those_it_is_fitted_to(good):
     fit = x[~good.held_out]
     torch.testing.assert_close(good.mean, fit.mean(0))
     torch.testing.assert_close(good.scale, (fit - fit.mean(0)).square().mean().sqrt())
-    assert good.standardised(fit).square().mean().item() == pytest.approx(1)
+    assert good.standardized(fit).square().mean().item() == pytest.approx(1)
 
 
 def test_scale_and_place_of_the_embeddings_do_not_matter():

@@ -50,7 +50,7 @@ def test_volume_changes_by_the_scale_alone(embeddings):
     manifold = built().double()
     pinned = manifold.network.pinned()
     jacobian = torch.autograd.functional.jacobian(
-        lambda row: pinned(manifold.standardised(row[None]), labels[:1])[0], embeddings[0].double()
+        lambda row: pinned(manifold.standardized(row[None]), labels[:1])[0], embeddings[0].double()
     )
     assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(-5 * torch.tensor(3.0).double().log().item())
 

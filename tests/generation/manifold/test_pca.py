@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from outskirts.generation.manifold.pca import centred_blocks, invariants, pca_residual
+from outskirts.generation.manifold.pca import centered_blocks, invariants, pca_residual
 
 
 def generator(seed=0):
@@ -75,7 +75,7 @@ def test_the_residual_agrees_with_scikit_learn(dim):
 @pytest.mark.parametrize("budget", [1, 2**27])
 def test_blocks_hold_every_class_about_its_mean(budget):
     values, labels = mixed()
-    blocks = list(centred_blocks(values, labels, 3, budget))
+    blocks = list(centered_blocks(values, labels, 3, budget))
     assert len(blocks) == (3 if budget == 1 else 1)
     for label in range(3):
         block = next(b for b in blocks if label in range(3)[b.classes])

@@ -20,7 +20,7 @@ from ...errors import OutskirtsError, unknown
 from ...seeding import generator, per_image
 from .pixmix import PixMix
 
-__all__ = ["Augmentation", "ColourJitter", "Compose", "Crop", "Flip", "Greyscale", "ResizedCrop", "parse_augmentations"]
+__all__ = ["Augmentation", "ColorJitter", "Compose", "Crop", "Flip", "Grayscale", "ResizedCrop", "parse_augmentations"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
@@ -127,7 +127,7 @@ class ResizedCrop:
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     """Luminance (ITU-R BT.601), [B, 1, H, W], float."""
     if images.shape[1] == 1:
         return images.float()
@@ -136,7 +136,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Greyscale:
+class Grayscale:
     """Replace the colours of an image by its luminance with probability `p`."""
 
     p: float = 0.2
@@ -146,11 +146,11 @@ class Greyscale:
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         chosen = _uniform(images, generator, 0, 1) < self.p
-        return torch.where(chosen, _grey(images).expand_as(images), images.float())
+        return torch.where(chosen, _gray(images).expand_as(images), images.float())
 
 
 @dataclass(frozen=True)
-class ColourJitter:
+class ColorJitter:
     """Change brightness, contrast, saturation and hue, in this order, with probability `p`.
 
     Arguments:
@@ -179,12 +179,12 @@ class ColourJitter:
 
         chosen = _uniform(images, generator, 0, 1) < self.p
         x = (images.float() * factor(self.brightness)).clamp(0, 255)
-        mean = _grey(x).mean((2, 3), keepdim=True)
+        mean = _gray(x).mean((2, 3), keepdim=True)
         x = torch.lerp(mean, x, factor(self.contrast)).clamp(0, 255)
         saturation = factor(self.saturation)
         turn = _uniform(images, generator, -self.hue, self.hue) * 2 * math.pi
         if images.shape[1] == 3:
-            x = torch.lerp(_grey(x), x, saturation).clamp(0, 255)
+            x = torch.lerp(_gray(x), x, saturation).clamp(0, 255)
             x = _rotated(x, turn).clamp(0, 255)
         return torch.where(chosen, x, images.float())
 
@@ -219,8 +219,8 @@ _BY_NAME: dict[str, Callable[..., Augmentation]] = {
     "flip": lambda size, p=0.5: Flip(p),
     "crop": lambda size, padding=4: Crop(_whole(padding)),
     "resized-crop": ResizedCrop,
-    "jitter": lambda size, *strengths: ColourJitter(*strengths),
-    "grey": lambda size, p=0.2: Greyscale(p),
+    "jitter": lambda size, *strengths: ColorJitter(*strengths),
+    "grey": lambda size, p=0.2: Grayscale(p),
     "pixmix": lambda size, rounds=4, *strengths: PixMix(_whole(rounds), *strengths),
 }
 

@@ -130,7 +130,7 @@ class Batches:
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
         for images, labels in self.source(iter(torch.arange(self.sampler.images).split(self.sampler.batch_size))):
-            images = self.transform.device(self.transform.centre(sent(images, self.device)))
+            images = self.transform.device(self.transform.center(sent(images, self.device)))
             yield images.contiguous(memory_format=torch.channels_last), there(labels, self.device)
 
     def _view(self, images: Tensor, step: int, view: int) -> Tensor:

@@ -57,8 +57,8 @@ def _fractal(size: int, draws: Generator) -> Tensor:
     inside = ((places >= 0) & (places < size)).all(1)
     cells = places[inside, 1] * size + places[inside, 0]
     # Each map has a colour; where many points were, it is brighter.
-    colours = torch.rand(maps, 3, generator=draws)
-    sums = torch.zeros(size * size, 3).index_add_(0, cells, colours[last[inside]])
+    colors = torch.rand(maps, 3, generator=draws)
+    sums = torch.zeros(size * size, 3).index_add_(0, cells, colors[last[inside]])
     hits = torch.bincount(cells, minlength=size * size)[:, None]
     brightness = (1 + hits).log() / (1 + hits.max()).log()
     ground = torch.rand(3, generator=draws)

@@ -108,7 +108,7 @@ def augmented(images: Tensor, severity: float, generator: Generator) -> Tensor:
     level = level * severity / 10
     changed = _moved(images, chosen - 4, torch.where(coin < 0.5, level, -level))
     level = level[:, None, None, None]
-    for number, operation in enumerate((_autocontrast, _equalised, _posterised, _solarised)):
+    for number, operation in enumerate((_autocontrast, _equalized, _posterised, _solarised)):
         own = chosen == number
         if images.device.type == "cpu":
             changed[own] = operation(images[own], level[own])
@@ -123,7 +123,7 @@ def _autocontrast(images: Tensor, level: Tensor) -> Tensor:
     return torch.where(high > low, (images - low) / (high - low).clamp_min(1e-6), images)
 
 
-def _equalised(images: Tensor, level: Tensor) -> Tensor:
+def _equalized(images: Tensor, level: Tensor) -> Tensor:
     """Grey values by their rank among the image's, so that all are as frequent."""
     values = (images * 255).round().long().flatten(2)
     ones = torch.ones_like(values, dtype=images.dtype)

@@ -176,12 +176,12 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
 def _checked(image: str, label: str, attribute: str, known: Sequence[str], where: Path) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
-    labelled = label != "none" and not label.startswith(_IN_PATH)
-    if labelled and label not in known:
+    labeled = label != "none" and not label.startswith(_IN_PATH)
+    if labeled and label not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
     if attribute and attribute not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', attribute, known)} Choose with ?attribute=COLUMN.")
-    return list(dict.fromkeys([image, *[label] * labelled, *[attribute] * bool(attribute)]))
+    return list(dict.fromkeys([image, *[label] * labeled, *[attribute] * bool(attribute)]))
 
 
 def _names(schema: pa.Schema, label: str) -> list[str]:

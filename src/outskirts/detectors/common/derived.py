@@ -39,6 +39,6 @@ def scatter_about(features: Tensor, origin: Tensor) -> Tensor:
     """The sum over features [N, D] of the outer products of their differences to an origin [D], float64, [D, D]."""
     scatter = origin.new_zeros(len(origin), len(origin))
     for (rows,) in blocks(features):
-        centred = rows.to(origin) - origin
-        scatter.addmm_(centred.T, centred)
+        centered = rows.to(origin) - origin
+        scatter.addmm_(centered.T, centered)
     return scatter

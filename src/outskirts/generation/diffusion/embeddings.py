@@ -190,7 +190,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
     other, before, after = (torch.cat(column) for column in zip(*columns))
     same = labels[:, None] == labels
     nearest = torch.cdist(first, other).masked_fill(~same, torch.inf).argmin(1)
-    one, two = (_centred(vectors, labels).flatten() for vectors in (first, other))
+    one, two = (_centered(vectors, labels).flatten() for vectors in (first, other))
     return {
         "images": len(rows),
         "repeat_correlation": float(torch.corrcoef(torch.stack([one, two]))[0, 1]),
@@ -201,7 +201,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
     }
 
 
-def _centred(vectors: Tensor, labels: Tensor) -> Tensor:
+def _centered(vectors: Tensor, labels: Tensor) -> Tensor:
     """Less the mean of each one's class."""
     sums = vectors.new_zeros(int(labels.max()) + 1, vectors.shape[1]).index_add_(0, labels, vectors)
     return vectors - (sums / torch.bincount(labels).clamp_min(1)[:, None])[labels]

@@ -30,7 +30,7 @@ from torch.nn.functional import normalize
 from ... import grouped
 from ...errors import OutskirtsError
 from ...synthesis.gaussian import shrunk
-from .pca import centred_blocks
+from .pca import centered_blocks
 
 __all__ = ["ClassGaussians", "directions", "quantile_square", "squares_between"]
 
@@ -127,7 +127,7 @@ class ClassGaussians(nn.Module):
                 )
         dtype = torch.float32 if reference_quirks else torch.float64
         made = cls(classes, values.shape[1], invariants, dtype).to(values.device)
-        for block in centred_blocks(values, labels, len(classes)):
+        for block in centered_blocks(values, labels, len(classes)):
             freedom = block.counts - 1
             covariance = (block.values.mT @ block.values) / freedom[:, None, None]
             if reference_quirks:
@@ -181,8 +181,8 @@ class ClassGaussians(nn.Module):
         for start in range(0, pairs, step):
             block = slice(start, start + step)
             of = classes[block]
-            centred = values[block].to(self.means) - self.means[of, None]
-            white = torch.linalg.solve_triangular(self.factor[of], centred.mT, upper=False).double().square()
+            centered = values[block].to(self.means) - self.means[of, None]
+            white = torch.linalg.solve_triangular(self.factor[of], centered.mT, upper=False).double().square()
             norms[block, :, 0], norms[block, :, 1] = white[:, :kept].sum(1), white[:, kept:].sum(1)
         return norms
 

@@ -166,10 +166,10 @@ def fit_manifold(
     held = held.to(device)
     manifold = _unfitted(embeddings, labels, held, classes, options)
     manifold.fingerprint = asked["embeddings"]
-    x = manifold.standardised(embeddings)
+    x = manifold.standardized(embeddings)
     fit, unseen = (x[~held], labels[~held]), (x[held], labels[held])
     history = _train(manifold, fit, unseen, folder, progress)
-    back = manifold.standardised(manifold.inverse(manifold(embeddings[held], labels[held]), labels[held]))
+    back = manifold.standardized(manifold.inverse(manifold(embeddings[held], labels[held]), labels[held]))
     round_trip = float((back - unseen[0]).abs().max())
     manifold.report = {**_report(manifold, fit, unseen, history), "round_trip": round_trip, "history": history}
     manifold.cpu().eval()

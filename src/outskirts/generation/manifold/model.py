@@ -129,14 +129,14 @@ class Manifold(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("held_out", torch.zeros(rows, dtype=torch.bool))
 
-    def standardised(self, embeddings: Tensor) -> Tensor:
+    def standardized(self, embeddings: Tensor) -> Tensor:
         """Embeddings [N, D] as the network sees them."""
         return (embeddings.to(self.mean) - self.mean) / self.scale
 
     @torch.no_grad()
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Coordinates [N, D] of embeddings [N, D] with labels [N]; no gradient."""
-        return self._mapped(self.network.pinned(), self.standardised(embeddings), labels)
+        return self._mapped(self.network.pinned(), self.standardized(embeddings), labels)
 
     @torch.no_grad()
     def inverse(self, coordinates: Tensor, labels: Tensor) -> Tensor:

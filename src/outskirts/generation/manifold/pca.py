@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import grouped
 
-__all__ = ["ClassBlock", "centred_blocks", "invariants", "pca_residual"]
+__all__ = ["ClassBlock", "centered_blocks", "invariants", "pca_residual"]
 
 
 class ClassBlock(NamedTuple):
@@ -29,7 +29,7 @@ class ClassBlock(NamedTuple):
     counts: Tensor
 
 
-def centred_blocks(values: Tensor, labels: Tensor, classes: int, budget: int = 2**27) -> Iterator[ClassBlock]:
+def centered_blocks(values: Tensor, labels: Tensor, classes: int, budget: int = 2**27) -> Iterator[ClassBlock]:
     """All classes' vectors, as many classes at a time as fit into `budget` bytes, at least one.
 
     Arguments:
@@ -66,7 +66,7 @@ def invariants(
     """
     dim = values.shape[1]
     counts = []
-    for block in centred_blocks(values, labels, classes):
+    for block in centered_blocks(values, labels, classes):
         powers = torch.linalg.svdvals(block.values).square().cumsum(1)
         needed = (powers < (1 - variance) * powers[:, -1:]).sum(1) + 1
         counts.append(dim - needed + reference_quirks)
@@ -90,12 +90,12 @@ def pca_residual(values: Tensor, labels: Tensor, unseen: Tensor, unseen_labels: 
     dim = values.shape[1]
     rows, valid = grouped.table(unseen_labels, classes)
     total = values.new_zeros((), dtype=torch.float64)
-    for block in centred_blocks(values, labels, classes):
+    for block in centered_blocks(values, labels, classes):
         axes = torch.linalg.svd(block.values, full_matrices=False).Vh[:, : dim - m]
         # Centred vectors span one dimension less than there are of them.
         kept = (block.counts - 1).clamp_max(axes.shape[1])
         axes = axes * (torch.arange(axes.shape[1], device=values.device) < kept[:, None])[..., None]
-        centred = (unseen[rows[block.classes]].double() - block.means[:, None]) * valid[block.classes, :, None]
-        outside = centred.square().sum((1, 2)) - (centred @ axes.mT).square().sum((1, 2))
+        centered = (unseen[rows[block.classes]].double() - block.means[:, None]) * valid[block.classes, :, None]
+        outside = centered.square().sum((1, 2)) - (centered @ axes.mT).square().sum((1, 2))
         total += (outside / (dim - kept)).sum()
     return float(total / len(unseen))

@@ -50,19 +50,19 @@ class PatchCodec(ModelMixin, ConfigMixin):
         """Find the components of images, floats [N, C, H, W], so that each has the standard deviation 1."""
         patches = pixel_unshuffle(images, self.patch).movedim(1, 3).flatten(0, 2).double()
         self.mean.copy_(patches.mean(0))
-        centred = patches - patches.mean(0)
+        centered = patches - patches.mean(0)
         # Eigenvalues ascend.
-        basis = torch.linalg.eigh(centred.T @ centred / len(centred)).eigenvectors.flip(1)[:, : self.basis.shape[1]]
+        basis = torch.linalg.eigh(centered.T @ centered / len(centered)).eigenvectors.flip(1)[:, : self.basis.shape[1]]
         self.basis.copy_(basis)
         # Of images without any, such as a constant border, components have no deviation.
-        self.scale.copy_((centred @ basis).std(0).clamp_min(1e-3))
+        self.scale.copy_((centered @ basis).std(0).clamp_min(1e-3))
         return self
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes [N, d, H / p, W / p] of images [N, C, H, W]."""
         with full_precision(images):
-            centred = pixel_unshuffle(images, self.patch) - self.mean[:, None, None]
-            return torch.einsum("nchw,cd->ndhw", centred, self.basis / self.scale)
+            centered = pixel_unshuffle(images, self.patch) - self.mean[:, None, None]
+            return torch.einsum("nchw,cd->ndhw", centered, self.basis / self.scale)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images [N, C, H, W] of codes."""

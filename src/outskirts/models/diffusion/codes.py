@@ -41,13 +41,13 @@ class ImageCodes(nn.Module):
         codes = codes.flatten(1)
         counts = torch.bincount(labels, minlength=len(self.means)).clamp_min(1)
         self.means.copy_(torch.zeros_like(self.means).index_add_(0, labels, codes) / counts[:, None])
-        centred = codes - self.means[labels]
+        centered = codes - self.means[labels]
         kept = self.basis.shape[1]
         with restored():
             torch.manual_seed(0)
             # Some more than are kept make those that are kept exact.
-            several = min(kept + 16, *centred.shape)
-            _, singular, basis = torch.pca_lowrank(centred, several, center=False, niter=4)
+            several = min(kept + 16, *centered.shape)
+            _, singular, basis = torch.pca_lowrank(centered, several, center=False, niter=4)
         self.basis.copy_((basis / (singular / len(codes) ** 0.5))[:, :kept])
         return self
 
