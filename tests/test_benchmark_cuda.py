@@ -205,14 +205,14 @@ def test_compiling_is_not_decided_before_it_is_measured(script, data, tmp_path):
     train, cpu = script["train"], torch.device("cpu")
     journal = script["journal"].Journal(tmp_path, cpu, time.monotonic() + 1000)
     budget = train.Budget("resnet18-cifar", 100, {"lr": 0.1}, 0, 1.0, "cifar10")
-    first, second, third = train._cells(journal, data, budget, 0)
+    first, second, third = train._jobs(journal, data, budget, 0)
     assert train._compile(journal, budget, first.folder) == "unmeasured" and not first.options["compile"]
     train._begin(first.folder, "unmeasured")
     journal.measure("speed", "resnet18-cifar: compiled", lambda: {"÷ not compiled": 1.3})
     # What is begun goes on as it began; others go by what is known now.
-    ways = [train._compile(journal, budget, cell.folder) for cell in (first, second, third)]
+    ways = [train._compile(journal, budget, job.folder) for job in (first, second, third)]
     assert ways == ["unmeasured", "yes", "yes"]
-    assert [cell.options["compile"] for cell in train._cells(journal, data, budget, 0)] == [False, True, True]
+    assert [job.options["compile"] for job in train._jobs(journal, data, budget, 0)] == [False, True, True]
 
 
 def test_published_recipes_are_those_of_the_larger_network(script, data, tmp_path):
@@ -222,7 +222,7 @@ def test_published_recipes_are_those_of_the_larger_network(script, data, tmp_pat
     assert resnet.recipe("ce") == {**resnet.options, "label_smoothing": 0.1}
     assert (fast.recipe("cider")["lr"], fast.recipe("cider")["views"]) == (0.4, 1)
     journal = script["journal"].Journal(tmp_path, torch.device("cpu"), time.monotonic())
-    cells = {(cell.method, cell.variant): cell.options for cell in train._cells(journal, data, resnet, 0)}
+    jobs = {(job.method, job.variant): job.options for job in train._jobs(journal, data, resnet, 0)}
     # Epochs are of the budget, and what a variant sets goes over all.
-    assert cells["cider", ""]["epochs"] == 100 and cells["cider", ""]["batch_size"] == 512
-    assert cells["logitnorm", "pixmix"]["augment"] == "flip,crop:4,pixmix"
+    assert jobs["cider", ""]["epochs"] == 100 and jobs["cider", ""]["batch_size"] == 512
+    assert jobs["logitnorm", "pixmix"]["augment"] == "flip,crop:4,pixmix"

@@ -29,6 +29,7 @@ OPTIONS = {
     "scored": "feature_space",
     "risk": "ood_head",
     "risk_lr_factor": "ood_head_lr_factor",
+    "engine": "executor",
     "noises": "draws",
     "together": "batch_size",
     "each": "per_class",

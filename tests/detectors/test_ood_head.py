@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import Risk
+from outskirts.detectors import OODHead
 from outskirts.evaluation.evaluate import evaluate, lacking
 
 
@@ -14,20 +14,20 @@ def outputs():
 
 
 def test_images_that_the_network_takes_for_outliers_score_higher(outputs):
-    assert Risk().score(outputs).tolist() == [-2.0, -1.0, 1.0, 2.0, 3.0, -0.5]
+    assert OODHead().score(outputs).tolist() == [-2.0, -1.0, 1.0, 2.0, 3.0, -0.5]
 
 
 def test_nothing_is_learned(outputs):
-    detector = Risk()
+    detector = OODHead()
     assert detector.fit_on is None and not detector.state_dict() and not detector.params
 
 
 def test_a_classifier_without_the_network_is_told(outputs):
     without = Outputs(outputs.features, outputs.logits)
-    assert lacking(Risk(), without) == "needs ood_head, which this classifier does not give"
-    assert lacking(Risk(), outputs) is None
+    assert lacking(OODHead(), without) == "needs ood_head, which this classifier does not give"
+    assert lacking(OODHead(), outputs) is None
     with pytest.raises(OutskirtsError, match="ood_head"):
-        Risk().score(without)
+        OODHead().score(without)
 
 
 def test_it_is_skipped_with_the_reason_where_either_set_lacks_it(outputs):

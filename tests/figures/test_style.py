@@ -6,7 +6,7 @@ from pathlib import Path
 import outskirts
 from outskirts.figures.style import FAINT, SERIES
 
-CSS = Path(outskirts.__file__).parent / "report" / "templates" / "style.css"
+CSS = Path(outskirts.__file__).parent / "reporting" / "templates" / "style.css"
 
 
 def test_the_page_and_figures_have_the_same_inks():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,8 +141,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in COMMAND:
         given = choose("benchmark", COMMAND, arguments)
     else:
-        flags = [re.sub("^--engine(?==|$)", "--executor", flag) for flag in arguments]
-        given = parse(Benchmark, "benchmark", merged(flags, "--detectors", "--set"))
+        given = parse(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     given(line) if isinstance(given, Benchmark | Page) else given()
 
 

@@ -89,8 +89,8 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
         return parse(kinds[arguments[0]], f"{command} {arguments[0]}", arguments[1:])
     if arguments and not arguments[0].startswith("-"):
         raise unknown(f"command of {command}", arguments[0], kinds)
-    # Tyro lists them, or says that one is missing.
-    return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=list(arguments) or ["--help"])
+    # Tyro lists them.
+    return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=["--help"])
 
 
 def subcommands(kinds: Mapping[str, Any]) -> Any:

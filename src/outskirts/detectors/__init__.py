@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .neco import NECO as NECO
     from .nnguide import NNGuide as NNGuide
     from .odin import ODIN as ODIN
-    from .ood_head import Risk as Risk
+    from .ood_head import OODHead as OODHead
     from .openmax import OpenMax as OpenMax
     from .per_class import PerClass as PerClass
     from .rankfeat import RankFeat as RankFeat

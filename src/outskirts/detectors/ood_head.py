@@ -15,11 +15,11 @@ from torch import Tensor
 from ..extraction.outputs import Outputs
 from .base import Detector, register
 
-__all__ = ["Risk"]
+__all__ = ["OODHead"]
 
 
 @register("ood_head")
-class Risk(Detector):
+class OODHead(Detector):
     """The logit of the classifier's own outlier network, which NPOS, VOS and Outlier Exposure can train.
 
     Their papers score by other means (`knn`, `energy`) and use the network in training only.

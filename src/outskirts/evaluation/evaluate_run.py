@@ -50,7 +50,8 @@ def evaluate_run(
     Arguments:
         run: A finished run.
         test: ID test images, of the run's classes.
-        ood: OOD sets by group and name; those of the group ``shifted`` are ID images, see `spectrum`.
+        ood: OOD sets by group and name; those of the group ``shifted`` are ID images, see
+            `outskirts.evaluation.set_groups`.
         detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
             out those that cannot be fitted on the run's images.
         features: Features that detectors see: the input of the linear layer (``head``), the output of the backbone
