@@ -36,9 +36,6 @@ __all__ = ["Interrupted", "Trainer", "TrainingProgress"]
 #: Called with the steps done, the steps in all, and the latest record.
 TrainingProgress = Callable[[int, int, dict[str, Any]], None]
 
-#: What the generators still import it as.
-Progress = TrainingProgress
-
 
 class Interrupted(OutskirtsError):
     """The user stopped the training; its state was saved first."""

@@ -15,7 +15,7 @@ from ...data.transform import Transform
 from ...files import file_digest
 from ...registry import Registry
 from ...seeding import subseed
-from ...training.loop import Progress
+from ...training.loop import TrainingProgress
 
 __all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 
@@ -42,7 +42,7 @@ class ImageGenerator(ABC, Generic[C]):
         self.config = config
 
     @abstractmethod
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
         """Learn from training images.
 
         Arguments:

@@ -14,7 +14,7 @@ from ...data.transform import Transform
 from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError
 from ...training.config import TrainConfig
-from ...training.loop import Progress
+from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
     model: DiffusionModel
     precision: str
 
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
         try:
             from ..diffusion.training import begun, load_trained, require_seen, train_model
         except ImportError as error:

@@ -15,7 +15,7 @@ from ...data.sources import open as open_images
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...seeding import generator
-from ...training.loop import Progress
+from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register
 
 __all__ = ["Folder", "FolderConfig"]
@@ -44,7 +44,7 @@ class Folder(ImageGenerator[FolderConfig]):
     def seen(self, images: ImageSet) -> list[str]:
         return [*images.keys, *self._source.keys]
 
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
         self.images = self._source.align(images.classes)
         self.transform = transform
         self.rows = [(self.images.labels == c).nonzero().flatten() for c in range(len(images.classes))]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
-from ...training.loop import Progress
+from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator
 
 __all__ = ["Paired"]
@@ -23,7 +23,7 @@ C = TypeVar("C", bound=Config)
 class Paired(ImageGenerator[C], Generic[C]):
     """Two different images of the class, drawn at random, and how they are mixed; of a class of one image, that one."""
 
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
         self.images, labels = images.resident(transform)
         self.rows = [(labels == c).nonzero().flatten() for c in range(len(images.classes))]
         return self

@@ -27,7 +27,7 @@ from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError
-from ...training.loop import Progress
+from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
 __all__ = ["Pipeline", "PipelineConfig"]
@@ -68,7 +68,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
             raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
         return self.config.model
 
-    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: Progress) -> Self:
+    def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
         self.classes, self.transform = images.classes, transform
         self.device = resolve_device(self.config.device)
         self.pipeline = _loaded(self._model, self.device)
