@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of a generator trained here, or of a Stable Diffusion")
     parser.add_argument("--data", required=True, help="images of its classes, as a spec")
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--together", type=int, default=64, help="images at once")
+    parser.add_argument("--batch-size", type=int, default=64, help="images at once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     given = parser.parse_args()
@@ -46,10 +46,10 @@ def main() -> None:
         return torch.cat(rows)
 
     def together() -> Tensor:
-        parts = torch.arange(len(images)).split(given.together)
+        parts = torch.arange(len(images)).split(given.batch_size)
         return torch.cat([ours(pixels[part], labels[part], part.tolist())[0] for part in parts])
 
-    forms = {"one at a time, 32 draws": alone, f"{given.together} together, 8 in pairs": together}
+    forms = {"one at a time, 32 draws": alone, f"{given.batch_size} together, 8 in pairs": together}
     times: dict[str, list[float]] = {name: [] for name in forms}
     gains: dict[str, float] = {}
     before = ours.losses(pixels, starts, judged).sum()

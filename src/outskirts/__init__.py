@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .training.importing import import_checkpoint as import_checkpoint
     from .training.run import Run as Run
     from .training.run import load as load
+    from .training.train import resume as resume
     from .training.train import train as train
 
 _MODULES = ("detectors", "generation", "methods", "metrics", "synthesis", "testing")
@@ -63,6 +64,7 @@ _HOMES = {
     "load_benchmark": "data.benchmark",
     "open": "data.sources",
     "report": "reporting",
+    "resume": "training.train",
     "synthesize_dream": "generation.synthesize_diffusion",
     "synthesize_features": "generation.synthesize_features",
     "synthesize_id": "generation.synthesize_id",

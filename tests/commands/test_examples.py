@@ -60,10 +60,10 @@ def test_what_is_not_run_is_an_example():
     assert set(NOT_RUN) <= set(examples())
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "synthesize"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_ends_with_examples(name, outskirts):
-    page = outskirts(*{"data": ("data", "fetch"), "train": ("train", "ce")}.get(name, (name,)), "--help").out
-    assert "example" in page and f"\n  outskirts {name}" in page and "-q, --quiet" in page
+    page = outskirts(name, "--help").out
+    assert "\nexample" in page and f"\n  outskirts {name}" in page.partition("\nexample")[2]
 
 
 @pytest.fixture(scope="module")

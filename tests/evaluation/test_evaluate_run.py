@@ -308,3 +308,12 @@ def test_shifted_images_are_labelled_by_name(run, test, ood, bugs, tmp_path):
     assert row.id_accuracy == sum(map(sum, right)) / 40 and row.n_id == 40
     page = report([run.path], tmp_path / "report.html").read_text()
     assert "near (full-spectrum)" in page
+
+
+def test_folders_and_specs_are_taken_as_runs_and_image_sets_are(bugs, small, tmp_path):
+    run = osk.train("ce", bugs / "train", out=tmp_path / "run", **{**small, "epochs": 1})
+    specs = osk.evaluate_run(run.path, f"{bugs / 'test'}", {"far": {"fog": f"{bugs / 'fog'}"}}, ["msp"])
+    sets = osk.evaluate_run(
+        run, osk.open(bugs / "test"), {"far": {"fog": osk.open(bugs / "fog")}}, ["msp"], device="cpu"
+    )
+    assert [row.auroc for row in specs.rows] == [row.auroc for row in sets.rows]

@@ -44,7 +44,7 @@ class Benchmark(Command):
     """Name of a benchmark (see outskirts benchmark list), or its YAML file."""
     methods: str = "ce"
     """Names of methods, separated by commas. The others are compared with the first."""
-    variants: Annotated[str, tyro.conf.arg(name="with")] = ""
+    variants: Annotated[str | None, tyro.conf.arg(name="with")] = None
     """Variants of the benchmark, separated by commas, with which every method is trained as well; such as sio."""
     seeds: str = "0-2"
     """Seeds of the trainings, such as 0-2 or 0,7."""
@@ -64,7 +64,7 @@ class Benchmark(Command):
         matrix = benchmark(
             self.benchmark,
             _names(self.methods),
-            variants=_names(self.variants),
+            variants=_names(self.variants or ""),
             seeds=seeds(self.seeds),
             detectors=self.detectors,
             out=self.out,

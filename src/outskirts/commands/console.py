@@ -90,7 +90,9 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
     if arguments and not arguments[0].startswith("-"):
         raise unknown(f"command of {command}", arguments[0], kinds)
     # Tyro lists them.
-    return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=["--help"])
+    examples = [kind.examples[0] for kind in kinds.values()][:2]
+    with with_examples(examples, ["--help"]):
+        return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=["--help"])
 
 
 def subcommands(kinds: Mapping[str, Any]) -> Any:

@@ -109,7 +109,7 @@ class Backgrounds(Command):
     network: str = "mobilenet_v2"
     """Name of a classifier of torchvision."""
     weights: str = "IMAGENET1K_V1"
-    """Name of its published weights."""
+    """Name of the published weights of that classifier."""
     share: float = 0.4
     """Side of a window, as a share of the shorter side of the image, from 0 to 1."""
     most: float = 0.05

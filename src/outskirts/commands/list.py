@@ -24,7 +24,7 @@ class List(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts list detectors",)
 
     kind: tyro.conf.Positional[Kind] = "all"
-    """What to list."""
+    """What to list: all, or one of these kinds."""
 
     def __call__(self) -> None:
         for name, rows in _TABLES.items():

@@ -43,7 +43,7 @@ class Images(Command):
 
     def __call__(self) -> None:
         if self.method not in registry.names():
-            raise unknown("method", self.method, [*registry.names(), *COMMAND])
+            raise unknown("method", self.method, {*registry.names(), *COMMAND})
         trained = Run.open(self.run).recipe().method
         if trained != self.method:
             raise OutskirtsError(f"{self.run} was trained with '{trained}', not '{self.method}'.")
@@ -138,7 +138,10 @@ Make outliers, or new images of the training classes, and look at them.
   ncis       images near the training classes, by a diffusion model (NCIS)
   dream      images near the training classes, by a diffusion model (Dream-OOD)
 
-Options of one of them: outskirts synthesize boundary --help"""
+Options of one of them: outskirts synthesize boundary --help
+
+example:
+  outskirts synthesize boundary --run runs/photos --out edge"""
 
 
 def main(arguments: Sequence[str]) -> None:

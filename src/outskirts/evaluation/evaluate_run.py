@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from ..data.imageset import ImageSet
 from ..data.leakage import overlap
+from ..data.sources import open as open_images
 from ..detectors import Detector
+from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
@@ -29,15 +32,15 @@ __all__ = ["evaluate_run"]
 
 
 def evaluate_run(
-    run: Run,
-    test: ImageSet,
-    ood: Mapping[str, Mapping[str, ImageSet]],
+    run: Run | Path | str,
+    test: ImageSet | str,
+    ood: Mapping[str, Mapping[str, ImageSet | str]],
     detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]] = "all",
     *,
     features: Space = "head",
     precision: Literal["fp32", "bf16"] = "fp32",
     keep: Literal["fp32", "fp16"] = "fp32",
-    device: str = "cpu",
+    device: str = "auto",
     skip_corrupt: bool = False,
     tune: ImageSet | Literal["own"] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
@@ -48,9 +51,9 @@ def evaluate_run(
     Where something else is known of the test images, ``groups.json`` has the accuracy where it meets each class.
 
     Arguments:
-        run: A finished run.
-        test: ID test images, of the run's classes.
-        ood: OOD sets by group and name; those of the group ``shifted`` are ID images, see
+        run: A finished run, or its folder.
+        test: ID test images of the run's classes, or their spec.
+        ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
         detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
             out those that cannot be fitted on the run's images.
@@ -58,7 +61,7 @@ def evaluate_run(
             (``raw``), or points on the hypersphere (``projection``); see `extract`.
         precision: Precision of the network.
         keep: Precision of the features that are stored; ``fp16`` halves the space for sets of millions of images.
-        device: Where the network runs.
+        device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, none of them in a test set, on which to choose the parameters that are not given;
             or ``own``, for outliers made of the run's validation images.
@@ -68,8 +71,11 @@ def evaluate_run(
     Raises:
         OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
     """
-    options = PassOptions(precision, keep, device, skip_corrupt=skip_corrupt)
-    task = open_task(run, test, ood, detectors, options)
+    run = run if isinstance(run, Run) else Run.open(run)
+    test = _opened(test)
+    sets = {group: {name: _opened(one) for name, one in named.items()} for group, named in ood.items()}
+    options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
+    task = open_task(run, test, sets, detectors, options)
     passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
     gathered = gather(task, passes, tuned=tune is not None)
     described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
@@ -80,6 +86,10 @@ def evaluate_run(
     _write(task, gathered, results)
     _write_outliers(task, passes)
     return results
+
+
+def _opened(images: ImageSet | str) -> ImageSet:
+    return images if isinstance(images, ImageSet) else open_images(images)
 
 
 def _tune(

@@ -93,7 +93,7 @@ class Sample(Named):
     min_radius: float = ManifoldSynthesizer.span[0]
     """Shortest distance; 1 is the distance within which 95 % of held-out vectors lie."""
     max_radius: float = ManifoldSynthesizer.span[1]
-    """Longest distance, in the same unit."""
+    """Longest distance; 1 is the distance within which 95 % of held-out vectors lie."""
     competing_classes: int = ManifoldSynthesizer.competing_classes
     """Number of nearest other classes that a vector must not be typical of; 0 accepts every vector."""
     reference_quirks: bool = False
@@ -133,7 +133,8 @@ class Decode(Named):
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     resize: Literal["both", "bilinear", "nearest"] = "both"
-    """How images are brought to that size: smoothed (bilinear), not smoothed (nearest), or one of each kind."""
+    """How images are resized where the model makes another size: smoothed (bilinear), not smoothed (nearest), or one
+    of each kind."""
     max_confidence: float = 0.95
     """Drop images for which the run is more confident than this in any class; 1 keeps all."""
     min_confidence: float = 0.0

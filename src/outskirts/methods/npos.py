@@ -8,7 +8,7 @@ outliers made of the latest features of each class (`BoundarySynthesizer`):
         + \mathrm{E}_v \log(1 + e^{\phi(v)}) \big)
 
 Outliers are constants, so that the network learns from φ of the images alone. The published score is not φ but, as in
-CIDER, the distance to the k-th nearest training image in the penultimate features; φ is the detector ``risk``.
+CIDER, the distance to the k-th nearest training image in the penultimate features; φ is the detector ``ood_head``.
 
 Where the published code and the paper differ, or the code has a defect:
 

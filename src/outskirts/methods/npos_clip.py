@@ -8,7 +8,7 @@ embeddings of each class (`BoundarySynthesizer`):
     L = L_\mathrm{ID} + \beta \, \big( \mathrm{E}_x \log(1 + e^{-\phi(x)}) + \mathrm{E}_v \log(1 + e^{\phi(v)}) \big)
 
 Outliers are constants, so that the network learns from φ of the images alone. The published score is not φ but the
-softmax probability of the nearest class, the detector ``mcm``; φ is the detector ``risk``. With no training at all,
+softmax probability of the nearest class, the detector ``mcm``; φ is the detector ``ood_head``. With no training at all,
 ``epochs=0`` or the preset ``zero-shot``, that is MCM.
 
 The patches' embedding and the first blocks are frozen (``clip:DIR?frozen=N``). What they say of the images can be

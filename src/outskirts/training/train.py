@@ -67,7 +67,7 @@ def train(
     """
     images = data if isinstance(data, ImageSet) else open_images(data)
     val_images = open_images(val) if isinstance(val, str | Path) else val
-    options |= {"data": images.spec, "val": val_images.spec if val_images is not None else ""}
+    options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
     recipe = resolve_recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(recipe))
     require_empty(run.path, f"choose another, or go on with an unfinished run: outskirts train --resume {run.path}")
