@@ -89,10 +89,10 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
         return parse(kinds[arguments[0]], f"{command} {arguments[0]}", arguments[1:])
     if arguments and not arguments[0].startswith("-"):
         raise unknown(f"command of {command}", arguments[0], kinds)
-    # Tyro lists them.
-    examples = [kind.examples[0] for kind in kinds.values()][:2]
-    with with_examples(examples, ["--help"]):
-        return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=["--help"])
+    # Tyro lists them, or says what is wrong.
+    asked = list(arguments) or ["--help"]
+    with with_examples([kind.examples[0] for kind in kinds.values()][:2], asked):
+        return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=asked)
 
 
 def subcommands(kinds: Mapping[str, Any]) -> Any:
