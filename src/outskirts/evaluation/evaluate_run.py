@@ -71,7 +71,7 @@ def evaluate_run(
     Raises:
         OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = Run.open(run)
     test = _opened(test)
     sets = {group: {name: _opened(one) for name, one in named.items()} for group, named in ood.items()}
     options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)

@@ -149,7 +149,7 @@ def synthesize_features(
     Raises:
         OutskirtsError: If the folder is not empty, the run is not finished, or an image has no label.
     """
-    run, out, how = Run.open(run) if not isinstance(run, Run) else run, Path(out), how or Boundary()
+    run, out, how = Run.open(run), Path(out), how or Boundary()
     require_empty(out)
     if count < 1:
         raise OutskirtsError(f"{count} outliers are none; choose a --count of at least 1.")

@@ -72,7 +72,7 @@ def synthesize_id(
     rules = rules or Rules()
     maker = _generator(generator, options)
     _require_possible(data is not None, run is not None, rules, count, batch)
-    judging = run if isinstance(run, Run) or run is None else Run.open(run)
+    judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging)
     if classifier is not None:

@@ -46,7 +46,7 @@ def synthesize_images(
     Raises:
         OutskirtsError: If the folder is not empty, or the run's method makes no outliers of images.
     """
-    run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
+    run, out = Run.open(run), Path(out)
     require_empty(out)
     recipe, classifier = run.recipe(), load(run.path)
     if data is None:

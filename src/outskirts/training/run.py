@@ -57,8 +57,10 @@ class Run:
     path: Path
 
     @classmethod
-    def open(cls, path: Path | str) -> Run:
-        """An existing run folder, or an error that says why it is none."""
+    def open(cls, path: Run | Path | str) -> Run:
+        """An existing run folder, or an error that says why it is none; a run is itself."""
+        if isinstance(path, Run):
+            return path
         run = cls(Path(path))
         if not run.path.is_dir():
             raise OutskirtsError(f"The run folder {path} does not exist.")
