@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Told", "progress"]
+__all__ = ["Told", "bar", "progress"]
 
 #: What a bar tells of the latest record of a training: what it is called, its name there, and how it is written.
 _FIGURES = (("epoch", "epoch", ".1f"), ("loss", "loss", ".3f"), ("accuracy", "accuracy", ".3f"))
@@ -39,6 +39,20 @@ class Told:
                 self.bar.update(self.task, completed=done)
 
 
+def bar(console: Console, *, disable: bool, transient: bool = False) -> Progress:
+    """What all bars show: what is done, how much of it, the time that is left, and figures."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=console,
+        disable=disable,
+        transient=transient,
+    )
+
+
 @contextmanager
 def progress(title: str = "", console: Console | None = None) -> Iterator[Told]:
     """A progress bar for any call that takes ``progress=``.
@@ -55,14 +69,5 @@ def progress(title: str = "", console: Console | None = None) -> Iterator[Told]:
     ...     osk.extract(classifier, osk.open("cifar10:test"), progress=told)
     """
     console = console or Console(stderr=True, highlight=False)
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
-        console=console,
-        disable=not (console.is_terminal or console.is_jupyter),
-    )
-    with bar:
-        yield Told(bar, title)
+    with bar(console, disable=not (console.is_terminal or console.is_jupyter)) as shown:
+        yield Told(shown, title)

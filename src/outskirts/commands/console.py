@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 
-from .. import renamed
+from .. import bars, renamed
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError, unknown
@@ -211,16 +211,7 @@ def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
 
 def bar() -> Bars:
     """A progress bar that is silent where nobody watches."""
-    return Bars(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-        disable=not console.is_terminal or console.quiet,
-        transient=True,
-    )
+    return bars.bar(console, disable=not console.is_terminal or console.quiet, transient=True)
 
 
 class Telling(NamedTuple):
@@ -233,13 +224,13 @@ class Telling(NamedTuple):
 @contextmanager
 def telling() -> Iterator[Telling]:
     """Sentences on the terminal, and a bar for each thing that is being done."""
-    with bar() as bars:
+    with bar() as shown:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, figures="")
-            bars.update(tasks[what], completed=done, total=total, visible=done != total)
+                tasks[what] = shown.add_task(what, total=total, figures="")
+            shown.update(tasks[what], completed=done, total=total, visible=done != total)
 
         yield Telling(say, progress)
 
