@@ -9,6 +9,7 @@ from outskirts.testing import scores as checks
 from outskirts.testing.scores import check_scores, every_detector, rank_difference
 
 CPU = torch.device("cpu")
+FEW = "two correctly classified training images of every class"
 
 
 def test_scores_of_the_host_are_its_own(finished, bugs):
@@ -18,6 +19,8 @@ def test_scores_of_the_host_are_its_own(finished, bugs):
     # Each detector was compared, or it is said why not.
     reasons = found["left out"]
     assert found["detectors"] + len(reasons) == len(registry.names())
+    # Whether so small a network is right about each class, as OpenMax needs, depends on the processor's rounding.
+    assert FEW in reasons.pop("openmax", FEW)
     assert reasons.keys() == {"godin", "mcm", "ood_head"}
     assert reasons["godin"] == "needs numerators, which this classifier does not give"
 
