@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from PIL import Image
 
 from outskirts import OutskirtsError
-from outskirts.data.decode import decode, key
+from outskirts.data.decode import decode
 
 
 def encoded(picture, **options):
@@ -64,11 +65,29 @@ def test_damaged_and_tiny_images_are_named(colour, tmp_path):
         decode(Image.new("L", (9, 3)), "x")
 
 
-def test_a_file_and_its_bytes_share_a_key(files):
-    assert key(files[0]) == key(files[0].read_bytes()) != key(files[1])
-    with pytest.raises(OutskirtsError, match=r"gone\.png cannot be read"):
-        key(files[0].with_name("gone.png"))
+@pytest.mark.parametrize("shape", ["file", "bytes"])
+def test_a_picture_that_a_program_would_have_to_run_for_is_refused(shape, tmp_path):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n{} loop\n"
+    item = postscript
+    if shape == "file":
+        item = tmp_path / "x.png"
+        item.write_bytes(postscript)
+    with pytest.raises(OutskirtsError, match=r"x\.png cannot be decoded.*cannot identify"):
+        decode(item, "x.png")
 
 
-def test_arrays_of_other_shape_have_other_keys(pictures):
-    assert key(pictures[0]) == key(pictures[0].copy()) != key(pictures[0].reshape(10, 8, 3))
+def test_a_pipe_with_the_name_of_an_image_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(OutskirtsError, match=r"x\.png cannot be decoded \(it is not a regular file\)"):
+        decode(tmp_path / "x.png", "x.png")
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch, colour):
+    monkeypatch.setattr("outskirts.data.decode.MAX_PIXELS", 79)
+    with pytest.raises(OutskirtsError, match=r"x cannot be decoded .*10x8 pixels, and at most 79"):
+        decode(encoded(colour), "x")
+
+
+@pytest.mark.parametrize("format", ["bmp", "gif", "jpeg", "png", "ppm", "tiff", "webp"])
+def test_the_formats_of_image_folders_are_read(format, colour):
+    assert decode(encoded(colour, format=format), "x").shape == (3, 8, 10)

@@ -1,10 +1,15 @@
-"""One stored image to pixels, and to a key that recognises copies of it."""
+"""One stored image to pixels."""
 
 from __future__ import annotations
 
 import io
+import stat
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -15,9 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..files import digest
 
-__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "key", "picture", "scaled"]
+__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "open_picture", "picture", "plain_pixels", "scaled"]
 
 #: A stored image: an encoded file's bytes, its path, a PIL image, or uint8 pixels [H, W] or [H, W, C].
 Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
@@ -33,7 +37,12 @@ class Items(Protocol):
 #: Pixels that an image needs on each side.
 MIN_SIDE = 4
 
-_KEY_BYTES = 2**16
+#: Formats of image files, by Pillow's names.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+
+#: Pixels that an image has at most: 134 millions.
+MAX_PIXELS = 2**27
+
 # What Pillow's decoders raise on damaged input.
 _DAMAGE = (
     OSError,
@@ -88,28 +97,42 @@ def decode(item: Item, name: str) -> Tensor:
     return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
 
 
-def key(item: Item) -> str:
-    """A hash that equal images share: of the pixels, or of an encoded file's size and first 64 KiB.
+def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[Any]:
+    """The pixels of an image that is not encoded, [H, W] or [H, W, C]."""
+    return _plain(item) if isinstance(item, Image.Image) else np.asarray(item)
 
-    The same file has the same key wherever it lies, on disk or inside a Parquet file; another encoding of the
-    same picture has another.
+
+@contextmanager
+def open_picture(where: bytes | Path) -> Iterator[Image.Image]:
+    """An encoded image, to be read in this block; of a format that starts no other program, and of a bounded size.
+
+    Raises:
+        OSError: If it is none.
     """
-    if isinstance(item, Path):
-        try:
-            with item.open("rb") as file:
-                return digest(str(item.stat().st_size), file.read(_KEY_BYTES))
-        except OSError as error:
-            raise CorruptImage(f"{item} cannot be read ({error}).") from error
-    if isinstance(item, bytes):
-        return digest(str(len(item)), item[:_KEY_BYTES])
-    pixels = np.asarray(item)
-    return digest(str(pixels.shape), pixels.tobytes())
+    if isinstance(where, Path) and not stat.S_ISREG(where.stat().st_mode):
+        # A pipe that bears the name of an image would be waited for without end.
+        raise OSError("it is not a regular file")
+    with warnings.catch_warnings():
+        # The limit below is an error.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        opened = Image.open(io.BytesIO(where) if isinstance(where, bytes) else where, formats=formats())
+    with opened as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise OSError(f"it has {picture.width}x{picture.height} pixels, and at most {MAX_PIXELS:,} are read")
+        yield picture
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """The formats that are read, of those that this Pillow knows. Others run programs, such as that of PostScript."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _pixels(item: bytes | Path | Image.Image) -> NDArray[np.uint8]:
     if isinstance(item, Image.Image):
         return _plain(item)
-    with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as picture:
+    with open_picture(item) as picture:
         return _plain(picture)
 
 

@@ -17,7 +17,8 @@ from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
 from .cache import ImageCache, kept
-from .decode import CorruptImage, Items, decode, key
+from .decode import Items, decode
+from .identity import item_keys
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
@@ -218,20 +219,25 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     @cached_property
     def keys(self) -> list[str]:
-        """A hash per image, equal for copies; see `outskirts.data.decode.key`. Empty where there is none to read."""
-        return [self._key(row) for row in self.index.tolist()]
+        """A hash per image, equal for copies; see `outskirts.data.identity`. Empty where there is none to read."""
+        return item_keys(self.items, self.index.tolist())
 
-    def _key(self, row: int) -> str:
-        try:
-            return key(self.items[row])
-        except CorruptImage:
-            # `skip_corrupt` may leave it out; who reads its pixels gets the error.
-            return ""
+    @cached_property
+    def first_keys(self) -> list[str]:
+        """The keys that version 0.1 gave the images, to compare them with what it has written."""
+        return item_keys(self.items, self.index.tolist(), first=True)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash over the images and labels, in order, the same wherever the files lie."""
-        return digest("".join(self.keys), self.labels)
+        return f"2:{self._fingerprint(self.keys)}"
+
+    def fingerprint_as(self, written: str | None) -> str:
+        """The fingerprint in the form of one that was written before, by this version or by 0.1."""
+        return self.fingerprint if written is None or ":" in written else self._fingerprint(self.first_keys)
+
+    def _fingerprint(self, keys: Sequence[str]) -> str:
+        return digest("".join(keys), self.labels)
 
     # Views
 

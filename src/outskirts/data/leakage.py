@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import OutskirtsError
 from ..files import atomic, save_json
 from .imageset import ImageSet
-from .sources.arrays import mapped
-from .sources.pool import OUTLIERS, SAMPLES, manifest, save_keys, verify_pool
+from .keyset import KeySet
+from .sources.pool import OUTLIERS, SAMPLES, manifest, verify_pool
 from .sources.spec import parse_spec
 
 __all__ = ["TOLERATED", "describe", "expose", "overlap", "require_content", "require_unseen", "seen"]
@@ -53,7 +51,7 @@ def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: b
     """
     if known is None:
         return
-    leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
+    leaked = KeySet.load(known).shared(images)
     if leaked > TOLERATED * len(images) and exposed:
         raise OutskirtsError(
             f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
@@ -87,10 +85,10 @@ def expose(outliers: ImageSet, gallery: Path) -> None:
     """Keep the keys of the images that a run is trained with as outliers, and of what their generator has seen, as
     ``exposed.npy``: neither can be measured any more.
     """
-    keys = set(outliers.keys)
+    keys = KeySet.of(outliers.keys)
     if (of_generator := seen(outliers.spec)) is not None:
-        keys |= {bytes(key).hex() for key in np.asarray(mapped(of_generator))}
-    save_keys(gallery / "exposed.npy", keys)
+        keys |= KeySet.load(of_generator)
+    keys.save(gallery / "exposed.npy")
 
 
 def overlap(a: ImageSet, b: ImageSet) -> int:

@@ -117,7 +117,7 @@ class Work:
     def embeddings(self) -> Embeddings:
         """All of them, those of the images asked for now."""
         made = open_embeddings(self.out / "embeddings")
-        asked = {"data": self.images.spec, "fingerprint": self.images.fingerprint}
+        asked = {"data": self.images.spec, "fingerprint": self.images.fingerprint_as(made.about.get("fingerprint"))}
         require_alike(str(self.out), made.about, asked, "fingerprint")
         return made
 
@@ -269,7 +269,9 @@ def decode(work: Work, own: Decode) -> None:
     }
     folder = work.out / name
     if (folder / "manifest.json").is_file():
-        require_alike(str(folder), records(load_json(folder / "manifest.json")), about)
+        finished = records(load_json(folder / "manifest.json"))
+        about["fingerprint"] = work.images.fingerprint_as(finished.get("fingerprint"))
+        require_alike(str(folder), finished, about)
         work.say(f"{folder} is finished.")
         return
     shape = (work.model.channels, size, size)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..data.decode import open_picture
 from ..errors import OutskirtsError
 
 __all__ = ["data_uri"]
@@ -16,7 +17,7 @@ __all__ = ["data_uri"]
 def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
     """The picture as PNG, no wider than `widest` pixels, or as JPEG if that exceeds `heaviest` bytes."""
     try:
-        with Image.open(path) as file:
+        with open_picture(path) as file:
             image = file.convert("RGB")
     except FileNotFoundError as error:
         raise OutskirtsError(f"{path} is missing, though the gallery beside it names it.") from error

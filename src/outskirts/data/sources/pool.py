@@ -3,7 +3,7 @@
 ======================  ==================================================================================
 ``images.npy``          uint8 [M, H, W] or [M, H, W, 3], mapped into memory rather than read
 ``labels.npy``          int64 [M], positions in the manifest's list of classes
-``keys.npy``            uint8 [N, 16]: the images that the generator has seen, by `ImageSet.keys`, sorted
+``keys.npy``            the images that the generator has seen, as `KeySet.save` writes them
 ``manifest.json``       generator, seed, classes, counts, filters, quality, and the SHA-256 of the arrays
 ======================  ==================================================================================
 
@@ -12,7 +12,7 @@ The manifest is written last: without it a pool is not finished, and opens as no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,15 @@ from ...__about__ import __version__
 from ...errors import OutskirtsError
 from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
 from ..imageset import ImageSet
+from ..keyset import KeySet
 from .arrays import checked_pixels, mapped
 from .labels import class_indices
 from .spec import source
 
 __all__ = ["OUTLIERS", "SAMPLES", "PoolWriter", "open_pool", "verify_pool"]
 
-#: Raised when pools of an earlier version can no longer be read.
-FORMAT = 1
+#: The format that is written. In 1, which is read as well, ``keys.npy`` has the keys of version 0.1.
+FORMAT = 2
 
 
 #: What a manifest says it holds, if not images of the classes.
@@ -116,7 +117,7 @@ class PoolWriter:
             save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
         self.state: dict[str, Any] = load_json(self._state)
         require_alike(str(folder), self.state["begun"], begun)
-        save_keys(folder / "keys.npy", keys)
+        KeySet.of(keys).save(folder / "keys.npy")
         self.images = _writable(folder / "images.npy", size, np.uint8)
         self.labels = _writable(folder / "labels.npy", (count,), np.int64)
 
@@ -177,9 +178,10 @@ def manifest(folder: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").is_file():
         raise OutskirtsError(f"{folder} is no pool: it has no manifest.json.")
     about = load_json(folder / "manifest.json")
-    if about.get("format") != FORMAT:
+    if about.get("format") not in (1, FORMAT):
         raise OutskirtsError(
-            f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads {FORMAT}."
+            f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads 1 and "
+            f"{FORMAT}."
         )
     return about
 
@@ -190,9 +192,3 @@ def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
         with atomic(path) as temporary:
             open_memmap(temporary, "w+", dtype, shape).flush()
     return open_memmap(path, "r+")
-
-
-def save_keys(path: Path, keys: Iterable[str]) -> None:
-    array = np.array([list(bytes.fromhex(key)) for key in sorted(set(keys) - {""})], np.uint8).reshape(-1, 16)
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...errors import MissingExtra, OutskirtsError
 from ...seeding import generator
-from ..decode import MIN_SIDE
+from ..decode import MIN_SIDE, open_picture
 from ..imageset import ImageSet
 from .spec import source
 
@@ -69,7 +69,7 @@ def _patches(name: str, pictures: list[Path], size: int, count: int, seed: int) 
         raise OutskirtsError(f"A limit of {count} leaves no image; choose at least 1.")
     draws = torch.rand(count, 3, generator=generator(seed, "pictures", name)).tolist()
     patches: list[NDArray[np.uint8]] = []
-    opened = [Image.open(path).copy() for path in pictures]
+    opened = [_opened(path) for path in pictures]
     for i, (scale, across, down) in enumerate(draws):
         picture = opened[i % len(opened)]
         smallest = min(2 * size, *picture.size)
@@ -84,6 +84,11 @@ def _patches(name: str, pictures: list[Path], size: int, count: int, seed: int) 
         "which take images for independent, are too narrow."
     )
     return ImageSet(patches, spec=name, note=note)
+
+
+def _opened(path: Path) -> Image.Image:
+    with open_picture(path) as picture:
+        return picture.copy()
 
 
 def _check(size: int) -> None:

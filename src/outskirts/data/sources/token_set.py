@@ -7,7 +7,7 @@ image can be augmented any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ _KIND = ShardKind(
     content="tokens",
     stem="tokens",
     sizes="shards",
-    format=1,
+    format=2,
     resume="call outskirts data extract again as before",
     remake="extract again",
 )
@@ -156,13 +156,22 @@ class TokenSet(ImageSet):
         return self.items.gather(self.index), self.labels
 
     @cached_property
-    def fingerprint(self) -> str:
-        """A hash over the images, labels and half precision; another than that of the images themselves."""
-        about = self.items.about
-        return digest("tokens", about["dtype"], about["precision"], "".join(self.keys), self.labels)
+    def keys(self) -> list[str]:
+        """The keys of the images that the tokens are of."""
+        return [bytes(key).hex() for key in self.items.keys[self.index].numpy()]
 
-    def _key(self, row: int) -> str:
-        return bytes(self.items.keys[row].tolist()).hex()
+    @property
+    def first_keys(self) -> list[str]:
+        """An error: what version 0.1 called the images is not known any more."""
+        raise OutskirtsError(
+            f"The images behind the tokens in {self.items.folder} cannot be compared with those that version 0.1 of "
+            "outskirts has used; pass the images themselves."
+        )
+
+    def _fingerprint(self, keys: Sequence[str]) -> str:
+        # Another than that of the images themselves.
+        about = self.items.about
+        return digest("tokens", about["dtype"], about["precision"], "".join(keys), self.labels)
 
     def _require(self, transform: Transform) -> None:
         made, own = Transform.from_json(self.items.about["transform"]).to_json(), transform.to_json()

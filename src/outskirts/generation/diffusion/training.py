@@ -69,7 +69,7 @@ def begun(folder: Path) -> dict[str, Any]:
 
 def require_seen(folder: Path, images: ImageSet) -> None:
     """Raise unless these are the images that the generator in a folder was trained on."""
-    if begun(folder).get("fingerprint") != images.fingerprint:
+    if (made_of := begun(folder).get("fingerprint")) is None or made_of != images.fingerprint_as(made_of):
         raise OutskirtsError(
             f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool can say "
             "what it was made of."
@@ -99,7 +99,11 @@ def _require_among(folder: Path, images: ImageSet) -> None:
     """Raise unless the generator in a folder has seen these images alone, be it not all of them."""
     about = begun(folder)
     seen = open_images(about["data"]) if about else None
-    if seen is None or seen.fingerprint != about["fingerprint"] or not set(seen.keys) <= set(images.keys):
+    if (
+        seen is None
+        or seen.fingerprint_as(about["fingerprint"]) != about["fingerprint"]
+        or not set(seen.keys) <= set(images.keys)
+    ):
         raise OutskirtsError(
             f"The generator in {folder} may have seen images that are not among {images.spec}, and the pool could not "
             "say what it was made of; go on with the images that it was begun with, or with more besides."
@@ -135,7 +139,12 @@ def train_model(
     if config.precision == "auto":
         precision = earlier.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
-    asked = {"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
+    asked = {
+        "network": size,
+        "codec": codec,
+        "fingerprint": images.fingerprint_as(earlier.get("fingerprint")),
+        **asdict(config),
+    }
     if earlier:
         # What it was begun without did not exist then, and is as it was.
         require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **earlier}, asked)

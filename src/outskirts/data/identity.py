@@ -1,0 +1,237 @@
+"""Which stored images are the same: a hash of all their bytes.
+
+A file is read once. What was found is remembered with its size, times and inode, in a record for each folder of images,
+so that another run asks the file system alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import torch
+import xxhash
+
+from ..errors import OutskirtsError
+from ..files import digest, load_tensors, save_tensors
+from .decode import CorruptImage, Item, Items, plain_pixels
+from .threads import BLOCK, in_order
+
+__all__ = ["first_key", "item_key", "item_keys", "keys_folder"]
+
+#: Bytes of a file that are read at once.
+_CHUNK = 2**20
+
+#: Nanoseconds after which a file's times tell whether it was changed since: until then it is not remembered.
+_SETTLED = 2 * 10**9
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+#: A file's bytes do not change without one of these: size, times of content and entry in nanoseconds, inode.
+Status: TypeAlias = tuple[int, int, int, int]
+
+
+def keys_folder() -> Path:
+    """Where keys are remembered: ``$OUTSKIRTS_KEYS``, or ``~/.cache/outskirts/keys``."""
+    return Path(os.environ.get("OUTSKIRTS_KEYS") or "~/.cache/outskirts/keys").expanduser()
+
+
+def item_key(item: Item) -> str:
+    """A hash that equal images share, 32 hexadecimal digits: of a file's bytes, or of pixels where there is no file.
+
+    A file has the same key wherever it lies, on disk or inside a Parquet file. Another encoding of the same picture has
+    another.
+
+    Raises:
+        CorruptImage: If a file cannot be read.
+
+    References:
+        | xxHash: Extremely fast non-cryptographic hash algorithm (Collet, 2012)
+        | https://xxhash.com
+    """
+    if isinstance(item, Path):
+        return _read(item)[1]
+    if isinstance(item, bytes):
+        return xxhash.xxh3_128_hexdigest(item)
+    try:
+        pixels = plain_pixels(item)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CorruptImage(f"A picture cannot be read ({error}).") from error
+    state = xxhash.xxh3_128(str(pixels.shape).encode())
+    state.update(np.ascontiguousarray(pixels).data)
+    return state.hexdigest()
+
+
+def first_key(item: Item) -> str:
+    """The key that version 0.1 gave an image: of pixels, or of a file's size and first 64 KiB.
+
+    Large files that begin alike share one. It is there to compare images with what 0.1 has written.
+    """
+    if isinstance(item, Path):
+        try:
+            with item.open("rb") as file:
+                return digest(str(_status(item)[0]), file.read(2**16))
+        except OSError as error:
+            raise CorruptImage(f"{item} cannot be read ({error}).") from error
+    if isinstance(item, bytes):
+        return digest(str(len(item)), item[: 2**16])
+    pixels = np.asarray(item)
+    return digest(str(pixels.shape), pixels.tobytes())
+
+
+def item_keys(items: Items, rows: Sequence[int], first: bool = False) -> list[str]:
+    """The keys of some items, in the order of `rows`; empty for those that cannot be read.
+
+    Arguments:
+        items: Stored images. What is found of files in a list, and of an array on disk, is remembered.
+        rows: Which of them.
+        first: Give them the keys of version 0.1.
+    """
+    if first:
+        return list(_threaded(lambda row: _key_or_none(items, row, first_key), rows))
+    if isinstance(items, np.memmap) and isinstance(items.filename, (str, os.PathLike)):
+        return _of_array(items, Path(items.filename).absolute(), rows)
+    if isinstance(items, list) and all(isinstance(items[row], Path) for row in rows):
+        return _of_files([items[row].absolute() for row in rows])
+    return list(_threaded(lambda row: _key_or_none(items, row), rows))
+
+
+def _of_files(paths: Sequence[Path]) -> list[str]:
+    """The keys of files, each folder's record opened once."""
+    keys: dict[Path, str] = {}
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        by_folder[path.parent].append(path)
+    for folder, inside in by_folder.items():
+        record = _Record.of(folder)
+        statuses = dict(zip(inside, _threaded(_status_or_none, inside)))
+        keys |= {path: record.key(path.name, status) for path, status in statuses.items()}
+        unknown = [path for path in inside if not keys[path] and statuses[path] is not None]
+        for path, (status, key) in zip(unknown, _threaded(_read_or_none, unknown)):
+            keys[path] = key
+            record.add(path.name, status, key)
+        record.save()
+    return [keys[path] for path in paths]
+
+
+def _of_array(array: np.memmap, file: Path, rows: Sequence[int]) -> list[str]:
+    """The keys of rows of an array on disk: they are known as long as its file is the same."""
+    record, status = _Record.of(file), _status(file)
+    keys = {row: record.key(str(row), status) for row in rows}
+    unknown = [row for row in rows if not keys[row]]
+    for row, key in zip(unknown, _threaded(lambda row: _key_or_none(array, row), unknown)):
+        keys[row] = key
+        record.add(str(row), status, key)
+    record.save()
+    return [keys[row] for row in rows]
+
+
+def _threaded(work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+    """What `work` gives for each job, in order; what is small is done in blocks."""
+    blocks = (jobs[start : start + BLOCK] for start in range(0, len(jobs), BLOCK))
+    with closing(in_order(lambda block: [work(job) for job in block], blocks)) as done:
+        for block in done:
+            yield from block
+
+
+class _Record:
+    """What is remembered of the files in a folder, or of the rows of an array.
+
+    Arguments:
+        file: Where it is kept.
+        known: Status and key by name.
+    """
+
+    def __init__(self, file: Path, known: dict[str, tuple[Status, str]]) -> None:
+        self.file, self.known, self.changed = file, known, False
+
+    @classmethod
+    def of(cls, place: Path) -> _Record:
+        """The record of a folder or of an array's file. One that is damaged is begun anew."""
+        file = keys_folder() / f"{digest(os.fsencode(place))}.safetensors"
+        try:
+            tensors, _ = load_tensors(file)
+            names = os.fsdecode(tensors["names"].numpy().tobytes()).split("\0")
+            keys = tensors["keys"].numpy().tobytes().hex()
+            statuses = [tuple(row) for row in tensors["statuses"].tolist()]
+            return cls(file, {name: (statuses[i], keys[32 * i : 32 * i + 32]) for i, name in enumerate(names)})
+        except (OutskirtsError, KeyError, IndexError, OSError):
+            return cls(file, {})
+
+    def key(self, name: str, status: Status | None) -> str:
+        """The key of what has had this status since it was read; empty if that is not known."""
+        seen, key = self.known.get(name, (None, ""))
+        return key if seen == status is not None else ""
+
+    def add(self, name: str, status: Status | None, key: str) -> None:
+        """Remember a key, if its file was settled when it was read."""
+        if key and status is not None and max(status[1:3]) < time.time_ns() - _SETTLED:
+            self.known[name] = (status, key)
+            self.changed = True
+
+    def save(self) -> None:
+        """Keep what was added. Where nothing can be written, files are read again the next time."""
+        if not self.changed:
+            return
+        names = np.frombuffer(os.fsencode("\0".join(self.known)), np.uint8)
+        keys = np.frombuffer(bytes.fromhex("".join(key for _, key in self.known.values())), np.uint8)
+        tensors = {
+            "names": torch.from_numpy(names.copy()),
+            "statuses": torch.tensor([status for status, _ in self.known.values()]),
+            "keys": torch.from_numpy(keys.reshape(-1, 16).copy()),
+        }
+        with suppress(OutskirtsError):
+            save_tensors(self.file, tensors)
+
+
+def _read(path: Path) -> tuple[Status, str]:
+    """Status and key of a file."""
+    try:
+        before = _status(path)
+        state = xxhash.xxh3_128()
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                state.update(chunk)
+    except OSError as error:
+        raise CorruptImage(f"{path} cannot be read ({error}).") from error
+    return before, state.hexdigest()
+
+
+def _status(path: Path) -> Status:
+    """Raises what the file system does, and where the path is no regular file, such as a pipe that has no end."""
+    known = path.stat()
+    if not stat.S_ISREG(known.st_mode):
+        raise OSError(f"{path} is not a regular file")
+    return known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
+
+
+# `skip_corrupt` may leave out what cannot be read; who reads its pixels gets the error.
+
+
+def _status_or_none(path: Path) -> Status | None:
+    try:
+        return _status(path)
+    except OSError:
+        return None
+
+
+def _read_or_none(path: Path) -> tuple[Status | None, str]:
+    try:
+        return _read(path)
+    except CorruptImage:
+        return None, ""
+
+
+def _key_or_none(items: Items, row: int, key: Callable[[Item], str] = item_key) -> str:
+    try:
+        return key(items[row])
+    except CorruptImage:
+        return ""
