@@ -47,6 +47,16 @@ def test_labels_must_fit_images_and_classes(digits):
         ImageSet(digits.items, digits.labels, ["a", "b"])
 
 
+def test_classes_have_names_of_their_own():
+    with pytest.raises(OutskirtsError, match="two classes called 'ant'"):
+        ImageSet([np.zeros((4, 4), np.uint8)], torch.tensor([0]), ["ant", "bee", "ant"])
+
+
+def test_labels_that_count_no_classes_are_refused_before_names_are_made():
+    with pytest.raises(OutskirtsError, match="has the label 300000000; labels count the classes from 0"):
+        ImageSet([np.zeros((4, 4), np.uint8)], torch.tensor([300_000_000]))
+
+
 def test_an_attribute_follows_the_images(digits):
     place = Attribute("place", ("land", "water"), torch.arange(100) % 2)
     images = ImageSet(digits.items, digits.labels, digits.classes, attribute=place)

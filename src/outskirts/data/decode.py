@@ -21,9 +21,21 @@ from torch import Tensor
 
 from ..errors import OutskirtsError
 
-__all__ = ["MIN_SIDE", "CorruptImage", "Item", "Items", "decode", "open_picture", "picture", "plain_pixels", "scaled"]
+__all__ = [
+    "MIN_SIDE",
+    "CorruptImage",
+    "Item",
+    "Items",
+    "as_uint8",
+    "decode",
+    "open_picture",
+    "picture",
+    "plain_pixels",
+    "scaled",
+]
 
-#: A stored image: an encoded file's bytes, its path, a PIL image, or uint8 pixels [H, W] or [H, W, C].
+#: A stored image: an encoded file's bytes, its path, a PIL image, or pixels [H, W] or [H, W, C] that are uint8, or
+#: floats from 0 to 1.
 Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
 
 
@@ -87,7 +99,7 @@ def decode(item: Item, name: str) -> Tensor:
         CorruptImage: if it cannot be decoded, or is smaller than 4 pixels on a side.
     """
     try:
-        pixels = np.array(item) if isinstance(item, np.ndarray) else _pixels(item)
+        pixels = as_uint8(np.array(item), name) if isinstance(item, np.ndarray) else _pixels(item)
     except _DAMAGE as error:
         raise CorruptImage(f"{name} cannot be decoded ({error}).") from error
     if min(pixels.shape[:2]) < MIN_SIDE:
@@ -97,9 +109,38 @@ def decode(item: Item, name: str) -> Tensor:
     return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
 
 
-def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[Any]:
-    """The pixels of an image that is not encoded, [H, W] or [H, W, C]."""
-    return _plain(item) if isinstance(item, Image.Image) else np.asarray(item)
+def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
+    """The pixels of an image that is not encoded, uint8 [H, W] or [H, W, C]."""
+    return _plain(item) if isinstance(item, Image.Image) else as_uint8(np.asarray(item), "an array")
+
+
+def as_uint8(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """Pixels of floating-point numbers from 0 to 1 as those from 0 to 255; uint8 stays as it is.
+
+    Arguments:
+        pixels: Of any shape.
+        where: How errors call them.
+
+    Raises:
+        OutskirtsError: If they are anything else, which would be cut off.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if not np.issubdtype(pixels.dtype, np.floating):
+        remedy = (
+            "images.astype('uint8') * 255" if pixels.dtype == bool else "images.astype('uint8'), if none is above 255"
+        )
+        raise OutskirtsError(f"{where} holds {pixels.dtype}; pixels are uint8, or floats from 0 to 1: pass {remedy}.")
+    least, most = (float(edge) for edge in (pixels.min(initial=np.inf), pixels.max(initial=-np.inf)))
+    if not 0 <= least <= most <= 1:  # NaN is refused by this, too.
+        remedy = (
+            "images.round().astype('uint8')" if 0 <= least <= most <= 255 else "what it was before it was normalised"
+        )
+        raise OutskirtsError(
+            f"{where} holds {pixels.dtype} from {least:g} to {most:g}; pixels are uint8, or floats from 0 to 1: pass "
+            f"{remedy}."
+        )
+    return (pixels * 255).round().astype(np.uint8)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,15 +20,19 @@ from ..files import digest
 from .cache import ImageCache, kept
 from .decode import Items, decode
 from .identity import item_keys
+from .pixel_array import checked_pixels
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
 
-__all__ = ["SUBSET", "Attribute", "ImageSet"]
+__all__ = ["MOST_CLASSES", "SUBSET", "Attribute", "ImageSet"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
+
+#: Beyond this, numbers are ids or pixels and not classes.
+MOST_CLASSES = 1_000_000
 
 #: Classes that a line names, and images that a notebook shows.
 _NAMED, _SHOWN = 3, 12
@@ -52,7 +57,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     """A map-style dataset of ``(image uint8 [C, h, w], label)``, images at their own sizes.
 
     Arguments:
-        items: The stored images: encoded bytes, paths, PIL images or uint8 arrays [H, W] or [H, W, C].
+        items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] that are uint8 or
+            floating point from 0 to 1; or all of them as one array, whose channels may come before or after the rows.
         labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
         classes: Names of the classes; their numbers unless given.
         spec: The text that `outskirts.open` reopens the set from.
@@ -79,16 +85,20 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         index: Tensor | None = None,
         attribute: Attribute | None = None,
     ) -> None:
-        self.items = items
+        self.items = checked_pixels(items, spec or "The array of images") if hasattr(items, "ndim") else items
         self.index = torch.arange(len(items)) if index is None else index
         self.labels = torch.full_like(self.index, -1) if labels is None else labels.long().clamp_min(-1)
         most = int(self.labels.max()) if len(self.labels) else -1
-        self.classes = list(classes) or [str(i) for i in range(most + 1)]
         self.spec = spec
+        if most >= MOST_CLASSES:
+            raise OutskirtsError(f"{self._origin} has the label {most}; labels count the classes from 0.")
+        self.classes = list(classes) or [str(i) for i in range(most + 1)]
         self.note = note
         self.attribute = attribute
         #: Names of the corrupt images that `resident` or `decodable` left out last.
         self.skipped: list[str] = []
+        if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
+            raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
             raise OutskirtsError(f"{self._origin} has {len(self.index)} images but {len(self.labels)} labels.")
         if attribute is not None and len(attribute.index) != len(self.index):

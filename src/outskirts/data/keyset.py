@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OutskirtsError
 from ..files import atomic
 from .imageset import ImageSet
-from .sources.arrays import mapped
+from .npy import mapped
 
 __all__ = ["KeySet"]
 

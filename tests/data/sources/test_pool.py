@@ -125,7 +125,7 @@ def changed(folder, what):
         ("gone", "keys.npy is missing"),
         ("fewer", "holds 5 images, and the manifest says 6"),
         ("out of range", "go from 0 to 2, and it has 2 classes"),
-        ("float", "images must be uint8"),
+        ("float", "images.npy (holds|is not uint8)"),
         ("format", "was written in format 99"),
     ],
 )

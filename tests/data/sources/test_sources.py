@@ -1,5 +1,7 @@
 import inspect
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -294,9 +296,11 @@ def test_grey_arrays(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("array", "sentence"),
     [
-        (np.zeros((2, 8, 8), np.float32), r"float32; images must be uint8: save \(images \* 255\)"),
-        (np.full((2, 8, 8), 9.0), r"float64; images must be uint8: save images.round"),
-        (np.zeros((2, 8, 8), np.int64), r"int64; images must be uint8: convert"),
+        (np.full((2, 8, 8), np.nan, np.float32), "float32 from nan to nan; pixels are uint8, or floats from 0 to 1"),
+        (np.full((2, 8, 8), 9.0), r"float64 from 9 to 9; .*: pass images\.round\(\)\.astype\('uint8'\)"),
+        (np.linspace(-1, 2, 128).reshape(2, 8, 8), "float64 from -1 to 2; .*: pass what it was before"),
+        (np.zeros((2, 8, 8), np.int64), r"int64; pixels are uint8, .*: pass images\.astype\('uint8'\)"),
+        (np.zeros((2, 8, 8), bool), r"bool; .*: pass images\.astype\('uint8'\) \* 255"),
         (np.zeros((2, 8, 8, 4), np.uint8), r"1 or 3 channels; drop the alpha channel: images\[..., :3\]"),
         (np.zeros((2, 8, 8, 5), np.uint8), "1 or 3 channels"),
         (np.zeros((8, 8), np.uint8), r"has the shape \(8, 8\); images are \[N, H, W\]"),
@@ -309,6 +313,83 @@ def test_array_errors(tmp_path, array, sentence):
     fails(tmp_path / "x.npy", f"x.npy.*{sentence}")
     np.savez(tmp_path / "x.npz", images=array)
     fails(tmp_path / "x.npz", f"x.npz.*{sentence}")
+    with pytest.raises(OutskirtsError, match=f"The array of images.*{sentence}"):
+        osk.ImageSet(array)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_from_0_to_1_are_pixels(tmp_path, dtype):
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    array = (levels / 255).astype(dtype)
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "x.npz", images=array)
+    for images in (
+        osk.open(tmp_path / "x.npy"),
+        osk.open(tmp_path / "x.npz"),
+        osk.ImageSet(array),
+        osk.ImageSet([*array]),
+    ):
+        assert torch.equal(torch.cat([image for image, _ in images]), torch.from_numpy(levels))
+
+
+def test_arrays_of_channels_first_and_tensors_are_taken():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 9), np.uint8)
+    for images in (osk.ImageSet(pixels), osk.ImageSet(torch.from_numpy(pixels))):
+        assert torch.equal(torch.stack([image for image, _ in images]), torch.from_numpy(pixels))
+
+
+@pytest.mark.parametrize("image", [np.full((8, 8), 300), np.full((8, 8), 2.0), np.full((8, 8), True)])
+def test_one_array_of_a_list_is_checked_when_it_is_read(image):
+    with pytest.raises(OutskirtsError, match=r"row 0 of The image set holds .*; pixels are uint8"):
+        osk.ImageSet([image]).image(0)
+
+
+def test_a_link_to_a_folder_above_is_an_error(files):
+    root = files[0].parents[1]
+    (root / "cat" / "all").symlink_to(root)
+    fails(root, f"The folders {root} and {root}/cat/all are the same one, by a link")
+
+
+def test_a_folder_in_two_classes_is_an_error(files):
+    root = files[0].parents[1]
+    (root / "zebra").symlink_to(root / "dog")
+    fails(root, f"The folders {root}/dog and {root}/zebra are the same one, by a link")
+
+
+def test_a_class_folder_may_be_a_link(files, pictures):
+    root = files[0].parents[1]
+    (root / "dog").rename(root.parent / "elsewhere")
+    (root / "dog").symlink_to(root.parent / "elsewhere")
+    check(osk.open(root), pictures)
+
+
+def test_a_folder_that_cannot_be_read_is_named(files, monkeypatch):
+    (root := files[0].parents[1]).joinpath("dog", "more").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    fails(root, f"The folder {root}/dog/more cannot be read \\(Permission denied\\)")
+
+
+def test_hidden_folders_are_passed_over_at_any_depth(files, pictures):
+    (hidden := files[0].parent / "more" / ".checkpoints").mkdir(parents=True)
+    shutil.copy(files[0], hidden)
+    check(osk.open(files[0].parents[1]), pictures)
+
+
+def test_a_link_to_nothing_is_not_left_out(files, tmp_path):
+    (flat := tmp_path / "flat").mkdir()
+    shutil.copy(files[0], flat / "a.png")
+    (flat / "b.png").symlink_to(tmp_path / "gone.png")
+    images = osk.open(flat)
+    assert len(images) == 2
+    with pytest.raises(OutskirtsError, match=r"b\.png cannot be decoded"):
+        images.image(1)
 
 
 @pytest.mark.parametrize(
@@ -481,6 +562,18 @@ def test_csv(csv_table, pictures):
     assert osk.open(f"{csv_table}&label=none").labels.tolist() == [-1] * 6
     some = osk.open(f"{csv_table}&label=kind&rows=split:0,place:sea")
     assert len(some) == 1 and torch.equal(some.image(0), torch.from_numpy(pictures[0]).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        ("-1", r"has the value -1; values are names, or numbers from 0.*write \?label=none"),
+        ("300000000", "reach 300000000; they must count the classes from 0"),
+    ],
+)
+def test_labels_in_csv_count_classes(csv_table, tmp_path, label, sentence):
+    (tmp_path / "table.csv").write_text(f"file,kind\ncat/0 a.png,0\ncat/0 a.png,{label}\n")
+    fails(f"{csv_table}&label=kind", sentence)
 
 
 def test_csv_errors(csv_table, files, tmp_path):

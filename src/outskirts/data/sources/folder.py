@@ -25,9 +25,11 @@ def folder(where: Path) -> ImageSet:
     """
     if not where.is_dir():
         raise OutskirtsError(f"There is no folder {where}.")
-    loose = [Path(entry.path) for entry in os.scandir(where) if entry.is_file() and _is_image(entry.name)]
-    classes = sorted(e.name for e in os.scandir(where) if e.is_dir() and not e.name.startswith((".", "__")))
-    per_class = [_images(where / name) for name in classes]
+    inside = _entries(where)
+    loose = [Path(entry.path) for entry in inside if not entry.is_dir() and _is_image(entry.name)]
+    classes = sorted(e.name for e in inside if e.is_dir() and not e.name.startswith((".", "__")))
+    known: dict[Path, Path] = {where.resolve(): where}
+    per_class = [_images(where / name, known) for name in classes]
     if not any(per_class):
         if not loose:
             raise OutskirtsError(f"The folder {where} holds no images ({', '.join(_SUFFIXES)}).")
@@ -41,9 +43,36 @@ def folder(where: Path) -> ImageSet:
     return ImageSet([file for files in per_class for file in files], labels, classes, f"folder:{where}")
 
 
-def _images(root: Path) -> list[Path]:
-    walk = os.walk(root, followlinks=True)
-    return sorted(Path(parent, name) for parent, _, names in walk for name in names if _is_image(name))
+def _images(root: Path, known: dict[Path, Path]) -> list[Path]:
+    """The images below a folder, at any depth, in alphabetical order.
+
+    Arguments:
+        root: The folder.
+        known: The folders that were read, by where they really are; those of this one are added.
+    """
+    if (real := root.resolve()) in known:
+        raise OutskirtsError(
+            f"The folders {known[real]} and {root} are the same one, by a link; its images would count twice. Remove "
+            "the link."
+        )
+    known[real] = root
+    images = []
+    for entry in _entries(root):
+        if entry.is_dir():
+            if not entry.name.startswith("."):
+                images += _images(Path(entry.path), known)
+        elif _is_image(entry.name):
+            images.append(Path(entry.path))
+    return sorted(images)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds; an error if it cannot be read, where its images would be missing unseen."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise OutskirtsError(f"The folder {folder} cannot be read ({error.strerror}).") from error
 
 
 def _is_image(name: str) -> bool:

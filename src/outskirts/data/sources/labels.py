@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from ...errors import OutskirtsError
+from ..imageset import MOST_CLASSES
 
 __all__ = ["class_indices", "named"]
-
-# Beyond this, numbers are ids or pixels and not classes.
-_MOST_CLASSES = 1_000_000
 
 
 def class_indices(values: Any, count: int, where: str) -> Tensor:
@@ -34,7 +32,7 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
         )
     if len(labels) != count:
         raise OutskirtsError(f"{where} are {len(labels)} for {count} images.")
-    if count and int(labels.max()) >= _MOST_CLASSES:
+    if count and int(labels.max()) >= MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))
 

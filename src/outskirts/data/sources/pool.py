@@ -26,7 +26,8 @@ from ...errors import OutskirtsError
 from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
 from ..imageset import ImageSet
 from ..keyset import KeySet
-from .arrays import checked_pixels, mapped
+from ..npy import mapped
+from ..pixel_array import checked_pixels
 from .labels import class_indices
 from .spec import source
 
@@ -51,6 +52,8 @@ def open_pool(where: Path) -> ImageSet:
     about = manifest(where)
     stored = checked_pixels(mapped(where / "images.npy"), str(where / "images.npy"))
     labels = mapped(where / "labels.npy")
+    if stored.dtype != mapped(where / "images.npy").dtype:
+        raise OutskirtsError(f"{where / 'images.npy'} is not uint8, as the images of a pool are; make the pool again.")
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ...errors import OutskirtsError, unknown
 from ..imageset import Attribute, ImageSet
-from .labels import named
+from .labels import class_indices, named
 from .spec import source
 
 __all__ = ["table"]
@@ -73,8 +73,13 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
     if "" in values:
         raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of those chosen.")
     if all(value.isdecimal() for value in values):
-        numbers = torch.tensor([int(value) for value in values])
+        numbers = class_indices([int(value) for value in values], len(values), where)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
+    if negative := next((value for value in values if re.fullmatch(r"-\d+", value)), None):
+        raise OutskirtsError(
+            f"{where} has the value {negative}; values are names, or numbers from 0. For images without labels, write "
+            "?label=none."
+        )
     return named(values)
 
 

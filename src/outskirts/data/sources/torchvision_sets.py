@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import OutskirtsError, unknown
 from ..imageset import ImageSet
-from .arrays import checked_pixels
+from ..pixel_array import checked_pixels
 from .arrow import parquet
 from .labels import class_indices
 from .spec import SOURCES, data_folder

@@ -1,0 +1,34 @@
+"""NumPy's files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import OutskirtsError
+
+__all__ = ["mapped", "reading"]
+
+
+def mapped(path: Path) -> Any:
+    """The array in an ``.npy`` file, read as it is used."""
+    with reading(path):
+        if zipfile.is_zipfile(path):
+            raise OutskirtsError(f"{path} is an .npz file; write npz:{path}.")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what NumPy raises on a missing or damaged file into a sentence."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OutskirtsError(f"There is no file {path}.") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise OutskirtsError(f"{path} is damaged, or not a file of NumPy arrays ({error}).") from error
