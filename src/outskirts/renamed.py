@@ -16,6 +16,8 @@ __all__ = [
     "current",
     "records",
     "renamed",
+    "unset_as_before",
+    "unset_as_now",
     "was_not_given",
     "weights",
 ]
@@ -47,7 +49,7 @@ UNSET: Mapping[str, Any] = {
         ("val", "synthetic", "outlier_images", "pretrained", "init", "train_layers", "tracker", "anchors", "words"), ""
     ),
     **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
-    **dict.fromkeys(("size", "outlier_batch", "classes_per_step"), 0),
+    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden"), 0),
     "real_weight": -1.0,
 }
 
@@ -97,10 +99,17 @@ def was_not_given(option: str, value: Any) -> bool:
 def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as version 0.1 would have written them, for hashes that do not change with the names."""
     before = {new: old for old, new in OPTIONS.items()}
-    return {
-        before.get(name, name): UNSET.get(name) if value is None and name in UNSET else value
-        for name, value in options.items()
-    }
+    return {before.get(name, name): value for name, value in unset_as_before(options).items()}
+
+
+def unset_as_before(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with what version 0.1 had for None, for files whose content does not change."""
+    return {name: UNSET.get(name) if value is None else value for name, value in options.items()}
+
+
+def unset_as_now(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file of any version, with None for those that were not given."""
+    return {name: None if was_not_given(name, value) else value for name, value in options.items()}
 
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:

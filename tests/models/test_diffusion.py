@@ -8,7 +8,7 @@ import torch
 from outskirts.data.imageset import ImageSet
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
-from outskirts.files import load_json
+from outskirts.files import load_json, save_json
 from outskirts.seeding import isolated
 from outskirts.training.config import TrainConfig
 from outskirts.training.loop import Interrupted
@@ -295,7 +295,7 @@ CONFIG = TrainConfig(
 GREY = Transform(8, 1)
 
 
-def train(folder, progress=lambda *state: None, codec="", **options):
+def train(folder, progress=lambda *state: None, codec=None, **options):
     from dataclasses import replace
 
     return train_model("nano", image_set(), GREY, replace(CONFIG, **options), folder, progress, codec)
@@ -308,7 +308,10 @@ def test_training_learns_the_classes(nano, tmp_path):
     means = torch.stack([made[c::3].mean() for c in range(3)])
     # Classes are at -0.5, 0 and 0.5.
     assert means[0] < -0.2 and means[2] > 0.2 and means[0] < means[1] < means[2]
-    # Finished, it is loaded.
+    # Finished, it is loaded; version 0.1 wrote empty texts and zeros for what was not given.
+    about = load_json(tmp_path / "model" / "training.json")
+    about |= {**dict.fromkeys(("val", "init", "tracker", "synthetic"), ""), "real_weight": -1.0, "outlier_batch": 0}
+    save_json(tmp_path / "model" / "training.json", about)
     again = train(tmp_path / "model", lambda *state: pytest.fail("trained anew"), epochs=80)
     vectors = model.prompts.vectors(torch.tensor([1]))
     assert torch.equal(again.sample(vectors, [3], steps=3), model.sample(vectors, [3], steps=3))
@@ -321,7 +324,7 @@ def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, cod
     import os
     import signal
 
-    codec = str(autoencoder) if coded else ""
+    codec = str(autoencoder) if coded else None
     whole = train(tmp_path / "whole", epochs=2, codec=codec)
 
     def stop(step, steps, latest):
@@ -334,6 +337,7 @@ def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, cod
     again = train(tmp_path / "stopped", epochs=2, codec=codec)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+    assert load_json(tmp_path / "whole" / "training.json")["codec"] == (codec or "")
     losses = [load_json(tmp_path / name / "training.json")["lr"] for name in ("whole", "stopped")]
     assert losses[0] == losses[1]
 

@@ -108,9 +108,11 @@ def test_the_published_selection_takes_the_worst():
 
 def naive(values, filled, chosen, generator):
     """One vector at a time, in numpy; drawn in the documented order."""
-    needed = max(chosen.k + (chosen.exclude_self and not chosen.reference_quirks), chosen.boundary, chosen.min_rows)
+    needed = max(
+        chosen.k + (chosen.exclude_self and not chosen.reference_quirks), chosen.boundary, chosen.min_rows or 0
+    )
     ready = [c for c in range(len(values)) if filled[c] >= needed]
-    if 0 < chosen.classes_per_call < len(ready):
+    if 0 < (chosen.classes_per_call or 0) < len(ready):
         order = torch.randperm(len(ready), generator=generator).tolist()
         ready = sorted(ready[i] for i in order[: chosen.classes_per_call])
     places = torch.rand(len(ready), chosen.boundary, generator=generator).topk(chosen.picks).indices

@@ -129,7 +129,7 @@ def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
 def _train(job: Job) -> str:
     usual = resolve_recipe(job.method, {}).flat()
     words = ["outskirts", "train", job.method, "--data", brief(job.sets["train"])]
-    words += ["--val", brief(job.sets["val"])] if job.sets["val"] else []
+    words += ["--val", brief(job.sets["val"])] if "val" in job.sets else []
     for name, value in job.options.items():
         if name not in _APART and value != usual[name]:
             flag = name.replace("_", "-")

@@ -7,7 +7,6 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
@@ -90,13 +89,13 @@ def run_job(job: Job) -> str:
 
 
 def _digest(job: Job) -> str:
-    about: dict[str, Any] = {**asdict(job), "folder": ""}
+    about = {**job.to_json(), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
 
 
 def _specs(job: Job) -> list[str]:
-    named = [*job.sets.values(), job.tune_on, *(spec for sets in job.ood.values() for spec in sets.values())]
-    return [spec for spec in named if spec]
+    outliers = [spec for sets in job.ood.values() for spec in sets.values()]
+    return [*job.sets.values(), *([job.tune_on] if job.tune_on else []), *outliers]
 
 
 def _trained(job: Job) -> Run:
@@ -108,7 +107,7 @@ def _trained(job: Job) -> Run:
     # Whoever began was stopped before the options were written, the first that is needed to go on.
     shutil.rmtree(job.folder, ignore_errors=True)
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
-    val = _opened(job.sets["val"]) if job.sets["val"] else None
+    val = _opened(job.sets["val"]) if "val" in job.sets else None
     return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)
 
 

@@ -150,7 +150,7 @@ def _sources(entry: Entry) -> str:
     places = (
         " or ".join(file.urls) + (f" ({hashed})" if (hashed := file.sha256 or file.md5) else "") for file in entry.files
     )
-    return "; ".join(places) or entry.form
+    return "; ".join(places) or entry.form or "no address"
 
 
 def _told(job: Job, failure: str) -> None:

@@ -120,6 +120,6 @@ def main(name: str, arguments: Sequence[str]) -> None:
     if preset is not None and preset not in options.PRESETS:
         raise unknown("preset", preset, options.PRESETS)
     known = {field.name for field in fields(kind)}
-    chosen = {key: setting for key, setting in options.PRESETS.get(preset or "", {}).items() if key in known}
+    chosen = {key: setting for key, setting in (options.PRESETS[preset] if preset else {}).items() if key in known}
     default = kind(out=tyro.MISSING, model=tyro.MISSING, **chosen)
     parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default)()

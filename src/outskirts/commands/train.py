@@ -79,7 +79,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
         raise OutskirtsError(
             f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
         )
-    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset") or "")})
+    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     parts = {"start": Start(), "training": defaults.training, "settings": defaults.settings}
     start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", EXAMPLES)
@@ -92,7 +92,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
     return {
         "method": recipe.method,
         "data": config.pop("data"),
-        "val": config.pop("val") or None,
+        "val": config.pop("val"),
         **config,
         **asdict(recipe.settings),
     }

@@ -43,8 +43,8 @@ class Entry:
     homepage: str
     licence: str
     files: tuple[Remote, ...] = field(default_factory=tuple)
-    form: str = ""
-    folder: str = ""
+    form: str | None = None
+    folder: str | None = None
 
     def place(self, root: Path) -> Path:
         """Where it lies in the folder of all sets."""
@@ -71,7 +71,8 @@ def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: No
     Arguments:
         entry: The set.
         root: The folder of all sets; this one's appears when it is whole.
-        progress: Called with the bytes of a file that are there and the bytes it will have; 0 if that is not known.
+        progress: Called with the bytes of a file that are there and the bytes it will have; None if that is
+            not known.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.

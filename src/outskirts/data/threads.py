@@ -32,7 +32,7 @@ def threads_here() -> int:
 
 
 def in_order(
-    work: Callable[[J], R], jobs: Iterable[J], threads: int | None = None, most: int = 0
+    work: Callable[[J], R], jobs: Iterable[J], threads: int | None = None, most: int | None = None
 ) -> Generator[R, None, None]:
     """What `work` gives for each job, in their order, done in threads while earlier results are used.
 

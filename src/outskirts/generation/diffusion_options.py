@@ -185,7 +185,7 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
     known = {field.name for field in fields(kind)}
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    chosen = {name: value for name, value in PRESETS.get(preset or "", {}).items() if name in known}
+    chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
     options = {**chosen, **renamed(given, OPTIONS, "option", known)}
     for name in options:
         if name not in known:

@@ -100,7 +100,7 @@ class Work:
         folder, source = self.source.model, self.source
         if begun(folder):
             require_seen(folder, self.whole)
-        model = load_model(folder, self.images.classes, source.words or "", source.template)
+        model = load_model(folder, self.images.classes, source.words, source.template)
         return model.requires_grad_(False).eval().to(self.device)
 
     @cached_property
@@ -160,7 +160,7 @@ def fit(work: Work, own: Fit) -> None:
     settings = how(
         epochs=own.fit_epochs,
         blocks=own.blocks,
-        hidden=own.hidden or 0,
+        hidden=own.hidden,
         seed=work.source.seed,
         device="cpu" if work.device.type == "mps" else work.device.type,
     )

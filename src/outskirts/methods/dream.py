@@ -88,7 +88,7 @@ class Dream(Method[DreamConfig]):
             from ..models.diffusion.load_model import load_model
         except ImportError as error:
             raise MissingExtra("The method 'dream'", "generate") from error
-        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words or "")
+        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words)
         vectors = model.prompts.starts(torch.arange(len(self.classifier.classes)))
         if vectors.shape[1] != self.config.embedding:
             raise OutskirtsError(

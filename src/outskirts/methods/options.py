@@ -73,7 +73,7 @@ class BoundaryOptions(QueueOptions):
             sigma=self.sigma,
             space=self.space,
             selection=self.selection,
-            classes_per_call=self.classes_per_step or 0,
+            classes_per_call=self.classes_per_step,
             budget=self.synthesis_budget,
             reference_quirks=reference_quirks,
         )

@@ -69,6 +69,10 @@ def test_both_ways_to_resize(model, vectors):
 def test_own_size_is_left_alone(model, vectors):
     assert not Decoder(model, vectors, Decoding(size=16)).both and Decoder(model, vectors, Decoding(size=8)).both
     assert Decoder(model, vectors, Decoding()).side == 16
+    # Manifests of pools have a 0, as in version 0.1.
+    assert Decoder(model, vectors, Decoding()).about() == Decoder(model, vectors, Decoding(size=0)).about() | {
+        "size": 0
+    }
 
 
 def test_what_will_not_do(model, vectors):

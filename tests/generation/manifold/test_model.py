@@ -69,6 +69,12 @@ def test_everything_comes_back_from_disk(tmp_path, embeddings, quirks):
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["manifold.json", "manifold.safetensors"]
 
 
+def test_files_have_a_zero_for_no_width(tmp_path):
+    Manifold(5, ["ant", "bee"], 2, 10).save(tmp_path)
+    assert json.loads((tmp_path / "manifold.json").read_text())["options"]["hidden"] == 0
+    assert Manifold.load(tmp_path).options == ManifoldOptions()
+
+
 def test_damaged_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(OutskirtsError, match=r"manifold.json is missing"):
         Manifold.load(tmp_path)

@@ -27,7 +27,7 @@ _IN_PATH = "path:"
 
 
 @source("parquet")
-def parquet(where: Path, image: str = "image", label: str = "label", attribute: str = "") -> ImageSet:
+def parquet(where: Path, image: str = "image", label: str = "label", attribute: str | None = None) -> ImageSet:
     """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
 
     The encoded images are held in memory, as they are in the file. A set that does not fit is better kept as
@@ -63,7 +63,7 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
 
 @source("hf")
 def hf(
-    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str = ""
+    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str | None = None
 ) -> ImageSet:
     """A folder that the library `datasets` wrote with `save_to_disk`, mapped into memory.
 
@@ -115,7 +115,7 @@ class _Images:
         return self.base / str(path) if content is None else content
 
 
-def _image_set(table: pa.Table, image: str, label: str, attribute: str, base: Path, spec: str) -> ImageSet:
+def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, base: Path, spec: str) -> ImageSet:
     import pyarrow as pa
 
     kind = table.schema.field(image).type
@@ -173,7 +173,7 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
     return class_names
 
 
-def _checked(image: str, label: str, attribute: str, known: Sequence[str], where: Path) -> list[str]:
+def _checked(image: str, label: str, attribute: str | None, known: Sequence[str], where: Path) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
     labeled = label != "none" and not label.startswith(_IN_PATH)
@@ -181,7 +181,7 @@ def _checked(image: str, label: str, attribute: str, known: Sequence[str], where
         raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
     if attribute and attribute not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', attribute, known)} Choose with ?attribute=COLUMN.")
-    return list(dict.fromkeys([image, *[label] * labeled, *[attribute] * bool(attribute)]))
+    return list(dict.fromkeys([image, *[label] * labeled, *([attribute] if attribute else [])]))
 
 
 def _names(schema: pa.Schema, label: str) -> list[str]:

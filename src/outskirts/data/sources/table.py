@@ -19,7 +19,12 @@ __all__ = ["table"]
 
 @source("csv")
 def table(
-    where: Path, root: Path, image: str = "image", label: str = "label", attribute: str = "", rows: str = ""
+    where: Path,
+    root: Path,
+    image: str = "image",
+    label: str = "label",
+    attribute: str | None = None,
+    rows: str | None = None,
 ) -> ImageSet:
     """A table with a header and a line for each image.
 

@@ -20,6 +20,7 @@ from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...models.diffusion.codec import load_codec
 from ...models.diffusion.model import DiffusionModel
+from ...renamed import unset_as_now
 from ...trainable import Trainable
 from ...training.batches import batches_for
 from ...training.config import TrainConfig
@@ -113,7 +114,7 @@ def train_model(
     config: TrainConfig,
     folder: Path,
     progress: TrainingProgress,
-    codec: str = "",
+    codec: str | None = None,
 ) -> DiffusionModel:
     """Train a model and save it, or go on with a training that was stopped, or load what it left.
 
@@ -135,10 +136,10 @@ def train_model(
     if config.precision == "auto":
         precision = earlier.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
-    asked = {"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)}
+    asked = unset_as_now({"network": size, "codec": codec, "fingerprint": images.fingerprint, **asdict(config)})
     if earlier:
         # What it was begun without did not exist then, and is as it was.
-        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **earlier}, asked)
+        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **unset_as_now(earlier)}, asked)
     else:
         require_empty(folder)
     if (folder / "generator.json").is_file():
@@ -163,7 +164,8 @@ def train_model(
             shown = transform.device(pixels.to(engine.device))
             return {"loss": float(model.loss(shown, labels.to(engine.device), draws))}
 
-    save_json(folder / "training.json", asked)
+    # Manifests of pools repeat it, with an empty text for no codec.
+    save_json(folder / "training.json", {**asked, "codec": codec or ""})
     Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command once more")
     model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.

@@ -87,7 +87,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
             require_seen(folder, images)
         else:
             self.model = train_model(
-                self._size(transform), images, transform, self._training(images), folder, progress, config.codec or ""
+                self._size(transform), images, transform, self._training(images), folder, progress, config.codec
             )
         # Not that which is faster now: the same images are to come of the same model.
         self.training = begun(folder)

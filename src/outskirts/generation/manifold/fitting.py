@@ -42,6 +42,7 @@ from ...devices import resolve_device
 from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...models.volume_preserving import Pinned, VolumePreserving
+from ...renamed import unset_as_before
 from ...training.checkpoint import load_checkpoint, save_checkpoint
 from ...training.ema import EMA
 from .model import Manifold, ManifoldOptions, fingerprint
@@ -155,7 +156,7 @@ def fit_manifold(
     asked: dict[str, Any] = {
         "embeddings": fingerprint(embeddings, labels),
         "classes": list(classes),
-        "options": asdict(options),
+        "options": unset_as_before(asdict(options)),
     }
     if folder is not None:
         _enter(folder, asked)

@@ -13,7 +13,9 @@ from .stable import TEMPLATE, load_stable_diffusion
 __all__ = ["load_model"]
 
 
-def load_model(folder: Path, classes: Sequence[str], words: str = "", template: str = TEMPLATE) -> LatentDiffusion:
+def load_model(
+    folder: Path, classes: Sequence[str], words: str | None = None, template: str = TEMPLATE
+) -> LatentDiffusion:
     """The model in a folder.
 
     Arguments:
