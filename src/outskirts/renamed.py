@@ -24,13 +24,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Options of methods and of the training: in YAML files, on the command line, in Python.
-OPTIONS = {
+_OF_METHODS = {
     "initial": "prototype_init",
     "hold": "prototype_freeze",
     "scored": "feature_space",
     "risk": "ood_head",
     "risk_lr_factor": "ood_head_lr_factor",
+}
+
+#: Options: in YAML files, on the command line, in Python.
+OPTIONS = {
+    **_OF_METHODS,
     "engine": "executor",
     "noises": "draws",
     "together": "batch_size",
@@ -97,8 +101,9 @@ def was_not_given(option: str, value: Any) -> bool:
 
 
 def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as version 0.1 would have written them, for hashes that do not change with the names."""
-    before = {new: old for old, new in OPTIONS.items()}
+    """Options of a training as version 0.1 would have written them, for hashes that do not change with the names."""
+    # Trainings always had a batch_size, and VOS its draws: new names elsewhere.
+    before = {new: old for old, new in _OF_METHODS.items()}
     return {before.get(name, name): value for name, value in unset_as_before(options).items()}
 
 
