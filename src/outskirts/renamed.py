@@ -11,9 +11,11 @@ __all__ = [
     "OPTIONS",
     "PARAMETERS",
     "UNSET",
+    "VALUES",
     "RenamedWarning",
     "as_before",
     "current",
+    "current_value",
     "records",
     "renamed",
     "unset_as_before",
@@ -47,6 +49,9 @@ OPTIONS = {
     "least": "min_confidence",
 }
 
+#: Values of options, by the name that the option has now.
+VALUES = {"exposure": {"risk": "features"}}
+
 #: What stood for "not given" where there is None now.
 UNSET: Mapping[str, Any] = {
     **dict.fromkeys(
@@ -79,6 +84,16 @@ def current(name: str, table: Mapping[str, str], kind: str) -> str:
     return next(iter(renamed({name: None}, table, kind)))
 
 
+def current_value(option: str, value: Any) -> Any:
+    """The value of an option, by the name that the value has now; if it was given by another one, a warning says so.
+
+    >>> current_value("exposure", "margin")
+    'margin'
+    """
+    table = VALUES.get(option, {})
+    return current(value, table, f"{option} value") if isinstance(value, str) and value in table else value
+
+
 def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] = ()) -> dict[str, T]:
     """The same under the names that its keys have now, but for those that are `known`; one warning says all changes."""
     changed = {name: table[name] for name in given if name in table and name not in known}
@@ -104,7 +119,11 @@ def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a training as version 0.1 would have written them, for hashes that do not change with the names."""
     # Trainings always had a batch_size, and VOS its draws: new names elsewhere.
     before = {new: old for old, new in _OF_METHODS.items()}
-    return {before.get(name, name): value for name, value in unset_as_before(options).items()}
+    values = {name: {new: old for old, new in table.items()} for name, table in VALUES.items()}
+    return {
+        before.get(name, name): values[name].get(value, value) if name in values else value
+        for name, value in unset_as_before(options).items()
+    }
 
 
 def unset_as_before(options: Mapping[str, Any]) -> dict[str, Any]:

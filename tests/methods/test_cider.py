@@ -338,7 +338,7 @@ def test_losses_reach_their_bounds(make, views):
     corners = torch.tensor([[1.0, 0, 0], [-0.5, 0.75**0.5, 0], [-0.5, -(0.75**0.5), 0]])
     method.sphere.prototypes.copy_(corners)
     batch = replace(views, views=views.views[:1], labels=torch.arange(3))
-    scalars = method.losses(corners, batch.labels, batch)
+    scalars = method.embedding_loss(corners, batch.labels, batch)
     assert scalars["loss_dispersion"].item() == pytest.approx(-5.0, abs=1e-5)
     assert 0 <= scalars["loss_compactness"] < 1e-5
     assert scalars["angle_own"] < 0.1 and scalars["angle_nearest"].item() == pytest.approx(120, abs=0.01)

@@ -36,7 +36,7 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
 
 
 def section(matrix: Matrix) -> str:
-    """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
+    """One matrix: the leaderboard, each set, each group of test images, each detector, and each run's commands."""
     there = matrix.all_method_runs
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")

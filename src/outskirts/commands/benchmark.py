@@ -23,6 +23,7 @@ from ..data.benchmark import benchmarks, described
 from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder
 from ..errors import OutskirtsError
+from ..texts import comma_separated
 from .console import Command, choose, merged, parse, say, show
 
 __all__ = ["COMMAND", "Benchmark", "main"]
@@ -63,8 +64,8 @@ class Benchmark(Command):
 
         matrix = benchmark(
             self.benchmark,
-            _names(self.methods),
-            variants=_names(self.variants or ""),
+            comma_separated(self.methods),
+            variants=comma_separated(self.variants),
             seeds=seeds(self.seeds),
             detectors=self.detectors,
             out=self.out,
@@ -155,10 +156,6 @@ def _sources(entry: Entry) -> str:
 
 def _told(job: Job, failure: str) -> None:
     say(f"{job.folder.name}: {f'failed ({failure})' if failure else f'{record(job).seconds / 60:.1f} minutes'}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _option(text: str) -> tuple[str, object]:

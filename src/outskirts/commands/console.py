@@ -123,14 +123,14 @@ def parse_parts(
     columns = [(title, type(part), field(default=part)) for title, part in parts.items()]
     kind: type[Any] = make_dataclass("Options", columns, frozen=True, kw_only=True)
     with with_examples(examples, arguments):
-        found = tyro.cli(
+        read = tyro.cli(
             kind,
             prog=f"outskirts {command}",
             args=current_flags(arguments, *map(type, parts.values())),
             config=_CONFIG,
             description=about,
         )
-    return tuple(getattr(found, title) for title in parts)
+    return tuple(getattr(read, title) for title in parts)
 
 
 _CONFIG = (tyro.conf.OmitArgPrefixes,)
@@ -150,7 +150,9 @@ def with_examples(examples: Sequence[str], arguments: Sequence[str]) -> Iterator
 
 
 def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
-    """The same with flags of version 0.1 under their names of today, but for those that these dataclasses have."""
+    """The same with flags and values of version 0.1 under their names of today, but for flags that these dataclasses
+    have.
+    """
     known = {name.replace("_", "-") for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
     table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.OPTIONS.items()}
 
@@ -162,7 +164,15 @@ def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
         renamed.current(f"--{name}", {f"--{name}": f"--{table[name]}"}, "option")
         return f"--{table[name]}{equals}{rest}"
 
-    return [current(argument) for argument in arguments]
+    flags = [current(argument) for argument in arguments]
+    return [_current_value(*pair) for pair in zip(["", *flags], flags)]
+
+
+def _current_value(before: str, argument: str) -> str:
+    """An argument, by today's name if it is, or holds, the value of an option that is called otherwise now."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+    value = renamed.current_value(flag.removeprefix("--").replace("-", "_"), value)
+    return f"{flag}{equals}{value}" if argument.startswith("--") else value
 
 
 def merged(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -17,7 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
+__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -65,7 +65,7 @@ def known(name: str) -> Entry:
     return catalogue()[name]
 
 
-def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
+def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
     """Download and unpack a set, or what of it is not there.
 
     Arguments:

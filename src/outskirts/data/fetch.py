@@ -7,8 +7,7 @@ from pathlib import Path
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
 from .benchmark import benchmarks, described
-from .catalogue import Entry, catalogue, known
-from .catalogue import fetch as fetch_entry
+from .catalogue import Entry, catalogue, fetch_entry, known
 from .sources import open as open_images
 from .sources.spec import data_folder
 from .sources.torchvision_sets import SETS

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
-from .cache import ImageCache, kept
+from .cache import ImageCache, current_cache
 from .decode import CorruptImage, Items, decode, key
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Done, attempt_all
@@ -174,7 +174,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """Where this process keeps the decoded images, and under which key; None if it does not. Arguments as for
         `resident`.
         """
-        store = kept()
+        store = current_cache()
         # Which ones were left out is only known to who left them out.
         if store is None or skip_corrupt or not self.pictures or self.nbytes(transform, room) > store.budget:
             return None

@@ -14,7 +14,7 @@ from .sources.arrays import mapped
 from .sources.pool import OUTLIERS, SAMPLES, manifest, save_keys, verify_pool
 from .sources.spec import parse_spec
 
-__all__ = ["TOLERATED", "describe", "expose", "overlap", "require_content", "require_unseen", "seen"]
+__all__ = ["TOLERATED", "describe", "overlap", "require_content", "require_unseen", "save_seen_outliers", "seen"]
 
 #: The share of shared images above which two sets are taken to be the same data: real ones have copies.
 TOLERATED = 0.01
@@ -42,19 +42,19 @@ def require_content(spec: str, outliers: bool) -> None:
     )
 
 
-def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: bool = False) -> None:
+def require_unseen(known: Path | None, images: ImageSet, called: str, as_outliers: bool = False) -> None:
     """Raise if a generator has seen these images, by more than the copies that real sets have.
 
     Arguments:
         known: File with the keys of the images that the generator has seen (see `seen`); None if there is no such file.
         images: Images that must not be among them.
         called: What they are, for the message.
-        exposed: Whether they were shown as outliers, rather than to a generator.
+        as_outliers: Whether they were shown as outliers, rather than to a generator.
     """
     if known is None:
         return
     leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
-    if leaked > TOLERATED * len(images) and exposed:
+    if leaked > TOLERATED * len(images) and as_outliers:
         raise OutskirtsError(
             f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
             "such; measure it on others."
@@ -83,7 +83,7 @@ def describe(spec: str, gallery: Path) -> Path | None:
     return gallery / "synthetic.npy"
 
 
-def expose(outliers: ImageSet, gallery: Path) -> None:
+def save_seen_outliers(outliers: ImageSet, gallery: Path) -> None:
     """Keep the keys of the images that a run is trained with as outliers, and of what their generator has seen, as
     ``exposed.npy``: neither can be measured any more.
     """

@@ -61,8 +61,8 @@ class Passes:
             progress=count,
             **vars(self.options),
         )
-        said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
-        self.say(f"{name}: {said}")
+        images = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
+        self.say(f"{name}: {images}")
         if image_set.skipped:
             self.note(
                 f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "

@@ -104,7 +104,7 @@ def open_task(
     notes = _check(sets, train, options.skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
-        require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
+        require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
     method = registry[recipe.method](recipe.settings, classifier)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
     by_name = detectors != "all"

@@ -141,7 +141,7 @@ class CIDER(Embedding[C], Generic[C]):
         _, projections, labels = self.embed(batch)
         # In half precision, cosines over a small temperature would be too coarse.
         with full_precision(projections):
-            return self.losses(projections, labels, batch)
+            return self.embedding_loss(projections, labels, batch)
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         if self.config.prototype_init == "simplex":
@@ -149,7 +149,7 @@ class CIDER(Embedding[C], Generic[C]):
         else:
             super().prepare(images)
 
-    def losses(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def embedding_loss(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss and its parts, given unit vectors [B, d]; moves the prototypes."""
         held = batch.epoch <= self.config.prototype_freeze * batch.epochs
         prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, batch)

@@ -182,6 +182,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
             return None
         (kind,) = (own for own in get_args(kind) if own is not NoneType)
     if get_origin(kind) is Literal:
+        value = renamed.current_value(name, value)
         if value not in get_args(kind):
             raise unknown(name, str(value), get_args(kind))
         return value

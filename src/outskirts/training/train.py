@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.leakage import describe, expose, require_content, require_unseen, seen
+from ..data.leakage import describe, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
@@ -151,7 +151,7 @@ def execute(
             if config.synthetic:
                 describe(config.synthetic, run.gallery)
             if outliers is not None:
-                expose(outliers, run.gallery)
+                save_seen_outliers(outliers, run.gallery)
                 picture_of(outliers, transform, run.gallery)
         validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
         trainer = Trainer(method, batches, config, run, engine, validate)

@@ -18,6 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from ...devices import constant
 from ...errors import OutskirtsError, unknown
 from ...seeding import generator, per_image
+from ...texts import comma_separated
 from .pixmix import PixMix
 
 __all__ = ["Augmentation", "ColorJitter", "Compose", "Crop", "Flip", "Grayscale", "ResizedCrop", "parse_augmentations"]
@@ -239,7 +240,7 @@ def parse_augmentations(text: str, size: int) -> Compose:
     Compose(steps=(Flip(p=0.5), Crop(padding=2)))
     """
     steps = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in comma_separated(text):
         name, *numbers = part.split(":")
         if name == "none":
             continue

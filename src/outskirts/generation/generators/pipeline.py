@@ -120,8 +120,8 @@ class Pipeline(ImageGenerator[PipelineConfig]):
         # Schedulers that add noise at every step draw it for each image, too.
         noise = {"generator": draws} if "generator" in inspect.signature(scheduler.step).parameters else {}
         for time in scheduler.timesteps:
-            found = unet(scheduler.scale_model_input(images, time), time, class_labels=labels).sample
-            images = scheduler.step(found, time, images, **noise).prev_sample
+            prediction = unet(scheduler.scale_model_input(images, time), time, class_labels=labels).sample
+            images = scheduler.step(prediction, time, images, **noise).prev_sample
         return ((images + 1) / 2).clamp(0, 1).movedim(1, 3).cpu().numpy()
 
     def _ids(self) -> list[int]:
