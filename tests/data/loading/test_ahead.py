@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import outskirts as osk
-from outskirts.data.cache import cached_images, kept
+from outskirts.data.cache import cached_images, current_cache
 from outskirts.data.decode import CorruptImage
 from outskirts.data.loading import ahead
 from outskirts.data.loading.ahead import batches
@@ -151,9 +151,9 @@ def test_sets_that_are_not_read_to_their_end_or_too_large_are_not_kept(numbered,
     with cached_images(90 * 3 * 8 * 8), closing(batches(numbered(), TRANSFORM, 15)) as found:
         next(found)
         found.close()
-        assert kept().nbytes == 0
+        assert current_cache().nbytes == 0
         list(batches(numbered(), TRANSFORM, 15))
-        assert kept().nbytes == 90 * 3 * 8 * 8
+        assert current_cache().nbytes == 90 * 3 * 8 * 8
     with cached_images(90 * 3 * 8 * 8 - 1):
         list(batches(numbered(), TRANSFORM, 15))
-        assert kept().nbytes == 0
+        assert current_cache().nbytes == 0
