@@ -39,6 +39,7 @@ OPTIONS = {
     "evaluations": "network_evaluations",
     "surest": "max_confidence",
     "least": "min_confidence",
+    "most": "max_probability",
 }
 
 #: What stood for "not given" where there is None now.
