@@ -16,6 +16,7 @@ from ..methods import registry
 from ..training.run import Run
 from . import synthesize_diffusion, synthesize_id
 from .console import Command, parse, telling
+from .help import ending
 
 __all__ = ["COMMAND", "main"]
 
@@ -26,7 +27,7 @@ class Images(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize ascood --run runs/ascood --out outliers --count 12",)
 
-    method: tyro.conf.Positional[str]
+    method: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="METHOD")]
     """Method whose outliers to make: that of the run."""
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
@@ -138,16 +139,13 @@ Make outliers, or new images of the training classes, and look at them.
   ncis       images near the training classes, by a diffusion model (NCIS)
   dream      images near the training classes, by a diffusion model (Dream-OOD)
 
-Options of one of them: outskirts synthesize boundary --help
-
-example:
-  outskirts synthesize boundary --run runs/photos --out edge"""
+Options of one of them: outskirts synthesize boundary --help"""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command that the first argument names."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_USAGE)
+        print(_USAGE, ending(BoundaryFeatures.examples), sep="\n")
         return
     name, rest = arguments[0], arguments[1:]
     if name == "id":
