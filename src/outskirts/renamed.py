@@ -52,6 +52,9 @@ UNSET: Mapping[str, Any] = {
     "real_weight": -1.0,
 }
 
+#: Options that version 0.1 did not have, as they are where they are not used.
+_NEW: Mapping[str, Any] = {"compile": False}
+
 #: Detectors.
 DETECTORS = {"risk": "ood_head"}
 
@@ -96,11 +99,14 @@ def was_not_given(option: str, value: Any) -> bool:
 
 
 def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as version 0.1 would have written them, for hashes that do not change with the names."""
+    """Options as version 0.1 would have written them, for hashes that change neither with names nor with options that
+    are new since then and not used.
+    """
     before = {new: old for old, new in OPTIONS.items()}
     return {
         before.get(name, name): UNSET.get(name) if value is None and name in UNSET else value
         for name, value in options.items()
+        if (name, value) not in _NEW.items()
     }
 
 

@@ -235,16 +235,7 @@ def training_progress(title: str) -> Iterator[Callable[[int, int, dict[str, Any]
             if warning and not warned:
                 say(f"{title}: warning at step {step} of {steps}: {warning}")
             warned = bool(warning)
-            figures = "  ".join(
-                f"{name} {latest[key]:{form}}"
-                for name, key, form in (
-                    ("epoch", "epoch", ".1f"),
-                    ("loss", "loss", ".3f"),
-                    ("accuracy", "accuracy", ".3f"),
-                    ("images/s", "images_per_second", ",.0f"),
-                )
-                if key in latest
-            )
+            figures = bars.figures(latest)
             progress.update(task, completed=step, total=steps, figures=figures)
             if latest.get("kind") == "val" and latest["step"] != reported and not console.is_terminal:
                 reported = latest["step"]
