@@ -10,6 +10,7 @@ __all__ = [
     "DETECTORS",
     "OPTIONS",
     "PARAMETERS",
+    "SYNTHESIS",
     "UNSET",
     "RenamedWarning",
     "as_before",
@@ -40,6 +41,14 @@ OPTIONS = {
     "surest": "max_confidence",
     "least": "min_confidence",
     "most": "max_probability",
+}
+
+#: Options of what makes images, where those of a training may have the same old names.
+SYNTHESIS = {
+    **OPTIONS,
+    "together": "embedding_batch_size",
+    "batch_size": "embedding_batch_size",
+    "batch": "generation_batch_size",
 }
 
 #: What stood for "not given" where there is None now.
@@ -77,9 +86,20 @@ def current(name: str, table: Mapping[str, str], kind: str) -> str:
     return next(iter(renamed({name: None}, table, kind)))
 
 
-def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] = ()) -> dict[str, T]:
-    """The same under the names that its keys have now, but for those that are `known`; one warning says all changes."""
-    changed = {name: table[name] for name in given if name in table and name not in known}
+def renamed(
+    given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] | None = None
+) -> dict[str, T]:
+    """The same under the names that its keys have now, where those are `known`, if that is said, and the keys are not.
+    One warning says all changes.
+
+    >>> renamed({"lr": 0.1, "batch_size": 8}, SYNTHESIS, "option", {"lr", "batch_size"})
+    {'lr': 0.1, 'batch_size': 8}
+    """
+    changed = {
+        name: table[name]
+        for name in given
+        if name in table and (known is None or (name not in known and table[name] in known))
+    }
     if changed:
         told = ", ".join(f"'{old}' is now called '{new}'" for old, new in changed.items())
         warnings.warn(f"{kind.capitalize()}s have new names since version 0.1: {told}.", RenamedWarning, 3)
@@ -101,6 +121,9 @@ def was_not_given(option: str, value: Any) -> bool:
 def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as version 0.1 would have written them, for hashes that change neither with names nor with options that
     are new since then and not used.
+
+    >>> as_before({"executor": "ray", "val": None, "compile": False})
+    {'engine': 'ray', 'val': ''}
     """
     before = {new: old for old, new in OPTIONS.items()}
     return {

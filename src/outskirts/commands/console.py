@@ -135,14 +135,14 @@ _CONFIG = (tyro.conf.OmitArgPrefixes,)
 
 
 def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
-    """The same with flags of version 0.1 under their names of today, but for those that these dataclasses have."""
+    """The same with flags of version 0.1 under their names of today, where these dataclasses have those alone."""
     known = {name.replace("_", "-") for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
-    table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.OPTIONS.items()}
+    table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.SYNTHESIS.items()}
 
     def current(argument: str) -> str:
         flag, equals, rest = argument.partition("=")
         name = flag.removeprefix("--").replace("_", "-")
-        if not flag.startswith("--") or name in known or name not in table:
+        if not flag.startswith("--") or name in known or table.get(name) not in known:
             return argument
         renamed.current(f"--{name}", {f"--{name}": f"--{table[name]}"}, "option")
         return f"--{table[name]}{equals}{rest}"
