@@ -90,7 +90,12 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
     # Tyro lists them, or says what is wrong.
     asked = list(arguments) or ["--help"]
     with plain, with_examples([kind.examples[0] for kind in kinds.values()][:2], asked):
-        return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=asked)
+        return tyro.cli(
+            subcommands(kinds),
+            prog=f"outskirts {command}",
+            args=asked,
+            description=f"Options of one of them: outskirts {command} {next(iter(kinds))} --help",
+        )
 
 
 def subcommands(kinds: Mapping[str, Any]) -> Any:
