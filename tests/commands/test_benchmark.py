@@ -74,7 +74,7 @@ def test_a_page_of_several(outskirts, bench, tmp_path):
     )
     done = outskirts("benchmark", "page", tmp_path, "--out", tmp_path / "page.md")
     assert done.code == 2 and "is not the folder of a benchmark's runs" in done.err
-    assert "Name the folders of the runs" in outskirts("benchmark", "page").err
+    assert "Required options" in outskirts("benchmark", "page").err
     for results in (tmp_path / "one").glob("*/results.csv"):
         results.unlink()
     done = outskirts("benchmark", "page", tmp_path / "one", "--out", tmp_path / "none.md")

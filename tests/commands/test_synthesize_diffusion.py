@@ -84,7 +84,17 @@ def test_finished_stages_are_left_alone(imagined, judge, stable_folder, outskirt
 def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts, tmp_path):
     """Killed while images are made, the command makes those that are missing, and the same ones."""
     work = shutil.copytree(imagined, tmp_path / "work", ignore=shutil.ignore_patterns("outliers"))
-    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *STAGES["decode"], "--batch", "4"]
+    arguments = [
+        "--model",
+        stable_folder,
+        "--run",
+        judge,
+        "--out",
+        work,
+        *STAGES["decode"],
+        "--generation-batch-size",
+        "4",
+    ]
 
     import outskirts.generation.diffusion.decoding as module
 

@@ -148,7 +148,7 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
     [
         (["--out", "OUT"], "Pass training images: --data SPEC, or --run RUN"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
-        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count and --batch are at least 1"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count and --generation-batch-size are at least 1"),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),
         (

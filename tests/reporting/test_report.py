@@ -19,12 +19,15 @@ from outskirts.figures.diagnostics import diagnostics
 from outskirts.files import save_json, write_text
 from outskirts.reporting import report
 from outskirts.reporting.comparison import compare
-from outskirts.reporting.pictures import data_uri
 from outskirts.reporting.run_report import RunReport
-from outskirts.reporting.seeds import Spread, over_seeds
+from outskirts.reporting.seeds import over_seeds
 
 GROUPS = {"cifar100": "near", "tin": "near", "svhn": "far"}
+
+
 DETECTORS = [("knn", '{"k": 50}'), ("msp", "{}")]
+
+
 SETTINGS = "method: ce\ndata: cifar10\nseed: 0\n"
 
 
@@ -240,14 +243,6 @@ def seeded(folder: Path, seed: int, settings: str = SETTINGS) -> Path:
     return folder
 
 
-def test_the_published_example_of_three_seeds(vectors) -> None:
-    """SIO's own evaluation counts the second run twice, and leaves out the third."""
-    v = vectors["V13_multirun"]
-    mean, deviation, n = Spread.of(v["runs"])
-    assert (mean, n) == (v["mean"], 3) and deviation == pytest.approx(v["std"], abs=1e-12)
-    assert Spread.of([90, 92]) == (91, 1, 2) and Spread.of([90]) == (90, 0, 1)
-
-
 def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
     folders = [seeded(tmp_path / f"s{seed}", seed) for seed in (0, 1, 2)]
     other = seeded(tmp_path / "longer", 0, SETTINGS + "epochs: 9\n")
@@ -323,17 +318,6 @@ def test_runs_of_the_same_name_are_told_apart(runs: list[Path], tmp_path: Path) 
         fill(tmp_path / parent / "run", 1.0)
     path = report([tmp_path / "first" / "run", tmp_path / "second" / "run"], tmp_path)
     assert "<h2>first/run</h2>" in path.read_text(encoding="utf-8")
-
-
-def test_large_pictures_are_shrunk_and_damaged_ones_named(tmp_path: Path) -> None:
-    noise = torch.randint(256, (1000, 3000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    Image.fromarray(noise.numpy()).save(tmp_path / "noise.png")
-    uri = data_uri(tmp_path / "noise.png", widest=800, heaviest=100_000)
-    assert uri.startswith("data:image/jpeg;base64,")
-    assert len(uri) < 500_000
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(OutskirtsError, match=r"broken\.png is damaged"):
-        data_uri(tmp_path / "broken.png")
 
 
 def test_the_diagnostics_in_the_log_are_drawn_and_explained(bare: Path) -> None:

@@ -66,8 +66,7 @@ def run_job(job: Job) -> str:
     if finished(job):
         return ""
     known = record(job)
-    # Runs of before there was an option are those of today without it.
-    options = {name: value for name, value in as_before(job.options).items() if (name, value) != ("compile", False)}
+    options = as_before(job.options)
     trained = digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
     if known.trained not in ("", trained):
         raise OutskirtsError(f"{job.folder} was trained with other options; choose another --out, or remove it.")

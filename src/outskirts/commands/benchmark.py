@@ -41,7 +41,7 @@ class Benchmark(Command):
         "outskirts benchmark my-benchmark.yaml --methods ce,ascood --seeds 0-1 --set epochs=1",
     )
 
-    benchmark: tyro.conf.Positional[str]
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of a benchmark (see outskirts benchmark list), or its YAML file."""
     methods: str = "ce"
     """Names of methods, separated by commas. The others are compared with the first."""
@@ -55,7 +55,7 @@ class Benchmark(Command):
     """Folder of all runs and of the table. Default: runs/NAME."""
     executor: str = "local"
     """Where runs are made: local, or ray for the cluster that RAY_ADDRESS names (or one on this machine)."""
-    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
+    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
     """Options of every training, such as epochs=2. They override those of the benchmark."""
 
     def __call__(self, line: str | None = None) -> None:
@@ -100,13 +100,15 @@ class Page(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark page runs/my-benchmark --out results.md",)
 
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of runs that outskirts benchmark made."""
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """Folder of the runs of a benchmark, as outskirts benchmark made it."""
+    others: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[DIR ...]")] = ()
+    """Such folders of other benchmarks."""
     out: Path = Path("results.md")
     """The Markdown file to write."""
 
     def __call__(self, line: str | None = None) -> None:
-        say(f"Page: {write_page(self.folders, self.out, line)}")
+        say(f"Page: {write_page((self.folder, *self.others), self.out, line)}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Show(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark show cifar10",)
 
-    benchmark: tyro.conf.Positional[str]
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of the benchmark, or its YAML file."""
 
     def __call__(self) -> None:

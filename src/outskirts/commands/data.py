@@ -112,7 +112,7 @@ class Backgrounds(Command):
     """Name of the published weights of that classifier."""
     share: float = 0.4
     """Side of a window, as a share of the shorter side of the image, from 0 to 1."""
-    most: float = 0.05
+    max_probability: float = 0.05
     """Largest probability of the object in the window, from 0 to 1; images in which all windows exceed it are left
     out."""
 
@@ -121,9 +121,9 @@ class Backgrounds(Command):
 
         images, out = open_images(self.data), _placed(self.out)
         sight = imagenet_sight(self.objects, self.network, self.weights)
-        about = {name: getattr(self, name) for name in ("objects", "network", "weights", "share", "most")}
+        about = {name: getattr(self, name) for name in ("objects", "network", "weights", "share", "max_probability")}
         with telling() as (_, progress):
-            windows = backgrounds(images, sight, share=self.share, most=self.most)
+            windows = backgrounds(images, sight, share=self.share, max_probability=self.max_probability)
             count = save_backgrounds(
                 images, windows, out, about, lambda done: progress("cutting out", done, len(images))
             )

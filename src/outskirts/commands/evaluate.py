@@ -25,7 +25,7 @@ from .console import Command, merged, pairs, parse, say, show, telling
 __all__ = ["COMMAND", "main"]
 
 _GROUPS = ("near", "far", "ood", SHIFTED, CONTROL)
-Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC")]
+Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC [NAME=SPEC ...]")]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -162,11 +162,12 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         Returns:
             Images, uint8 [N, C, S, S], and labels, int64 [N].
         """
+        read = partial(self._read, transform, room, skip_corrupt, threads=threads, progress=progress)
         place = self.place(transform, room, skip_corrupt)
         if place is None:
-            return self._resident(transform, room, skip_corrupt, threads, progress)
+            return read()
         store, key = place
-        return store.cached(key, lambda: self._resident(transform, room, skip_corrupt, threads, progress))
+        return store.cached(key, read)
 
     def place(
         self, transform: Transform, room: bool = False, skip_corrupt: bool = False
@@ -180,14 +181,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             return None
         return store, (self.fingerprint, transform.host_key(room))
 
-    def _resident(
-        self,
-        transform: Transform,
-        room: bool,
-        skip_corrupt: bool,
-        threads: int | None,
-        progress: Done | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _read(self, transform: Transform, room: bool, skip_corrupt: bool, **options: Any) -> tuple[Tensor, Tensor]:
+        """What `resident` returns, of those that nobody keeps."""
         side = transform.side(room)
         images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
         # By NumPy, as torch would begin threads of its own for each of those that decode.
@@ -196,7 +191,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         def store(i: int) -> None:
             pixels[i] = transform.host(self.image(i), room).numpy()
 
-        sound = self._sound(store, skip_corrupt, threads=threads, progress=progress)
+        sound = self._sound(store, skip_corrupt, **options)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
     def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:

@@ -135,7 +135,7 @@ def embed(work: Work, own: Embed) -> None:
         folder,
         about=about,
         seed=work.source.seed,
-        batch=own.batch_size,
+        batch=own.embedding_batch_size,
         shard=shard,
         progress=lambda done: work.progress("embedding", done, len(work.images)),
     )
@@ -263,7 +263,7 @@ def decode(work: Work, own: Decode) -> None:
         "rules": {"max_confidence": own.max_confidence, "min_confidence": own.min_confidence},
         "judge": None if work.classifier is None else work.classifier.fingerprint(),
         "seed": work.source.seed,
-        "batch": own.batch,
+        "batch": own.generation_batch_size,
         "data": work.images.spec,
         "fingerprint": work.images.fingerprint,
     }
@@ -281,7 +281,7 @@ def decode(work: Work, own: Decode) -> None:
         pool,
         decoder,
         seed=work.source.seed,
-        batch=own.batch,
+        batch=own.generation_batch_size,
         keep=_keeping(judge, own.min_confidence, own.max_confidence),
         progress=lambda done: work.progress("imagining", done, own.count),
     )

@@ -107,23 +107,23 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
 
 
 def backgrounds(
-    images: ImageSet, sight: Sight, *, share: float = 0.4, most: float = 0.05
+    images: ImageSet, sight: Sight, *, share: float = 0.4, max_probability: float = 0.05
 ) -> Iterator[tuple[Background, Tensor]]:
-    """The window of each image in which least is seen of the object, where that is at most `most`.
+    """The window of each image in which least is seen of the object, where that is at most `max_probability`.
 
     Arguments:
         images: The set.
         sight: How much is seen of it where.
         share: The windows' side, as a share of the image's shorter side.
-        most: The largest probability that is taken for none.
+        max_probability: The largest probability that is taken for none.
 
     Yields:
         The window, and its pixels, uint8 [C, side, side].
     """
     if not 0 < share <= 0.5:
         raise OutskirtsError(f"share is above 0 and at most 0.5, so that windows can miss the middle, not {share}.")
-    if not 0 <= most <= 1:
-        raise OutskirtsError(f"most is a probability, not {most}.")
+    if not 0 <= max_probability <= 1:
+        raise OutskirtsError(f"max_probability is from 0 to 1, not {max_probability}.")
     for i in range(len(images)):
         image = images.image(i)
         _, height, width = image.shape
@@ -134,7 +134,7 @@ def backgrounds(
         fine = interpolate(seen[None, None], (height, width), mode="nearest-exact")[0, 0]
         most_seen = [float(fine[top : top + side, left : left + side].max()) for top, left in places]
         best = min(range(len(places)), key=most_seen.__getitem__)
-        if most_seen[best] <= most:
+        if most_seen[best] <= max_probability:
             top, left = places[best]
             yield Background(i, top, left, side, most_seen[best]), image[:, top : top + side, left : left + side]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -143,14 +143,7 @@ class TokenSet(ImageSet):
         length, width = self.items.shape
         return 2 * len(self) * length * width
 
-    def resident(
-        self,
-        transform: Transform,
-        room: bool = False,
-        skip_corrupt: bool = False,
-        threads: int | None = None,
-        progress: Done | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def _read(self, transform: Transform, *_: Any, **options: Any) -> tuple[Tensor, Tensor]:
         """All tokens [N, 1, L, D] and labels [N]; an error unless they were made with this transform and its trunk."""
         self._require(transform)
         return self.items.gather(self.index), self.labels
