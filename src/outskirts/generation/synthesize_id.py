@@ -32,7 +32,7 @@ def synthesize_id(
     out: Path | str,
     generator: str | ImageGenerator[Any] = "mixup",
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     run: Run | Path | str | None = None,
     rules: Rules | None = None,
     count: int | None = None,
@@ -133,9 +133,7 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
     return part(part.Config(**named))
 
 
-def _training_images(data: str | ImageSet | None, run: Run | None) -> ImageSet:
-    if isinstance(data, ImageSet):
-        return data
+def _training_images(data: ImageSet | str | Path | None, run: Run | None) -> ImageSet:
     if data is not None:
         return open_images(data)
     assert run is not None
