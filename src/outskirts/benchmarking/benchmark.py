@@ -57,7 +57,7 @@ def benchmark(
     Raises:
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
     """
-    chosen = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
+    chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
     jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
     command = command or shlex.join(["outskirts", "benchmark", chosen.name, "--methods", ",".join(methods)])
