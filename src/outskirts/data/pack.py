@@ -22,8 +22,8 @@ def pack(
     images: ImageSet,
     out: Path,
     *,
-    side: int = 0,
-    quality: int = 0,
+    side: int | None = None,
+    quality: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
     """Write a set as a Parquet file: columns ``image``, ``label`` and that of its attribute, names in the metadata.
@@ -33,8 +33,8 @@ def pack(
     Arguments:
         images: The set.
         out: The file; an error if it is there.
-        side: Pixels to which the shorter side is brought, bilinear; 0 leaves images as they are.
-        quality: Quality of JPEG files, from 1 to 95; 0 writes lossless files.
+        side: Pixels to which the shorter side is brought, bilinear; images stay as they are unless given.
+        quality: Quality of JPEG files, from 1 to 95; files are lossless unless given.
         progress: Told how many images are done.
 
     Raises:
@@ -47,10 +47,11 @@ def pack(
         raise MissingExtra("A Parquet file", "parquet") from error
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
-    if not 0 <= quality <= 95:
-        raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, or 0 for none, not {quality}.")
-    if side < 0:
-        raise OutskirtsError(f"side is a number of pixels, or 0, not {side}.")
+    # 0 was the default of both in version 0.1.
+    if quality and not 1 <= quality <= 95:
+        raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, not {quality}.")
+    if side and side < 1:
+        raise OutskirtsError(f"side is a number of pixels, at least 1, not {side}.")
     known = images.attribute
     names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
@@ -69,7 +70,7 @@ def pack(
             progress(rows.stop)
 
 
-def _entry(images: ImageSet, i: int, side: int, quality: int) -> dict[str, Any]:
+def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:
     shown = picture(images.image(i))
     shown = scaled(shown, side) if side else shown
     content = io.BytesIO()
