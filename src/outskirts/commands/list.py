@@ -95,9 +95,9 @@ def _generators() -> list[tuple[str, ...]]:
 
 
 def _benchmarks() -> list[tuple[str, ...]]:
-    from ..data.benchmark import benchmarks, described
+    from ..data.benchmark import benchmarks, describe_benchmark
 
-    return [(name, described(name)["description"]) for name in benchmarks()]
+    return [(name, describe_benchmark(name)["description"]) for name in benchmarks()]
 
 
 _TABLES: dict[str, Callable[[], list[tuple[str, ...]]]] = {

@@ -18,7 +18,7 @@ from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "described", "load_benchmark", "open_groups"]
+__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "load_benchmark", "open_groups"]
 
 T = TypeVar("T", bound=ImageSet | str | Path)
 
@@ -135,8 +135,18 @@ def open_groups(
     return {group: {name: open_set(spec) for name, spec in sets.items()} for group, sets in ood.items()}
 
 
-def described(benchmark: str | Path) -> Mapping[str, Any]:
-    """What the file of a benchmark says, whether its sets are there or not."""
+def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
+    """What the file of a benchmark says, whether its image sets are there or not.
+
+    Arguments:
+        benchmark: A shipped name, or the path of a YAML file.
+
+    Returns:
+        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``.
+
+    Raises:
+        OutskirtsError: If the file cannot be read, or a key is unknown or missing.
+    """
     return _content(benchmark)[1]
 
 

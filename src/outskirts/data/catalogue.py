@@ -17,7 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
+__all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify_fetched"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -102,7 +102,7 @@ def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: No
     return folder
 
 
-def verify(folder: Path) -> int:
+def verify_fetched(folder: Path) -> int:
     """Compare a fetched folder with what arrived, byte by byte; returns the number of files.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
-from .benchmark import benchmarks, described
+from .benchmark import benchmarks, describe_benchmark
 from .catalogue import Entry, catalogue, known
 from .catalogue import fetch as fetch_entry
 from .sources import open as open_images
@@ -38,7 +38,7 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     if name not in benchmarks():
         raise unknown("image set or benchmark to fetch", name, [*catalogue(), *SETS, *benchmarks()])
     folders, failed = [], 0
-    for needed in described(name)["needs"]:
+    for needed in describe_benchmark(name)["needs"]:
         try:
             folders.append(_fetched(known(needed), say, progress))
         except OutskirtsError as error:

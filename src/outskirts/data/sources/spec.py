@@ -20,7 +20,7 @@ from ..catalogue import catalogue
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
 
-__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "resolve", "source"]
+__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "resolve", "source"]
 
 Opener = Callable[..., ImageSet]
 
@@ -44,6 +44,12 @@ _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
 def data_folder() -> Path:
     """Where sets lie that are called by their bare names: ``$OUTSKIRTS_DATA``, or ``~/.cache/outskirts/data``."""
     return Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
+
+
+def placed(path: Path | str) -> Path:
+    """Where an image set is written: a path as it is; a text that names no folder, in the `data_folder`."""
+    bare = isinstance(path, str) and Path(path).name == path
+    return ((data_folder() if bare else Path()) / path).absolute()
 
 
 def source(name: str) -> Callable[[Opener], Opener]:
