@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .generation.synthesize_features import synthesize_features as synthesize_features
     from .generation.synthesize_id import synthesize_id as synthesize_id
     from .generation.synthesize_images import synthesize_images as synthesize_images
+    from .listing import available as available
     from .models.classifier import Classifier as Classifier
     from .models.heads import Head as Head
     from .reporting import report as report
@@ -63,6 +64,7 @@ _HOMES = {
     "OutskirtsError": "errors",
     "Results": "evaluation.results",
     "Run": "training.run",
+    "available": "listing",
     "benchmark": "benchmarking.benchmark",
     "benchmark_page": "benchmarking.benchmark",
     "benchmarks": "data.benchmark",
