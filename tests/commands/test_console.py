@@ -1,5 +1,6 @@
 import pytest
 
+import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.commands.console import console, current_flags, merged, pairs, say, training_progress
 from outskirts.generation.diffusion_options import NCIS
@@ -7,9 +8,9 @@ from outskirts.renamed import RenamedWarning
 from outskirts.training.config import TrainConfig
 
 
-def test_sets_are_opened_by_name(bugs):
+def test_sets_are_given_by_name(bugs):
     sets = pairs("far", [f"fog={bugs / 'fog'}", f"flies={bugs / 'flies'}?limit=3"])
-    assert {name: len(image_set) for name, image_set in sets.items()} == {"fog": 12, "flies": 3}
+    assert {name: len(osk.open(spec)) for name, spec in sets.items()} == {"fog": 12, "flies": 3}
 
 
 @pytest.mark.parametrize("entry", ["fog", "=fog", "fog=", ""])

@@ -6,7 +6,7 @@ import pytest
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.benchmarking.jobs import plan
-from outskirts.data.benchmark import benchmarks, described, open_groups
+from outskirts.data.benchmark import benchmarks, describe_benchmark, open_groups
 from outskirts.data.catalogue import catalogue
 from outskirts.data.leakage import overlap
 from outskirts.data.selection import class_positions
@@ -57,7 +57,7 @@ def test_sets_that_are_not_there_yet(tmp_path, monkeypatch):
         osk.load_benchmark("waterbirds")
     with pytest.raises(OutskirtsError, match=r"'tinyimagenet-val'.* .How to get its sets: outskirts benchmark show"):
         osk.load_benchmark("cifar10-quick")
-    assert described("waterbirds")["description"].startswith("Land and water birds")
+    assert describe_benchmark("waterbirds")["description"].startswith("Land and water birds")
 
 
 def test_lists_of_a_hundred_classes_are_three(all_there):

@@ -259,6 +259,8 @@ def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
     for taken in (bugs / "fog", bugs / "test"):
         with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
             evaluate_run(run, test, ood, ["react"], tune=osk.open(taken))
+        with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
+            evaluate_run(run, test, ood, ["react"], tune=taken)
 
 
 def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, tmp_path):
@@ -317,3 +319,13 @@ def test_folders_and_specs_are_taken_as_runs_and_image_sets_are(bugs, small, tmp
         run, osk.open(bugs / "test"), {"far": {"fog": osk.open(bugs / "fog")}}, ["msp"], device="cpu"
     )
     assert [row.auroc for row in specs.rows] == [row.auroc for row in sets.rows]
+    bench = osk.Benchmark("bugs", f"{bugs / 'train'}", f"{bugs / 'test'}", {"far": {"fog": f"{bugs / 'fog'}"}})
+    assert osk.evaluate_run(run, benchmark=bench, detectors=["msp"]).rows == specs.rows
+    assert osk.report(run) == run.path / "report.html" and "fog" in (run.path / "report.html").read_text()
+
+
+def test_sets_or_a_benchmark(run, test, ood):
+    with pytest.raises(OutskirtsError, match="either --benchmark or --test"):
+        evaluate_run(run, test, ood, benchmark="mnist5k")
+    with pytest.raises(OutskirtsError, match="Pass the in-distribution test images"):
+        evaluate_run(run, ood=ood)

@@ -300,6 +300,13 @@ def test_damaged_files_are_clear_errors(bare: Path, file: str, content: str, sen
         report([bare], bare / "report.html")
 
 
+def test_the_page_of_one_run_lies_in_its_folder(bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = report(bare)
+    assert page == bare / "report.html" and page.read_text() == report([bare], tmp_path / "a.html").read_text()
+    monkeypatch.chdir(tmp_path)
+    assert report([bare]) == Path("report.html") and Path("report.html").is_file()
+
+
 def test_a_folder_without_results_settings_or_runs_is_a_clear_error(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(OutskirtsError, match="at least one run"):
         report([], tmp_path)

@@ -142,3 +142,11 @@ def test_the_command(untrained, bugs, tmp_path, monkeypatch, capsys):
     with pytest.warns(RenamedWarning, match="'--most' is now called '--max-probability'"):
         main([*arguments, "again", "--most", "1"])
     assert len(osk.open("again")) == 20
+    # The call does the same.
+    said = []
+    cut = osk.cut_backgrounds(bugs / "test", tmp_path / "called", "0-9", max_probability=1, say=said.append)
+    assert cut.fingerprint == osk.open("surroundings").fingerprint
+    assert said == [f"20 of 20 images gave a background: {tmp_path / 'called'}"]
+    assert json.loads((tmp_path / "called" / "backgrounds.json").read_text()) == json.loads(
+        (tmp_path / "surroundings" / "backgrounds.json").read_text()
+    )

@@ -13,13 +13,13 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..benchmarking.benchmark import benchmark, write_page
+from ..benchmarking.benchmark import benchmark, benchmark_page
 from ..benchmarking.jobs import Job, seeds
 from ..benchmarking.leaderboard import LeaderboardRow
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.render import tables
 from ..benchmarking.run_job import record
-from ..data.benchmark import benchmarks, described
+from ..data.benchmark import benchmarks, describe_benchmark
 from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder
 from ..errors import OutskirtsError
@@ -90,7 +90,7 @@ class List(Command):
 
     def __call__(self) -> None:
         for name in benchmarks():
-            say(f"{name}: {described(name)['description']}")
+            say(f"{name}: {describe_benchmark(name)['description']}")
         say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
 
 
@@ -108,7 +108,7 @@ class Page(Command):
     """The Markdown file to write."""
 
     def __call__(self, line: str | None = None) -> None:
-        say(f"Page: {write_page((self.folder, *self.others), self.out, line)}")
+        say(f"Page: {benchmark_page((self.folder, *self.others), self.out, line)}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Show(Command):
     """Name of the benchmark, or its YAML file."""
 
     def __call__(self) -> None:
-        about = described(self.benchmark)
+        about = describe_benchmark(self.benchmark)
         for key, value in about.items():
             if isinstance(value, str) and key != "classes":
                 say(f"{key}: {' '.join(value.split())}")

@@ -16,8 +16,6 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from .. import bars, renamed
-from ..data.imageset import ImageSet
-from ..data.sources import open as open_images
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say
 from .help import plain, with_examples
@@ -194,16 +192,16 @@ def value(arguments: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
-    """Open image sets given as NAME=SPEC."""
-    sets: dict[str, ImageSet] = {}
+def pairs(group: str, entries: Sequence[str]) -> dict[str, str]:
+    """The specs of image sets given as NAME=SPEC, by name."""
+    sets: dict[str, str] = {}
     for entry in entries:
         name, equals, spec = entry.partition("=")
         if not equals or not name or not spec:
             raise OutskirtsError(f"--{group} takes NAME=SPEC, such as svhn=folder:data/svhn, not '{entry}'.")
         if name in sets:
             raise OutskirtsError(f"--{group} names the set '{name}' twice.")
-        sets[name] = open_images(spec)
+        sets[name] = spec
     return sets
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from ..data.sources import open as open_images
 from ..training.importing import import_checkpoint
 from .console import Command, parse, say
 
@@ -44,11 +43,11 @@ class Import(Command):
         run = import_checkpoint(
             self.layout,
             self.file,
-            open_images(self.data),
+            self.data,
             self.out,
-            backbone=self.backbone or "",
-            size=self.size or 0,
-            resize=self.resize or 0,
+            backbone=self.backbone,
+            size=self.size,
+            resize=self.resize,
             say=say,
         )
         say(f"Imported into {run.path}")

@@ -17,7 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify"]
+__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -103,7 +103,7 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
     return folder
 
 
-def verify(folder: Path) -> int:
+def verify_fetched(folder: Path) -> int:
     """Compare a fetched folder with what arrived, byte by byte; returns the number of files.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
-from .benchmark import benchmarks, described
+from .benchmark import benchmarks, describe_benchmark
 from .catalogue import Entry, catalogue, fetch_entry, known
 from .sources import open as open_images
 from .sources.spec import data_folder
@@ -37,7 +37,7 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     if name not in benchmarks():
         raise unknown("image set or benchmark to fetch", name, [*catalogue(), *SETS, *benchmarks()])
     folders, failed = [], 0
-    for needed in described(name)["needs"]:
+    for needed in describe_benchmark(name)["needs"]:
         try:
             folders.append(_fetched(known(needed), say, progress))
         except OutskirtsError as error:

@@ -119,7 +119,7 @@ def synthesize_features(
     out: Path | str,
     how: FeatureSpace | None = None,
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     count: int = 200,
     seed: int = 0,
     device: str = "auto",
@@ -155,10 +155,7 @@ def synthesize_features(
         raise OutskirtsError(f"{count} outliers are none; choose a --count of at least 1.")
     where, classifier = resolve_device(device), load(run.path)
     weights = classifier.fingerprint()
-    if data is None:
-        images = training_sets(run.recipe())[0]
-    else:
-        images = (data if isinstance(data, ImageSet) else open_images(data)).align(classifier.classes)
+    images = training_sets(run.recipe())[0] if data is None else open_images(data).align(classifier.classes)
     outputs = extract(
         classifier,
         images,

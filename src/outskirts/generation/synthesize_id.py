@@ -33,7 +33,7 @@ def synthesize_id(
     out: Path | str,
     generator: str | ImageGenerator[Any] = "mixup",
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     run: Run | Path | str | None = None,
     rules: Rules | None = None,
     count: int | None = None,
@@ -133,11 +133,11 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
     return part(part.Config(**named))
 
 
-def _training_images(data: str | ImageSet | None, run: Run | None, classes: Sequence[str] | None) -> ImageSet:
+def _training_images(data: ImageSet | str | Path | None, run: Run | None, classes: Sequence[str] | None) -> ImageSet:
     if data is None:
         assert run is not None
         data = training_sets(run.recipe())[0]
-    images = data if isinstance(data, ImageSet) else open_images(data)
+    images = open_images(data)
     images = images if classes is None else images.align(classes)
     images.require_trainable()
     return images

@@ -65,8 +65,8 @@ def train(
     Raises:
         OutskirtsError: If anything asked for is not possible; nothing has been written then.
     """
-    images = data if isinstance(data, ImageSet) else open_images(data)
-    val_images = open_images(val) if isinstance(val, str | Path) else val
+    images = open_images(data)
+    val_images = None if val is None else open_images(val)
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
     recipe = resolve_recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(recipe))

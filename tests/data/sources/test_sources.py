@@ -41,6 +41,11 @@ def test_a_spec_becomes_canonical(files, monkeypatch):
     assert osk.open("set?limit=2&seed=0&classes=1").spec == f"folder:{root}?classes=1&limit=2"
 
 
+def test_what_is_open_stays_as_it_is(files):
+    images = osk.open(files[0].parent).limit(3)
+    assert osk.open(images) is images
+
+
 def test_options_apply_in_a_fixed_order(files):
     root = files[0].parents[1]
     a, b = (osk.open(f"{root}?{q}") for q in ("limit=1&seed=3&classes=dog", "classes=dog&seed=3&limit=1"))

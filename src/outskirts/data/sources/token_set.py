@@ -26,7 +26,7 @@ from ..threads import Done
 from ..transform import Transform
 from .spec import source
 
-__all__ = ["DType", "TokenSet", "extract_tokens", "open_tokens"]
+__all__ = ["DType", "TokenSet", "open_tokens", "write_tokens"]
 
 DType: TypeAlias = Literal["float16", "bfloat16"]
 
@@ -41,7 +41,7 @@ _KIND = ShardKind(
 )
 
 
-def extract_tokens(
+def write_tokens(
     trunk: Callable[[Tensor], Tensor],
     transform: Transform,
     images: ImageSet,
