@@ -118,7 +118,7 @@ def test_a_wrong_file_is_told(refused, tmp_path, content, sentence):
         (["ce", "--data", "DATA", "--device", "gpu"], "no device 'gpu'"),
         (["ce", "--data", "DATA?clases=1"], "did you mean 'classes'"),
         (["ce", "--data", "nowhere/at/all"], "nowhere/at/all"),
-        (["ce", "--data", "DATA", "--lr", "-1"], "lr is positive"),
+        (["ce", "--data", "DATA", "--lr", "-1"], "lr must be positive"),
         (["--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--resume", "nowhere"], "run folder nowhere does not exist"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume takes a run folder and no other option"),

@@ -274,7 +274,7 @@ def test_a_damaged_file_says_to_delete_it(passes, tmp_path, damage):
         save_tensors(file, {"features": torch.zeros(2)})
     else:
         file.write_bytes(file.read_bytes()[:200] if damage == "cut" else b"")
-    with pytest.raises(OutskirtsError, match=rf"{file}.*Delete it, and it is made again"):
+    with pytest.raises(OutskirtsError, match=rf"{file}.*Delete the file, and it is made again"):
         passes()
     file.unlink()
     assert passes()[1] == 20

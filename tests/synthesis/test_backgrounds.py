@@ -125,7 +125,7 @@ def test_wrong_names(untrained, arguments, match):
 def test_wrong_numbers(berries):
     with pytest.raises(OutskirtsError, match=r"at most 0.5.*not 0.6"):
         next(backgrounds(berries, red, share=0.6))
-    with pytest.raises(OutskirtsError, match="most is a probability, not 2"):
+    with pytest.raises(OutskirtsError, match="most must be a probability from 0 to 1, not 2"):
         next(backgrounds(berries, red, most=2))
 
 

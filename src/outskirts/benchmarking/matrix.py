@@ -68,4 +68,6 @@ class Matrix:
             ]
             return cls(jobs=jobs, **about)
         except (AttributeError, KeyError, TypeError) as error:
-            raise OutskirtsError(f"{folder / _FILE} is damaged, or of another version ({error}).") from error
+            raise OutskirtsError(
+                f"{folder / _FILE} is damaged, or was written by another version ({error})."
+            ) from error

@@ -145,7 +145,7 @@ def with_examples(examples: Sequence[str], arguments: Sequence[str]) -> Iterator
         if not end.code and examples and any(flag in arguments for flag in _HELP):
             lines = "\n".join(f"  {example}" for example in examples)
             print(f"\n{'example' if len(examples) == 1 else 'examples'}:\n{lines}")
-            print("\nWith any command: -q, --quiet says less; -v, --verbose says more about an error.")
+            print("\nWith any command: -q, --quiet prints less; -v, --verbose prints more about an error.")
         raise
 
 
@@ -204,7 +204,7 @@ def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
         if not equals or not name or not spec:
             raise OutskirtsError(f"--{group} takes NAME=SPEC, such as svhn=folder:data/svhn, not '{entry}'.")
         if name in sets:
-            raise OutskirtsError(f"--{group} names the set '{name}' twice.")
+            raise OutskirtsError(f"--{group} names the set '{name}' twice; give each set its own name.")
         sets[name] = open_images(spec)
     return sets
 

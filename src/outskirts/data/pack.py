@@ -48,9 +48,9 @@ def pack(
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
     if not 0 <= quality <= 95:
-        raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, or 0 for none, not {quality}.")
+        raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, or 0 for none, not {quality}.")
     if side < 0:
-        raise OutskirtsError(f"side is a number of pixels, or 0, not {side}.")
+        raise OutskirtsError(f"side must be a number of pixels, or 0, not {side}.")
     known = images.attribute
     names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]

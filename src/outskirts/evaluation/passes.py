@@ -61,7 +61,11 @@ class Passes:
             progress=count,
             **vars(self.options),
         )
-        said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
+        said = (
+            f"{forwarded:,} images went through the network"
+            if forwarded
+            else f"{len(outputs):,} images, all of them from the store"
+        )
         self.say(f"{name}: {said}")
         if image_set.skipped:
             self.note(
@@ -108,7 +112,7 @@ def gather(task: Task, passes: Passes, tuned: bool) -> Gathered:
     probes = task.probes
     sets = {name: passes.outputs(name, image_set, probes) for name, image_set in task.sets.items()}
     if (task.sets[ID].labels < 0).any():
-        passes.note("Images of the ID test set have no label, so its accuracy is not known.")
+        passes.note("Some images of the ID test set have no label, so its accuracy is not known.")
         sets[ID] = replace(sets[ID], labels=None)
     fitted: dict[str, Outputs] = {}
     for split, image_set in {"train": task.train, "val": task.val}.items():

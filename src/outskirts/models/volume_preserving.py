@@ -132,8 +132,8 @@ class VolumePreserving(nn.Module):
         super().__init__()
         if dim < 2 or classes < 1 or blocks < 0 or hidden < 0:
             raise OutskirtsError(
-                "A volume-preserving network has at least 2 dimensions, 1 class, 0 blocks and a hidden width of 0 "
-                f"(the default) or more, not {dim}, {classes}, {blocks} and {hidden}."
+                "A volume-preserving network needs at least 2 dimensions, 1 class, 0 blocks and a hidden "
+                f"width of 0 (the default) or more, not {dim}, {classes}, {blocks} and {hidden}."
             )
         if rotation not in ("cayley", "expm", "fixed"):
             raise unknown("rotation", rotation, ("cayley", "expm", "fixed"))

@@ -150,10 +150,10 @@ class BoundarySynthesizer:
     def __post_init__(self) -> None:
         for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("sigma", "min_rows", "classes_per_call"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise OutskirtsError(f"{name} is finite and not negative, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
             raise OutskirtsError(
                 f"{self.picks} boundary points cannot be drawn from a set of {self.boundary}; "
@@ -198,8 +198,9 @@ class BoundarySynthesizer:
         size = values.shape[1]
         if self.needed > size:
             raise OutskirtsError(
-                f"A queue of {size} features per class never holds the {self.needed} that k = {self.k}, boundary = "
-                f"{self.boundary} and min_rows = {self.min_rows} need; choose smaller ones or a longer queue."
+                f"A queue of {size} features per class never holds the {self.needed} that k = {self.k}, "
+                f"boundary = {self.boundary} and min_rows = {self.min_rows} need; choose smaller values or a "
+                "longer queue."
             )
         # Which classes are ready decides the shape of the result.
         counts = filled.tolist()
