@@ -184,5 +184,5 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors holds 1 rows instead of 3"):
         Shards.open(tmp_path, KIND).columns("x")
     shards.file(2).unlink()
-    with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors is missing; count again, and it goes on"):
+    with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors is missing\. To make it again, count again"):
         shards.columns("x")

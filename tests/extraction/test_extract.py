@@ -251,7 +251,7 @@ def holed(bugs, tmp_path):
 def test_corrupt_images_are_named(passes, holed):
     with pytest.raises(
         OutskirtsError,
-        match=r"ant/2\.png cannot be decoded \(.*\)\. Mend or remove it; skip_corrupt leaves such images out",
+        match=r"ant/2\.png cannot be decoded \(.*\)\. Mend or remove it, or leave out such images with skip_corrupt",
     ):
         passes(osk.open(holed), batch_size=2)
 
