@@ -54,8 +54,8 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
         (["cee"], {}, [], "method 'cee'"),
         (["ce"], {"epoch": 3}, [], "option of the method 'ce' 'epoch'"),
         (["ce"], {}, ["plan"], "variant of the benchmark 'bugs' 'plan'"),
-        (["ce", "ce"], {}, [], "none twice"),
-        ([], {}, [], "at least one of the methods"),
+        (["ce", "ce"], {}, [], "none of them twice"),
+        ([], {}, [], "needs methods: name at least one"),
     ):
         with pytest.raises(OutskirtsError, match=match):
             plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)

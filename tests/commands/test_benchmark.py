@@ -48,7 +48,7 @@ def test_what_a_benchmark_consists_of(outskirts, bench, tmp_path, monkeypatch):
     done = outskirts("benchmark", "show", "cifar10")
     said = " ".join(done.err.split())
     assert done.code == 0 and "near: tin: imglist:openood/" in said and "source: OpenOOD v1.5" in said
-    assert "needs: openood-svhn, there" in said and "needs: openood-tin, not there yet" in said and "Terms:" in said
+    assert "needs: openood-svhn, there" in said and "needs: openood-tin, not fetched yet" in said and "Terms:" in said
     assert "flies" in outskirts("benchmark", "show", bench).err
     done = outskirts("benchmark", "show", "cifar1O")
     assert done.code == 2 and "did you mean 'cifar10'" in done.err

@@ -44,7 +44,7 @@ def test_what_is_not_whole_is_told(entry, tmp_path):
     (folder / "cats" / "2.png").write_text("too")
     (folder / "3.png").touch()
     with pytest.raises(
-        OutskirtsError, match=r"1.png is missing; 3.png is left over; cats/2.png has changed. Remove it"
+        OutskirtsError, match=r"1.png is missing; 3.png is not part of the set; cats/2.png has changed. Remove it"
     ):
         verify_fetched(folder)
     with pytest.raises(OutskirtsError, match=r"There is no folder .*/none; 'outskirts data fetch' makes one"):

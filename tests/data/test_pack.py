@@ -65,7 +65,10 @@ def test_all_or_none(named, files, tmp_path):
     (tmp_path / "pets.parquet").touch()
     with pytest.raises(OutskirtsError, match="is there already"):
         pack(named, tmp_path / "pets.parquet")
-    for options, match in (({"quality": 96}, "from 1 to 95, not 96"), ({"side": -1}, "side is a number of pixels")):
+    for options, match in (
+        ({"quality": 96}, "from 1 to 95, not 96"),
+        ({"side": -1}, "side must be a number of pixels"),
+    ):
         with pytest.raises(OutskirtsError, match=match):
             pack(named, tmp_path / "new.parquet", **options)
 

@@ -50,7 +50,7 @@ def test_everything_is_written(run, test, ood):
     said = []
     results = evaluate_run(run, test, ood, ["msp", "mahalanobis", "temperature", "odin"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train", "val"]
-    assert said[0] == "id: 20 images, once each"
+    assert said[0] == "id: 20 images went through the network"
     with (run.path / "results.csv").open() as file:
         header, *rows = list(csv.reader(file))
     assert header == COLUMNS
@@ -78,7 +78,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
     )
     assert second.rows == first.rows
     assert forwarded == []
-    assert all(line.endswith("images from the store, no pass") for line in said)
+    assert all(line.endswith("images, all of them from the store") for line in said)
 
 
 def test_raw_features_are_another_method(run, test, ood):

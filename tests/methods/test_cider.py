@@ -173,7 +173,7 @@ def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make,
 
 
 def test_hold_is_a_share():
-    with pytest.raises(OutskirtsError, match="prototype_freeze is a share from 0 to 1, not 3"):
+    with pytest.raises(OutskirtsError, match="prototype_freeze must be a share from 0 to 1, not 3"):
         CIDERConfig(prototype_freeze=3)
 
 
@@ -276,7 +276,7 @@ def test_a_collapse_is_a_sentence_that_says_what_to_do(make):
     assert method.warning(fine | {"collapsed_steps": 199.0}) == ""
     warning = method.warning(fine | {"collapsed_steps": 240.0, "angle_nearest": 3.2})
     assert warning.startswith("Prototypes have collapsed: for 240 steps") and warning.endswith(".")
-    assert "the nearest two 3 and all on average 81 degrees apart" in warning
+    assert "nearest two are 3 degrees apart, and all on average 81" in warning
     for way_out in ("--prototype-freeze", "--init RUN", "--warmup", "--lr"):
         assert way_out in warning
 

@@ -73,5 +73,5 @@ def test_codecs_that_will_not_do(autoencoder, tmp_path):
     (tmp_path / "config.json").write_text((autoencoder / "config.json").read_text())
     with pytest.raises(OutskirtsError, match="cannot be loaded"):
         load_codec(tmp_path)
-    with pytest.raises(OutskirtsError, match="images with 1 channels, and these have 3"):
+    with pytest.raises(OutskirtsError, match="images with 1 channels, but these have 3"):
         DiffusionModel("tiny", ["ant", "bee", "fly"], 3, 8, load_codec(autoencoder))

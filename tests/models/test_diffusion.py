@@ -249,7 +249,7 @@ def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, cod
         if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="Stopped after step 4 of 6; go on with: the same command once more"):
+    with pytest.raises(Interrupted, match="Stopped after step 4 of 6; continue with: the same command"):
         train(tmp_path / "stopped", stop, epochs=2, codec=codec)
     assert not (tmp_path / "stopped" / "generator.json").exists()
     again = train(tmp_path / "stopped", epochs=2, codec=codec)
@@ -322,7 +322,7 @@ def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path, p
     for part in ("10-40%", "0-10%"):
         with pytest.raises(OutskirtsError, match="may have seen images that are not among npz:"):
             train_part("other", part, init=init)
-    with pytest.raises(OutskirtsError, match="is of the size nano, not tiny"):
+    with pytest.raises(OutskirtsError, match="has the size nano, not tiny"):
         train_part("other", "0-20%", init=init, network="tiny")
     with pytest.raises(OutskirtsError, match="makes images of 8 pixels and 1 channels, not of 16 and 1"):
         train_part("other", "0-20%", init=init, side=16)

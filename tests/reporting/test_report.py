@@ -112,7 +112,12 @@ def logged(folder: Path, lines: list[dict[str, object]]) -> str:
     return report([folder], folder).read_text(encoding="utf-8")
 
 
-TITLES = ("Angles between classes", "Classes with outliers", "Distance from the class", "Images told from outliers")
+TITLES = (
+    "Angles between classes",
+    "Classes with outliers",
+    "Distance from the class",
+    "Images and outliers told apart",
+)
 
 
 class Page(HTMLParser):
@@ -350,7 +355,7 @@ def test_steps_without_outliers_are_no_distances() -> None:
     distances = charts["Distance from the class"]
     assert distances.keys() == {"candidates kept", "candidates rejected", "images at the boundary"}
     assert distances["candidates kept"] == [(step / 10, 0.9) for step in range(11, 41)]
-    assert charts["Images told from outliers"]["accuracy"][0] == (1.1, 75.0)
+    assert charts["Images and outliers told apart"]["accuracy"][0] == (1.1, 75.0)
     assert charts["Classes with outliers"]["classes ready"][8:10] == [(0.9, 0.0), (1.0, 50.0)]
     assert len(charts["Angles between classes"]["nearest two prototypes"]) == 40
 

@@ -126,7 +126,7 @@ def test_wrong_names(untrained, arguments, match):
 def test_wrong_numbers(berries):
     with pytest.raises(OutskirtsError, match=r"at most 0.5.*not 0.6"):
         next(backgrounds(berries, red, share=0.6))
-    with pytest.raises(OutskirtsError, match="max_probability is from 0 to 1, not 2"):
+    with pytest.raises(OutskirtsError, match="max_probability must be from 0 to 1, not 2"):
         next(backgrounds(berries, red, max_probability=2))
 
 

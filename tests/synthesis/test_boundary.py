@@ -287,13 +287,13 @@ def test_a_sample_before_the_features_is_told(small, seeded):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"k": 0}, "k is at least 1, not 0"),
+        ({"k": 0}, "k must be at least 1, not 0"),
         ({"keep": 13}, "13 of 12 candidates cannot be kept; choose keep of at most 12"),
         ({"picks": 7}, "7 boundary points cannot be drawn from a set of 6; choose picks of at most 6"),
-        ({"sigma": -1.0}, "sigma is finite and not negative, not -1.0"),
-        ({"sigma": float("nan")}, "sigma is finite and not negative, not nan"),
-        ({"classes_per_call": -1}, "classes_per_call is finite and not negative"),
-        ({"budget": 0}, "budget is at least 1"),
+        ({"sigma": -1.0}, "sigma must be finite and at least 0, not -1.0"),
+        ({"sigma": float("nan")}, "sigma must be finite and at least 0, not nan"),
+        ({"classes_per_call": -1}, "classes_per_call must be finite and at least 0"),
+        ({"budget": 0}, "budget must be at least 1"),
         ({"space": "spere"}, "no space 'spere'; did you mean 'sphere'"),
         ({"selection": "nearest"}, "no selection 'nearest'"),
     ],

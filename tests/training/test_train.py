@@ -95,7 +95,7 @@ def bad(bugs, draw, tmp_path, finished):
         "own network by name": ((good,), {"backbone": "custom:Net"}, "your own network Net; pass an instance"),
         "layer": ((good,), {"train_layers": "block"}, "no layer of the backbone 'block'; did you mean 'blocks"),
         "no run": ((good,), {"init": str(tmp_path / "nowhere")}, "The run folder .*nowhere does not exist"),
-        "unfinished run": ((good,), {"init": str(_unfinished(finished, tmp_path))}, "is not finished; go on with"),
+        "unfinished run": ((good,), {"init": str(_unfinished(finished, tmp_path))}, "is not finished; continue with"),
         "init backbone": (
             (good,),
             {"init": str(finished), "backbone": "resnet18-cifar"},
@@ -105,7 +105,7 @@ def bad(bugs, draw, tmp_path, finished):
         "init pretrained": (
             (good,),
             {"init": str(finished), "pretrained": "true"},
-            "begins from an earlier run or from published weights, not from both",
+            "begins either from an earlier run or from published weights",
         ),
     }
 

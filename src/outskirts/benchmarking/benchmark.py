@@ -67,7 +67,9 @@ def benchmark(
     run_all(jobs, executor, told)
     lines = matrix.leaderboard
     if not lines:
-        raise OutskirtsError(f"No run of the matrix succeeded; why not is in {jobs[0].record} and its like.")
+        raise OutskirtsError(
+            f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
+        )
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
         write_text(folder / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
     write_text(folder / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(folder)])))

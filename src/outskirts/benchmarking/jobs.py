@@ -97,7 +97,7 @@ def plan(
     """
     for what, several in (("methods", methods), ("seeds", seeds)):
         if not several or len(set(several)) < len(several):
-            raise OutskirtsError(f"Name at least one of the {what} of a matrix, and none twice.")
+            raise OutskirtsError(f"A benchmark needs {what}: name at least one, and none of them twice.")
     for variant in variants:
         if variant not in benchmark.variants:
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)

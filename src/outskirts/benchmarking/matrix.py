@@ -62,4 +62,6 @@ class Matrix:
             jobs = [Job.from_json(job, folder) for job in about.pop("jobs" if "jobs" in about else "cells")]
             return cls(jobs=jobs, **about)
         except (AttributeError, KeyError, TypeError) as error:
-            raise OutskirtsError(f"{folder / _FILE} is damaged, or of another version ({error}).") from error
+            raise OutskirtsError(
+                f"{folder / _FILE} is damaged, or was written by another version ({error})."
+            ) from error

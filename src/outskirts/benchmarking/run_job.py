@@ -78,7 +78,7 @@ def run_job(job: Job) -> str:
         _measure(job, _trained(job))
         measured = _digest(job)
     except Interrupted as stop:
-        raise Interrupted(f"Stopped in {job.folder.name}; go on by the same command once more.") from stop
+        raise Interrupted(f"Stopped in {job.folder.name}. Give the same command again to continue.") from stop
     except Exception as error:  # It may be a plug-in's, and of any kind.
         failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     finally:

@@ -91,7 +91,7 @@ class List(Command):
     def __call__(self) -> None:
         for name in benchmarks():
             say(f"{name}: {describe_benchmark(name)['description']}")
-        say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
+        say("Show one with: outskirts benchmark show NAME. Fetch its images with: outskirts data fetch NAME.")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Show(Command):
                 say(f"{group}: {name}: {spec}")
         for name in about["needs"]:
             entry = known(name)
-            there = "there" if entry.place(data_folder()).is_dir() else "not there yet"
+            there = "there" if entry.place(data_folder()).is_dir() else "not fetched yet"
             say(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
 
 

@@ -200,7 +200,7 @@ def pairs(group: str, entries: Sequence[str]) -> dict[str, str]:
         if not equals or not name or not spec:
             raise OutskirtsError(f"--{group} takes NAME=SPEC, such as svhn=folder:data/svhn, not '{entry}'.")
         if name in sets:
-            raise OutskirtsError(f"--{group} names the set '{name}' twice.")
+            raise OutskirtsError(f"--{group} names the set '{name}' twice; give each set its own name.")
         sets[name] = spec
     return sets
 

@@ -75,7 +75,7 @@ def ending(examples: Sequence[str]) -> str:
 {"example" if len(examples) == 1 else "examples"}:
 {lines}
 
-With any command: -q, --quiet says less; -v, --verbose says more about an error."""
+With any command: -q, --quiet prints less; -v, --verbose prints more about an error."""
 
 
 @contextmanager

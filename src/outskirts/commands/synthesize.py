@@ -47,7 +47,9 @@ class Images(Command):
             raise unknown("method", self.method, {*registry.names(), *COMMAND})
         trained = Run.open(self.run).recipe().method
         if trained != self.method:
-            raise OutskirtsError(f"{self.run} was trained with '{trained}', not '{self.method}'.")
+            raise OutskirtsError(
+                f"{self.run} was trained with '{trained}', not '{self.method}'; write outskirts synthesize {trained}."
+            )
         with telling() as (saying, progress):
             synthesize_images(
                 self.run,
@@ -156,6 +158,8 @@ def main(arguments: Sequence[str]) -> None:
     elif name in COMMAND:
         parse(COMMAND[name], f"synthesize {name}", rest)()
     elif name.startswith("-"):
-        raise OutskirtsError(f"Name first what to make: outskirts synthesize boundary {' '.join(arguments)}")
+        raise OutskirtsError(
+            f"Say what to make before the options: outskirts synthesize boundary {' '.join(arguments)}"
+        )
     else:
         parse(Images, f"synthesize {name}", arguments)()

@@ -72,7 +72,10 @@ def main(arguments: Sequence[str]) -> None:
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         resumed = value(arguments, "--resume")
         if not resumed or len(arguments) > 1 + ("--resume" in arguments):
-            raise OutskirtsError("--resume takes a run folder and no other option: the run goes on as it began.")
+            raise OutskirtsError(
+                "--resume takes a run folder and no other option. The run continues with the options that it "
+                "began with."
+            )
         with training_progress(f"resuming {resumed}") as progress:
             _finish(training.resume(resumed, progress=progress))
         return

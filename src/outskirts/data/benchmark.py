@@ -93,7 +93,7 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
 
     def spec(key: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r} where a spec such as cifar10 is due.")
+            raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be a spec such as cifar10.")
         if classes and key in _ID:
             value += (
                 f"{'&' if '?' in value else '?'}classes={classes if isinstance(classes, str) else ','.join(classes)}"
@@ -192,5 +192,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
-        raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r} where names with values are due.")
+        raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be names with values.")
     return value

@@ -111,18 +111,18 @@ def verify_fetched(folder: Path) -> int:
     """
     record = folder / RECORD
     if not folder.is_dir():
-        raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one of a whole set.")
+        raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
     if not record.is_file():
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [
         *(f"{name} is missing" for name in then if name not in now),
-        *(f"{name} is left over" for name in now if name not in then),
+        *(f"{name} is not part of the set" for name in now if name not in then),
         *(f"{name} has changed" for name in now if name in then and now[name] != then[name]),
     ]
     if wrong:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise OutskirtsError(f"{folder} is not what was fetched: {shown}. Remove it, and fetch it again.")
+        raise OutskirtsError(f"{folder} has changed since it was fetched: {shown}. Remove it, and fetch it again.")
     return len(now)
 
 

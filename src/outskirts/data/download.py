@@ -106,7 +106,7 @@ def unpack(archive: Path, folder: Path) -> None:
             os.replace(scratch, folder)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise OutskirtsError(
-                f"{archive} is damaged or no archive ({error}); remove it, and fetch it again."
+                f"{archive} is damaged, or is not an archive ({error}); remove it, and fetch it again."
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -120,7 +120,7 @@ def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: flo
         try:
             if _append(url, part, remote, start, progress):
                 return
-            raise OSError("it broke off")
+            raise OSError("the connection broke off")
         except HTTPError as error:
             if error.code == 416 and start:
                 # There is no more than what is there already.

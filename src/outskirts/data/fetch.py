@@ -44,7 +44,7 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
             failed += 1
             say(str(error))
     if failed:
-        raise OutskirtsError(f"{failed} of the sets of '{name}' are not there; see above.")
+        raise OutskirtsError(f"{failed} of the sets of '{name}' could not be fetched; the reasons are above.")
     return folders
 
 

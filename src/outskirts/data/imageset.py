@@ -195,9 +195,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
     def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:
-        """The images that are not corrupt; the others are listed in `skipped`. Arguments as for `resident`.
+        """The images that are not corrupt; the others are listed in `skipped`.
 
         Decodes all and keeps nothing, for sets that are too large to be resident.
+
+        Arguments:
+            threads: Number of threads that decode at once; the number of processors, at most 8, unless given.
+            progress: Called now and then with the number of images done.
         """
         sound = self._sound(self.image, True, threads=threads, progress=progress)
         rest = self.subset(sound) if self.skipped else self
@@ -264,9 +268,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             | https://arxiv.org/abs/2109.05642
         """
         if self.attribute is None:
-            raise OutskirtsError(f"{self._origin} has no attribute that its classes could be correlated with.")
+            raise OutskirtsError(
+                f"{self._origin} has no attribute to correlate its classes with; choose one with ?attribute=."
+            )
         if not 50 <= percent < 100:
-            raise OutskirtsError(f"The share in which class and attribute agree is from 50 to 99 %, not {percent}.")
+            raise OutskirtsError(
+                f"The share of images whose class and attribute agree must be from 50 to 99 %, not {percent}."
+            )
         usual = self.labels == self.attribute.index
         rare = torch.bincount(self.labels[~usual], minlength=len(self.classes))
         most = percent * int(rare.min()) // (100 - percent)
@@ -289,7 +297,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def changed(self, items: Items) -> ImageSet:
         """The same set with other images in the place of the stored ones."""
         if not self.pictures:
-            raise OutskirtsError(f"{self._origin} holds no pictures to change.")
+            raise OutskirtsError(f"{self._origin} holds no pictures, so they cannot be changed; use a set of images.")
         return self._like(items=items)
 
     def align(self, classes: Sequence[str]) -> ImageSet:
@@ -318,8 +326,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             raise OutskirtsError(
-                f"{self._origin} has no images of these classes: {_listed(empty)}; "
-                "choose those that it has with ?classes=."
+                f"{self._origin} has no images of these classes: {_listed(empty)}; choose the classes that it "
+                "has, with ?classes=."
             )
 
     def _like(self, **changes: Any) -> Self:

@@ -35,10 +35,10 @@ def require_content(spec: str, outliers: bool) -> None:
         return
     if outliers:
         raise OutskirtsError(
-            f"{spec} holds images of the training classes, not outliers; train with it by --synthetic {spec}"
+            f"{spec} holds images of the training classes, not outliers; pass it as --synthetic {spec}"
         )
     raise OutskirtsError(
-        f"{spec} holds outliers, not images of the training classes; train with it by --outlier-images {spec}"
+        f"{spec} holds outliers, not images of the training classes; pass it as --outlier-images {spec}"
     )
 
 
@@ -56,14 +56,14 @@ def require_unseen(known: Path | None, images: ImageSet, called: str, as_outlier
     leaked = len({bytes(key).hex() for key in np.asarray(mapped(known))} & set(images.keys))
     if leaked > TOLERATED * len(images) and as_outliers:
         raise OutskirtsError(
-            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
-            "such; measure it on others."
+            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers. It detects "
+            "them for this reason alone; measure it on other images."
         )
     if leaked > TOLERATED * len(images):
         raise OutskirtsError(
-            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images, which then "
-            "measure what it has memorised. Make the pool of the training part alone: give both the same images, such "
-            "as --data SPEC?part=0-95%, and pass the rest as --val SPEC?part=95-100%."
+            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images. "
+            "They would measure what it has memorised. Make the pool from the training part alone, and train "
+            "on the same part, such as --data SPEC?part=0-95%. Pass the rest as --val SPEC?part=95-100%."
         )
 
 

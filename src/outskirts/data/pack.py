@@ -59,9 +59,9 @@ def pack(
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
     # 0 was the default of both in version 0.1.
     if quality and not 1 <= quality <= 95:
-        raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, not {quality}.")
+        raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {quality}.")
     if side and side < 1:
-        raise OutskirtsError(f"side is a number of pixels, at least 1, not {side}.")
+        raise OutskirtsError(f"side must be a number of pixels, at least 1, not {side}.")
     known = images.attribute
     names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]

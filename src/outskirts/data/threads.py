@@ -72,7 +72,7 @@ def attempt(work: Callable[[int], object], positions: Iterable[int], skip_corrup
             work(i)
         except CorruptImage as error:
             if not skip_corrupt:
-                raise CorruptImage(f"{error} Mend or remove it; skip_corrupt leaves such images out.") from error
+                raise CorruptImage(f"{error} Mend or remove it, or leave out such images with skip_corrupt.") from error
             sound.append(False)
         else:
             sound.append(True)

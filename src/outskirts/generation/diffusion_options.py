@@ -107,7 +107,8 @@ class Boundary(Named):
     per_class: int = 200
     """Vectors to draw for each class."""
     k: int | None = None
-    """The neighbour whose distance counts. Default: 3 of 10 images of the smallest class, at most 300."""
+    """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
+    and which candidates are kept. Default: 30 % of the images of the smallest class, at most 300."""
     boundary: int = 50
     """Size of the boundary set of each class."""
     picks: int = 50

@@ -59,8 +59,8 @@ def synthesize_ncis(
 ) -> Path:
     """Make outliers near the training classes with a diffusion model, as NCIS does, for training with ``ncis``.
 
-    Training images are embedded as token vectors of the model; the vectors of each class lie near a manifold; vectors
-    off these manifolds are decoded into images. What is done already is not done again.
+    Training images are embedded as token vectors of the model. The vectors of each class lie near a manifold. New
+    vectors are drawn off these manifolds, and decoded into images. What is done already is not done again.
 
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
@@ -100,15 +100,15 @@ def synthesize_dream(
 ) -> Path:
     """Make outliers at the boundary of the training classes with a diffusion model, as Dream-OOD does.
 
-    Vectors are drawn at the boundary of the features of each class, which a run of the method ``dream`` has aligned
-    with the token vectors of the model, and decoded into images. What is done already is not done again.
+    A run of the method ``dream`` has features that are aligned with the token vectors of the model. Vectors are drawn
+    at the boundary of each class, as in NPOS, and decoded into images. What is done already is not done again.
 
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
-        model: Folder of the diffusion model that the run was trained with.
-        run: A run of the method ``dream``, which gives the features and judges the outliers.
-        data: Labelled images to take the features of, as a spec; the training images of `run` unless given.
-        stage: One of sample, decode; both unless given.
+        model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
+        run: A trained run of the method ``dream``, trained with this model.
+        data: Labelled images whose features are used, as a spec; the training images of `run` unless given.
+        stage: One of sample, decode; both of them unless given.
         preset: Named settings, which other options override.
         say: Told in sentences what was found.
         progress: Told how much of a stage is done.
@@ -118,7 +118,8 @@ def synthesize_dream(
         The folder of the pool of outliers, which `outskirts.train` takes as ``outlier_images=f"pool:{folder}"``.
 
     Raises:
-        OutskirtsError: If an option is unknown or out of range, or the folder was begun with others.
+        OutskirtsError: If an option is unknown or out of range, the folder was begun with others, or the run was
+            trained with another method or model.
 
     References:
         | Dream-OOD: see `outskirts.methods.dream`

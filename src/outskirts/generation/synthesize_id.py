@@ -116,13 +116,13 @@ def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, si
     if rules.any and not run:
         raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
     if (count is not None and count < 1) or size < 1:
-        raise OutskirtsError("--count and --generation-batch-size are at least 1.")
+        raise OutskirtsError("--count and --generation-batch-size must be at least 1.")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:
     if isinstance(generator, ImageGenerator):
         if options:
-            raise OutskirtsError("Options are given with a generator's name, not with an instance, which has its own.")
+            raise OutskirtsError("Pass options with the name of a generator; an instance has options of its own.")
         return generator
     part = registry[generator]
     known = part.Config.__dataclass_fields__

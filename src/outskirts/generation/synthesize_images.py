@@ -62,7 +62,9 @@ def synthesize_images(
         )
     outliers = synthesize(method, images, out, seed=seed, epoch=epoch or epochs, epochs=epochs)
     if outliers is None:
-        raise OutskirtsError(f"The method '{recipe.method}' synthesises no outliers.")
+        raise OutskirtsError(
+            f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as 'ascood'."
+        )
     pictures = denormalized(outliers.values, classifier.transform)
     manifest = []
     for place in range(len(outliers)):

@@ -181,8 +181,9 @@ class CIDER(Embedding[C], Generic[C]):
         if means["collapsed_steps"] < _PATIENCE:
             return ""
         return (
-            f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have lain nearly on each other, "
-            f"the nearest two {means['angle_nearest']:.0f} and all on average {means['angle_between']:.0f} degrees "
-            "apart, so that their classes cannot be told apart. Begin as far apart as can be (--prototype-init simplex "
-            "--prototype-freeze 0.3), start from a trained run (--init RUN), or try a longer --warmup or a lower --lr."
+            f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have been almost "
+            f"equal. The nearest two are {means['angle_nearest']:.0f} degrees apart, and all on average "
+            f"{means['angle_between']:.0f}. Their classes cannot be told apart. Begin with prototypes as far "
+            "apart as possible (--prototype-init simplex --prototype-freeze 0.3), start from a trained run "
+            "(--init RUN), or try a longer --warmup or a lower --lr."
         )

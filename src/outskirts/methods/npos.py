@@ -142,9 +142,10 @@ class NPOS(Queued[NPOSConfig], CIDER[NPOSConfig]):
         if not 0 < inside < _COLLAPSING * outside:
             return super().warning(means)
         return (
-            "Features of all classes are drawing together: those at the boundary lie at a squared distance of "
-            f"{inside:.3f} from their class, outliers, by their noise, at {outside:.3f}. Scores by penultimate "
-            "features will fail. Try a lower --outlier-weight or --sigma, or make outliers later (--start 0.8)."
+            "Features of all classes are collapsing. Features at the boundary have a squared distance of "
+            f"{inside:.3f} to their class. Outliers have {outside:.3f}, because of their noise. Scores by "
+            "penultimate features will fail. Try a lower --outlier-weight or --sigma, or make outliers later "
+            "(--start 0.8)."
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:

@@ -88,7 +88,7 @@ class NPOSCLIPConfig(OODHeadOptions):
         prompts([], self.templates)
         for name in ("temperature", "logitnorm_temperature"):
             if not getattr(self, name) > 0:
-                raise OutskirtsError(f"{name} is positive, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be positive, not {getattr(self, name)}.")
 
 
 class _BatchNormHead(PrototypeHead):

@@ -245,8 +245,8 @@ def _transform(folder: Path, size: int, trunk: str) -> Transform:
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}
     if resize is None or resample not in _RESAMPLE or sides != {size} or not about.get("do_center_crop", True):
         raise OutskirtsError(
-            f"{file} asks for other than resizing the shorter side, bilinear or bicubic, and a central crop to the "
-            f"{size} pixels that the model takes."
+            f"{file} asks for a preprocessing that is not known here. It must resize the shorter side "
+            f"(bilinear or bicubic), then crop the centre to the {size} pixels of the model."
         )
     return Transform(size, 3, tuple(about["image_mean"]), tuple(about["image_std"]), resize, _RESAMPLE[resample], trunk)
 

@@ -132,7 +132,7 @@ class VolumePreserving(nn.Module):
         super().__init__()
         if dim < 2 or classes < 1 or blocks < 0:
             raise OutskirtsError(
-                "A volume-preserving network has at least 2 dimensions, 1 class and 0 blocks, not "
+                "A volume-preserving network needs at least 2 dimensions, 1 class and 0 blocks, not "
                 f"{dim}, {classes} and {blocks}."
             )
         if hidden and hidden < 0:

@@ -150,7 +150,9 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
         with hooked(backbone.network, {last: [maps.append]}):
             backbone.network((resized - _MEAN) / _STD)
         if maps[0].shape[1] != head.in_features:
-            raise OutskirtsError(f"The head of '{network}' is not applied to the mean of its last map; choose another.")
+            raise OutskirtsError(
+                f"The head of '{network}' is not applied to the mean of its last map; choose another network."
+            )
         return head(maps[0][0].movedim(0, 2)).softmax(2)[..., chosen].sum(2)
 
     return sight
@@ -171,9 +173,11 @@ def backgrounds(
         The window, and its pixels, uint8 [C, side, side].
     """
     if not 0 < share <= 0.5:
-        raise OutskirtsError(f"share is above 0 and at most 0.5, so that windows can miss the middle, not {share}.")
+        raise OutskirtsError(
+            f"share must be above 0 and at most 0.5, not {share}; a larger window always contains the middle."
+        )
     if not 0 <= max_probability <= 1:
-        raise OutskirtsError(f"max_probability is from 0 to 1, not {max_probability}.")
+        raise OutskirtsError(f"max_probability must be from 0 to 1, not {max_probability}.")
     for i in range(len(images)):
         image = images.image(i)
         _, height, width = image.shape
@@ -219,7 +223,10 @@ def save_backgrounds(
         cut.append(asdict(background))
         progress(background.image + 1)
     if not cut:
-        raise OutskirtsError(f"The object is seen in every window of the {len(images)} images; allow more of it.")
+        raise OutskirtsError(
+            f"The object is seen in every window of the {len(images)} images; raise most, the probability that is "
+            "allowed."
+        )
     save_json(scratch / "backgrounds.json", {"images": images.spec, **about, "windows": cut})
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():

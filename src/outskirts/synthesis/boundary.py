@@ -151,10 +151,10 @@ class BoundarySynthesizer:
     def __post_init__(self) -> None:
         for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("sigma", "min_rows", "classes_per_call"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
-                raise OutskirtsError(f"{name} is finite and not negative, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
             raise OutskirtsError(
                 f"{self.picks} boundary points cannot be drawn from a set of {self.boundary}; "
@@ -202,7 +202,7 @@ class BoundarySynthesizer:
             asked = f"k = {self.k}, boundary = {self.boundary}{more}"
             raise OutskirtsError(
                 f"A queue of {size} features per class never holds the {self.needed} that {asked} need; choose smaller "
-                "ones or a longer queue."
+                "values or a longer queue."
             )
         # Which classes are ready decides the shape of the result.
         counts = filled.tolist()

@@ -244,7 +244,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
     """
     run = Run.open(path)
     if not run.model.is_file():
-        raise OutskirtsError(f"The run {path} is not finished; go on with: outskirts train --resume {path}")
+        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
     tensors, metadata = load_tensors(run.model)
     try:
         transform = Transform.from_json(metadata["transform"])

@@ -70,7 +70,7 @@ def train(
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
     recipe = resolve_recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(recipe))
-    require_empty(run.path, f"choose another, or go on with an unfinished run: outskirts train --resume {run.path}")
+    require_empty(run.path, f"choose another, or continue an unfinished run: outskirts train --resume {run.path}")
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
@@ -195,8 +195,8 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     real, made = images.image(0).shape[1:], pool.image(0).shape[1:]
     if real != made and min(made) < min(real):
         raise OutskirtsError(
-            f"Synthetic images of {made[1]}x{made[0]} pixels beside real ones of {real[1]}x{real[0]} would be told by "
-            "their blur; make some of that size."
+            f"Synthetic images have {made[1]}x{made[0]} pixels, and real ones {real[1]}x{real[0]}. A network "
+            f"could tell them apart by their blur alone; make synthetic images of {real[1]}x{real[0]} pixels."
         )
     return pool
 
@@ -255,7 +255,10 @@ def _resolved(
                     f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
                 )
         if config.pretrained:
-            raise OutskirtsError("A training begins from an earlier run or from published weights, not from both.")
+            raise OutskirtsError(
+                "A training begins either from an earlier run or from published weights; leave out --init or "
+                "--pretrained."
+            )
         backbone = earlier.architecture
     size = (
         earlier.transform.size

@@ -84,7 +84,10 @@ def test_of_a_set_without_a_sound_image_there_is_an_empty_batch(numbered):
 
 def test_the_first_corrupt_image_is_named_after_the_batches_before_it(numbered):
     given = []
-    with pytest.raises(CorruptImage, match=r"^row 47 of numbered cannot be decoded .* Mend or remove it; skip_corrupt"):
+    with pytest.raises(
+        CorruptImage,
+        match=r"^row 47 of numbered cannot be decoded .* Mend or remove it, or leave out such images with skip_corrupt",
+    ):
         for batch in batches(numbered((47, 48, 80)), TRANSFORM, 20, threads=4):
             given.append(batch)
     assert numbers(given) == [list(range(20)), list(range(20, 40))]

@@ -68,7 +68,7 @@ def test_options_apply_in_a_fixed_order(files):
         ("mnist5k?limit", "'limit' in 'mnist5k.limit' is not an option of the form KEY=VALUE"),
         ("mnist5k?limit=5&limit=6", "limit is given twice"),
         ("mnist5k?limit=five", "limit=five in .* is not a whole number"),
-        ("imglist:list.txt", "names no folder .*; write imglist:FILE@ROOT"),
+        ("imglist:list.txt", "does not name the folder .*; write imglist:FILE@ROOT"),
     ],
 )
 def test_bad_texts(spec, sentence, fails):
@@ -295,7 +295,7 @@ def test_an_attribute_is_another_column(write_parquet, files, tmp_path, fails):
     assert osk.open(path).attribute is None
     fails(f"{path}?attribute=plaice", r"no column in .* 'plaice'; did you mean 'place'.*Choose with \?attribute=COLUMN")
     pq.write_table(table.set_column(2, "place", pa.array(["sea", None] * 3)), path)
-    fails(f"{path}?attribute=place", "'place' of .* does not say of every image what it is")
+    fails(f"{path}?attribute=place", "'place' of .* has no value for some images")
 
 
 def test_classes_in_file_names(write_parquet, fails):
@@ -303,7 +303,9 @@ def test_classes_in_file_names(write_parquet, fails):
     images = osk.open(f"{path}?label=path:([0-9]) .+")
     assert images.classes == [str(i) for i in range(6)] and images.labels.tolist() == list(range(6))
     assert osk.open(images.spec).spec == images.spec and len(osk.open(f"{images.spec}&classes=2-3")) == 2
-    fails(f"{path}?label=path:[0-9] .+", r"has 0 groups; put what names the class into one")
+    fails(
+        f"{path}?label=path:[0-9] .+", r"has 0 groups, and must have one; put the part that names the class in brackets"
+    )
     fails(f"{path}?label=path:([0-4]) .+", "does not match the path of row 5 of .*'5 a.png'")
     fails(f"{path}?label=path:([0-4", "is not a regular expression")
 

@@ -77,11 +77,11 @@ def test_own_size_is_left_alone(model, vectors):
 
 def test_what_will_not_do(model, vectors):
     uneven = Outliers(vectors.values[:3], vectors.labels[:3])
-    with pytest.raises(OutskirtsError, match="There are 1 to 2 vectors of a class"):
+    with pytest.raises(OutskirtsError, match="The classes have from 1 to 2 vectors"):
         Decoder(model, uneven, Decoding())
     for options, said in (
         ({"network_evaluations": 0}, "network_evaluations"),
-        ({"guidance": -1.0}, "guidance is not negative"),
+        ({"guidance": -1.0}, "guidance must not be negative"),
     ):
         with pytest.raises(OutskirtsError, match=said):
             Decoding(**options)

@@ -109,12 +109,12 @@ def test_published_options():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch_size": 0}, "batch_size is at least 1, not 0"),
-        ({"epochs": 0}, "epochs is at least 1, not 0"),
-        ({"patience": 0}, "patience is at least 1, not 0"),
-        ({"holdout": 0.0}, "holdout is a share between 0 and 1, not 0.0"),
-        ({"variance": 1.0}, "variance is a share between 0 and 1, not 1.0"),
-        ({"lr": 0.0}, "lr is positive and finite, not 0.0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"patience": 0}, "patience must be at least 1, not 0"),
+        ({"holdout": 0.0}, "holdout must be a share between 0 and 1, not 0.0"),
+        ({"variance": 1.0}, "variance must be a share between 0 and 1, not 1.0"),
+        ({"lr": 0.0}, "lr must be positive and finite, not 0.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, sentence):

@@ -57,7 +57,9 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
         except (pa.ArrowException, OSError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
     if any(table.schema != tables[0].schema for table in tables):
-        raise OutskirtsError(f"The files of {where} have different columns; name those that belong together.")
+        raise OutskirtsError(
+            f"The files of {where} have different columns; name only files that have the same columns."
+        )
     return _image_set(pa.concat_tables(tables), image, label, attribute, shards[0].parent, f"parquet:{where}")
 
 
@@ -135,7 +137,10 @@ def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, b
     if attribute:
         index, values = _column(table, attribute, spec)
         if bool((index < 0).any()):
-            raise OutskirtsError(f"The column '{attribute}' of {spec} does not say of every image what it is.")
+            raise OutskirtsError(
+                f"The column '{attribute}' of {spec} has no value for some images; choose a column with a value "
+                "for every image."
+            )
         known = Attribute(attribute, tuple(values or map(str, range(int(index.max()) + 1))), index)
     return ImageSet(items, labels, classes, spec, attribute=known)
 
@@ -161,7 +166,10 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
     except re.error as error:
         raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
     if finder.groups != 1:
-        raise OutskirtsError(f"'{pattern}' has {finder.groups} groups; put what names the class into one: (.+).")
+        raise OutskirtsError(
+            f"'{pattern}' has {finder.groups} groups, and must have one; put the part that names the class in "
+            "brackets: (.+)."
+        )
     class_names = []
     for row, image in enumerate(images):
         value = image.as_py()

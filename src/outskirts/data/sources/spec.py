@@ -103,7 +103,8 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
     if expected is not None and len(image_set) != expected:
         raise OutskirtsError(
-            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}: some are missing, or it is another."
+            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}. Some are missing, or it is "
+            "another set."
         )
     if "classes" in parsed.view:
         image_set = image_set.select_classes(parsed.view["classes"])
@@ -114,7 +115,7 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     if "limit" in parsed.view:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
-        raise OutskirtsError(f"'{spec}' selects no image.")
+        raise OutskirtsError(f"'{spec}' selects no image; choose more with ?classes=, ?part=, ?limit= or ?rows=.")
     for name, change in CHANGES.items():
         if name in parsed.view:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
@@ -154,7 +155,9 @@ def parse_spec(spec: str | Path, base: Path | None = None) -> Spec:
         if "root" in kinds and "root" not in given:
             given["where"], _, given["root"] = where.rpartition("@")
             if not (given["where"] and given["root"]):
-                raise OutskirtsError(f"'{text}' names no folder that its paths start from; write {name}:FILE@ROOT.")
+                raise OutskirtsError(
+                    f"'{text}' does not name the folder that its paths start from; write {name}:FILE@ROOT."
+                )
     known = kinds | {key: kind for key, kind in VIEW.items() if key not in kinds}
     for key in given:
         if key not in known:
@@ -183,7 +186,7 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
             )
         return name, where if colon else None
     if not body:
-        raise OutskirtsError("An empty text names no image set.")
+        raise OutskirtsError("An empty text does not name an image set; write a spec such as cifar10 or folder:photos.")
     path = base / Path(body).expanduser()
     if path.exists():
         suffix = "" if path.is_dir() else path.suffix.lower()

@@ -76,7 +76,7 @@ def table(
 def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
     """Numbers as they are, names by their positions in alphabetical order."""
     if "" in values:
-        raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of those chosen.")
+        raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of the chosen lines.")
     if all(value.isdecimal() for value in values):
         numbers = torch.tensor([int(value) for value in values])
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]

@@ -36,7 +36,7 @@ _KIND = ShardKind(
     stem="tokens",
     sizes="shards",
     format=1,
-    resume="call outskirts data extract again as before",
+    resume="give the same command outskirts data extract again",
     remake="extract again",
 )
 
@@ -162,8 +162,9 @@ class TokenSet(ImageSet):
         for name, value in own.items():
             if made[name] != value:
                 raise OutskirtsError(
-                    f"The tokens in {self.items.folder} were made with another {name}: {made[name] or 'none'}, but the "
-                    f"network has {value or 'none'}; extract them again with its own --backbone."
+                    f"The tokens in {self.items.folder} were made with another {name}: "
+                    f"{made[name] or 'none'}, but the network has {value or 'none'}; extract them again with "
+                    "the --backbone of this network."
                 )
 
 

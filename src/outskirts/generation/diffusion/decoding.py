@@ -43,10 +43,10 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.network_evaluations < 1 or (self.size or 0) < 0:
             raise OutskirtsError(
-                f"network_evaluations and size are at least 1, not {self.network_evaluations} and {self.size}."
+                f"network_evaluations and size must be at least 1, not {self.network_evaluations} and {self.size}."
             )
         if not self.guidance >= 0:
-            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+            raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
 
 
 def decoded(model: LatentDiffusion, vectors: Tensor, seeds: Sequence[int], how: Decoding) -> Tensor:
@@ -72,7 +72,8 @@ class Decoder:
         counts = grouped.counts(vectors.labels, len(model.classes))
         if int(counts.min()) != int(counts.max()):
             raise OutskirtsError(
-                f"There are {int(counts.min())} to {int(counts.max())} vectors of a class, not as many."
+                f"The classes have from {int(counts.min())} to {int(counts.max())} vectors; all classes must "
+                "have the same number."
             )
         rows, _ = grouped.table(vectors.labels, len(counts))
         self.vectors = vectors.values[rows]

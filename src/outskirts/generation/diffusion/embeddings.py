@@ -31,8 +31,8 @@ _KIND = ShardKind(
     stem="vectors",
     sizes="blocks",
     format=1,
-    resume="give the command that began it once more",
-    remake="give the command that made it once more",
+    resume="give the command that began it again",
+    remake="give the command that made it again",
 )
 
 

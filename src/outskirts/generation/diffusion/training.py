@@ -72,8 +72,8 @@ def require_seen(folder: Path, images: ImageSet) -> None:
     """Raise unless these are the images that the generator in a folder was trained on."""
     if begun(folder).get("fingerprint") != images.fingerprint:
         raise OutskirtsError(
-            f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool can say "
-            "what it was made of."
+            f"The generator in {folder} has seen other images than {images.spec}; pass the images that it was "
+            "trained on, so that the pool can name them."
         )
 
 
@@ -102,8 +102,9 @@ def _require_among(folder: Path, images: ImageSet) -> None:
     seen = open_images(about["data"]) if about else None
     if seen is None or seen.fingerprint != about["fingerprint"] or not set(seen.keys) <= set(images.keys):
         raise OutskirtsError(
-            f"The generator in {folder} may have seen images that are not among {images.spec}, and the pool could not "
-            "say what it was made of; go on with the images that it was begun with, or with more besides."
+            f"The generator in {folder} may have seen images that are not among {images.spec}. The pool must "
+            "name all images that its generator has seen. Continue with the images that it was begun with; "
+            "more may be added."
         )
 
 
@@ -148,7 +149,7 @@ def train_model(
         _require_among(Path(config.init), images)
         model = load_trained(Path(config.init), images, transform).train()
         if model.size != size:
-            raise OutskirtsError(f"The generator in {config.init} is of the size {model.size}, not {size}.")
+            raise OutskirtsError(f"The generator in {config.init} has the size {model.size}, not {size}.")
     else:
         with seeding.isolated(config.seed, "initialisation"):
             coded = load_codec(Path(codec)) if codec else None
@@ -166,7 +167,7 @@ def train_model(
 
     # Manifests of pools repeat it, with an empty text for no codec.
     save_json(folder / "training.json", {**asked, "codec": codec or ""})
-    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command once more")
+    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command")
     model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.
     return DiffusionModel.load(folder)

@@ -152,7 +152,7 @@ def fit_manifold(
     _check(embeddings, labels, classes)
     folder = None if folder is None else Path(folder)
     if device.type == "mps":
-        raise OutskirtsError("Manifolds take double precision, which mps does not have; choose the device cpu.")
+        raise OutskirtsError("Manifolds need double precision, which mps does not have; choose the device cpu.")
     asked: dict[str, Any] = {
         "embeddings": fingerprint(embeddings, labels),
         "classes": list(classes),
@@ -194,7 +194,7 @@ def _unfitted(
         manifold.mean.copy_(mean)
         manifold.scale.copy_((seen.double() - mean).square().mean().sqrt())
     if not manifold.scale > 0:
-        raise OutskirtsError("All embeddings that the manifold is fitted to are equal; give it some that vary.")
+        raise OutskirtsError("All embeddings are equal, so no manifold can be fitted; pass embeddings that differ.")
     return manifold
 
 

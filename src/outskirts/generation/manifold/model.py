@@ -70,12 +70,12 @@ class ManifoldOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("variance", "holdout"):
             if not 0 < getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is a share between 0 and 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}.")
         if not 0 < self.lr < float("inf"):
-            raise OutskirtsError(f"lr is positive and finite, not {self.lr}.")
+            raise OutskirtsError(f"lr must be positive and finite, not {self.lr}.")
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
