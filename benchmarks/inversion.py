@@ -52,13 +52,13 @@ def main() -> None:
     forms = {"one at a time, 32 draws": alone, f"{given.batch_size} together, 8 in pairs": together}
     times: dict[str, list[float]] = {name: [] for name in forms}
     gains: dict[str, float] = {}
-    before = ours.losses(pixels, starts, judged).sum()
+    before = ours.loss_under(pixels, starts, judged).sum()
     for _ in range(1 + given.rounds):
         for name, form in forms.items():
             start = time.perf_counter()
             vectors = form()
             times[name].append(time.perf_counter() - start)
-            gains[name] = float(1 - ours.losses(pixels, vectors, judged).sum() / before)
+            gains[name] = float(1 - ours.loss_under(pixels, vectors, judged).sum() / before)
     print(f"{len(images)} images of {model.side} pixels, {torch.get_num_threads()} threads, {given.precision}")
     # The first round only warms up.
     taken = {name: statistics.median(each[1:]) for name, each in times.items()}

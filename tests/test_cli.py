@@ -58,6 +58,7 @@ def test_an_unknown_option_is_exit_code_2(outskirts, command):
         "synthesize": ["ce"],
         "evaluate": ["ce"],
         "benchmark": ["mnist5k"],
+        "report": ["run"],
         "import": ["cider", "a.pt"],
     }.get(command, [])
     outcome = outskirts(command, *first, "--no-such-option", "1")

@@ -1,12 +1,84 @@
 """The names that users and documents rely on."""
 
+import ast
+import importlib.util
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import outskirts as osk
+from outskirts.cli import COMMANDS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+
+#: The call that each command makes.
+CALLS = {
+    "benchmark": "benchmark",
+    "benchmark list": "benchmarks",
+    "benchmark page": "benchmark_page",
+    "benchmark show": "describe_benchmark",
+    "data backgrounds": "cut_backgrounds",
+    "data extract": "extract_tokens",
+    "data fetch": "fetch",
+    "data pack": "pack",
+    "data verify": "verify",
+    "demo": "demo",
+    "evaluate": "evaluate_run",
+    "import": "import_checkpoint",
+    "list": "available",
+    "report": "report",
+    "synthesize": "synthesize_images",
+    "synthesize boundary": "synthesize_features",
+    "synthesize dream": "synthesize_dream",
+    "synthesize gaussian": "synthesize_features",
+    "synthesize id": "synthesize_id",
+    "synthesize ncis": "synthesize_ncis",
+    "train": "train",
+}
+
+
+def commands() -> list[str]:
+    """All of them, with those of a command; stages of one are no commands."""
+    names = []
+    for name in COMMANDS:
+        kinds: Any = importlib.import_module(f"outskirts.commands.{name}").COMMAND
+        names += [f"{name} {one}" for one in kinds] if isinstance(kinds, dict) else [name]
+    # These two have commands, and are commands themselves.
+    return sorted([*names, "benchmark", "synthesize"])
+
+
+def test_every_command_has_its_call():
+    assert sorted(CALLS) == commands(), "A new command has its call here, and a line in docs/python.md."
+    assert set(CALLS.values()) <= set(osk.__all__)
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_a_command_makes_its_call(command):
+    first, _, second = command.partition(" ")
+    places = [f"{first}_{second}", f"{first}_diffusion", first] if second else [first]
+    modules = [place for place in places if importlib.util.find_spec(f"outskirts.commands.{place}")]
+    sources = [inspect.getsource(importlib.import_module(f"outskirts.commands.{place}")) for place in modules]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    # An import alone is no use of a name.
+    used = {node.id if isinstance(node, ast.Name) else getattr(node, "attr", "") for node in nodes}
+    assert CALLS[command] in used
+
+
+def test_the_page_names_every_public_name_once():
+    named = re.findall(r"^\| `osk\.(\w+)` \|", PAGE, re.MULTILINE)
+    assert sorted(named) == sorted(osk.__all__)
+
+
+def test_the_page_names_the_command_of_every_call():
+    lines = dict(re.findall(r"^\| `osk\.(\w+)` \| .* \|(.*)\|$", PAGE, re.MULTILINE))
+    for command, call in CALLS.items():
+        assert f"`{command.split()[-1]}`" in lines[call] or f"`{command}" in lines[call], command
 
 
 @pytest.mark.parametrize("name", osk.__all__)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "outskirts"
+ROOT = Path(__file__).parents[1]
 
 #: Lines at most, with docstrings and comments.
 FILE, FUNCTION = 400, 80
@@ -18,7 +18,11 @@ def lengths(text: str) -> Iterator[tuple[str, int]]:
             yield node.name, node.end_lineno - node.lineno + 1
 
 
-TEXTS = {str(file.relative_to(SOURCE)): file.read_text(encoding="utf-8") for file in sorted(SOURCE.rglob("*.py"))}
+TEXTS = {
+    str(file.relative_to(ROOT)): file.read_text(encoding="utf-8")
+    for folder in ("src", "tests")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+}
 
 
 def test_no_file_is_too_long():

@@ -19,25 +19,35 @@ if TYPE_CHECKING:
     from . import testing as testing
     from .bars import progress as progress
     from .benchmarking.benchmark import benchmark as benchmark
+    from .benchmarking.benchmark import benchmark_page as benchmark_page
+    from .benchmarking.demo import demo as demo
     from .data.benchmark import Benchmark as Benchmark
+    from .data.benchmark import benchmarks as benchmarks
+    from .data.benchmark import describe_benchmark as describe_benchmark
     from .data.benchmark import load_benchmark as load_benchmark
+    from .data.catalogue import catalogue as catalogue
     from .data.fetch import fetch as fetch
     from .data.imageset import ImageSet as ImageSet
+    from .data.pack import pack as pack
     from .data.sources import open as open
+    from .data.verify import verify as verify
     from .errors import OutskirtsError as OutskirtsError
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.evaluate_run import evaluate_run as evaluate_run
     from .evaluation.results import Results as Results
     from .extraction.extract import extract as extract
     from .extraction.outputs import Outputs as Outputs
+    from .extraction.tokens import extract_tokens as extract_tokens
     from .generation.synthesize_diffusion import synthesize_dream as synthesize_dream
     from .generation.synthesize_diffusion import synthesize_ncis as synthesize_ncis
     from .generation.synthesize_features import synthesize_features as synthesize_features
     from .generation.synthesize_id import synthesize_id as synthesize_id
     from .generation.synthesize_images import synthesize_images as synthesize_images
+    from .listing import available as available
     from .models.classifier import Classifier as Classifier
     from .models.heads import Head as Head
     from .reporting import report as report
+    from .synthesis.backgrounds import cut_backgrounds as cut_backgrounds
     from .training.importing import import_checkpoint as import_checkpoint
     from .training.run import Run as Run
     from .training.run import load as load
@@ -54,15 +64,25 @@ _HOMES = {
     "OutskirtsError": "errors",
     "Results": "evaluation.results",
     "Run": "training.run",
+    "available": "listing",
     "benchmark": "benchmarking.benchmark",
+    "benchmark_page": "benchmarking.benchmark",
+    "benchmarks": "data.benchmark",
+    "catalogue": "data.catalogue",
+    "cut_backgrounds": "synthesis.backgrounds",
+    "demo": "benchmarking.demo",
+    "describe_benchmark": "data.benchmark",
     "evaluate": "evaluation.evaluate",
     "evaluate_run": "evaluation.evaluate_run",
     "extract": "extraction.extract",
+    "extract_tokens": "extraction.tokens",
     "fetch": "data.fetch",
     "import_checkpoint": "training.importing",
     "load": "training.run",
     "load_benchmark": "data.benchmark",
     "open": "data.sources",
+    "pack": "data.pack",
+    "progress": "bars",
     "report": "reporting",
     "resume": "training.train",
     "synthesize_dream": "generation.synthesize_diffusion",
@@ -70,8 +90,8 @@ _HOMES = {
     "synthesize_id": "generation.synthesize_id",
     "synthesize_images": "generation.synthesize_images",
     "synthesize_ncis": "generation.synthesize_diffusion",
-    "progress": "bars",
     "train": "training.train",
+    "verify": "data.verify",
 }
 
 __all__ = [*_HOMES, *_MODULES]

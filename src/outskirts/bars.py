@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Told", "bar", "progress"]
+__all__ = ["Told", "bar", "figures", "progress"]
 
 #: What a bar tells of the latest record of a training: what it is called, its name there, and how it is written.
-_FIGURES = (("epoch", "epoch", ".1f"), ("loss", "loss", ".3f"), ("accuracy", "accuracy", ".3f"))
+_FIGURES = (
+    ("epoch", "epoch", ".1f"),
+    ("loss", "loss", ".3f"),
+    ("accuracy", "accuracy", ".3f"),
+    ("images/s", "images_per_second", ",.0f"),
+)
 
 
 class Told:
@@ -30,8 +36,7 @@ class Told:
             if isinstance(one, str):
                 self.bar.update(self.task, description=" ".join(filter(None, [self.title, one])))
             elif isinstance(one, Mapping):
-                known = [f"{name} {one[key]:{form}}" for name, key, form in _FIGURES if key in one]
-                self.bar.update(self.task, figures="  ".join(known))
+                self.bar.update(self.task, figures=figures(one))
         match [one for one in told if isinstance(one, int)]:
             case [done, total]:
                 self.bar.update(self.task, completed=done, total=total)
@@ -51,6 +56,15 @@ def bar(console: Console, *, disable: bool, transient: bool = False) -> Progress
         disable=disable,
         transient=transient,
     )
+
+
+def figures(latest: Mapping[str, Any]) -> str:
+    """What is told of the latest record of a training.
+
+    >>> figures({"kind": "train", "epoch": 0.3, "loss": 0.5})
+    'epoch 0.3  loss 0.500'
+    """
+    return "  ".join(f"{name} {latest[key]:{form}}" for name, key, form in _FIGURES if key in latest)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ commands:
 
 options, with any command:
   -q, --quiet               print results and errors only
-  -v, --verbose             print where in the program an error arose
+  -v, --verbose             print where in the program an error occurred
   --version                 print the version
   --print-completion SHELL  print completions for bash, zsh or tcsh
 

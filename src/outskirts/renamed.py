@@ -10,25 +10,34 @@ __all__ = [
     "DETECTORS",
     "OPTIONS",
     "PARAMETERS",
+    "SYNTHESIS",
     "UNSET",
+    "VALUES",
     "RenamedWarning",
     "as_before",
     "current",
+    "current_value",
     "records",
     "renamed",
+    "unset_as_before",
+    "unset_as_now",
     "was_not_given",
     "weights",
 ]
 
 T = TypeVar("T")
 
-#: Options of methods and of the training: in YAML files, on the command line, in Python.
-OPTIONS = {
+_OF_METHODS = {
     "initial": "prototype_init",
     "hold": "prototype_freeze",
     "scored": "feature_space",
     "risk": "ood_head",
     "risk_lr_factor": "ood_head_lr_factor",
+}
+
+#: Options: in YAML files, on the command line, in Python.
+OPTIONS = {
+    **_OF_METHODS,
     "engine": "executor",
     "noises": "draws",
     "together": "batch_size",
@@ -39,7 +48,19 @@ OPTIONS = {
     "evaluations": "network_evaluations",
     "surest": "max_confidence",
     "least": "min_confidence",
+    "most": "max_probability",
 }
+
+#: Options of what makes images, where those of a training may have the same old names.
+SYNTHESIS = {
+    **OPTIONS,
+    "together": "embedding_batch_size",
+    "batch_size": "embedding_batch_size",
+    "batch": "generation_batch_size",
+}
+
+#: Values of options, by the name that the option has now.
+VALUES = {"exposure": {"risk": "features"}}
 
 #: What stood for "not given" where there is None now.
 UNSET: Mapping[str, Any] = {
@@ -47,9 +68,12 @@ UNSET: Mapping[str, Any] = {
         ("val", "synthetic", "outlier_images", "pretrained", "init", "train_layers", "tracker", "anchors", "words"), ""
     ),
     **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
-    **dict.fromkeys(("size", "outlier_batch", "classes_per_step"), 0),
+    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden"), 0),
     "real_weight": -1.0,
 }
+
+#: Options that version 0.1 did not have, as they are where they are not used.
+_NEW: Mapping[str, Any] = {"compile": False}
 
 #: Detectors.
 DETECTORS = {"risk": "ood_head"}
@@ -73,9 +97,30 @@ def current(name: str, table: Mapping[str, str], kind: str) -> str:
     return next(iter(renamed({name: None}, table, kind)))
 
 
-def renamed(given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] = ()) -> dict[str, T]:
-    """The same under the names that its keys have now, but for those that are `known`; one warning says all changes."""
-    changed = {name: table[name] for name in given if name in table and name not in known}
+def current_value(option: str, value: Any) -> Any:
+    """The value of an option, by the name that the value has now; if it was given by another one, a warning says so.
+
+    >>> current_value("exposure", "margin")
+    'margin'
+    """
+    table = VALUES.get(option, {})
+    return current(value, table, f"{option} value") if isinstance(value, str) and value in table else value
+
+
+def renamed(
+    given: Mapping[str, T], table: Mapping[str, str], kind: str, known: Container[str] | None = None
+) -> dict[str, T]:
+    """The same under the names that its keys have now, where those are `known`, if that is said, and the keys are not.
+    One warning says all changes.
+
+    >>> renamed({"lr": 0.1, "batch_size": 8}, SYNTHESIS, "option", {"lr", "batch_size"})
+    {'lr': 0.1, 'batch_size': 8}
+    """
+    changed = {
+        name: table[name]
+        for name in given
+        if name in table and (known is None or (name not in known and table[name] in known))
+    }
     if changed:
         told = ", ".join(f"'{old}' is now called '{new}'" for old, new in changed.items())
         warnings.warn(f"{kind.capitalize()}s have new names since version 0.1: {told}.", RenamedWarning, 3)
@@ -95,12 +140,30 @@ def was_not_given(option: str, value: Any) -> bool:
 
 
 def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as version 0.1 would have written them, for hashes that do not change with the names."""
-    before = {new: old for old, new in OPTIONS.items()}
+    """Options of a training as version 0.1 would have written them, for hashes that change neither with names nor with
+    options that are new since then and not used.
+
+    >>> as_before({"ood_head": 0.1, "val": None, "compile": False})
+    {'risk': 0.1, 'val': ''}
+    """
+    # Trainings always had a batch_size, and VOS its draws: new names elsewhere.
+    before = {new: old for old, new in _OF_METHODS.items()}
+    values = {name: {new: old for old, new in table.items()} for name, table in VALUES.items()}
     return {
-        before.get(name, name): UNSET.get(name) if value is None and name in UNSET else value
-        for name, value in options.items()
+        before.get(name, name): values[name].get(value, value) if name in values else value
+        for name, value in unset_as_before(options).items()
+        if (name, value) not in _NEW.items()
     }
+
+
+def unset_as_before(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with what version 0.1 had for None, for files whose content does not change."""
+    return {name: UNSET.get(name) if value is None else value for name, value in options.items()}
+
+
+def unset_as_now(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file of any version, with None for those that were not given."""
+    return {name: None if was_not_given(name, value) else value for name, value in options.items()}
 
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:

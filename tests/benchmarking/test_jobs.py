@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from outskirts.benchmarking.jobs import plan, seeds
+from outskirts.benchmarking import run_job
+from outskirts.benchmarking.jobs import Job, plan, seeds
 from outskirts.data.benchmark import load_benchmark
 from outskirts.errors import OutskirtsError
 
@@ -31,14 +32,30 @@ def test_every_method_variant_and_seed(bench):
     assert pickle.loads(pickle.dumps(jobs)) == jobs
 
 
+@pytest.mark.parametrize(
+    ("variant", "tune_on", "sets", "digest"),
+    [
+        (None, None, {"train": "a", "test": "b"}, "9cb7871f912bebc2b75dc7398e3c10d4"),
+        ("sio", "c", {"train": "a", "test": "b"}, "063cf86b9ff9475032ed15f1ed4af6ff"),
+    ],
+)
+def test_files_and_hashes_have_empty_texts_for_none(variant, tune_on, sets, digest):
+    ood = {"near": {"d": "e"}}
+    job = Job("ce", variant, 0, {"epochs": 1}, sets, ood, tune_on, ("all", "knn:k=10"), Path("runs/ce-s0"))
+    assert job.to_json()["sets"] == {"train": "a", "val": "", "test": "b"}
+    assert job.to_json()["variant"] == (variant or "") and job.to_json()["tune_on"] == (tune_on or "")
+    assert Job.from_json(job.to_json(), Path("runs")) == job
+    assert run_job._digest(job) == digest
+
+
 def test_what_is_not_known_is_told_before_anything_is_run(bench):
     benchmark = load_benchmark(bench)
     for methods, options, variants, match in (
         (["cee"], {}, [], "method 'cee'"),
         (["ce"], {"epoch": 3}, [], "option of the method 'ce' 'epoch'"),
         (["ce"], {}, ["plan"], "variant of the benchmark 'bugs' 'plan'"),
-        (["ce", "ce"], {}, [], "none twice"),
-        ([], {}, [], "at least one of the methods"),
+        (["ce", "ce"], {}, [], "none of them twice"),
+        ([], {}, [], "needs methods: name at least one"),
     ):
         with pytest.raises(OutskirtsError, match=match):
             plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)

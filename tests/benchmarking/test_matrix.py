@@ -25,5 +25,5 @@ def test_what_is_no_matrix(tmp_path):
         Matrix.load(tmp_path)
     for content in ([], {"title": "x"}, {"cells": [{"method": "ce"}]}):
         (tmp_path / "matrix.json").write_text(json.dumps(content))
-        with pytest.raises(OutskirtsError, match="is damaged, or of another version"):
+        with pytest.raises(OutskirtsError, match="is damaged, or was written by another version"):
             Matrix.load(tmp_path)

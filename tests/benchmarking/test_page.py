@@ -49,5 +49,7 @@ def test_its_commands_repeat_the_runs(matrix):
 def test_all_on_one_page(matrix):
     text = page([matrix, matrix], "outskirts benchmark page a b")
     assert text.startswith("# Results") and text.count("## bugs") == 2 and "outskirts benchmark page a b" in text
-    with pytest.raises(OutskirtsError, match="No run of 'bugs' is finished; finish one: outskirts benchmark bugs"):
+    with pytest.raises(
+        OutskirtsError, match=r"No run of 'bugs' is finished\. Finish one with: outskirts benchmark bugs"
+    ):
         page([Matrix("bugs", "", "", "outskirts benchmark bugs", [])], "")

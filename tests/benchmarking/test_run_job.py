@@ -57,7 +57,7 @@ def test_corrupt_images(bench, tmp_path):
     def job(options):
         return plan(benchmark, ["ce"], [0], tmp_path / f"{len(options)}", detectors=["msp"], options=options)[0]
 
-    assert "Mend or remove it; skip_corrupt leaves such images out." in run_job(job({}))
+    assert "Mend or remove it, or leave out such images with skip_corrupt." in run_job(job({}))
     assert run_job(job({"skip_corrupt": True})) == ""
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_is_no_failure(job, monkeypatch):
         raise Interrupted("Stopped.")
 
     monkeypatch.setattr(module, "train", stopped)
-    with pytest.raises(Interrupted, match=r"Stopped in ce-s0; go on by the same command"):
+    with pytest.raises(Interrupted, match=r"Stopped in ce-s0. Give the same command again"):
         run_job(job)
     assert not record(job).failure and not finished(job)
 

@@ -1,12 +1,16 @@
 import pytest
 
+import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.commands.console import console, merged, pairs, say, training_progress
+from outskirts.commands.console import console, current_flags, merged, pairs, say, training_progress
+from outskirts.generation.diffusion_options import NCIS
+from outskirts.renamed import RenamedWarning
+from outskirts.training.config import TrainConfig
 
 
-def test_sets_are_opened_by_name(bugs):
+def test_sets_are_given_by_name(bugs):
     sets = pairs("far", [f"fog={bugs / 'fog'}", f"flies={bugs / 'flies'}?limit=3"])
-    assert {name: len(image_set) for name, image_set in sets.items()} == {"fog": 12, "flies": 3}
+    assert {name: len(osk.open(spec)) for name, spec in sets.items()} == {"fog": 12, "flies": 3}
 
 
 @pytest.mark.parametrize("entry", ["fog", "=fog", "fog=", ""])
@@ -30,6 +34,15 @@ def test_remarks_are_printed_as_they_are(capsys):
     sentence = f"folder:/a [subset] :smile: [red]x[/] {'long ' * 40}end"
     say(sentence)
     assert capsys.readouterr().err == sentence + "\n"
+
+
+def test_flags_have_the_names_of_today_where_they_are_known():
+    both = ["--batch-size=8", "--batch", "4", "--together", "2"]
+    with pytest.warns(RenamedWarning, match="is now called"):
+        found = current_flags(both, NCIS)
+    assert found == ["--embedding-batch-size=8", "--generation-batch-size", "4", "--embedding-batch-size", "2"]
+    # A training has a batch size of its own.
+    assert current_flags(both, TrainConfig) == both
 
 
 def test_progress_is_a_line_for_each_validation(capsys):

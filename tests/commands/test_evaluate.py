@@ -26,7 +26,7 @@ def rows(run):
 def test_everything_is_measured_and_reported(outskirts, run, sets):
     outcome = outskirts("evaluate", run, *sets)
     assert outcome.code == 0, outcome.err
-    assert "flies: 12 images, once each" in outcome.err
+    assert "flies: 12 images went through the network" in outcome.err
     assert f"Report: {run / 'report.html'}" in outcome.err
     for text in ("detector", "msp", "mahalanobis", "±", "flies", "fog", "AUROC"):
         assert text in outcome.out
@@ -46,8 +46,8 @@ def test_everything_is_measured_and_reported(outskirts, run, sets):
     assert "data:image/png" in page and "fog" in page
     assert (run / "gallery" / "outliers.png").is_file()
     again = outskirts("evaluate", run, *sets)
-    assert "once each" not in again.err
-    assert again.err.count("from the store, no pass") == 5
+    assert "went through the network" not in again.err
+    assert again.err.count("all of them from the store") == 5
     assert again.out == outcome.out
 
 
@@ -119,7 +119,7 @@ def test_runs_that_cannot_be_read_are_told(refused, run, sets):
     (run / "model.safetensors").write_bytes(b"damaged")
     assert "model.safetensors is damaged" in refused("evaluate", run, *sets)
     (run / "model.safetensors").unlink()
-    assert f"not finished; go on with: outskirts train --resume {run}" in refused("evaluate", run, *sets)
+    assert f"not finished; continue with: outskirts train --resume {run}" in refused("evaluate", run, *sets)
     (run / "config.yaml").write_text("format: 99\nmethod: ce\n")
     assert "written in format 99" in refused("evaluate", run, *sets)
 
@@ -130,7 +130,7 @@ def test_a_damaged_store_says_to_delete_it(outskirts, run, sets):
         file.write_bytes(file.read_bytes()[:100])
     outcome = outskirts("evaluate", run, *sets, "--detectors", "msp")
     assert outcome.code == 2
-    assert "Delete it, and it is made again." in outcome.err
+    assert "Delete the file, and it is made again." in outcome.err
 
 
 def test_corrupt_images_are_named_or_counted(refused, outskirts, run, bugs, tmp_path):

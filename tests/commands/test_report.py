@@ -26,9 +26,13 @@ def test_the_table_alone_suffices(outskirts, measured, tmp_path):
     assert outskirts("report", measured, "--out", tmp_path / "page.html").code == 0
 
 
+def test_a_run_is_required(outskirts, tmp_path):
+    found = outskirts("report", "--out", tmp_path / "page.html")
+    assert found.code == 2 and "Required options" in found.err and not (tmp_path / "page.html").exists()
+
+
 def test_bad_input_is_one_sentence(refused, measured, finished, tmp_path):
     out = tmp_path / "page.html"
-    assert "nothing to report on" in refused("report", "--out", out)
     assert "does not exist" in refused("report", tmp_path / "nowhere", "--out", out)
     assert "results.csv is missing" in refused("report", finished, "--out", out)
     (measured / "results.csv").write_text("damaged")

@@ -43,7 +43,10 @@ def test_other_images_and_seeds(outskirts, finished, bugs, tmp_path):
     [
         (["ascod", "--run", "RUN", "--out", "OUT"], "no method 'ascod'; did you mean 'ascood'"),
         (["boundry", "--run", "RUN", "--out", "OUT"], "did you mean 'boundary'"),
-        (["--run", "RUN", "boundary", "--out", "OUT"], "Name first what to make: outskirts synthesize boundary"),
+        (
+            ["--run", "RUN", "boundary", "--out", "OUT"],
+            "Say what to make before the options: outskirts synthesize boundary",
+        ),
         (["ce", "--run", "RUN", "--out", "OUT"], "trained with 'ascood', not 'ce'"),
         (["ascood", "--run", "RUN", "--out", "RUN"], "not an empty folder"),
         (["ascood", "--run", "nowhere", "--out", "OUT"], "does not exist"),
@@ -66,7 +69,7 @@ def test_bad_input_is_one_sentence(refused, finished, bugs, tmp_path, arguments,
 def test_a_method_without_outliers_is_told(refused, bugs, small, tmp_path):
     run = osk.train("ce", bugs / "train", out=tmp_path / "run", **{**small, "epochs": 1})
     found = refused("synthesize", "ce", "--run", run.path, "--out", tmp_path / "out")
-    assert "synthesises no outliers" in found
+    assert "makes no outliers" in found
     assert not (tmp_path / "out").exists()
 
 
@@ -145,7 +148,7 @@ def test_a_class_with_too_few_features_is_named(outskirts, run, draw, tmp_path):
     ("arguments", "sentence"),
     [
         (["--run", "RUN", "--out", "RUN"], "not an empty folder"),
-        (["--run", "RUN", "--out", "OUT", "--count", "0"], "choose a --count of at least 1"),
+        (["--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1"),
         (["--run", "RUN", "--out", "OUT", "--k", "19"], "k = 19 with boundary = 3 needs 20; choose a k of at most 18"),
         (["--run", "RUN", "--out", "OUT", "--picks", "4"], "choose picks of at most 3"),
         (["--run", "RUN", "--out", "OUT", "--data", "BUGS/fog"], "without a label"),

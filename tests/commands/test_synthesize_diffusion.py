@@ -84,7 +84,17 @@ def test_finished_stages_are_left_alone(imagined, judge, stable_folder, outskirt
 def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts, tmp_path):
     """Killed while images are made, the command makes those that are missing, and the same ones."""
     work = shutil.copytree(imagined, tmp_path / "work", ignore=shutil.ignore_patterns("outliers"))
-    arguments = ["--model", stable_folder, "--run", judge, "--out", work, *STAGES["decode"], "--batch", "4"]
+    arguments = [
+        "--model",
+        stable_folder,
+        "--run",
+        judge,
+        "--out",
+        work,
+        *STAGES["decode"],
+        "--generation-batch-size",
+        "4",
+    ]
 
     import outskirts.generation.diffusion.decoding as module
 
@@ -115,7 +125,7 @@ def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_p
     arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work"]
     embed, fit = ([*arguments, *STAGES[stage]] for stage in ("embed", "fit"))
     done = outskirts("synthesize", "ncis", "embed", *embed, "--shard", "1/2")
-    assert done.code == 0 and "Blocks 1/2 are embedded" in done.err
+    assert done.code == 0 and "The blocks of shard 1/2 are embedded" in done.err
     assert "blocks are missing" in refused("synthesize", "ncis", "fit", *fit)
     assert outskirts("synthesize", "ncis", "embed", *embed, "--shard", "0/2").code == 0
     assert outskirts("synthesize", "ncis", "fit", *fit).code == 0
@@ -167,12 +177,12 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
     ("arguments", "said"),
     [
         (["--model", "SD", "--out", "OUT"], "Pass the images to embed: --run RUN, or --data SPEC"),
-        (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "holds neither a generator that was trained here"),
+        (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "is not a folder of a diffusion model"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--words", "ant"], "There are 2 classes and 1 --words"),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "has no place for a class"),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "must have one place for a class"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--template", "a bug {}"], "reads no words"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--words", "ant,bee"], "reads no words"),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard is k/n with k from 0"),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard must be k/n with k from 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),
@@ -229,6 +239,6 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
 def test_dream_wants_a_run_of_its_own(judge, aligned, stable_folder, trained, refused, tmp_path):
     given = ["--out", tmp_path / "work", "--per-class", "4"]
     sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", judge, *given)
-    assert "--run a run of 'dream'" in sentence
+    assert "a run of the method 'dream' as --run RUN" in sentence
     sentence = refused("synthesize", "dream", "--model", trained, "--run", aligned, *given)
     assert "have 8 dimensions, and the vectors of" in sentence

@@ -112,7 +112,7 @@ def test_pools_that_do_not_fit(bugs, small, tmp_path):
 def test_blurred_images_are_refused(judge, bugs, small, outskirts, tmp_path):
     arguments = ["--data", bugs / "train", "--count", "4", "--size", "8", "--out", tmp_path / "small"]
     assert outskirts("synthesize", "id", *arguments).code == 0
-    with pytest.raises(OutskirtsError, match=r"Synthetic images of 8x8 pixels beside real ones of 16x16"):
+    with pytest.raises(OutskirtsError, match=r"Synthetic images have 8x8 pixels, and real ones 16x16"):
         osk.train(
             "ce", bugs / "train", val=bugs / "test", synthetic=str(tmp_path / "small"), out=tmp_path / "r", **small
         )
@@ -148,7 +148,10 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
     [
         (["--out", "OUT"], "Pass training images: --data SPEC, or --run RUN"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
-        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "--count and --batch are at least 1"),
+        (
+            ["--data", "TRAIN", "--out", "OUT", "--count", "-1"],
+            "--count and --generation-batch-size must be at least 1",
+        ),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),
         (

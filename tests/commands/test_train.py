@@ -97,7 +97,6 @@ def test_a_file_of_one_s_own(outskirts, bugs, tmp_path):
         ("format: 9\nmethod: ce\n", "written in format 9"),
         ("method: [\n", "not valid YAML"),
         ("- ce\n", "holds no mapping"),
-        ("method: ce\n", "nothing to train on; pass --data"),
     ],
 )
 def test_a_wrong_file_is_told(refused, tmp_path, content, sentence):
@@ -106,11 +105,17 @@ def test_a_wrong_file_is_told(refused, tmp_path, content, sentence):
     assert not (tmp_path / "run").exists()
 
 
+def test_images_to_train_on_are_required(outskirts, tmp_path):
+    (tmp_path / "mine.yaml").write_text("method: ce\n")
+    for arguments in (["ce"], ["--config", tmp_path / "mine.yaml"]):
+        found = outskirts("train", *arguments)
+        assert found.code == 2 and "Required options" in found.err and "--data STR" in found.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["ascod", "--data", "DATA"], "no method 'ascod'; did you mean 'ascood'"),
-        (["ce"], "nothing to train on; pass --data SPEC"),
         (["--data", "DATA"], "Methods: ascood, ce"),
         (["ascood", "--data", "DATA", "--preset", "cifar1"], "did you mean 'cifar10"),
         (["ce", "--data", "DATA", "--backbone", "resnet-18"], "no backbone 'resnet-18'; did you mean 'resnet18'"),
@@ -118,7 +123,7 @@ def test_a_wrong_file_is_told(refused, tmp_path, content, sentence):
         (["ce", "--data", "DATA", "--device", "gpu"], "no device 'gpu'"),
         (["ce", "--data", "DATA?clases=1"], "did you mean 'classes'"),
         (["ce", "--data", "nowhere/at/all"], "nowhere/at/all"),
-        (["ce", "--data", "DATA", "--lr", "-1"], "lr is positive"),
+        (["ce", "--data", "DATA", "--lr", "-1"], "lr must be positive"),
         (["--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--resume", "nowhere"], "run folder nowhere does not exist"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume takes a run folder and no other option"),

@@ -128,9 +128,9 @@ def test_a_minimal_generator_passes():
         (Floats, "not uint8"),
         (Neighbours, "depends on those beside it"),
         (Numberless, "depends on those beside it|other numbers"),
-        (Classless, "other classes are the same images"),
-        (Forgetful, "fitted again in its folder"),
-        (Overwriting, "changes what it is asked"),
+        (Classless, "other classes make the same images"),
+        (Forgetful, "after a second fit in its folder"),
+        (Overwriting, "changes its arguments"),
     ],
 )
 def test_breaking_the_contract_is_told(broken, sentence):

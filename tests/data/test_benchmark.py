@@ -6,7 +6,7 @@ import pytest
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.benchmarking.jobs import plan
-from outskirts.data.benchmark import benchmarks, described, open_groups
+from outskirts.data.benchmark import benchmarks, describe_benchmark, open_groups
 from outskirts.data.catalogue import catalogue
 from outskirts.data.leakage import overlap
 from outskirts.data.selection import class_positions
@@ -57,7 +57,7 @@ def test_sets_that_are_not_there_yet(tmp_path, monkeypatch):
         osk.load_benchmark("waterbirds")
     with pytest.raises(OutskirtsError, match=r"'tinyimagenet-val'.* .How to get its sets: outskirts benchmark show"):
         osk.load_benchmark("cifar10-quick")
-    assert described("waterbirds")["description"].startswith("Land and water birds")
+    assert describe_benchmark("waterbirds")["description"].startswith("Land and water birds")
 
 
 def test_lists_of_a_hundred_classes_are_three(all_there):
@@ -107,7 +107,7 @@ def test_published_lists_are_read_as_they_are(files, tmp_path, monkeypatch):
     benchmark = osk.load_benchmark(tmp_path / "pets.yaml")
     assert osk.open(benchmark.train).labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert osk.open(benchmark.ood["near"]["x"]).labels.tolist() == [-1, -1]
-    with pytest.raises(OutskirtsError, match="holds 6 images instead of 7: some are missing"):
+    with pytest.raises(OutskirtsError, match=r"holds 6 images instead of 7\. Some are missing"):
         osk.open(benchmark.test)
     opened = open_groups(benchmark.ood)
     assert list(opened) == ["near"] and len(opened["near"]["x"]) == 2
@@ -142,13 +142,13 @@ def test_paths_start_from_the_files_folder(tmp_path, monkeypatch):
     ("text", "sentence"),
     [
         ("train: a\ntest: [", "not valid YAML.*line 2"),
-        ("- train", "its content is .* where names with values are due"),
+        ("- train", "its content is .* it must be names with values"),
         ("", "its content is None"),
         ("train: cifar10\n", "lacks test and ood"),
         ("train: cifar10\ntets: cifar10\n", "did you mean 'test'"),
         ("train: cifar10\ntest: cifar1O\nood: {far: {x: dtd}}", "test: There is no image set 'cifar1O'; did you"),
-        ("train: 3\ntest: cifar10\nood: {far: {x: dtd}}", "train is 3 where a spec"),
-        ("train: cifar10\ntest: cifar10\nood: {far: dtd}", "ood.far is 'dtd' where names"),
+        ("train: 3\ntest: cifar10\nood: {far: {x: dtd}}", "train is 3; it must be a spec"),
+        ("train: cifar10\ntest: cifar10\nood: {far: dtd}", "ood.far is 'dtd'; it must be names"),
         ("train: cifar10\ntest: cifar10\nood: {far: {x: 'dtd?splt=test'}}", "ood.far.x: .*did you mean 'split'"),
     ],
 )

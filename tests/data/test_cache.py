@@ -3,7 +3,7 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
-from outskirts.data.cache import ImageCache, cached_images, kept
+from outskirts.data.cache import ImageCache, cached_images, current_cache
 from outskirts.data.transform import Transform
 
 
@@ -11,7 +11,7 @@ from outskirts.data.transform import Transform
 def store():
     """A process that keeps what it decodes, for this test."""
     with cached_images():
-        yield kept()
+        yield current_cache()
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def decoded(monkeypatch):
 
 
 def test_nothing_is_kept_unless_asked(bugs, decoded):
-    assert kept() is None
+    assert current_cache() is None
     for _ in range(2):
         osk.open(bugs / "fog").resident(Transform(8))
     assert len(decoded) == 24
@@ -73,4 +73,4 @@ def test_too_many_for_the_budget_are_not_kept(bugs, decoded):
     with cached_images(100):
         for _ in range(2):
             osk.open(bugs / "fog").resident(Transform(8))
-        assert len(decoded) == 24 and kept().nbytes == 0
+        assert len(decoded) == 24 and current_cache().nbytes == 0

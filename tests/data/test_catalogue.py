@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from outskirts.data import catalogue as module
-from outskirts.data.catalogue import Entry, catalogue, fetch, verify
+from outskirts.data.catalogue import Entry, catalogue, fetch_entry, verify_fetched
 from outskirts.data.download import Remote
 from outskirts.errors import OutskirtsError
 
@@ -32,43 +32,45 @@ def entry(tmp_path, monkeypatch):
 
 def test_a_set_arrives_once_and_is_whole(entry, tmp_path):
     cats, asked = entry
-    folder = fetch(cats, tmp_path)
-    assert folder == tmp_path / "cats" and fetch(cats, tmp_path) == folder and asked == ["cats.zip"]
-    assert (folder / "cats" / "1.png").read_text() == "one" and verify(folder) == 2
+    folder = fetch_entry(cats, tmp_path)
+    assert folder == tmp_path / "cats" and fetch_entry(cats, tmp_path) == folder and asked == ["cats.zip"]
+    assert (folder / "cats" / "1.png").read_text() == "one" and verify_fetched(folder) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["cats"]
 
 
 def test_what_is_not_whole_is_told(entry, tmp_path):
-    folder = fetch(entry[0], tmp_path)
+    folder = fetch_entry(entry[0], tmp_path)
     (folder / "cats" / "1.png").unlink()
     (folder / "cats" / "2.png").write_text("too")
     (folder / "3.png").touch()
     with pytest.raises(
-        OutskirtsError, match=r"1.png is missing; 3.png is left over; cats/2.png has changed. Remove it"
+        OutskirtsError, match=r"1.png is missing; 3.png is not part of the set; cats/2.png has changed. Remove it"
     ):
-        verify(folder)
+        verify_fetched(folder)
     with pytest.raises(OutskirtsError, match=r"There is no folder .*/none; 'outskirts data fetch' makes one"):
-        verify(tmp_path / "none")
+        verify_fetched(tmp_path / "none")
     with pytest.raises(OutskirtsError, match="was not made by"):
-        verify(tmp_path)
+        verify_fetched(tmp_path)
 
 
 def test_several_files(entry, tmp_path):
     cats, _ = entry
-    folder = fetch(replace(cats, files=(*cats.files, Remote("list.txt", []))), tmp_path)
+    folder = fetch_entry(replace(cats, files=(*cats.files, Remote("list.txt", []))), tmp_path)
     assert (folder / "cats" / "cats" / "1.png").is_file() and (folder / "list.txt").is_file()
 
 
 def test_what_must_be_asked_for(tmp_path):
     with pytest.raises(OutskirtsError, match=r"'imagenet' has no direct link\. Ask for access"):
-        fetch(catalogue()["imagenet"], tmp_path)
+        fetch_entry(catalogue()["imagenet"], tmp_path)
 
 
 def test_sets_of_one_layout_lie_together(entry, tmp_path):
     cats, _ = entry
-    folder = fetch(replace(cats, folder="lists/pets/cats"), tmp_path)
+    folder = fetch_entry(replace(cats, folder="lists/pets/cats"), tmp_path)
     # The archive holds the folder itself, which is not doubled.
-    assert folder == tmp_path / "lists" / "pets" / "cats" and (folder / "1.png").is_file() and verify(folder) == 2
+    assert (
+        folder == tmp_path / "lists" / "pets" / "cats" and (folder / "1.png").is_file() and verify_fetched(folder) == 2
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["lists"]
 
 

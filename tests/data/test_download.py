@@ -145,7 +145,7 @@ def test_archives(tmp_path):
         unpack(tmp_path / name, tmp_path / name.replace(".", "-"))
         assert (tmp_path / name.replace(".", "-") / "cats" / "1.png").read_text() == "cat"
     (tmp_path / "b.tar").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:60])
-    with pytest.raises(OutskirtsError, match="damaged or no archive"):
+    with pytest.raises(OutskirtsError, match="damaged, or is not an archive"):
         unpack(tmp_path / "b.tar", tmp_path / "b")
     with tarfile.open(tmp_path / "c.tar", "w") as packed:
         packed.addfile(tarfile.TarInfo("../outside"))

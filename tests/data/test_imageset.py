@@ -90,7 +90,7 @@ def test_class_and_attribute_agree_in_a_share(digits):
         assert torch.equal(some.index, some.index.sort().values)
         assert torch.equal(some.index, images.correlated(percent).index)
         assert not torch.equal(some.index, images.correlated(percent, seed=1).index)
-    with pytest.raises(OutskirtsError, match="no attribute that its classes"):
+    with pytest.raises(OutskirtsError, match="no attribute to correlate its classes"):
         digits.correlated(80)
     with pytest.raises(OutskirtsError, match="from 50 to 99 %, not 100"):
         images.correlated(100)
@@ -224,7 +224,7 @@ def test_require_trainable(digits):
         (digits.subset([]), "npz:digits.npz holds no images"),
         (ImageSet(digits.items), "100 of the 100 images of The image set have no label"),
         (digits.select_classes("3"), "has one class"),
-        (digits.subset(digits.labels != 4), r"no images of these classes: 4 \(d4\); choose those"),
+        (digits.subset(digits.labels != 4), r"no images of these classes: 4 \(d4\); choose the classes that it has"),
     ):
         with pytest.raises(OutskirtsError, match=sentence):
             image_set.require_trainable()

@@ -22,9 +22,14 @@ def named(files):
 
 def test_lossless_and_whole(named, pictures, tmp_path):
     done = []
-    pack(named, tmp_path / "pets.parquet", progress=done.append)
+    packed = pack(named, tmp_path / "pets.parquet", progress=lambda *told: done.append(told))
     again = osk.open(f"{tmp_path / 'pets.parquet'}?attribute=place")
-    assert done == [6] and again.classes == ["cat", "dog"] and torch.equal(again.labels, named.labels)
+    assert (
+        done == [("packing", 6, 6)]
+        and packed.labels.tolist() == named.labels.tolist()
+        and again.classes == ["cat", "dog"]
+        and torch.equal(again.labels, named.labels)
+    )
     assert again.attribute.values == ("land", "water") and torch.equal(again.attribute.index, named.attribute.index)
     for i, picture in enumerate(pictures):
         assert torch.equal(again.image(i), torch.from_numpy(picture).permute(2, 0, 1))
@@ -60,9 +65,18 @@ def test_all_or_none(named, files, tmp_path):
     (tmp_path / "pets.parquet").touch()
     with pytest.raises(OutskirtsError, match="is there already"):
         pack(named, tmp_path / "pets.parquet")
-    for options, match in (({"quality": 96}, "from 1 to 95, or 0"), ({"side": -1}, "side is a number of pixels")):
+    for options, match in (
+        ({"quality": 96}, "from 1 to 95, not 96"),
+        ({"side": -1}, "side must be a number of pixels"),
+    ):
         with pytest.raises(OutskirtsError, match=match):
             pack(named, tmp_path / "new.parquet", **options)
+
+
+def test_zeros_of_version_0_1_are_not_given(named, tmp_path):
+    pack(named, tmp_path / "new.parquet")
+    pack(named, tmp_path / "old.parquet", side=0, quality=0)
+    assert (tmp_path / "old.parquet").read_bytes() == (tmp_path / "new.parquet").read_bytes()
 
 
 def test_the_command(outskirts, bugs, tmp_path, monkeypatch):
@@ -70,4 +84,9 @@ def test_the_command(outskirts, bugs, tmp_path, monkeypatch):
     done = outskirts("data", "pack", "--data", bugs / "test", "--out", "small", "--side", 8, "--quality", 75)
     assert done.code == 0 and "20 images in" in done.err
     assert osk.open("small").image(0).shape == (3, 8, 8)
+    # The call does the same, of a spec or of images.
+    said = []
+    packed = osk.pack(f"{bugs / 'test'}", "again", side=8, quality=75, say=said.append)
+    assert packed.fingerprint == osk.open("small").fingerprint and said == [f"20 images in {tmp_path}/again.parquet"]
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "small.parquet").read_bytes()
     assert outskirts("data", "pack", "--data", bugs / "test").code == 2

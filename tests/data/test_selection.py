@@ -40,7 +40,7 @@ def test_a_name_goes_before_a_position():
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        ("0-3", "There are no classes 0-3 in a set: it has 3, from 0"),
+        ("0-3", "There are no classes 0-3 in a set: it has 3 classes, which count from 0"),
         ("2-1", "There are no classes 2-1"),
         ("dgo", "There is no class in a set 'dgo'; did you mean 'dog'"),
         ("", "There is no class in a set ''"),

@@ -94,7 +94,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
 def test_processes_share_the_shards(tmp_path):
     first = made(tmp_path, share=(1, 2))
     assert [first.file(number).is_file() for number in range(3)] == [False, True, False] and first.done == 2
-    with pytest.raises(OutskirtsError, match="not finished: 2 of 3 parts are missing; count again, and it goes on"):
+    with pytest.raises(OutskirtsError, match=r"not finished: 2 of 3 parts are missing\. To continue, count again"):
         Shards.open(tmp_path, KIND)
     before = first.file(1).stat().st_mtime_ns
     assert made(tmp_path, share=(0, 2)).done == 5
@@ -184,5 +184,5 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors holds 1 rows instead of 3"):
         Shards.open(tmp_path, KIND).columns("x")
     shards.file(2).unlink()
-    with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors is missing; count again, and it goes on"):
+    with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors is missing\. To make it again, count again"):
         shards.columns("x")

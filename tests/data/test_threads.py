@@ -74,6 +74,8 @@ def test_corrupt_positions_are_marked_or_the_first_is_named():
 
     sound = attempt_all(work, 200, skip_corrupt=True)
     assert sound.dtype == torch.bool and (~sound).nonzero().flatten().tolist() == [70, 130]
-    with pytest.raises(CorruptImage, match=r"^70 cannot be decoded\. Mend or remove it; skip_corrupt leaves"):
+    with pytest.raises(
+        CorruptImage, match=r"^70 cannot be decoded\. Mend or remove it, or leave out such images with skip_corrupt"
+    ):
         attempt_all(work, 200, skip_corrupt=False, threads=4)
     assert attempt_all(work, 0, skip_corrupt=False).shape == (0,)

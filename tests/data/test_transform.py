@@ -81,10 +81,10 @@ def test_json_round_trip():
         (lambda: Transform(8, 4), "1 or 3 channels, not 4"),
         (lambda: Transform(8, 3, (0.5,)), "mean has 1 values for 3 channels"),
         (lambda: Transform(8, 1, (0.5,), (0.0,)), "std must be above 0"),
-        (lambda: Transform(8, resize=4), "resize=4 leaves less than the 8 pixels"),
+        (lambda: Transform(8, resize=4), "resize=4 does not leave a crop of size=8 pixels"),
         (lambda: Transform.from_json({"size": 8, "maen": [0]}), "did you mean 'mean'"),
         (lambda: Transform.from_json({}), "needs a size"),
-        (lambda: Transform.measured(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)), "no images"),
+        (lambda: Transform.measured(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)), "without images"),
     ],
 )
 def test_errors(make, sentence):

@@ -34,5 +34,7 @@ def test_fewer_images_than_dimensions(blobs):
 
 def test_too_many_classes_are_told(blobs, monkeypatch):
     monkeypatch.setattr(gaussian_mixture, "LARGEST", 100)
-    with pytest.raises(OutskirtsError, match="for 3 classes of 5 features; 'mahalanobis' has one for all"):
+    with pytest.raises(
+        OutskirtsError, match="for 3 classes of 5 features; use 'mahalanobis', which has one covariance for all"
+    ):
         GaussianMixture().fit(blobs)

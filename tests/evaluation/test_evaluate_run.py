@@ -50,7 +50,7 @@ def test_everything_is_written(run, test, ood):
     said = []
     results = evaluate_run(run, test, ood, ["msp", "mahalanobis", "temperature", "odin"], say=said.append)
     assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train", "val"]
-    assert said[0] == "id: 20 images, once each"
+    assert said[0] == "id: 20 images went through the network"
     with (run.path / "results.csv").open() as file:
         header, *rows = list(csv.reader(file))
     assert header == COLUMNS
@@ -78,7 +78,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
     )
     assert second.rows == first.rows
     assert forwarded == []
-    assert all(line.endswith("images from the store, no pass") for line in said)
+    assert all(line.endswith("images, all of them from the store") for line in said)
 
 
 def test_raw_features_are_another_method(run, test, ood):
@@ -259,6 +259,8 @@ def test_parameters_are_chosen_without_a_look_at_the_test(run, test, ood, bugs):
     for taken in (bugs / "fog", bugs / "test"):
         with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
             evaluate_run(run, test, ood, ["react"], tune=osk.open(taken))
+        with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also in the set"):
+            evaluate_run(run, test, ood, ["react"], tune=taken)
 
 
 def test_what_a_network_cannot_serve_is_left_out_of_all(bugs, small, test, ood, tmp_path):
@@ -317,3 +319,13 @@ def test_folders_and_specs_are_taken_as_runs_and_image_sets_are(bugs, small, tmp
         run, osk.open(bugs / "test"), {"far": {"fog": osk.open(bugs / "fog")}}, ["msp"], device="cpu"
     )
     assert [row.auroc for row in specs.rows] == [row.auroc for row in sets.rows]
+    bench = osk.Benchmark("bugs", f"{bugs / 'train'}", f"{bugs / 'test'}", {"far": {"fog": f"{bugs / 'fog'}"}})
+    assert osk.evaluate_run(run, benchmark=bench, detectors=["msp"]).rows == specs.rows
+    assert osk.report(run) == run.path / "report.html" and "fog" in (run.path / "report.html").read_text()
+
+
+def test_sets_or_a_benchmark(run, test, ood):
+    with pytest.raises(OutskirtsError, match="either --benchmark or --test"):
+        evaluate_run(run, test, ood, benchmark="mnist5k")
+    with pytest.raises(OutskirtsError, match="Pass the in-distribution test images"):
+        evaluate_run(run, ood=ood)

@@ -79,7 +79,7 @@ def test_every_kind_of_input_gives_the_same():
 
 @pytest.mark.parametrize(
     ("scores", "sentence"),
-    [([], "no scores"), ([0.0, float("nan")], "hold NaN, 1 of 2"), ([[1.0], [2.0]], r"shape \[2, 1\]")],
+    [([], "no scores"), ([0.0, float("nan")], "1 of 2 scores are NaN"), ([[1.0], [2.0]], r"shape \[2, 1\]")],
 )
 def test_scores_without_an_order_are_an_error(scores, sentence):
     for one, other in ((scores, [1.0]), ([1.0], scores)):

@@ -63,7 +63,7 @@ def test_empty_results_can_be_saved(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("auroc_lo", "colour", r"missing \['auroc_lo'\], foreign \['colour'\]"),
+        ("auroc_lo", "colour", r"missing columns: \['auroc_lo'\], unknown columns: \['colour'\]"),
         ("svhn,10", "svhn,ten", "line 2.*'ten'"),
         ("svhn,10", "svhn", "damaged in line 2"),
         ("run,", "\udcff", "not a CSV"),

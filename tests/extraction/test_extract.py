@@ -251,7 +251,7 @@ def holed(bugs, tmp_path):
 def test_corrupt_images_are_named(passes, holed):
     with pytest.raises(
         OutskirtsError,
-        match=r"ant/2\.png cannot be decoded \(.*\)\. Mend or remove it; skip_corrupt leaves such images out",
+        match=r"ant/2\.png cannot be decoded \(.*\)\. Mend or remove it, or leave out such images with skip_corrupt",
     ):
         passes(osk.open(holed), batch_size=2)
 
@@ -274,7 +274,7 @@ def test_a_damaged_file_says_to_delete_it(passes, tmp_path, damage):
         save_tensors(file, {"features": torch.zeros(2)})
     else:
         file.write_bytes(file.read_bytes()[:200] if damage == "cut" else b"")
-    with pytest.raises(OutskirtsError, match=rf"{file}.*Delete it, and it is made again"):
+    with pytest.raises(OutskirtsError, match=rf"{file}.*Delete the file, and it is made again"):
         passes()
     file.unlink()
     assert passes()[1] == 20

@@ -173,7 +173,7 @@ def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make,
 
 
 def test_hold_is_a_share():
-    with pytest.raises(OutskirtsError, match="prototype_freeze is a share from 0 to 1, not 3"):
+    with pytest.raises(OutskirtsError, match="prototype_freeze must be a share from 0 to 1, not 3"):
         CIDERConfig(prototype_freeze=3)
 
 
@@ -276,7 +276,7 @@ def test_a_collapse_is_a_sentence_that_says_what_to_do(make):
     assert method.warning(fine | {"collapsed_steps": 199.0}) == ""
     warning = method.warning(fine | {"collapsed_steps": 240.0, "angle_nearest": 3.2})
     assert warning.startswith("Prototypes have collapsed: for 240 steps") and warning.endswith(".")
-    assert "the nearest two 3 and all on average 81 degrees apart" in warning
+    assert "nearest two are 3 degrees apart, and all on average 81" in warning
     for way_out in ("--prototype-freeze", "--init RUN", "--warmup", "--lr"):
         assert way_out in warning
 
@@ -338,7 +338,7 @@ def test_losses_reach_their_bounds(make, views):
     corners = torch.tensor([[1.0, 0, 0], [-0.5, 0.75**0.5, 0], [-0.5, -(0.75**0.5), 0]])
     method.sphere.prototypes.copy_(corners)
     batch = replace(views, views=views.views[:1], labels=torch.arange(3))
-    scalars = method.losses(corners, batch.labels, batch)
+    scalars = method.embedding_loss(corners, batch.labels, batch)
     assert scalars["loss_dispersion"].item() == pytest.approx(-5.0, abs=1e-5)
     assert 0 <= scalars["loss_compactness"] < 1e-5
     assert scalars["angle_own"] < 0.1 and scalars["angle_nearest"].item() == pytest.approx(120, abs=0.01)

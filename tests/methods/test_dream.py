@@ -34,10 +34,10 @@ def test_anchors_are_the_classes_vectors_and_stay(bugs, small, stable_folder, tm
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "pass --anchors DIR"),
+        ({}, "pass its folder as --anchors DIR"),
         ({"anchors": "STABLE"}, "have 8 dimensions, not 128; pass --embedding 8"),
         ({"anchors": "STABLE", "embedding": 8, "words": "cat"}, "There are 2 classes and 1 --words"),
-        ({"anchors": "nowhere"}, "holds neither a generator that was trained here"),
+        ({"anchors": "nowhere"}, "is not a folder of a diffusion model"),
         ({"temperature": 0.0}, "temperature positive"),
     ],
 )

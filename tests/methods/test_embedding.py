@@ -24,13 +24,13 @@ KINDS = [CIDER, SupCon]
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prototype_momentum": 1.5}, "prototype_momentum is a share from 0 to 1, not 1.5"),
-        ({"prototype_momentum": float("nan")}, "prototype_momentum is a share"),
-        ({"temperature": 0.0}, "temperature is positive, not 0.0"),
-        ({"temperature": float("nan")}, "temperature is positive"),
-        ({"views": 0}, "views is at least 1, not 0"),
-        ({"embedding": 0}, "embedding is at least 1"),
-        ({"neighbours": -3}, "neighbours is at least 1, not -3"),
+        ({"prototype_momentum": 1.5}, "prototype_momentum must be a share from 0 to 1, not 1.5"),
+        ({"prototype_momentum": float("nan")}, "prototype_momentum must be a share"),
+        ({"temperature": 0.0}, "temperature must be positive, not 0.0"),
+        ({"temperature": float("nan")}, "temperature must be positive"),
+        ({"views": 0}, "views must be at least 1, not 0"),
+        ({"embedding": 0}, "embedding must be at least 1"),
+        ({"neighbours": -3}, "neighbours must be at least 1, not -3"),
     ],
 )
 def test_options_that_make_no_sense_are_told(options, sentence):
@@ -53,7 +53,9 @@ def test_the_head_is_as_the_options_say(kind):
 def test_one_class_is_told(kind, count):
     head = kind.head(kind.Config(), 8, 1)
     classifier = Classifier(Backbone(nn.Identity(), 8, "none"), head, Transform(16), ["ant"][:count])
-    sentence = f"The method '{kind.name}' keeps classes apart and needs at least 2; the training images have {count}"
+    sentence = (
+        f"The method '{kind.name}' needs at least 2 classes, to keep them apart; the training images have {count}"
+    )
     with pytest.raises(OutskirtsError, match=sentence):
         kind(kind.Config(), classifier)
 

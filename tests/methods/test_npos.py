@@ -45,7 +45,7 @@ def test_the_loss_is_that_of_cider_and_the_risk(make):
     outliers = twin.outliers(again)
     assert outliers is not None and scalars["ready"] == 1
     risk = open_risk(twin.classifier.ood_logit(features), twin.classifier.ood_logit(outliers.values))
-    expected = twin.losses(projections, labels, batch)["loss"] + 0.3 * risk
+    expected = twin.embedding_loss(projections, labels, batch)["loss"] + 0.3 * risk
     torch.testing.assert_close(scalars["loss"], expected)
     torch.testing.assert_close(scalars["loss_outlier"], risk.detach())
 

@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 import outskirts as osk
 from outskirts.data.loading.batches import Batch
-from outskirts.data.sources.token_set import extract_tokens
+from outskirts.data.sources.token_set import write_tokens
 from outskirts.errors import OutskirtsError
 from outskirts.methods.averages import classification
 from outskirts.methods.logitnorm import logit_norm
@@ -131,9 +131,9 @@ def test_the_presets_are_published():
     ("options", "sentence"),
     [
         ({"templates": "a photo"}, "must have one"),
-        ({"temperature": 0.0}, "temperature is positive"),
-        ({"logitnorm_temperature": -1.0}, "logitnorm_temperature is positive"),
-        ({"start": 2.0}, "start is a share"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"logitnorm_temperature": -1.0}, "logitnorm_temperature must be positive"),
+        ({"start": 2.0}, "start must be a share"),
     ],
 )
 def test_bad_options(options, sentence):
@@ -150,7 +150,7 @@ def test_from_tokens_or_from_images_it_is_the_same_training(bugs, clip_folder, t
     backbone = clip_backbone(f"clip:{clip_folder}")
     for name in ("train", "test"):
         images = osk.open(bugs / name)
-        extract_tokens(backbone.network.tokens, backbone.transform, images, tmp_path / name, shard=16)
+        write_tokens(backbone.network.tokens, backbone.transform, images, tmp_path / name, shard=16)
     options = {**TRAINING, "backbone": f"clip:{clip_folder}", "epochs": 2}
     direct = osk.train("npos-clip", bugs / "train", bugs / "test", out=tmp_path / "direct", **options)
     cached = osk.train(

@@ -15,7 +15,7 @@ from outskirts.training.config import resolve_recipe
 
 DISK = ("images",)
 PIXELS, FEATURES = get_args(PixelKind), get_args(FeatureKind)
-EXPOSURES = ("uniform", "energy", "risk", "margin")
+EXPOSURES = ("uniform", "energy", "features", "margin")
 SMALL = OEConfig(queue=20, k=1, boundary=2, candidates=6, draws=100)
 
 
@@ -52,17 +52,17 @@ def test_the_loss_by_hand(make, batch, outliers, exposure):
             "uniform": lambda: uniformity(other_logits),
             "margin": lambda: energy_margin(logits, other_logits, -23, -5),
             "energy": lambda: open_risk(logits.logsumexp(1), other_logits.logsumexp(1)),
-            "risk": lambda: open_risk(*(method.classifier.ood_logit(rows) for rows in (features, others))),
+            "features": lambda: open_risk(*(method.classifier.ood_logit(rows) for rows in (features, others))),
         }[exposure]()
     loss_id = cross_entropy(logits, batch.labels, label_smoothing=0.1)
     torch.testing.assert_close(scalars["loss_outlier"], expected)
     torch.testing.assert_close(scalars["loss"].detach(), loss_id + 0.3 * expected)
-    assert ("outlier_accuracy" in scalars) == (exposure in ("energy", "risk"))
+    assert ("outlier_accuracy" in scalars) == (exposure in ("energy", "features"))
 
 
 @pytest.mark.parametrize("outliers", FEATURES)
 @pytest.mark.parametrize(
-    ("exposure", "reached"), [("uniform", False), ("energy", True), ("risk", True), ("margin", True)]
+    ("exposure", "reached"), [("uniform", False), ("energy", True), ("features", True), ("margin", True)]
 )
 def test_features_teach_the_backbone_through_images_alone(make, batch, outliers, exposure, reached):
     method = make(OE, replace(SMALL, outliers=outliers, exposure=exposure))
@@ -77,7 +77,7 @@ def test_features_teach_the_backbone_through_images_alone(make, batch, outliers,
 
 @pytest.mark.parametrize("outliers", ["gradient", "boundary", "gaussian"])
 def test_before_its_start_the_loss_is_plain_and_the_queue_fills(make, batch, outliers):
-    config = replace(SMALL, outliers=outliers, exposure="risk", start=0.5)
+    config = replace(SMALL, outliers=outliers, exposure="features", start=0.5)
     method, plain = make(OE, config), make(CE, head=OE.head(config, 8, 3))
     plain.load_state_dict(method.state_dict(), strict=False)
     early, late = replace(batch, epoch=2, epochs=4), replace(batch, epoch=3, epochs=4)
@@ -128,7 +128,7 @@ def test_the_strength_of_a_gradient_is_relative_to_the_image(make, batch):
 def test_the_risk_belongs_to_the_head(make, exposure):
     names = [name for name in make(OE, OEConfig(exposure=exposure)).state_dict() if "ood_head" in name]
     assert all(name.startswith("classifier.head.ood_head.") for name in names)
-    assert bool(names) == (exposure in ("energy", "risk"))
+    assert bool(names) == (exposure in ("energy", "features"))
 
 
 def test_only_outliers_made_of_features_keep_a_queue(make, batch):
@@ -141,12 +141,12 @@ def test_only_outliers_made_of_features_keep_a_queue(make, batch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"p_inv": 2.0}, "p_inv is a share"),
-        ({"label_smoothing": -1.0}, "label_smoothing is a share"),
-        ({"start": 2.0}, "start is a share"),
+        ({"p_inv": 2.0}, "p_inv must be a share"),
+        ({"label_smoothing": -1.0}, "label_smoothing must be a share"),
+        ({"start": 2.0}, "start must be a share"),
         ({"outliers": "boundary", "queue": 100}, "never holds the 301"),
         ({"outliers": "boundary", "keep": 601}, "601 of 600 candidates cannot be kept"),
-        ({"outliers": "gaussian", "draws": 1}, "keep is from 1 to the number of draws"),
+        ({"outliers": "gaussian", "draws": 1}, "keep must be from 1 to the number of draws"),
         ({"outliers": "gaussian", "queue": 0}, "A queue holds at least 1"),
     ],
 )

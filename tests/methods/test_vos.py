@@ -125,7 +125,7 @@ def test_the_state_dict_holds_queue_and_gaussians(make):
 def test_options_out_of_range_are_refused(make):
     with pytest.raises(OutskirtsError, match="label_smoothing"):
         VOSConfig(label_smoothing=2)
-    with pytest.raises(OutskirtsError, match="keep is from 1 to the number of draws, 10, not 11"):
+    with pytest.raises(OutskirtsError, match="keep must be from 1 to the number of draws, 10, not 11"):
         make(VOS, VOSConfig(draws=10, keep=11))
     with pytest.raises(OutskirtsError, match="A queue holds at least 1"):
         make(VOS, VOSConfig(queue=0))

@@ -189,5 +189,5 @@ def test_files_that_hold_no_weights_are_told(tmp_path):
         build("module.pt")
     for name, value in (("list.pt", [1, 2]), ("nested.pt", {"weights": {"a": torch.zeros(1)}})):
         torch.save(value, tmp_path / name)
-        with pytest.raises(OutskirtsError, match="something else than named tensors"):
+        with pytest.raises(OutskirtsError, match="does not hold named tensors only"):
             build(name)

@@ -174,7 +174,7 @@ def test_bad_folders(copied):
         clip_backbone(f"clip:{copied}")
     (copied / "weights").rename(copied / "model.safetensors")
     changed(copied, "preprocessor_config.json", crop_size=24)
-    with pytest.raises(OutskirtsError, match=r"preprocessor_config\.json asks for other than .* 32 pixels"):
+    with pytest.raises(OutskirtsError, match=r"preprocessor_config\.json asks for a preprocessing .* 32 pixels"):
         clip_backbone(f"clip:{copied}")
     (copied / "preprocessor_config.json").unlink()
     with pytest.raises(OutskirtsError, match=r"preprocessor_config\.json is missing"):

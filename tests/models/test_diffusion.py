@@ -8,7 +8,7 @@ import torch
 from outskirts.data.imageset import ImageSet
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
-from outskirts.files import load_json
+from outskirts.files import load_json, save_json
 from outskirts.seeding import isolated
 from outskirts.training.config import TrainConfig
 from outskirts.training.loop import Interrupted
@@ -19,7 +19,6 @@ from outskirts.data.sources import open as open_images
 from outskirts.generation.diffusion.training import begun, train_model
 from outskirts.generation.generators import registry
 from outskirts.models.diffusion import SIZES, DiffusionModel
-from outskirts.models.diffusion.codec import PatchCodec, load_codec
 from outskirts.models.diffusion.codes import ImageCodes
 from outskirts.models.diffusion.model import Size
 from outskirts.models.diffusion.prompts import ClassPrompts, text_encoder
@@ -31,103 +30,12 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count=30, channels=1, side=8, seed=0):
-    """Images in the range from -1 to 1 whose first component is their class, and their labels."""
-    labels = torch.arange(count) % 3
-    noise = torch.randn(count, channels, side, side, generator=seeded(seed))
-    return (0.5 * (labels - 1.0)[:, None, None, None] + 0.2 * noise).clamp(-1, 1), labels
-
-
 @pytest.fixture
-def nano(monkeypatch):
+def nano(monkeypatch, pictures):
     """A network that trains in seconds."""
     monkeypatch.setitem(SIZES, "nano", Size((16, 16), 1, 16, 2))
     with isolated(0, "nano"):
         return DiffusionModel("nano", CLASSES, 1, 8).fit_codec(*pictures()).eval()
-
-
-# The codec
-
-
-@pytest.mark.parametrize(("channels", "patch"), [(1, 2), (3, 2), (3, 4), (1, 1)])
-def test_all_components_lose_nothing(channels, patch):
-    images, _ = pictures(20, channels)
-    codec = PatchCodec(channels, patch, channels * patch**2).fit(images)
-    codes = codec.encode(images)
-    assert codes.shape == (20, channels * patch**2, 8 // patch, 8 // patch)
-    torch.testing.assert_close(codec.decode(codes), images, rtol=0, atol=1e-5)
-    rows = codes.movedim(1, 3).flatten(0, 2)
-    torch.testing.assert_close(rows.T.cov().view(rows.shape[1], -1), torch.eye(rows.shape[1]), rtol=0, atol=1e-4)
-
-
-def test_constant_images_have_codes_of_zero():
-    codes = PatchCodec(1, 2, 4).fit(torch.ones(5, 1, 8, 8)).encode(torch.ones(5, 1, 8, 8))
-    assert codes.abs().max() < 1e-3
-
-
-def test_codes_are_exact_in_mixed_precision():
-    images, _ = pictures(20)
-    codec = PatchCodec(1, 2, 4).fit(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        codes = codec.encode(images)
-        again = codec.decode(codes)
-    assert codes.dtype == torch.float32
-    torch.testing.assert_close(again, images, rtol=0, atol=1e-5)
-
-
-def test_fewer_components_lose_the_least():
-    images, _ = pictures(40, 3)
-    patches = torch.nn.functional.pixel_unshuffle(images, 2).movedim(1, 3).flatten(0, 2).numpy()
-    singular = np.linalg.svd(patches - patches.mean(0), compute_uv=False)
-    codec = PatchCodec(3, 2, 5).fit(images)
-    lost = (codec.decode(codec.encode(images)) - images).square().sum().item()
-    assert lost == pytest.approx((singular[5:] ** 2).sum(), rel=1e-3)
-
-
-@pytest.fixture(scope="session")
-def autoencoder(tmp_path_factory):
-    """The folder of a small autoencoder of grey images."""
-    from diffusers import AutoencoderKL
-
-    folder = tmp_path_factory.mktemp("autoencoder")
-    with isolated(0, "autoencoder"):
-        AutoencoderKL(
-            in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4, latent_channels=2,
-            layers_per_block=1, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        ).save_pretrained(folder)  # fmt: skip
-    return folder
-
-
-def test_an_autoencoder_as_codec(autoencoder, tmp_path):
-    images, _ = pictures(40)
-    codec = load_codec(autoencoder)
-    codes = codec.fit(images).encode(images)
-    assert codes.shape == (40, 2, 4, 4) and codes.std().item() == pytest.approx(1, abs=1e-4)
-    assert not any(parameter.requires_grad for parameter in codec.parameters())
-    # Diffusers' own arithmetic.
-    codec.save_pretrained(tmp_path)
-    from diffusers import AutoencoderKL
-
-    vae = AutoencoderKL.from_pretrained(tmp_path)
-    with torch.no_grad():
-        expected = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
-        torch.testing.assert_close(codes, expected, rtol=1e-4, atol=1e-4)
-        decoded = vae.decode(expected / vae.config.scaling_factor).sample
-    torch.testing.assert_close(codec.decode(codes), decoded, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(load_codec(tmp_path).encode(images), codes, rtol=1e-5, atol=1e-5)
-
-
-def test_codecs_that_will_not_do(autoencoder, tmp_path):
-    with pytest.raises(OutskirtsError, match=r"it has no config\.json"):
-        load_codec(tmp_path)
-    (tmp_path / "config.json").write_text('{"_class_name": "VQModel"}')
-    with pytest.raises(OutskirtsError, match="holds a VQModel; only an AutoencoderKL"):
-        load_codec(tmp_path)
-    (tmp_path / "config.json").write_text((autoencoder / "config.json").read_text())
-    with pytest.raises(OutskirtsError, match="cannot be loaded"):
-        load_codec(tmp_path)
-    with pytest.raises(OutskirtsError, match="images with 1 channels, and these have 3"):
-        DiffusionModel("tiny", CLASSES, 3, 8, load_codec(autoencoder))
 
 
 # Prompts
@@ -155,7 +63,7 @@ def test_the_gradient_of_a_vector_is_its_own():
     assert vectors.grad[1].abs().sum() > 0 and vectors.grad[[0, 2]].abs().sum() == 0
 
 
-def test_codes_have_the_variance_one_within_classes():
+def test_codes_have_the_variance_one_within_classes(pictures):
     images, labels = pictures(300)
     codes = ImageCodes(3, 64, 16, components=4).fit(images, labels)
     found = codes(images, labels)
@@ -171,7 +79,7 @@ def test_codes_have_the_variance_one_within_classes():
 # The model
 
 
-def test_the_loss_is_the_error_of_v(nano):
+def test_the_loss_is_the_error_of_v(nano, pictures):
     """With a network that says nothing, it is the mean square of v, which has variance 1 like codes and noise."""
     nano.unet.forward = lambda noised, times, conditions: type("Said", (), {"sample": torch.zeros_like(noised)})
     images, labels = pictures(300)
@@ -232,7 +140,7 @@ def test_evaluations_of_the_network(nano, guidance, passes):
     assert len(calls) == passes
 
 
-def test_saved_and_loaded(nano, tmp_path):
+def test_saved_and_loaded(nano, tmp_path, pictures):
     nano.save(tmp_path)
     again = DiffusionModel.load(tmp_path)
     vectors = nano.prompts.vectors(torch.tensor([0, 1]))
@@ -254,13 +162,13 @@ def test_sides_that_do_not_divide():
 
 
 @pytest.mark.parametrize("side", [6, 8, 10])
-def test_sides_whose_halves_are_odd(nano, side):
+def test_sides_whose_halves_are_odd(nano, side, pictures):
     model = DiffusionModel("nano", CLASSES, 1, side).fit_codec(*pictures(side=side)).eval()
     assert model.sample(model.prompts.vectors(torch.tensor([0])), [1], steps=2).shape == (1, 1, side, side)
     assert model.loss(*pictures(side=side), seeded()).isfinite()
 
 
-def test_guidance_takes_its_share_of_the_evaluations(nano, tmp_path):
+def test_guidance_takes_its_share_of_the_evaluations(nano, tmp_path, image_set, train):
     train(tmp_path / "model", epochs=1)
     part, calls = registry["diffusion"], []
     for guidance in (1.0, 2.0):
@@ -274,9 +182,13 @@ def test_guidance_takes_its_share_of_the_evaluations(nano, tmp_path):
 # Training
 
 
-def image_set(count=48):
-    images, labels = pictures(count)
-    return ImageSet(((images[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy(), labels, CLASSES, spec="pictures")
+@pytest.fixture
+def image_set(pictures):
+    def image_set(count=48):
+        images, labels = pictures(count)
+        return ImageSet(((images[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy(), labels, CLASSES, spec="pictures")
+
+    return image_set
 
 
 CONFIG = TrainConfig(
@@ -292,23 +204,32 @@ CONFIG = TrainConfig(
     warmup=0.1,
     weight_decay=0.0,
 )
+
+
 GREY = Transform(8, 1)
 
 
-def train(folder, progress=lambda *state: None, codec="", **options):
-    from dataclasses import replace
+@pytest.fixture
+def train(image_set):
+    def train(folder, progress=lambda *state: None, codec=None, **options):
+        from dataclasses import replace
 
-    return train_model("nano", image_set(), GREY, replace(CONFIG, **options), folder, progress, codec)
+        return train_model("nano", image_set(), GREY, replace(CONFIG, **options), folder, progress, codec)
+
+    return train
 
 
-def test_training_learns_the_classes(nano, tmp_path):
+def test_training_learns_the_classes(nano, tmp_path, image_set, train):
     model = train(tmp_path / "model", epochs=80)
     assert begun(tmp_path / "model")["fingerprint"] == image_set().fingerprint
     made = model.sample(model.prompts.vectors(torch.arange(30) % 3), range(30), steps=10)
     means = torch.stack([made[c::3].mean() for c in range(3)])
     # Classes are at -0.5, 0 and 0.5.
     assert means[0] < -0.2 and means[2] > 0.2 and means[0] < means[1] < means[2]
-    # Finished, it is loaded.
+    # Finished, it is loaded; version 0.1 wrote empty texts and zeros for what was not given.
+    about = load_json(tmp_path / "model" / "training.json")
+    about |= {**dict.fromkeys(("val", "init", "tracker", "synthetic"), ""), "real_weight": -1.0, "outlier_batch": 0}
+    save_json(tmp_path / "model" / "training.json", about)
     again = train(tmp_path / "model", lambda *state: pytest.fail("trained anew"), epochs=80)
     vectors = model.prompts.vectors(torch.tensor([1]))
     assert torch.equal(again.sample(vectors, [3], steps=3), model.sample(vectors, [3], steps=3))
@@ -317,28 +238,29 @@ def test_training_learns_the_classes(nano, tmp_path):
 
 
 @pytest.mark.parametrize("coded", [False, True])
-def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, coded):
+def test_a_stopped_training_ends_as_a_whole_one(nano, autoencoder, tmp_path, coded, train):
     import os
     import signal
 
-    codec = str(autoencoder) if coded else ""
+    codec = str(autoencoder) if coded else None
     whole = train(tmp_path / "whole", epochs=2, codec=codec)
 
     def stop(step, steps, latest):
         if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="Stopped after step 4 of 6; go on with: the same command once more"):
+    with pytest.raises(Interrupted, match="Stopped after step 4 of 6; continue with: the same command"):
         train(tmp_path / "stopped", stop, epochs=2, codec=codec)
     assert not (tmp_path / "stopped" / "generator.json").exists()
     again = train(tmp_path / "stopped", epochs=2, codec=codec)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+    assert load_json(tmp_path / "whole" / "training.json")["codec"] == (codec or "")
     losses = [load_json(tmp_path / name / "training.json")["lr"] for name in ("whole", "stopped")]
     assert losses[0] == losses[1]
 
 
-def test_a_training_goes_on_in_the_precision_it_was_begun_in(nano, tmp_path, monkeypatch):
+def test_a_training_goes_on_in_the_precision_it_was_begun_in(nano, tmp_path, monkeypatch, train):
     from outskirts.generation.diffusion import training
 
     def stop(step, steps, latest):
@@ -354,7 +276,7 @@ def test_a_training_goes_on_in_the_precision_it_was_begun_in(nano, tmp_path, mon
         train(tmp_path / "model", epochs=1, precision="fp32")
 
 
-def test_a_trained_generator_is_used_again(nano, tmp_path):
+def test_a_trained_generator_is_used_again(nano, tmp_path, image_set, train):
     train(tmp_path / "model", epochs=1)
     part = registry["diffusion"]
 
@@ -376,7 +298,7 @@ def test_a_trained_generator_is_used_again(nano, tmp_path):
         fitted(side=16)
 
 
-def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path):
+def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path, pictures):
     from dataclasses import replace
 
     shown, labels = pictures(60)
@@ -400,7 +322,7 @@ def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path):
     for part in ("10-40%", "0-10%"):
         with pytest.raises(OutskirtsError, match="may have seen images that are not among npz:"):
             train_part("other", part, init=init)
-    with pytest.raises(OutskirtsError, match="is of the size nano, not tiny"):
+    with pytest.raises(OutskirtsError, match="has the size nano, not tiny"):
         train_part("other", "0-20%", init=init, network="tiny")
     with pytest.raises(OutskirtsError, match="makes images of 8 pixels and 1 channels, not of 16 and 1"):
         train_part("other", "0-20%", init=init, side=16)

@@ -193,13 +193,13 @@ def test_pixels_are_normalised_as_they_were():
 
 def test_what_is_of_another_layout():
     plain = ResNet(classes=4).state_dict()
-    with pytest.raises(OutskirtsError, match="none of the ResNets"):
+    with pytest.raises(OutskirtsError, match="does not hold a ResNet"):
         translate("cider", plain)
     with pytest.raises(OutskirtsError, match="no 'sigma'"):
         translate("ascood", {f"backbone.{key}": value for key, value in plain.items()})
     with pytest.raises(OutskirtsError, match="--backbone clip:DIR"):
         translate("npos-clip", {})
-    with pytest.raises(OutskirtsError, match="'epoch' is no tensor"):
+    with pytest.raises(OutskirtsError, match="'epoch' is not a tensor"):
         translate("openood", {**plain, "epoch": 3})
     left = translate(
         "cider",

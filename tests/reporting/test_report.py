@@ -19,12 +19,15 @@ from outskirts.figures.diagnostics import diagnostics
 from outskirts.files import save_json, write_text
 from outskirts.reporting import report
 from outskirts.reporting.comparison import compare
-from outskirts.reporting.pictures import data_uri
 from outskirts.reporting.run_report import RunReport
-from outskirts.reporting.seeds import Spread, over_seeds
+from outskirts.reporting.seeds import over_seeds
 
 GROUPS = {"cifar100": "near", "tin": "near", "svhn": "far"}
+
+
 DETECTORS = [("knn", '{"k": 50}'), ("msp", "{}")]
+
+
 SETTINGS = "method: ce\ndata: cifar10\nseed: 0\n"
 
 
@@ -109,7 +112,12 @@ def logged(folder: Path, lines: list[dict[str, object]]) -> str:
     return report([folder], folder).read_text(encoding="utf-8")
 
 
-TITLES = ("Angles between classes", "Classes with outliers", "Distance from the class", "Images told from outliers")
+TITLES = (
+    "Angles between classes",
+    "Classes with outliers",
+    "Distance from the class",
+    "Images and outliers told apart",
+)
 
 
 class Page(HTMLParser):
@@ -240,14 +248,6 @@ def seeded(folder: Path, seed: int, settings: str = SETTINGS) -> Path:
     return folder
 
 
-def test_the_published_example_of_three_seeds(vectors) -> None:
-    """SIO's own evaluation counts the second run twice, and leaves out the third."""
-    v = vectors["V13_multirun"]
-    mean, deviation, n = Spread.of(v["runs"])
-    assert (mean, n) == (v["mean"], 3) and deviation == pytest.approx(v["std"], abs=1e-12)
-    assert Spread.of([90, 92]) == (91, 1, 2) and Spread.of([90]) == (90, 0, 1)
-
-
 def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path) -> None:
     folders = [seeded(tmp_path / f"s{seed}", seed) for seed in (0, 1, 2)]
     other = seeded(tmp_path / "longer", 0, SETTINGS + "epochs: 9\n")
@@ -305,6 +305,13 @@ def test_damaged_files_are_clear_errors(bare: Path, file: str, content: str, sen
         report([bare], bare / "report.html")
 
 
+def test_the_page_of_one_run_lies_in_its_folder(bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = report(bare)
+    assert page == bare / "report.html" and page.read_text() == report([bare], tmp_path / "a.html").read_text()
+    monkeypatch.chdir(tmp_path)
+    assert report([bare]) == Path("report.html") and Path("report.html").is_file()
+
+
 def test_a_folder_without_results_settings_or_runs_is_a_clear_error(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(OutskirtsError, match="at least one run"):
         report([], tmp_path)
@@ -323,17 +330,6 @@ def test_runs_of_the_same_name_are_told_apart(runs: list[Path], tmp_path: Path) 
         fill(tmp_path / parent / "run", 1.0)
     path = report([tmp_path / "first" / "run", tmp_path / "second" / "run"], tmp_path)
     assert "<h2>first/run</h2>" in path.read_text(encoding="utf-8")
-
-
-def test_large_pictures_are_shrunk_and_damaged_ones_named(tmp_path: Path) -> None:
-    noise = torch.randint(256, (1000, 3000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    Image.fromarray(noise.numpy()).save(tmp_path / "noise.png")
-    uri = data_uri(tmp_path / "noise.png", widest=800, heaviest=100_000)
-    assert uri.startswith("data:image/jpeg;base64,")
-    assert len(uri) < 500_000
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(OutskirtsError, match=r"broken\.png is damaged"):
-        data_uri(tmp_path / "broken.png")
 
 
 def test_the_diagnostics_in_the_log_are_drawn_and_explained(bare: Path) -> None:
@@ -359,7 +355,7 @@ def test_steps_without_outliers_are_no_distances() -> None:
     distances = charts["Distance from the class"]
     assert distances.keys() == {"candidates kept", "candidates rejected", "images at the boundary"}
     assert distances["candidates kept"] == [(step / 10, 0.9) for step in range(11, 41)]
-    assert charts["Images told from outliers"]["accuracy"][0] == (1.1, 75.0)
+    assert charts["Images and outliers told apart"]["accuracy"][0] == (1.1, 75.0)
     assert charts["Classes with outliers"]["classes ready"][8:10] == [(0.9, 0.0), (1.0, 50.0)]
     assert len(charts["Angles between classes"]["nearest two prototypes"]) == 40
 

@@ -10,6 +10,7 @@ import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
 from outskirts.commands.data import main
 from outskirts.data.imageset import Attribute
+from outskirts.renamed import RenamedWarning
 from outskirts.synthesis.backgrounds import backgrounds, imagenet_sight, save_backgrounds, windows
 
 
@@ -39,13 +40,13 @@ def berries():
 
 
 def test_the_window_with_least_of_the_object(berries):
-    found = list(backgrounds(berries, red, share=0.4, most=0.1))
+    found = list(backgrounds(berries, red, share=0.4, max_probability=0.1))
     assert [window.image for window, _ in found] == [0, 1, 2, 3, 4]
     for window, pixels in found:
         assert pixels.shape == (3, 16, 16) and window.seen <= 0.1 and int(pixels.max()) < 110
         top, left, side = window.top, window.left, window.side
         assert torch.equal(pixels, berries.image(window.image)[:, top : top + side, left : left + side])
-    assert len(list(backgrounds(berries, red, most=1.0))) == 6
+    assert len(list(backgrounds(berries, red, max_probability=1.0))) == 6
 
 
 def test_grey_images_stay_grey(berries):
@@ -125,15 +126,27 @@ def test_wrong_names(untrained, arguments, match):
 def test_wrong_numbers(berries):
     with pytest.raises(OutskirtsError, match=r"at most 0.5.*not 0.6"):
         next(backgrounds(berries, red, share=0.6))
-    with pytest.raises(OutskirtsError, match="most is a probability, not 2"):
-        next(backgrounds(berries, red, most=2))
+    with pytest.raises(OutskirtsError, match="max_probability must be from 0 to 1, not 2"):
+        next(backgrounds(berries, red, max_probability=2))
 
 
 def test_the_command(untrained, bugs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    main(["backgrounds", "--data", str(bugs / "test"), "--objects", "0-9", "--out", "surroundings", "--most", "1"])
+    arguments = ["backgrounds", "--data", str(bugs / "test"), "--objects", "0-9", "--out"]
+    main([*arguments, "surroundings", "--max-probability", "1"])
     assert "20 of 20 images gave a background" in capsys.readouterr().err
     assert len(osk.open("surroundings")) == 20
     with pytest.raises(SystemExit):
         main(["backgrounds", "--data", str(bugs / "test")])
     assert "--objects" in capsys.readouterr().err
+    with pytest.warns(RenamedWarning, match="'--most' is now called '--max-probability'"):
+        main([*arguments, "again", "--most", "1"])
+    assert len(osk.open("again")) == 20
+    # The call does the same.
+    said = []
+    cut = osk.cut_backgrounds(bugs / "test", tmp_path / "called", "0-9", max_probability=1, say=said.append)
+    assert cut.fingerprint == osk.open("surroundings").fingerprint
+    assert said == [f"20 of 20 images gave a background: {tmp_path / 'called'}"]
+    assert json.loads((tmp_path / "called" / "backgrounds.json").read_text()) == json.loads(
+        (tmp_path / "surroundings" / "backgrounds.json").read_text()
+    )

@@ -1,177 +1,19 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from outskirts.errors import OutskirtsError
-from outskirts.neighbours.cosine import kth_cosine_about, kth_own_cosine
+from outskirts.neighbours.cosine import kth_own_cosine
 from outskirts.synthesis import BoundarySynthesizer, ClassQueue
-from outskirts.synthesis.boundary import boundary_rows, select
-
-SMALL = BoundarySynthesizer(k=4, boundary=6, picks=2, candidates=12, keep=3, sigma=0.3)
-
-#: Of all kinds: one point or candidate, nothing to reject, several of everything.
-VARIANTS = {
-    "small": {},
-    "one point": {"picks": 1},
-    "one outlier": {"keep": 1},
-    "one of each": {"picks": 1, "keep": 1, "candidates": 1, "k": 1, "boundary": 1},
-    "all points": {"picks": 6, "boundary": 6},
-    "all candidates": {"keep": 12},
-    "nearest neighbour": {"k": 1},
-    "whole queue": {"k": 9, "boundary": 10},
-    "itself counted": {"exclude_self": False, "k": 10, "boundary": 10},
-    "raw": {"space": "raw"},
-    "raw, shared": {"space": "raw", "shared_noise": True, "picks": 3},
-    "shared": {"shared_noise": True, "picks": 3},
-    "random": {"selection": "random"},
-    "quirks": {"reference_quirks": True, "picks": 3},
-    "raw, quirks": {"reference_quirks": True, "space": "raw", "picks": 2},
-    "some classes": {"classes_per_call": 2},
-    "one class": {"classes_per_call": 1, "picks": 1},
-    "more rows": {"min_rows": 9},
-}
-
-
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def synthesizer(request):
-    return replace(SMALL, **request.param)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def features(classes=3, rows=10, dim=5, dtype=torch.float64, seed=0):
-    """Features of different lengths about one centre per class."""
-    generator = seeded(seed)
-    centres = 2 * torch.randn(classes, 1, dim, generator=generator, dtype=dtype)
-    return centres + torch.randn(classes, rows, dim, generator=generator, dtype=dtype)
-
-
-def full(values):
-    return torch.full((len(values),), values.shape[1])
-
-
-# Published vectors (specification, part E)
-
-ROWS = torch.tensor([[1.0, 0.0], [2.0, 0.2], [3.0, -0.3], [1.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
-NOISE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
-
-
-@pytest.mark.parametrize(
-    ("k", "expected"),
-    [
-        (2, [0.0099256196, 0.0099256196, 0.0099256196, 0.4520854016, 0.5857864376]),
-        (3, [0.0099256196, 0.0396039604, 0.0396039604, 0.5857864376, 1.8009925620]),
-    ],
-)
-def test_distances_including_itself(k, expected):
-    near = kth_own_cosine(normalize(ROWS, dim=1)[None], None, k)
-    torch.testing.assert_close(2 - 2 * near[0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
-
-
-def around(points):
-    """The candidates of the vectors about these rows, and their cosines."""
-    base, noise, bank = ROWS[points], 0.5 * NOISE, normalize(ROWS, dim=1)
-    near = kth_cosine_about(base[None], noise[None], torch.ones(len(points)), bank[None], None, 2)
-    return base[:, None] + noise, near
-
-
-def test_candidates_and_what_is_kept():
-    near = kth_own_cosine(normalize(ROWS, dim=1)[None], None, 2)
-    assert set(boundary_rows(near, None, 2)[0].tolist()) == {3, 4}
-    candidates, near = around([4, 3])
-    expected = [
-        [0.2850141486, 0.5857864376, 0.9710084891, 0.5857864376],
-        [0.2337685611, 0.3358994113, 0.2111456180, 0.1310245301],
-    ]
-    torch.testing.assert_close(2 - 2 * near[0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
-    kept = select(near, 1)[0]
-    assert [row[index].tolist() for row, index in zip(candidates, kept)] == [[[-0.5, 2.0]], [[1.0, 1.5]]]
-
-
-def test_the_published_selection_takes_the_worst():
-    candidates, near = around([3, 4])
-    kept = select(near, 2, scrambled=True)[0]
-    found = {tuple(vector) for row, index in zip(candidates, kept) for vector in row[index].tolist()}
-    assert found == {(1.0, 0.5), (0.5, 1.0), (-0.5, 2.0), (0.0, 1.5)}
-    # Those kept of the first point are the two nearest of its candidates.
-    assert set(kept[0].tolist()) == set(near[0, 0].topk(2).indices.tolist())
-
-
-# The same, naively
-
-
-def naive(values, filled, chosen, generator):
-    """One vector at a time, in numpy; drawn in the documented order."""
-    needed = max(chosen.k + (chosen.exclude_self and not chosen.reference_quirks), chosen.boundary, chosen.min_rows)
-    ready = [c for c in range(len(values)) if filled[c] >= needed]
-    if 0 < chosen.classes_per_call < len(ready):
-        order = torch.randperm(len(ready), generator=generator).tolist()
-        ready = sorted(ready[i] for i in order[: chosen.classes_per_call])
-    places = torch.rand(len(ready), chosen.boundary, generator=generator).topk(chosen.picks).indices
-
-    def noise(own):
-        shape = (chosen.candidates, values.shape[2])
-        return torch.empty(shape, dtype=values.dtype).normal_(std=chosen.sigma, generator=own).numpy()
-
-    if chosen.shared_noise or chosen.reference_quirks:
-        shared = noise(generator)
-        noises = [[shared] * chosen.picks for _ in ready]
-    else:
-        pairs = (chosen.picks + 1) // 2
-        seeds = torch.randint(2**62, (pairs, len(ready)), generator=generator).T.tolist()
-        drawn = [[noise(torch.Generator().manual_seed(seed)) for seed in own] for own in seeds]
-        noises = [[own[p // 2] * (-1) ** p for p in range(chosen.picks)] for own in drawn]
-    found = {"values": [], "labels": [], "boundary": [], "distance": []}
-    for c, own_places, own_noise in zip(ready, places.tolist(), noises):
-        raw = values[c, : filled[c]].numpy()
-        bank = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-
-        def distance(vector, others, k):
-            return np.sort(((vector / np.linalg.norm(vector) - others) ** 2).sum(1))[k - 1]
-
-        itself = chosen.exclude_self and not chosen.reference_quirks
-        radius = [distance(row, np.delete(bank, i, 0) if itself else bank, chosen.k) for i, row in enumerate(bank)]
-        # Equals, which are each other's K-th neighbours, come in their order.
-        boundary = np.argsort(np.round(1 - np.array(radius) / 2, 6), kind="stable")[: chosen.boundary]
-        picked = [boundary[place] for place in own_places]
-        source = bank if chosen.space == "sphere" else raw
-        blocks = [source[row] + noise for row, noise in zip(picked, own_noise)]
-        far = np.array([[distance(vector, bank, chosen.k) for vector in block] for block in blocks])
-        ranked = far.reshape(chosen.candidates, chosen.picks).T if chosen.reference_quirks else far
-        for p, block in enumerate(blocks):
-            kept = np.argsort(-ranked[p])[: chosen.keep]
-            kept = np.arange(chosen.keep) if chosen.selection == "random" else kept
-            for i in kept:
-                length = np.linalg.norm(block[i]) if chosen.space == "sphere" else 1
-                found["values"].append(block[i] / length)
-                found["labels"].append(c)
-                found["boundary"].append(picked[p])
-                found["distance"].append(far[p, i])
-    return found
-
-
-def test_equal_to_a_naive_search(synthesizer):
-    values, filled = features(), torch.tensor([10, 9, 10])
-    made, expected = (
-        make(values, filled, seeded(7)) for make in (synthesizer, lambda *a: naive(*a[:2], synthesizer, a[2]))
-    )
-    torch.testing.assert_close(made.values, torch.tensor(np.array(expected["values"])).view(made.values.shape))
-    torch.testing.assert_close(made.info["distance"], torch.tensor(expected["distance"], dtype=torch.float64))
-    assert made.labels.tolist() == expected["labels"]
-    assert made.info["boundary"].tolist() == expected["boundary"]
-
 
 # Invariants
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_outliers_are_noise_about_boundary_points(synthesizer, seed):
+def test_outliers_are_noise_about_boundary_points(synthesizer, seed, seeded, features, full):
     values = features(seed=seed)
     made = synthesizer(values.clone().requires_grad_(), full(values), seeded(seed))
     classes = synthesizer.classes_per_call or 3
@@ -192,64 +34,16 @@ def test_outliers_are_noise_about_boundary_points(synthesizer, seed):
     assert (made.values - base).abs().max() < 6 * synthesizer.sigma
 
 
-@pytest.mark.parametrize("sizes", [{"keep": 1}, {"picks": 1}, {"keep": 11, "picks": 3}, {"k": 1}, {"space": "raw"}])
-def test_what_is_kept_is_at_least_as_far_as_what_is_not(sizes):
-    chosen = replace(SMALL, **sizes)
-    assert worst_margin(chosen) >= 0
-    if chosen.picks > 1:
-        # The published selection fails this.
-        assert worst_margin(replace(chosen, reference_quirks=True)) < -0.01
-
-
-def worst_margin(chosen):
-    """The least, over points, of the distance of the nearest kept candidate minus that of the farthest other."""
-    values = features()
-    made = chosen(values, full(values), seeded(1))
-    every = replace(chosen, keep=chosen.candidates)(values, full(values), seeded(1))
-    distance, expected = (o.info["distance"].view(3, chosen.picks, -1).sort(2).values for o in (made, every))
-    rest = [[sorted(set(e.tolist()) - set(d.tolist()))[-1] for d, e in zip(*pair)] for pair in zip(distance, expected)]
-    return (distance[..., 0] - torch.tensor(rest)).min()
-
-
-@pytest.mark.parametrize(("dim", "rows", "k"), [(2, 500, 50), (16, 500, 50), (64, 500, 50)])
-def test_outliers_are_farther_than_their_boundary_point(dim, rows, k):
-    chosen = BoundarySynthesizer(k=k, boundary=50, picks=2, candidates=200, keep=2, sigma=0.1)
-    values = torch.randn(10, rows, dim, generator=seeded(1))
-    # Without a centre all directions are alike, as on the sphere of a trained network nothing is.
-    values[..., 0] += 3
-    made, every = (replace(chosen, keep=keep)(values, full(values), seeded(3)) for keep in (2, 200))
-    bank = normalize(values, dim=2)
-
-    def farther(outliers, neighbour):
-        own = 2 - 2 * kth_own_cosine(bank, None, neighbour)[outliers.labels, outliers.info["boundary"]]
-        return (outliers.info["distance"] > own).float().mean()
-
-    # A point's own distance leaves out the point itself, which is no neighbour of its candidates either.
-    assert farther(made, k + 1) > 0.95 > 0.9 > farther(every, k + 1) > 0.2
-
-
-def test_keeping_all_rejects_nothing():
-    values = features()
-    every, unselected = (
-        replace(SMALL, keep=12, selection=selection)(values, full(values), seeded())
-        for selection in ("distance", "random")
-    )
-    found, expected = (made.values.view(6, 12, 5).sort(1).values for made in (every, unselected))
-    assert torch.equal(found, expected)
-    assert every.info["rejected_distance"] == 0
-    torch.testing.assert_close(every.info["kept_distance"], unselected.info["kept_distance"])
-
-
 @pytest.mark.parametrize("space", ["sphere", "raw"])
-def test_without_noise_outliers_are_boundary_points(space):
+def test_without_noise_outliers_are_boundary_points(space, small, seeded, features, full):
     values = features()
-    made = replace(SMALL, sigma=0.0, space=space)(values, full(values), seeded())
+    made = replace(small, sigma=0.0, space=space)(values, full(values), seeded())
     base = values[made.labels, made.info["boundary"]]
     torch.testing.assert_close(made.values, normalize(base, dim=1) if space == "sphere" else base)
 
 
-def test_diagnostics_are_means():
-    values, chosen = features(), replace(SMALL, picks=3)
+def test_diagnostics_are_means(small, seeded, features, full):
+    values, chosen = features(), replace(small, picks=3)
     made, every = (replace(chosen, keep=keep)(values, full(values), seeded()) for keep in (3, 12))
     info = made.info
     torch.testing.assert_close(info["kept_distance"], info["distance"].mean())
@@ -263,7 +57,7 @@ def test_diagnostics_are_means():
 # What is not there
 
 
-def test_rows_not_filled_are_never_used(synthesizer):
+def test_rows_not_filled_are_never_used(synthesizer, seeded, features):
     values, filled = features(classes=4, rows=14), torch.tensor([11, 1, 14, 10])
     poisoned = values.clone()
     poisoned[torch.arange(14) >= filled[:, None]] = torch.nan
@@ -274,7 +68,7 @@ def test_rows_not_filled_are_never_used(synthesizer):
     assert torch.equal(made.values, expected.values) and made.info["ready"] == 0.75
 
 
-def test_no_class_ready_is_no_outliers(synthesizer):
+def test_no_class_ready_is_no_outliers(synthesizer, seeded, features):
     values = features()
     before = seeded()
     made = synthesizer(values, torch.tensor([0, synthesizer.needed - 1, 0]), before)
@@ -293,41 +87,41 @@ def test_no_class_ready_is_no_outliers(synthesizer):
         ({"k": 4, "boundary": 3, "min_rows": 8}, 8),
     ],
 )
-def test_a_class_is_ready_once_it_has_enough_rows(sizes, needed):
-    chosen, values = replace(SMALL, **sizes), features(classes=1)
+def test_a_class_is_ready_once_it_has_enough_rows(sizes, needed, small, seeded, features):
+    chosen, values = replace(small, **sizes), features(classes=1)
     assert chosen.needed == needed
     assert len(chosen(values, torch.tensor([needed - 1]), seeded())) == 0
     assert len(chosen(values, torch.tensor([needed]), seeded())) == 6
 
 
-def test_a_feature_without_direction_is_nobodys_boundary():
+def test_a_feature_without_direction_is_nobodys_boundary(small, seeded, features, full):
     values = features()
     values[:, [2, 7]] = 0
     for seed in range(10):
-        made = replace(SMALL, boundary=8, picks=8)(values, full(values), seeded(seed))
+        made = replace(small, boundary=8, picks=8)(values, full(values), seeded(seed))
         assert not {2, 7} & set(made.info["boundary"].tolist())
         assert made.values.isfinite().all()
-    made = replace(SMALL, space="raw", sigma=0.0)(torch.zeros(1, 10, 5), torch.tensor([10]), seeded())
+    made = replace(small, space="raw", sigma=0.0)(torch.zeros(1, 10, 5), torch.tensor([10]), seeded())
     assert made.values.isfinite().all() and made.info["distance"].isfinite().all()
 
 
-def test_the_published_code_takes_emptied_rows_for_the_boundary():
+def test_the_published_code_takes_emptied_rows_for_the_boundary(small, seeded, features, full):
     values = features()
     values[:, :4] = 0
-    made = replace(SMALL, boundary=4, picks=4, space="raw", reference_quirks=True)(values, full(values), seeded())
+    made = replace(small, boundary=4, picks=4, space="raw", reference_quirks=True)(values, full(values), seeded())
     assert set(made.info["boundary"].tolist()) == {0, 1, 2, 3} and made.values.isfinite().all()
     # Outliers are then noise about the origin.
-    assert made.values.norm(dim=1).amax() < 20 * SMALL.sigma
+    assert made.values.norm(dim=1).amax() < 20 * small.sigma
 
 
-def test_the_latest_features_of_a_queue():
+def test_the_latest_features_of_a_queue(small, seeded, features):
     queue = ClassQueue(2, 10, 5)
     values = features(classes=2, rows=15, dtype=torch.float32)
     queue.push(values[0], torch.zeros(15, dtype=torch.int64))
-    made = SMALL(queue.values, queue.filled, seeded())
+    made = small(queue.values, queue.filled, seeded())
     assert len(made) == 6 and made.info["ready"] == 0.5
     latest = normalize(values[0, 5:], dim=1)
-    unperturbed = replace(SMALL, sigma=0.0)(queue.values, queue.filled, seeded())
+    unperturbed = replace(small, sigma=0.0)(queue.values, queue.filled, seeded())
     assert torch.cdist(unperturbed.values, latest).min(1).values.max() < 1e-3
 
 
@@ -335,7 +129,7 @@ def test_the_latest_features_of_a_queue():
 
 
 @pytest.mark.parametrize("budget", [1_700, 5_000, 20_000])
-def test_the_budget_changes_nothing(synthesizer, budget):
+def test_the_budget_changes_nothing(synthesizer, budget, seeded, features):
     values, filled = features(classes=5), torch.tensor([10, 9, 10, 4, 10])
     one, other = (replace(synthesizer, budget=b)(values, filled, seeded()) for b in (2**30, budget))
     torch.testing.assert_close(one.values, other.values)
@@ -343,9 +137,9 @@ def test_the_budget_changes_nothing(synthesizer, budget):
     assert all(torch.allclose(value, other.info[key]) for key, value in one.info.items())
 
 
-def test_a_budget_below_one_class_will_do():
+def test_a_budget_below_one_class_will_do(small, seeded, features, full):
     values = features()
-    made = replace(SMALL, budget=1)(values, full(values), seeded())
+    made = replace(small, budget=1)(values, full(values), seeded())
     bank = normalize(values, dim=2)
     found = [(made.values[made.labels == c] @ bank[c].T).sort(1, descending=True).values[:, 3] for c in range(3)]
     torch.testing.assert_close(made.info["distance"], 2 - 2 * torch.cat(found))
@@ -369,7 +163,7 @@ def args_storage(args):
 
 
 @pytest.mark.parametrize("budget", [2**20, 2**22])
-def test_memory_stays_within_the_budget(budget):
+def test_memory_stays_within_the_budget(budget, seeded, full):
     chosen = BoundarySynthesizer(k=30, boundary=50, picks=4, candidates=200, keep=1, budget=budget)
     values = torch.randn(30, 200, 64, generator=seeded())
     with Largest() as seen:
@@ -380,7 +174,7 @@ def test_memory_stays_within_the_budget(budget):
     assert seen.bytes > 2**22
 
 
-def test_the_generator_decides_everything(synthesizer):
+def test_the_generator_decides_everything(synthesizer, seeded, features, full):
     values = features()
     state = torch.get_rng_state()
     one, two, other = (synthesizer(values, full(values), seeded(s)).values for s in (1, 1, 2))
@@ -388,10 +182,10 @@ def test_the_generator_decides_everything(synthesizer):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_noise_is_new_for_every_class_and_pair_of_points_unless_shared():
+def test_noise_is_new_for_every_class_and_pair_of_points_unless_shared(small, seeded, features, full):
     values = features()
     for shared in (True, False):
-        chosen = replace(SMALL, picks=5, keep=12, selection="random", space="raw", shared_noise=shared)
+        chosen = replace(small, picks=5, keep=12, selection="random", space="raw", shared_noise=shared)
         made = chosen(values, full(values), seeded())
         noise = (made.values - values[made.labels, made.info["boundary"]]).view(3, 5, -1)
         if shared:
@@ -401,48 +195,48 @@ def test_noise_is_new_for_every_class_and_pair_of_points_unless_shared():
             assert torch.pdist(noise[:, [0, 2, 4]].flatten(0, 1)).min() > 0.1
 
 
-def test_noise_has_the_deviation_asked_for():
+def test_noise_has_the_deviation_asked_for(small, seeded, features, full):
     values = features(dtype=torch.float32)
-    chosen = replace(SMALL, candidates=2000, keep=2000, selection="random", space="raw")
+    chosen = replace(small, candidates=2000, keep=2000, selection="random", space="raw")
     made = chosen(values, full(values), seeded())
     noise = made.values - values[made.labels, made.info["boundary"]]
     assert abs(noise.std() - 0.3) < 0.005 and abs(noise.mean()) < 0.005
 
 
-def test_some_classes_are_drawn_among_the_ready():
+def test_some_classes_are_drawn_among_the_ready(small, seeded, features):
     values, filled = features(classes=6), torch.tensor([10, 10, 2, 10, 10, 10])
     drawn = [
-        tuple(replace(SMALL, classes_per_call=2)(values, filled, seeded(s)).labels.unique().tolist()) for s in range(60)
+        tuple(replace(small, classes_per_call=2)(values, filled, seeded(s)).labels.unique().tolist()) for s in range(60)
     ]
     assert all(len(pair) == 2 and 2 not in pair for pair in drawn)
     assert len(set(drawn)) == 10
 
 
-def test_every_boundary_point_has_its_turn():
+def test_every_boundary_point_has_its_turn(small, seeded, features, full):
     values = features(classes=1)
-    seen = [tuple(SMALL(values, full(values), seeded(s)).info["boundary"].unique().tolist()) for s in range(150)]
+    seen = [tuple(small(values, full(values), seeded(s)).info["boundary"].unique().tolist()) for s in range(150)]
     assert len(set(seen)) == 15 and {row for pair in seen for row in pair} <= set(range(10))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_single_precision_at_least_even_within_autocast(dtype):
+def test_single_precision_at_least_even_within_autocast(dtype, small, seeded, features, full):
     values = features(dtype=torch.float32).to(dtype)
-    plain = SMALL(values, full(values), seeded())
+    plain = small(values, full(values), seeded())
     with torch.autocast("cpu", torch.bfloat16):
-        cast = SMALL(values, full(values), seeded())
+        cast = small(values, full(values), seeded())
     assert plain.values.dtype == torch.float32 and torch.equal(plain.values, cast.values)
 
 
 # Stand-alone
 
 
-def test_a_sample_is_even_over_the_classes_that_are_ready():
+def test_a_sample_is_even_over_the_classes_that_are_ready(small, seeded, features):
     values = features(classes=3, rows=12).flatten(0, 1)
     labels = torch.arange(36) // 12
     values, labels = values[:29], labels[:29]  # The last class has 5 rows, too few for a boundary of 6.
     order = torch.randperm(29, generator=seeded(5))
     values, labels = values[order], labels[order]
-    fitted = replace(SMALL).fit(values, labels, ["ant", "bee", "fly"])
+    fitted = replace(small).fit(values, labels, ["ant", "bee", "fly"])
     for n in (1, 7, 12, 50):
         made = fitted.sample(n, seeded())
         counts = torch.bincount(made.labels, minlength=3).tolist()
@@ -454,10 +248,10 @@ def test_a_sample_is_even_over_the_classes_that_are_ready():
     assert torch.equal(fitted.sample(9, seeded(1)).values, fitted.sample(9, seeded(1)).values)
 
 
-def test_the_last_rows_of_a_class_are_held_where_a_size_is_given():
+def test_the_last_rows_of_a_class_are_held_where_a_size_is_given(small, features):
     values = features(classes=2, rows=20)
     labels = (torch.arange(40) // 20)[:33]
-    fitted = replace(SMALL).fit(values.flatten(0, 1)[:33], labels, size=10)
+    fitted = replace(small).fit(values.flatten(0, 1)[:33], labels, size=10)
     assert fitted.bank.filled.tolist() == [10, 10]
     assert fitted.bank.rows.tolist() == [list(range(10, 20)), list(range(23, 33))]
     assert torch.equal(fitted.bank.values[0], values[0, 10:])
@@ -476,15 +270,15 @@ def test_the_last_rows_of_a_class_are_held_where_a_size_is_given():
         ({"labels": torch.tensor([0, 0, 0, 1, 1, 1, -1])}, "Labels from -1 to 1 do not fit"),
     ],
 )
-def test_features_that_do_not_do_are_told(change, sentence):
+def test_features_that_do_not_do_are_told(change, sentence, small):
     given = {"features": torch.ones(7, 2), "labels": torch.tensor([0, 0, 0, 1, 1, 1, 1]), "classes": ["ant", "bee"]}
     with pytest.raises(OutskirtsError, match=sentence):
-        replace(SMALL).fit(**{**given, **change})
+        replace(small).fit(**{**given, **change})
 
 
-def test_a_sample_before_the_features_is_told():
+def test_a_sample_before_the_features_is_told(small, seeded):
     with pytest.raises(OutskirtsError, match="call fit first"):
-        replace(SMALL).sample(3, seeded())
+        replace(small).sample(3, seeded())
 
 
 # Options
@@ -493,24 +287,24 @@ def test_a_sample_before_the_features_is_told():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"k": 0}, "k is at least 1, not 0"),
+        ({"k": 0}, "k must be at least 1, not 0"),
         ({"keep": 13}, "13 of 12 candidates cannot be kept; choose keep of at most 12"),
         ({"picks": 7}, "7 boundary points cannot be drawn from a set of 6; choose picks of at most 6"),
-        ({"sigma": -1.0}, "sigma is finite and not negative, not -1.0"),
-        ({"sigma": float("nan")}, "sigma is finite and not negative, not nan"),
-        ({"classes_per_call": -1}, "classes_per_call is finite and not negative"),
-        ({"budget": 0}, "budget is at least 1"),
+        ({"sigma": -1.0}, "sigma must be finite and at least 0, not -1.0"),
+        ({"sigma": float("nan")}, "sigma must be finite and at least 0, not nan"),
+        ({"classes_per_call": -1}, "classes_per_call must be finite and at least 0"),
+        ({"budget": 0}, "budget must be at least 1"),
         ({"space": "spere"}, "no space 'spere'; did you mean 'sphere'"),
         ({"selection": "nearest"}, "no selection 'nearest'"),
     ],
 )
-def test_impossible_options_are_told(options, sentence):
+def test_impossible_options_are_told(options, sentence, small):
     with pytest.raises(OutskirtsError, match=sentence):
-        replace(SMALL, **options)
+        replace(small, **options)
 
 
 @pytest.mark.parametrize("options", [{"k": 10}, {"boundary": 11}, {"min_rows": 11}])
-def test_a_queue_that_is_too_short_is_told(options):
+def test_a_queue_that_is_too_short_is_told(options, small, seeded, features, full):
     values = features()
     with pytest.raises(OutskirtsError, match="10 features per class never holds the 11 that k = "):
-        replace(SMALL, **options)(values, full(values), seeded())
+        replace(small, **options)(values, full(values), seeded())

@@ -244,17 +244,17 @@ def test_sample_takes_the_classes_in_turn(keep, n):
 
 
 def test_sample_takes_something_fitted():
-    with pytest.raises(OutskirtsError, match="No class has the 2 features that a Gaussian takes; call fit first"):
+    with pytest.raises(OutskirtsError, match="No class has the 2 features that a Gaussian needs; call fit"):
         GaussianSynthesizer(3, 4).sample(1, generator())
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"keep": 0}, "keep is from 1 to the number of draws, 10000, not 0"),
-        ({"keep": 6, "draws": 5}, "keep is from 1 to the number of draws, 5, not 6"),
-        ({"refresh": 0}, "refresh is at least 1, not 0"),
-        ({"min_rows": 1}, "at least 2 features to vary; min_rows is 1"),
+        ({"keep": 0}, "keep must be from 1 to the number of draws, 10000, not 0"),
+        ({"keep": 6, "draws": 5}, "keep must be from 1 to the number of draws, 5, not 6"),
+        ({"refresh": 0}, "refresh must be at least 1, not 0"),
+        ({"min_rows": 1}, "at least 2 features for a variance; min_rows is 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, sentence):

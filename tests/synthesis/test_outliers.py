@@ -41,10 +41,10 @@ def test_missing_damaged_and_foreign_files_are_told(outliers, tmp_path):
     with pytest.raises(OutskirtsError, match="is damaged"):
         Outliers.load(tmp_path / "damaged")
     save_file({"values": torch.zeros(2), "labels": torch.zeros(2)}, tmp_path / "foreign")
-    with pytest.raises(OutskirtsError, match="something else than outliers"):
+    with pytest.raises(OutskirtsError, match="does not hold outliers"):
         Outliers.load(tmp_path / "foreign")
     save_tensors(tmp_path / "half", {"values": torch.zeros(2)}, {"content": "outliers", "format": 1})
-    with pytest.raises(OutskirtsError, match="something else than outliers"):
+    with pytest.raises(OutskirtsError, match="does not hold outliers"):
         Outliers.load(tmp_path / "half")
     save_tensors(
         tmp_path / "later", {"values": torch.zeros(2), "labels": torch.zeros(2)}, {"content": "outliers", "format": 2}

@@ -117,6 +117,19 @@ def test_what_does_not_fit_is_listed(foreign, bugs, tmp_path):
         import_checkpoint("openood", tmp_path / "none.pt", images, folder)
 
 
+def test_the_images_by_their_spec(foreign, bugs, tmp_path, outskirts):
+    file = tmp_path / "resnet.pt"
+    torch.save(foreign.ResNet(classes=2).state_dict(), file)
+    runs = [
+        import_checkpoint("openood", f"{file}", f"{bugs / 'train'}", f"{tmp_path / 'a'}"),
+        import_checkpoint("openood", file, osk.open(bugs / "train"), tmp_path / "b", size=32),
+    ]
+    assert outskirts("import", "openood", file, "--data", bugs / "train", "--out", tmp_path / "c").code == 0
+    prints = {osk.load(path).fingerprint() for path in (runs[0].path, runs[1].path, tmp_path / "c")}
+    assert len(prints) == 1 and runs[1].recipe().training.size == 32
+    assert runs[0].recipe() == osk.Run.open(tmp_path / "c").recipe()
+
+
 def test_the_command_says_what_it_needs(outskirts, tmp_path):
     done = outskirts("import", "cider", tmp_path / "a.pt")
     assert done.code == 2 and "--data" in done.err and "--out" in done.err

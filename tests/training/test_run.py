@@ -69,7 +69,7 @@ def test_a_damaged_config_is_told(run, damage, sentence):
         ("method: ascood", "", "names no method"),
         ("method: ascood", "method: ascod", "no method 'ascod'; did you mean 'ascood'"),
         ("epochs: 2", "epoch: 2", "'epoch'; did you mean 'epochs'"),
-        ("epochs: 2", "epochs: two", "epochs is a whole number, not 'two'"),
+        ("epochs: 2", "epochs: two", "epochs must be a whole number, not 'two'"),
         ("epochs: 2", "epochs: [", "not valid YAML"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_is_no_run_folder_is_told(tmp_path):
 
 def test_an_unfinished_run_says_how_to_go_on(run):
     (run / "model.safetensors").unlink()
-    with pytest.raises(OutskirtsError, match=f"not finished; go on with: outskirts train --resume {run}"):
+    with pytest.raises(OutskirtsError, match=f"not finished; continue with: outskirts train --resume {run}"):
         osk.load(run)
     resume(run)
     osk.load(run)

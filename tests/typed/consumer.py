@@ -29,6 +29,31 @@ def gather(run: osk.Run, images: osk.ImageSet) -> osk.Outputs:
     return outputs[:10]
 
 
+def prepare(folder: Path) -> osk.ImageSet:
+    images = osk.open(osk.open(folder / "photos"))
+    packed: osk.ImageSet = osk.pack(images, folder / "photos.parquet", side=64, quality=90, say=print)
+    cut: osk.ImageSet = osk.cut_backgrounds(packed, folder / "cut", "7-24", max_probability=0.1)
+    with osk.progress("extracting") as told:
+        tokens: osk.ImageSet = osk.extract_tokens("clip:clip", cut, folder / "tokens", dtype="bfloat16", progress=told)
+    print(osk.verify("isun", say=print)["files"], osk.catalogue()["isun"].licence, len(cut), tokens.spec)
+    return tokens
+
+
+def measure_run(run: osk.Run, folder: Path) -> Path:
+    results: osk.Results = osk.evaluate_run(run, benchmark="mnist5k", detectors=["msp", "knn:k=5"], tune="own")
+    results += osk.evaluate_run(run.path, folder / "test", {"far": {"fog": folder / "fog"}}, tune=folder / "val")
+    page: Path = osk.report(run)
+    imported: osk.Run = osk.import_checkpoint("openood", folder / "a.ckpt", "mnist5k", folder / "imported", size=None)
+    shown: dict[str, osk.Results] = osk.demo(folder / "demo", quick=True, measured=lambda one: print(one.rows))
+    print(osk.report([run, imported], folder), shown["ce"].rows, page.name, len(results.rows))
+    return osk.benchmark_page([folder / "benchmark"], folder / "results.md", command="me")
+
+
+def known() -> list[str]:
+    print(osk.describe_benchmark("cifar10")["needs"], osk.available("methods")["methods"][0][0])
+    return osk.benchmarks()
+
+
 def own() -> osk.Outputs:
     head = osk.Head(torch.zeros(4, 3), torch.zeros(4))
     return osk.Outputs(torch.zeros(2, 3), torch.zeros(2, 4), labels=torch.zeros(2, dtype=torch.long), head=head)

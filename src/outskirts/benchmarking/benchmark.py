@@ -16,7 +16,7 @@ from .matrix import Matrix
 from .page import page
 from .render import render
 
-__all__ = ["benchmark", "write_page"]
+__all__ = ["benchmark", "benchmark_page"]
 
 
 def benchmark(
@@ -57,7 +57,7 @@ def benchmark(
     Raises:
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
     """
-    chosen = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
+    chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
     jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
     command = command or shlex.join(["outskirts", "benchmark", chosen.name, "--methods", ",".join(methods)])
@@ -67,20 +67,28 @@ def benchmark(
     run_all(jobs, executor, told)
     lines = matrix.leaderboard
     if not lines:
-        raise OutskirtsError(f"No run of the matrix succeeded; why not is in {jobs[0].record} and its like.")
+        raise OutskirtsError(
+            f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
+        )
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
         write_text(folder / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
     write_text(folder / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(folder)])))
     return matrix
 
 
-def write_page(folders: Sequence[Path | str], out: Path | str, command: str | None = None) -> Path:
+def benchmark_page(folders: Sequence[Path | str], out: Path | str = "results.md", command: str | None = None) -> Path:
     """Put the results of several benchmarks on one page, in Markdown.
 
     Arguments:
         folders: Folders that `benchmark` wrote.
         out: The page.
         command: What the page says made it; the equal command line unless given.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutskirtsError: If there is no folder, one is not of a benchmark, or no run of one is finished.
     """
     if not folders:
         raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..data.cache import cached_images, kept
+from ..data.cache import cached_images, current_cache
 from ..errors import MissingExtra, unknown
 from ..training.loop import Interrupted
 from .jobs import Job
@@ -46,7 +46,7 @@ def _ray(jobs: Sequence[Job], told: Told) -> None:
 
 
 def _kept_run(job: Job) -> str:
-    if kept() is None:
+    if current_cache() is None:
         _WORKER.enter_context(cached_images())
     return run_job(job)
 

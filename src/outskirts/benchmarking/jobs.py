@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
@@ -22,23 +22,23 @@ class Job:
 
     Arguments:
         method: Name of the training method.
-        variant: Name of the benchmark's variant with which the run is trained; empty for none.
+        variant: Name of the benchmark's variant with which the run is trained, if any.
         seed: Seed of the training.
         options: Options of the training and of the method, resolved.
-        sets: Specs of ``train``, ``val`` and ``test``; ``val`` may be empty.
+        sets: Specs of ``train`` and ``test``, and of ``val`` if there is one.
         ood: Specs of OOD sets by group and name.
-        tune_on: Spec of OOD validation images; empty for outliers made of the run's own.
+        tune_on: Spec of OOD validation images; outliers are made of the run's own if None.
         detectors: Names of detectors, with parameters as in ``knn:k=10``; or ``all``.
         folder: Folder of the run.
     """
 
     method: str
-    variant: str
+    variant: str | None
     seed: int
     options: Mapping[str, Any]
     sets: Mapping[str, str]
     ood: Mapping[str, Mapping[str, str]]
-    tune_on: str
+    tune_on: str | None
     detectors: tuple[str, ...]
     folder: Path
 
@@ -51,6 +51,24 @@ class Job:
     def record(self) -> Path:
         """The file beside its folder that says what became of it."""
         return self.folder.with_name(f"{self.folder.name}.json")
+
+    def to_json(self) -> dict[str, Any]:
+        """As files and hashes have had it since version 0.1: with empty texts for None, and without other folders."""
+        sets = {name: self.sets.get(name, "") for name in ("train", "val", "test")}
+        unset = {"variant": self.variant or "", "tune_on": self.tune_on or ""}
+        return {**asdict(self), **unset, "sets": sets, "folder": self.folder.name}
+
+    @classmethod
+    def from_json(cls, about: Mapping[str, Any], folder: Path) -> Self:
+        """From what `to_json` returned, of a matrix that is in `folder` now."""
+        known = {
+            "variant": about["variant"] or None,
+            "sets": {name: spec for name, spec in about["sets"].items() if spec},
+            "tune_on": about["tune_on"] or None,
+            "detectors": tuple(about["detectors"]),
+            "folder": folder / about["folder"],
+        }
+        return cls(**{**about, **known})
 
 
 def plan(
@@ -79,42 +97,42 @@ def plan(
     """
     for what, several in (("methods", methods), ("seeds", seeds)):
         if not several or len(set(several)) < len(several):
-            raise OutskirtsError(f"Name at least one of the {what} of a matrix, and none twice.")
+            raise OutskirtsError(f"A benchmark needs {what}: name at least one, and none of them twice.")
     for variant in variants:
         if variant not in benchmark.variants:
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
     choose_detectors(asked_for(detectors))
-    sets = {"train": benchmark.train, "val": benchmark.val or "", "test": benchmark.test}
+    sets = {"train": benchmark.train, "test": benchmark.test} | ({"val": benchmark.val} if benchmark.val else {})
     jobs = []
-    for seed, method, variant in product(seeds, methods, ("", *variants)):
+    for seed, method, added in product(seeds, methods, (None, *variants)):
         given = {
             **benchmark.recipes.get("all", {}),
             **benchmark.recipes.get(method, {}),
-            **(benchmark.variants[variant] if variant else {}),
+            **(benchmark.variants[added] if added else {}),
             **(options or {}),
-            "data": sets["train"],
-            "val": sets["val"],
+            "data": benchmark.train,
+            "val": benchmark.val,
             "seed": seed,
         }
-        recipe = resolve_recipe(method, given, str(given.pop("preset", "")))
+        recipe = resolve_recipe(method, given, given.pop("preset", None))
         flat = {name: value for name, value in recipe.flat().items() if name != "method"}
         jobs.append(
             Job(
                 method,
-                variant,
+                added,
                 seed,
                 flat,
                 sets,
                 {group: dict(members) for group, members in benchmark.ood.items()},
-                benchmark.tune_on or "",
+                benchmark.tune_on,
                 tuple(detectors),
-                out / f"{_label(method, variant)}-s{seed}",
+                out / f"{_label(method, added)}-s{seed}",
             )
         )
     return jobs
 
 
-def _label(method: str, variant: str) -> str:
+def _label(method: str, variant: str | None) -> str:
     return f"{method}+{variant}" if variant else method
 
 

@@ -50,10 +50,7 @@ class Matrix:
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = asdict(self)
-        for job in about["jobs"]:
-            job["folder"] = job["folder"].name
-        save_json(folder / _FILE, about)
+        save_json(folder / _FILE, {**asdict(self), "jobs": [job.to_json() for job in self.jobs]})
 
     @classmethod
     def load(cls, folder: Path) -> Matrix:
@@ -62,10 +59,9 @@ class Matrix:
             raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
         about: dict[str, Any] = load_json(folder / _FILE)
         try:
-            jobs = [
-                Job(**{**job, "detectors": tuple(job["detectors"]), "folder": folder / job["folder"]})
-                for job in about.pop("jobs" if "jobs" in about else "cells")
-            ]
+            jobs = [Job.from_json(job, folder) for job in about.pop("jobs" if "jobs" in about else "cells")]
             return cls(jobs=jobs, **about)
         except (AttributeError, KeyError, TypeError) as error:
-            raise OutskirtsError(f"{folder / _FILE} is damaged, or of another version ({error}).") from error
+            raise OutskirtsError(
+                f"{folder / _FILE} is damaged, or was written by another version ({error})."
+            ) from error

@@ -31,21 +31,27 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
         matrices: With at least one finished run each.
         command: Command that made the page.
     """
-    parts = ["# Results", f"Made of the run folders by:\n\n```bash\n{command}\n```", *map(section, matrices)]
+    parts = [
+        "# Results",
+        f"This command made the page from the run folders:\n\n```bash\n{command}\n```",
+        *map(section, matrices),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def section(matrix: Matrix) -> str:
-    """One matrix: the standings, each set, each group of test images, each detector, and each run's commands."""
+    """One matrix: the leaderboard, each set, each group of test images, each detector, and each run's commands."""
     there = matrix.all_method_runs
     if not there:
-        raise OutskirtsError(f"No run of '{matrix.title}' is finished; finish one: {matrix.command}")
+        raise OutskirtsError(f"No run of '{matrix.title}' is finished. Finish one with: {matrix.command}")
     parts = [
         render(matrix.leaderboard, "markdown", matrix.title, matrix.command, matrix.description),
         matrix.notes,
-        f"### Each set\n\nAUROC of the detector chosen, and FPR95 with ID \\| with OOD as positive.\n\n{_sets(there)}",
+        "### Each set\n\nAUROC and FPR95 of the chosen detector. FPR95 is given twice: ID as the positive "
+        f"class \\| OOD as the positive class.\n\n{_sets(there)}",
         _groups(there),
-        f"### Each detector\n\nAUROC, means over seeds; none was chosen by these numbers.\n\n{_detectors(there)}",
+        "### Each detector\n\nMean AUROC over the seeds. No detector was chosen by these "
+        f"numbers.\n\n{_detectors(there)}",
         f"### Each run\n\n{_runs(matrix, there)}",
     ]
     return "\n\n".join(part.strip() for part in parts if part)
@@ -129,7 +135,7 @@ def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
 def _train(job: Job) -> str:
     usual = resolve_recipe(job.method, {}).flat()
     words = ["outskirts", "train", job.method, "--data", brief(job.sets["train"])]
-    words += ["--val", brief(job.sets["val"])] if job.sets["val"] else []
+    words += ["--val", brief(job.sets["val"])] if "val" in job.sets else []
     for name, value in job.options.items():
         if name not in _APART and value != usual[name]:
             flag = name.replace("_", "-")
@@ -145,7 +151,7 @@ def _machine(environments: Sequence[Mapping[str, Any]]) -> str:
         ("outskirts", "outskirts {}".format),
         ("torch", "torch {}".format),
         ("processor", "{}".format),
-        ("threads", "{} threads a run".format),
+        ("threads", lambda n: f"{n} thread{'s' * (n != 1)} for each run"),
         ("accelerator", "{}".format),
     )
     texts = dict.fromkeys(

@@ -16,16 +16,18 @@ __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
 
 #: How rates are given, so that tables can be compared.
 _READ = (
-    "Per cent. AUROC and accuracy: mean ± standard deviation over seeds; in brackets half of the 95 % interval over "
-    "test images. FPR95: with ID | with OOD as the positive class. The detector is the one that was best on validation "
-    "images and outliers, not on these sets. Δ: to the first line, with its p-value (paired by images, seeds counted "
-    "as chance; Holm's correction for all that are tested)."
+    "All rates are in per cent. AUROC and accuracy are the mean ± the standard deviation over the seeds. The "
+    "number in brackets is half of the 95 % interval over the test images. FPR95 is given twice: ID as the "
+    "positive class | OOD as the positive class. The detector was chosen on validation images and outliers, "
+    "not on these sets. Δ is the difference of AUROC to the first line, with its p-value. The test pairs the "
+    "images and counts the seeds as chance. Holm's method corrects the p-values for the number of tests."
 )
 
 #: What to expect of the groups that the second table is about.
 _READ_OTHERS = (
-    " Control and shifted images are ID images, coded or resized otherwise and under other conditions: an AUROC of 50 "
-    "is best. Full-spectrum counts the shifted ones as ID."
+    " Control images are ID images that are coded or resized in another way. Shifted images are ID images "
+    "under other conditions. For both, an AUROC of 50 is best. Full-spectrum groups count the shifted images "
+    "as ID."
 )
 
 

@@ -7,7 +7,6 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
@@ -67,8 +66,7 @@ def run_job(job: Job) -> str:
     if finished(job):
         return ""
     known = record(job)
-    # Runs of before there was an option are those of today without it.
-    options = {name: value for name, value in as_before(job.options).items() if (name, value) != ("compile", False)}
+    options = as_before(job.options)
     trained = digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
     if known.trained not in ("", trained):
         raise OutskirtsError(f"{job.folder} was trained with other options; choose another --out, or remove it.")
@@ -80,7 +78,7 @@ def run_job(job: Job) -> str:
         _measure(job, _trained(job))
         measured = _digest(job)
     except Interrupted as stop:
-        raise Interrupted(f"Stopped in {job.folder.name}; go on by the same command once more.") from stop
+        raise Interrupted(f"Stopped in {job.folder.name}. Give the same command again to continue.") from stop
     except Exception as error:  # It may be a plug-in's, and of any kind.
         failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     finally:
@@ -90,13 +88,13 @@ def run_job(job: Job) -> str:
 
 
 def _digest(job: Job) -> str:
-    about: dict[str, Any] = {**asdict(job), "folder": ""}
+    about = {**job.to_json(), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
 
 
 def _specs(job: Job) -> list[str]:
-    named = [*job.sets.values(), job.tune_on, *(spec for sets in job.ood.values() for spec in sets.values())]
-    return [spec for spec in named if spec]
+    outliers = [spec for sets in job.ood.values() for spec in sets.values()]
+    return [*job.sets.values(), *([job.tune_on] if job.tune_on else []), *outliers]
 
 
 def _trained(job: Job) -> Run:
@@ -108,7 +106,7 @@ def _trained(job: Job) -> Run:
     # Whoever began was stopped before the options were written, the first that is needed to go on.
     shutil.rmtree(job.folder, ignore_errors=True)
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
-    val = _opened(job.sets["val"]) if job.sets["val"] else None
+    val = _opened(job.sets["val"]) if "val" in job.sets else None
     return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)
 
 

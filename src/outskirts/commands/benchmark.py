@@ -13,16 +13,17 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..benchmarking.benchmark import benchmark, write_page
+from ..benchmarking.benchmark import benchmark, benchmark_page
 from ..benchmarking.jobs import Job, seeds
 from ..benchmarking.leaderboard import LeaderboardRow
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.render import tables
 from ..benchmarking.run_job import record
-from ..data.benchmark import benchmarks, described
+from ..data.benchmark import benchmarks, describe_benchmark
 from ..data.catalogue import Entry, known
 from ..data.sources.spec import data_folder
 from ..errors import OutskirtsError
+from ..texts import comma_separated
 from .console import Command, choose, merged, parse, say, show
 
 __all__ = ["COMMAND", "Benchmark", "main"]
@@ -40,7 +41,7 @@ class Benchmark(Command):
         "outskirts benchmark my-benchmark.yaml --methods ce,ascood --seeds 0-1 --set epochs=1",
     )
 
-    benchmark: tyro.conf.Positional[str]
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of a benchmark (see outskirts benchmark list), or its YAML file."""
     methods: str = "ce"
     """Names of methods, separated by commas. The others are compared with the first."""
@@ -54,7 +55,7 @@ class Benchmark(Command):
     """Folder of all runs and of the table. Default: runs/NAME."""
     executor: str = "local"
     """Where runs are made: local, or ray for the cluster that RAY_ADDRESS names (or one on this machine)."""
-    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
+    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
     """Options of every training, such as epochs=2. They override those of the benchmark."""
 
     def __call__(self, line: str | None = None) -> None:
@@ -63,8 +64,8 @@ class Benchmark(Command):
 
         matrix = benchmark(
             self.benchmark,
-            _names(self.methods),
-            variants=_names(self.variants or ""),
+            comma_separated(self.methods),
+            variants=comma_separated(self.variants),
             seeds=seeds(self.seeds),
             detectors=self.detectors,
             out=self.out,
@@ -89,8 +90,8 @@ class List(Command):
 
     def __call__(self) -> None:
         for name in benchmarks():
-            say(f"{name}: {described(name)['description']}")
-        say("All of one: outskirts benchmark show NAME; its images: outskirts data fetch NAME")
+            say(f"{name}: {describe_benchmark(name)['description']}")
+        say("Show one with: outskirts benchmark show NAME. Fetch its images with: outskirts data fetch NAME.")
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,15 @@ class Page(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark page runs/my-benchmark --out results.md",)
 
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of runs that outskirts benchmark made."""
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """Folder of the runs of a benchmark, as outskirts benchmark made it."""
+    others: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[DIR ...]")] = ()
+    """Such folders of other benchmarks."""
     out: Path = Path("results.md")
     """The Markdown file to write."""
 
     def __call__(self, line: str | None = None) -> None:
-        say(f"Page: {write_page(self.folders, self.out, line)}")
+        say(f"Page: {benchmark_page((self.folder, *self.others), self.out, line)}")
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,11 @@ class Show(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark show cifar10",)
 
-    benchmark: tyro.conf.Positional[str]
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of the benchmark, or its YAML file."""
 
     def __call__(self) -> None:
-        about = described(self.benchmark)
+        about = describe_benchmark(self.benchmark)
         for key, value in about.items():
             if isinstance(value, str) and key != "classes":
                 say(f"{key}: {' '.join(value.split())}")
@@ -127,7 +130,7 @@ class Show(Command):
                 say(f"{group}: {name}: {spec}")
         for name in about["needs"]:
             entry = known(name)
-            there = "there" if entry.place(data_folder()).is_dir() else "not there yet"
+            there = "there" if entry.place(data_folder()).is_dir() else "not fetched yet"
             say(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
 
 
@@ -150,15 +153,11 @@ def _sources(entry: Entry) -> str:
     places = (
         " or ".join(file.urls) + (f" ({hashed})" if (hashed := file.sha256 or file.md5) else "") for file in entry.files
     )
-    return "; ".join(places) or entry.form
+    return "; ".join(places) or entry.form or "no address"
 
 
 def _told(job: Job, failure: str) -> None:
     say(f"{job.folder.name}: {f'failed ({failure})' if failure else f'{record(job).seconds / 60:.1f} minutes'}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _option(text: str) -> tuple[str, object]:

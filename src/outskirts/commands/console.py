@@ -16,10 +16,9 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from .. import bars, renamed
-from ..data.imageset import ImageSet
-from ..data.sources import open as open_images
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say
+from .help import plain, with_examples
 
 __all__ = [
     "Command",
@@ -38,7 +37,6 @@ __all__ = [
     "telling",
     "training_progress",
     "value",
-    "with_examples",
 ]
 
 T = TypeVar("T")
@@ -46,8 +44,6 @@ T = TypeVar("T")
 #: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
 #: processes, the first one speaks for all.
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
-
-_HELP = ("-h", "--help")
 
 
 class Command(ABC):
@@ -73,7 +69,7 @@ def show(table: Table) -> None:
 
 def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
     """Read a dataclass from the command line; wrong options end in tyro's message and exit code 2."""
-    with with_examples(getattr(kind, "examples", ()), arguments):
+    with plain, with_examples(getattr(kind, "examples", ()), arguments):
         return tyro.cli(
             kind,
             prog=f"outskirts {command}",
@@ -91,8 +87,13 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
         raise unknown(f"command of {command}", arguments[0], kinds)
     # Tyro lists them, or says what is wrong.
     asked = list(arguments) or ["--help"]
-    with with_examples([kind.examples[0] for kind in kinds.values()][:2], asked):
-        return tyro.cli(subcommands(kinds), prog=f"outskirts {command}", args=asked)
+    with plain, with_examples([kind.examples[0] for kind in kinds.values()][:2], asked):
+        return tyro.cli(
+            subcommands(kinds),
+            prog=f"outskirts {command}",
+            args=asked,
+            description=f"Options of one of them: outskirts {command} {next(iter(kinds))} --help",
+        )
 
 
 def subcommands(kinds: Mapping[str, Any]) -> Any:
@@ -122,47 +123,42 @@ def parse_parts(
     """
     columns = [(title, type(part), field(default=part)) for title, part in parts.items()]
     kind: type[Any] = make_dataclass("Options", columns, frozen=True, kw_only=True)
-    with with_examples(examples, arguments):
-        found = tyro.cli(
+    with plain, with_examples(examples, arguments):
+        read = tyro.cli(
             kind,
             prog=f"outskirts {command}",
             args=current_flags(arguments, *map(type, parts.values())),
             config=_CONFIG,
             description=about,
         )
-    return tuple(getattr(found, title) for title in parts)
+    return tuple(getattr(read, title) for title in parts)
 
 
 _CONFIG = (tyro.conf.OmitArgPrefixes,)
 
 
-@contextmanager
-def with_examples(examples: Sequence[str], arguments: Sequence[str]) -> Iterator[None]:
-    """A block in which help that is asked for ends with examples."""
-    try:
-        yield
-    except SystemExit as end:
-        if not end.code and examples and any(flag in arguments for flag in _HELP):
-            lines = "\n".join(f"  {example}" for example in examples)
-            print(f"\n{'example' if len(examples) == 1 else 'examples'}:\n{lines}")
-            print("\nWith any command: -q, --quiet says less; -v, --verbose says more about an error.")
-        raise
-
-
 def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
-    """The same with flags of version 0.1 under their names of today, but for those that these dataclasses have."""
+    """The same with flags and values of 0.1 under their names of today, where these dataclasses have only those."""
     known = {name.replace("_", "-") for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
-    table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.OPTIONS.items()}
+    table = {name.replace("_", "-"): new.replace("_", "-") for name, new in renamed.SYNTHESIS.items()}
 
     def current(argument: str) -> str:
         flag, equals, rest = argument.partition("=")
         name = flag.removeprefix("--").replace("_", "-")
-        if not flag.startswith("--") or name in known or name not in table:
+        if not flag.startswith("--") or name in known or table.get(name) not in known:
             return argument
         renamed.current(f"--{name}", {f"--{name}": f"--{table[name]}"}, "option")
         return f"--{table[name]}{equals}{rest}"
 
-    return [current(argument) for argument in arguments]
+    flags = [current(argument) for argument in arguments]
+    return [_current_value(*pair) for pair in zip(["", *flags], flags)]
+
+
+def _current_value(before: str, argument: str) -> str:
+    """An argument, by today's name if it is, or holds, the value of an option that is called otherwise now."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+    value = renamed.current_value(flag.removeprefix("--").replace("-", "_"), value)
+    return f"{flag}{equals}{value}" if argument.startswith("--") else value
 
 
 def merged(arguments: Sequence[str], *flags: str) -> list[str]:
@@ -196,16 +192,16 @@ def value(arguments: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def pairs(group: str, entries: Sequence[str]) -> dict[str, ImageSet]:
-    """Open image sets given as NAME=SPEC."""
-    sets: dict[str, ImageSet] = {}
+def pairs(group: str, entries: Sequence[str]) -> dict[str, str]:
+    """The specs of image sets given as NAME=SPEC, by name."""
+    sets: dict[str, str] = {}
     for entry in entries:
         name, equals, spec = entry.partition("=")
         if not equals or not name or not spec:
             raise OutskirtsError(f"--{group} takes NAME=SPEC, such as svhn=folder:data/svhn, not '{entry}'.")
         if name in sets:
-            raise OutskirtsError(f"--{group} names the set '{name}' twice.")
-        sets[name] = open_images(spec)
+            raise OutskirtsError(f"--{group} names the set '{name}' twice; give each set its own name.")
+        sets[name] = spec
     return sets
 
 
@@ -250,16 +246,7 @@ def training_progress(title: str) -> Iterator[Callable[[int, int, dict[str, Any]
             if warning and not warned:
                 say(f"{title}: warning at step {step} of {steps}: {warning}")
             warned = bool(warning)
-            figures = "  ".join(
-                f"{name} {latest[key]:{form}}"
-                for name, key, form in (
-                    ("epoch", "epoch", ".1f"),
-                    ("loss", "loss", ".3f"),
-                    ("accuracy", "accuracy", ".3f"),
-                    ("images/s", "images_per_second", ",.0f"),
-                )
-                if key in latest
-            )
+            figures = bars.figures(latest)
             progress.update(task, completed=step, total=steps, figures=figures)
             if latest.get("kind") == "val" and latest["step"] != reported and not console.is_terminal:
                 reported = latest["step"]

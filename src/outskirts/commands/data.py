@@ -9,17 +9,14 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from ..data.catalogue import RECORD, catalogue, known, verify
+from ..data.catalogue import catalogue
 from ..data.fetch import fetch
 from ..data.pack import pack
-from ..data.sources import open as open_images
-from ..data.sources.pool import verify_pool
-from ..data.sources.spec import data_folder
-from ..data.sources.token_set import DType, extract_tokens
+from ..data.sources.token_set import DType
 from ..data.sources.torchvision_sets import SETS
-from ..devices import resolve_device
-from ..errors import OutskirtsError
-from ..models.clip import PREFIX, ClipTower, clip_backbone
+from ..data.verify import verify
+from ..extraction.tokens import extract_tokens
+from ..synthesis.backgrounds import cut_backgrounds
 from .console import Command, choose, say, telling
 
 __all__ = ["COMMAND", "main"]
@@ -55,37 +52,21 @@ class Extract(Command):
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "shard"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
-
     def __call__(self) -> None:
-        if not self.backbone.startswith(PREFIX):
-            raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
-        images = open_images(self.data)
-        if self.skip_corrupt:
-            images = images.decodable()
-        backbone, out = clip_backbone(self.backbone), self.out.absolute()
-        tower, transform = backbone.network, backbone.transform
-        assert isinstance(tower, ClipTower) and transform is not None
-        device = resolve_device(self.device)
-        with telling() as (_, progress):
+        with telling() as (saying, progress):
             extract_tokens(
-                tower.to(device).tokens,
-                transform,
-                images,
-                out,
+                self.backbone,
+                self.data,
+                self.out,
                 dtype=self.dtype,
                 precision=self.precision,
-                shard=self.shard,
+                device=self.device,
                 batch_size=self.batch_size,
-                device=device,
-                progress=lambda done: progress("extracting", done, len(images)),
+                shard=self.shard,
+                skip_corrupt=self.skip_corrupt,
+                say=saying,
+                progress=progress,
             )
-        if images.skipped:
-            say(f"{len(images.skipped)} images could not be decoded and were left out, such as {images.skipped[0]}.")
-        say(f"{len(images):,} images in {out}; open them as tokens:{out}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,22 +93,23 @@ class Backgrounds(Command):
     """Name of the published weights of that classifier."""
     share: float = 0.4
     """Side of a window, as a share of the shorter side of the image, from 0 to 1."""
-    most: float = 0.05
+    max_probability: float = 0.05
     """Largest probability of the object in the window, from 0 to 1; images in which all windows exceed it are left
     out."""
 
     def __call__(self) -> None:
-        from ..synthesis.backgrounds import backgrounds, imagenet_sight, save_backgrounds
-
-        images, out = open_images(self.data), _placed(self.out)
-        sight = imagenet_sight(self.objects, self.network, self.weights)
-        about = {name: getattr(self, name) for name in ("objects", "network", "weights", "share", "most")}
-        with telling() as (_, progress):
-            windows = backgrounds(images, sight, share=self.share, most=self.most)
-            count = save_backgrounds(
-                images, windows, out, about, lambda done: progress("cutting out", done, len(images))
+        with telling() as (saying, progress):
+            cut_backgrounds(
+                self.data,
+                self.out,
+                self.objects,
+                network=self.network,
+                weights=self.weights,
+                share=self.share,
+                max_probability=self.max_probability,
+                say=saying,
+                progress=progress,
             )
-        say(f"{count:,} of {len(images):,} images gave a background: {out}")
 
 
 @dataclass(frozen=True)
@@ -170,16 +152,8 @@ class Pack(Command):
     """JPEG quality from 1 to 95. Default: images are stored without loss."""
 
     def __call__(self) -> None:
-        images, out = open_images(self.data), _placed(self.out).with_suffix(".parquet")
-        with telling() as (_, progress):
-            pack(
-                images,
-                out,
-                side=self.side or 0,
-                quality=self.quality or 0,
-                progress=lambda done: progress("packing", done, len(images)),
-            )
-        say(f"{len(images):,} images in {out}")
+        with telling() as (saying, progress):
+            pack(self.data, self.out, side=self.side, quality=self.quality, say=saying, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -192,20 +166,7 @@ class Verify(Command):
     """The folder, or the name of a fetched set."""
 
     def __call__(self) -> None:
-        named = self.folder in catalogue()
-        bare = Path(self.folder.removeprefix("pool:")).absolute()
-        folder = known(self.folder).place(data_folder()) if named else bare
-        if named or (folder / RECORD).is_file():
-            say(f"{folder} is whole: {verify(folder):,} files, as they were fetched.")
-            return
-        about = verify_pool(folder)
-        made_by = about["generator"]["name"]
-        say(f"{self.folder} is whole: {about['count']:,} images of {len(about['classes'])} classes, made by {made_by}.")
-
-
-def _placed(name: str) -> Path:
-    """A path, or a bare name in the folder of all sets."""
-    return ((data_folder() if Path(name).name == name else Path()) / name).absolute()
+        verify(self.folder, say=say)
 
 
 COMMAND: dict[str, type[Command]] = {

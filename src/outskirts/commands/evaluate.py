@@ -9,23 +9,17 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from ..data.benchmark import load_benchmark, open_groups
-from ..data.imageset import ImageSet
-from ..data.sources import open as open_images
-from ..devices import resolve_device
-from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
 from ..reporting import report
-from ..training.run import Run
 from .console import Command, merged, pairs, parse, say, show, telling
 
 __all__ = ["COMMAND", "main"]
 
 _GROUPS = ("near", "far", "ood", SHIFTED, CONTROL)
-Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC")]
+Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC [NAME=SPEC ...]")]
 
 
 @dataclass(frozen=True)
@@ -73,37 +67,25 @@ class Evaluate(Command):
     """Leave out images that cannot be decoded, and count them."""
 
     def __call__(self) -> None:
-        run = Run.open(self.run)
-        test, ood = self._sets()
+        named = {group: pairs(group, getattr(self, group)) for group in _GROUPS}
         with telling() as (saying, progress):
             results = evaluate_run(
-                run,
-                test,
-                ood,
+                self.run,
+                self.test,
+                {group: sets for group, sets in named.items() if sets},
                 asked_for(self.detectors),
+                benchmark=self.benchmark,
                 features=self.features,
                 precision=self.precision,
                 keep=self.keep,
-                device=resolve_device(self.device).type,
+                device=self.device,
                 skip_corrupt=self.skip_corrupt,
-                tune=open_images(self.tune_on) if self.tune_on else "own" if self.tune else None,
+                tune=self.tune_on or ("own" if self.tune else None),
                 say=saying,
                 progress=progress,
             )
         show(results.table())
-        say(f"Report: {report([run.path], run.path / 'report.html')}")
-
-    def _sets(self) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
-        named = {group: pairs(group, getattr(self, group)) for group in _GROUPS}
-        ood = {group: sets for group, sets in named.items() if sets}
-        if self.benchmark:
-            if self.test or ood:
-                raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
-            benchmark = load_benchmark(self.benchmark)
-            return open_images(benchmark.test), open_groups(benchmark.ood)
-        if not self.test:
-            raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
-        return open_images(self.test), ood
+        say(f"Report: {report(self.run)}")
 
 
 COMMAND = Evaluate

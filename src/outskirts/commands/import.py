@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 
-from ..data.sources import open as open_images
 from ..training.importing import import_checkpoint
 from .console import Command, parse, say
 
@@ -24,9 +23,9 @@ class Import(Command):
         "outskirts import openood resnet18.ckpt --data folder:photos/train --out runs/imported",
     )
 
-    layout: tyro.conf.Positional[str]
+    layout: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LAYOUT")]
     """Repository that saved it: ascood, cider, ncis, npos, npos-clip or openood."""
-    file: tyro.conf.Positional[Path]
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """The checkpoint file. Only tensors are read; no code in it is run."""
     data: str
     """Training images of the checkpoint, as a spec, with classes in the order of its labels. Detectors are fitted on
@@ -44,11 +43,11 @@ class Import(Command):
         run = import_checkpoint(
             self.layout,
             self.file,
-            open_images(self.data),
+            self.data,
             self.out,
-            backbone=self.backbone or "",
-            size=self.size or 0,
-            resize=self.resize or 0,
+            backbone=self.backbone,
+            size=self.size,
+            resize=self.resize,
             say=say,
         )
         say(f"Imported into {run.path}")

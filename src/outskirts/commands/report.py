@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -18,17 +18,19 @@ __all__ = ["COMMAND", "main"]
 
 @dataclass(frozen=True)
 class Report(Command):
-    """Write one HTML page about evaluated runs. The first run is the baseline that the others are compared with."""
+    """Write one HTML page about evaluated runs. The others are compared with the first."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts report runs/photos --out report.html",)
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of evaluated runs."""
+    baseline: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of an evaluated run: the baseline."""
+    others: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN ...]")] = ()
+    """Folders of other evaluated runs."""
     out: Path = Path("report.html")
     """The HTML file to write, or a folder for it."""
 
     def __call__(self) -> None:
-        say(f"Report: {report([Run.open(path) for path in self.runs], self.out)}")
+        say(f"Report: {report([Run.open(path) for path in (self.baseline, *self.others)], self.out)}")
 
 
 COMMAND = Report

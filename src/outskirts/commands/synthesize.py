@@ -16,6 +16,7 @@ from ..methods import registry
 from ..training.run import Run
 from . import synthesize_diffusion, synthesize_id
 from .console import Command, parse, telling
+from .help import ending
 
 __all__ = ["COMMAND", "main"]
 
@@ -26,7 +27,7 @@ class Images(Command):
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize ascood --run runs/ascood --out outliers --count 12",)
 
-    method: tyro.conf.Positional[str]
+    method: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="METHOD")]
     """Method whose outliers to make: that of the run."""
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
@@ -46,7 +47,9 @@ class Images(Command):
             raise unknown("method", self.method, {*registry.names(), *COMMAND})
         trained = Run.open(self.run).recipe().method
         if trained != self.method:
-            raise OutskirtsError(f"{self.run} was trained with '{trained}', not '{self.method}'.")
+            raise OutskirtsError(
+                f"{self.run} was trained with '{trained}', not '{self.method}'; write outskirts synthesize {trained}."
+            )
         with telling() as (saying, progress):
             synthesize_images(
                 self.run,
@@ -61,8 +64,8 @@ class Images(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Command):
-    """What all ways to make outliers of features take."""
+class Features:
+    """From which run, how many, and where to."""
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run of any method."""
@@ -79,41 +82,42 @@ class Features(Command):
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded."""
 
-    def made_by(self, kind: type[FeatureSpace]) -> None:
-        """Make them with the options of this kind."""
+    def made_by(self, synthesis: FeatureSpace) -> None:
+        """Make them."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        run, out = options.pop("run"), options.pop("out")
         with telling() as (saying, progress):
-            synthesize_features(
-                self.run,
-                self.out,
-                kind(**{field.name: getattr(self, field.name) for field in fields(kind)}),
-                data=self.data,
-                count=self.count,
-                seed=self.seed,
-                device=self.device,
-                skip_corrupt=self.skip_corrupt,
-                say=saying,
-                progress=progress,
-            )
+            synthesize_features(run, out, synthesis, **options, say=saying, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryFeatures(Features, Boundary):
+class BoundaryFeatures(Command):
     """Make outliers at the edge of each class, found by distances to nearest neighbours, as in NPOS."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize boundary --run runs/photos --out edge",)
 
+    outliers: Features
+    """From which run, how many, and where to."""
+    synthesis: Boundary
+    """How they are found by nearest neighbours."""
+
     def __call__(self) -> None:
-        self.made_by(Boundary)
+        self.outliers.made_by(self.synthesis)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianFeatures(Features, Gaussian):
+class GaussianFeatures(Command):
     """Make outliers in the tails of a Gaussian fitted to each class, as in VOS."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize gaussian --run runs/photos --out tails",)
 
+    outliers: Features
+    """From which run, how many, and where to."""
+    synthesis: Gaussian
+    """How they are drawn from Gaussians."""
+
     def __call__(self) -> None:
-        self.made_by(Gaussian)
+        self.outliers.made_by(self.synthesis)
 
 
 COMMAND: dict[str, Any] = {
@@ -126,7 +130,7 @@ COMMAND: dict[str, Any] = {
 
 _USAGE = """usage: outskirts synthesize METHOD --run RUN --out DIR [OPTIONS]
        outskirts synthesize {boundary,gaussian} --run RUN --out DIR [OPTIONS]
-       outskirts synthesize id --out DIR [OPTIONS]
+       outskirts synthesize id --data SPEC --out DIR [OPTIONS]
        outskirts synthesize {ncis,dream} [STAGE] --model DIR --run RUN --out DIR [OPTIONS]
 
 Make outliers, or new images of the training classes, and look at them.
@@ -138,16 +142,13 @@ Make outliers, or new images of the training classes, and look at them.
   ncis       images near the training classes, by a diffusion model (NCIS)
   dream      images near the training classes, by a diffusion model (Dream-OOD)
 
-Options of one of them: outskirts synthesize boundary --help
-
-example:
-  outskirts synthesize boundary --run runs/photos --out edge"""
+Options of one of them: outskirts synthesize boundary --help"""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command that the first argument names."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_USAGE)
+        print(_USAGE, ending(BoundaryFeatures.examples), sep="\n")
         return
     name, rest = arguments[0], arguments[1:]
     if name == "id":
@@ -157,6 +158,8 @@ def main(arguments: Sequence[str]) -> None:
     elif name in COMMAND:
         parse(COMMAND[name], f"synthesize {name}", rest)()
     elif name.startswith("-"):
-        raise OutskirtsError(f"Name first what to make: outskirts synthesize boundary {' '.join(arguments)}")
+        raise OutskirtsError(
+            f"Say what to make before the options: outskirts synthesize boundary {' '.join(arguments)}"
+        )
     else:
-        parse(Images, "synthesize", arguments)()
+        parse(Images, f"synthesize {name}", arguments)()

@@ -24,24 +24,27 @@ class Staged(Command):
     """A stage, or all of them."""
 
     method: ClassVar[str] = "ncis"
+    stage: ClassVar[str | None] = None
 
     preset: str | None = None
     """Name of settings that other options override: cifar10-small, cifar100, imagenet100, mnist5k or published."""
 
     def __call__(self) -> None:
         try:
-            from ..generation.synthesize_diffusion import run_stages
+            from ..generation.synthesize_diffusion import synthesize_dream, synthesize_ncis
         except ImportError as error:
             raise MissingExtra(f"synthesize {self.method}", "generate") from error
-        assert isinstance(self, options.Source)
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        synthesize = synthesize_dream if self.method == "dream" else synthesize_ncis
         with telling() as (saying, progress):
-            run_stages(self.method, self, saying, progress)
+            synthesize(stage=self.stage, say=saying, progress=progress, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NCISEmbed(options.Embed, Staged):
     """Stage embed of NCIS: find a token vector for each training image."""
 
+    stage: ClassVar[str | None] = "embed"
     examples: ClassVar[tuple[str, ...]] = (_NCIS.format("embed ", " --draws 2"),)
 
 
@@ -49,6 +52,7 @@ class NCISEmbed(options.Embed, Staged):
 class NCISFit(options.Fit, Staged):
     """Stage fit of NCIS: find the manifold on which the vectors of each class lie."""
 
+    stage: ClassVar[str | None] = "fit"
     examples: ClassVar[tuple[str, ...]] = (_NCIS.format("fit ", " --fit-epochs 3"),)
 
 
@@ -56,6 +60,7 @@ class NCISFit(options.Fit, Staged):
 class NCISSample(options.Sample, Staged):
     """Stage sample of NCIS: draw vectors off the manifolds."""
 
+    stage: ClassVar[str | None] = "sample"
     examples: ClassVar[tuple[str, ...]] = (_NCIS.format("sample ", " --per-class 6 --competing-classes 0"),)
 
 
@@ -63,6 +68,7 @@ class NCISSample(options.Sample, Staged):
 class NCISDecode(options.Decode, Staged):
     """Stage decode of NCIS: make images of the vectors."""
 
+    stage: ClassVar[str | None] = "decode"
     examples: ClassVar[tuple[str, ...]] = (_NCIS.format("decode ", _FEW),)
 
 
@@ -82,6 +88,7 @@ class DreamSample(options.Boundary, Staged):
     """Stage sample of Dream-OOD: draw vectors at the boundary of the features of each class."""
 
     method: ClassVar[str] = "dream"
+    stage: ClassVar[str | None] = "sample"
     examples: ClassVar[tuple[str, ...]] = (_DREAM.format("sample ", " --boundary 4 --picks 2"),)
 
 
@@ -90,6 +97,7 @@ class DreamDecode(options.Decode, Staged):
     """Stage decode of Dream-OOD: make images of the vectors."""
 
     method: ClassVar[str] = "dream"
+    stage: ClassVar[str | None] = "decode"
     examples: ClassVar[tuple[str, ...]] = (_DREAM.format("decode ", _FEW),)
 
 
@@ -120,6 +128,6 @@ def main(name: str, arguments: Sequence[str]) -> None:
     if preset is not None and preset not in options.PRESETS:
         raise unknown("preset", preset, options.PRESETS)
     known = {field.name for field in fields(kind)}
-    chosen = {key: setting for key, setting in options.PRESETS.get(preset or "", {}).items() if key in known}
+    chosen = {key: setting for key, setting in (options.PRESETS[preset] if preset else {}).items() if key in known}
     default = kind(out=tyro.MISSING, model=tyro.MISSING, **chosen)
     parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default)()

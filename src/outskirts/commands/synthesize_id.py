@@ -38,7 +38,7 @@ class Make:
     """Images to keep. Default: as many as there are training images."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
-    batch: int = 256
+    generation_batch_size: int = 256
     """Images made at the same time. Another number gives other images where a generator computes with them together."""
     seed: int = 0
     """Seed of the generator and of the images."""
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
             rules=rules,
             count=make.count,
             size=make.size,
-            batch=make.batch,
+            generation_batch_size=make.generation_batch_size,
             seed=make.seed,
             say=saying,
             progress=progress,

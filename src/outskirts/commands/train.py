@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 from ..errors import OutskirtsError
 from ..methods import Config, registry
@@ -13,23 +15,36 @@ from ..training import train as training
 from ..training.config import Recipe, TrainConfig, preset_options, resolve_recipe
 from ..training.run import Run, read_options
 from .console import parse_parts, say, training_progress, value
+from .help import ending
 
 __all__ = ["COMMAND", "EXAMPLES", "main"]
 
-EXAMPLES = (
-    "outskirts train ce --data folder:photos/train --epochs 1 --out runs/photos",
-    "outskirts train ascood --data folder:photos/train --epochs 1 --outliers shuffle --out runs/ascood",
-)
+#: Options without which an example of a method says little, or nothing at all.
+_OPTIONS = {
+    "ascood": ["--outliers shuffle"],
+    "dream": ["--anchors pools/photos/generator"],
+    "ncis": ["--outlier-images folder:textures"],
+    "npos-clip": ["--backbone clip:clip"],
+    "oe": ["--outliers images --outlier-images folder:textures"],
+}
 
 _USAGE = """usage: outskirts train METHOD --data SPEC [OPTIONS]
        outskirts train --config FILE [OPTIONS]
        outskirts train --resume RUN
 
 All options of a method: outskirts train METHOD --help
-Methods: {}
+Methods: {}"""
 
-examples:
-  {}"""
+
+def example(method: str) -> str:
+    """A command line that trains with a method."""
+    # The examples of other commands go on with runs/photos.
+    run = "photos" if method == "ce" else method
+    options = ["--data folder:photos/train --epochs 1", *_OPTIONS.get(method, ()), f"--out runs/{run}"]
+    return " ".join(["outskirts train", method, *options])
+
+
+EXAMPLES = tuple(map(example, registry.names()))
 
 
 @dataclass(frozen=True)
@@ -52,18 +67,19 @@ COMMAND = Start
 def main(arguments: Sequence[str]) -> None:
     """Train, or go on training."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_USAGE.format(", ".join(registry.names()), "\n  ".join(EXAMPLES)))
+        print(_USAGE.format(", ".join(registry.names())), ending([example("ce"), example("ascood")]), sep="\n")
         return
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         resumed = value(arguments, "--resume")
         if not resumed or len(arguments) > 1 + ("--resume" in arguments):
-            raise OutskirtsError("--resume takes a run folder and no other option: the run goes on as it began.")
+            raise OutskirtsError(
+                "--resume takes a run folder and no other option. The run continues with the options that it "
+                "began with."
+            )
         with training_progress(f"resuming {resumed}") as progress:
             _finish(training.resume(resumed, progress=progress))
         return
     recipe, start = _recipe(arguments)
-    if not recipe.training.data:
-        raise OutskirtsError("There is nothing to train on; pass --data SPEC, such as --data folder:photos/train.")
     with training_progress(recipe.method) as progress:
         run = training.train(out=start.out, progress=progress, **_arguments(recipe))
     _finish(run)
@@ -79,10 +95,12 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
         raise OutskirtsError(
             f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
         )
-    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset") or "")})
+    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
-    parts = {"start": Start(), "training": defaults.training, "settings": defaults.settings}
-    start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", EXAMPLES)
+    # A file may say what to train on; if none does, the command line has to.
+    config = defaults.training if defaults.training.data else replace(defaults.training, data=tyro.MISSING)
+    parts = {"start": Start(), "training": config, "settings": defaults.settings}
+    start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", [example(method)])
     assert isinstance(start, Start) and isinstance(config, TrainConfig) and isinstance(settings, Config)
     return Recipe(method, config, settings), start
 
@@ -92,7 +110,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
     return {
         "method": recipe.method,
         "data": config.pop("data"),
-        "val": config.pop("val") or None,
+        "val": config.pop("val"),
         **config,
         **asdict(recipe.settings),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -18,7 +18,9 @@ from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "described", "load_benchmark", "open_groups"]
+__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "load_benchmark", "open_groups"]
+
+T = TypeVar("T", bound=ImageSet | str | Path)
 
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
 _ID = ("train", "val", "test")
@@ -66,8 +68,8 @@ def benchmarks() -> list[str]:
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
 
-def load_benchmark(benchmark: str | Path) -> Benchmark:
-    """A benchmark by its name, or from one's own YAML file.
+def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
+    """A benchmark by its name, or from one's own YAML file; one that is loaded already is returned as it is.
 
     A key ``classes`` of the file chooses the ID classes of ``train``, ``val`` and ``test``, in the order given.
 
@@ -81,6 +83,8 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
     >>> load_benchmark("mnist5k").ood["near"]
     mappingproxy({'digits6-9': 'mnist5k?classes=6-9'})
     """
+    if isinstance(benchmark, Benchmark):
+        return benchmark
     path, content = _content(benchmark)
     shipped = path.parent == _SHIPPED
     base = data_folder() if shipped else path.parent
@@ -89,7 +93,7 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
 
     def spec(key: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r} where a spec such as cifar10 is due.")
+            raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be a spec such as cifar10.")
         if classes and key in _ID:
             value += (
                 f"{'&' if '?' in value else '?'}classes={classes if isinstance(classes, str) else ','.join(classes)}"
@@ -117,12 +121,12 @@ def load_benchmark(benchmark: str | Path) -> Benchmark:
 
 
 def open_groups(
-    ood: Mapping[str, Mapping[str, str]], open_set: Callable[[str], ImageSet] = open_images
+    ood: Mapping[str, Mapping[str, T]], open_set: Callable[[T], ImageSet] = open_images
 ) -> dict[str, dict[str, ImageSet]]:
     """The image sets behind specs, by group and name, such as those of `Benchmark.ood`.
 
     Arguments:
-        ood: Specs by group and name.
+        ood: Image sets, or their specs, by group and name.
         open_set: What opens one of them.
 
     Raises:
@@ -131,8 +135,18 @@ def open_groups(
     return {group: {name: open_set(spec) for name, spec in sets.items()} for group, sets in ood.items()}
 
 
-def described(benchmark: str | Path) -> Mapping[str, Any]:
-    """What the file of a benchmark says, whether its sets are there or not."""
+def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
+    """What the file of a benchmark says, whether its image sets are there or not.
+
+    Arguments:
+        benchmark: A shipped name, or the path of a YAML file.
+
+    Returns:
+        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``.
+
+    Raises:
+        OutskirtsError: If the file cannot be read, or a key is unknown or missing.
+    """
     return _content(benchmark)[1]
 
 
@@ -178,5 +192,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
-        raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r} where names with values are due.")
+        raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be names with values.")
     return value

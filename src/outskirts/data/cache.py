@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-__all__ = ["ImageCache", "cached_images", "kept"]
+__all__ = ["ImageCache", "cached_images", "current_cache"]
 
 Decoded = tuple[Tensor, Tensor]
 
@@ -45,19 +45,19 @@ class ImageCache:
         return sum(images.nbytes for images, _ in self._sets.values())
 
 
-_KEPT: list[ImageCache] = []
+_CACHES: list[ImageCache] = []
 
 
 @contextmanager
 def cached_images(budget: int = 2**31) -> Iterator[None]:
     """A block in which this process keeps decoded images."""
-    _KEPT.append(ImageCache(budget))
+    _CACHES.append(ImageCache(budget))
     try:
         yield
     finally:
-        _KEPT.pop()
+        _CACHES.pop()
 
 
-def kept() -> ImageCache | None:
-    """What this process keeps, if it does."""
-    return _KEPT[-1] if _KEPT else None
+def current_cache() -> ImageCache | None:
+    """The cache of this process, or None outside of `cached_images`."""
+    return _CACHES[-1] if _CACHES else None

@@ -17,7 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch", "known", "verify"]
+__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -43,8 +43,8 @@ class Entry:
     homepage: str
     licence: str
     files: tuple[Remote, ...] = field(default_factory=tuple)
-    form: str = ""
-    folder: str = ""
+    form: str | None = None
+    folder: str | None = None
 
     def place(self, root: Path) -> Path:
         """Where it lies in the folder of all sets."""
@@ -65,13 +65,14 @@ def known(name: str) -> Entry:
     return catalogue()[name]
 
 
-def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
+def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
     """Download and unpack a set, or what of it is not there.
 
     Arguments:
         entry: The set.
         root: The folder of all sets; this one's appears when it is whole.
-        progress: Called with the bytes of a file that are there and the bytes it will have; 0 if that is not known.
+        progress: Called with the bytes of a file that are there and the bytes it will have; None if that is
+            not known.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.
@@ -102,7 +103,7 @@ def fetch(entry: Entry, root: Path, progress: BytesDone = lambda done, total: No
     return folder
 
 
-def verify(folder: Path) -> int:
+def verify_fetched(folder: Path) -> int:
     """Compare a fetched folder with what arrived, byte by byte; returns the number of files.
 
     Raises:
@@ -110,18 +111,18 @@ def verify(folder: Path) -> int:
     """
     record = folder / RECORD
     if not folder.is_dir():
-        raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one of a whole set.")
+        raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
     if not record.is_file():
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [
         *(f"{name} is missing" for name in then if name not in now),
-        *(f"{name} is left over" for name in now if name not in then),
+        *(f"{name} is not part of the set" for name in now if name not in then),
         *(f"{name} has changed" for name in now if name in then and now[name] != then[name]),
     ]
     if wrong:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise OutskirtsError(f"{folder} is not what was fetched: {shown}. Remove it, and fetch it again.")
+        raise OutskirtsError(f"{folder} has changed since it was fetched: {shown}. Remove it, and fetch it again.")
     return len(now)
 
 

@@ -42,7 +42,7 @@ class Recoded(Corruption):
 
     def __init__(self, items: Items, amount: int) -> None:
         if not 1 <= amount <= 95:
-            raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, not {amount}.")
+            raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {amount}.")
         super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> bytes:
@@ -59,7 +59,7 @@ class Resized(Corruption):
 
     def __init__(self, items: Items, amount: int) -> None:
         if amount < 4:
-            raise OutskirtsError(f"Images have at least 4 pixels on each side, not {amount}.")
+            raise OutskirtsError(f"Images must have at least 4 pixels on each side, not {amount}.")
         super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:
@@ -72,7 +72,7 @@ class Noisy(Corruption):
 
     def __init__(self, items: Items, amount: int) -> None:
         if not 0 < amount <= 255:
-            raise OutskirtsError(f"The deviation of noise is from 1 to 255 levels, not {amount}.")
+            raise OutskirtsError(f"The standard deviation of the noise must be from 1 to 255 levels, not {amount}.")
         super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:
@@ -86,7 +86,7 @@ class Faded(Corruption):
 
     def __init__(self, items: Items, amount: int) -> None:
         if not 0 < amount <= 100:
-            raise OutskirtsError(f"The contrast that is left is from 1 to 100 %, not {amount}.")
+            raise OutskirtsError(f"The remaining contrast must be from 1 to 100 %, not {amount}.")
         super().__init__(items, amount)
 
     def __getitem__(self, row: int, /) -> NDArray[Any]:

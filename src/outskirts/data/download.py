@@ -24,7 +24,7 @@ _PIECE = 2**20
 #: Times that a mirror may break off without having sent anything more.
 _PATIENCE = 3
 
-BytesDone = Callable[[int, int], None]
+BytesDone = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Remote:
     Arguments:
         name: Name of the file.
         urls: Addresses of the file on its mirrors, the preferred one first.
-        sha256: SHA-256 of the content, in hexadecimal; empty if not known.
+        sha256: SHA-256 of the content, in hexadecimal, if it is known.
         md5: MD5 of the content, in hexadecimal, where only that was published.
-        size: Size in bytes; 0 if not known.
+        size: Size in bytes, if it is known.
     """
 
     name: str
     urls: Sequence[str]
-    sha256: str = ""
-    md5: str = ""
-    size: int = 0
+    sha256: str | None = None
+    md5: str | None = None
+    size: int | None = None
 
 
 def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, total: None, pause: float = 1.0) -> Path:
@@ -55,7 +55,7 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
     Arguments:
         remote: The file.
         folder: Where it goes.
-        progress: Told the bytes that are there, and how many there are to be; 0 if not known.
+        progress: Told the bytes that are there, and how many there are to be; None if that is not known.
         pause: Seconds to wait before a mirror is asked again.
 
     Returns:
@@ -106,7 +106,7 @@ def unpack(archive: Path, folder: Path) -> None:
             os.replace(scratch, folder)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise OutskirtsError(
-                f"{archive} is damaged or no archive ({error}); remove it, and fetch it again."
+                f"{archive} is damaged, or is not an archive ({error}); remove it, and fetch it again."
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -120,7 +120,7 @@ def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: flo
         try:
             if _append(url, part, remote, start, progress):
                 return
-            raise OSError("it broke off")
+            raise OSError("the connection broke off")
         except HTTPError as error:
             if error.code == 416 and start:
                 # There is no more than what is there already.

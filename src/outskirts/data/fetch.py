@@ -6,9 +6,8 @@ from pathlib import Path
 
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
-from .benchmark import benchmarks, described
-from .catalogue import Entry, catalogue, known
-from .catalogue import fetch as fetch_entry
+from .benchmark import benchmarks, describe_benchmark
+from .catalogue import Entry, catalogue, fetch_entry, known
 from .sources import open as open_images
 from .sources.spec import data_folder
 from .sources.torchvision_sets import SETS
@@ -38,14 +37,14 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     if name not in benchmarks():
         raise unknown("image set or benchmark to fetch", name, [*catalogue(), *SETS, *benchmarks()])
     folders, failed = [], 0
-    for needed in described(name)["needs"]:
+    for needed in describe_benchmark(name)["needs"]:
         try:
             folders.append(_fetched(known(needed), say, progress))
         except OutskirtsError as error:
             failed += 1
             say(str(error))
     if failed:
-        raise OutskirtsError(f"{failed} of the sets of '{name}' are not there; see above.")
+        raise OutskirtsError(f"{failed} of the sets of '{name}' could not be fetched; the reasons are above.")
     return folders
 
 

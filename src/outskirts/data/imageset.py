@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
-from .cache import ImageCache, kept
+from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
 from .pixel_array import checked_pixels
@@ -173,11 +173,12 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         Returns:
             Images, uint8 [N, C, S, S], and labels, int64 [N].
         """
+        read = partial(self._read, transform, room, skip_corrupt, threads=threads, progress=progress)
         place = self.place(transform, room, skip_corrupt)
         if place is None:
-            return self._resident(transform, room, skip_corrupt, threads, progress)
+            return read()
         store, key = place
-        return store.cached(key, lambda: self._resident(transform, room, skip_corrupt, threads, progress))
+        return store.cached(key, read)
 
     def place(
         self, transform: Transform, room: bool = False, skip_corrupt: bool = False
@@ -185,20 +186,14 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """Where this process keeps the decoded images, and under which key; None if it does not. Arguments as for
         `resident`.
         """
-        store = kept()
+        store = current_cache()
         # Which ones were left out is only known to who left them out.
         if store is None or skip_corrupt or not self.pictures or self.nbytes(transform, room) > store.budget:
             return None
         return store, (self.fingerprint, transform.host_key(room))
 
-    def _resident(
-        self,
-        transform: Transform,
-        room: bool,
-        skip_corrupt: bool,
-        threads: int | None,
-        progress: Done | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _read(self, transform: Transform, room: bool, skip_corrupt: bool, **options: Any) -> tuple[Tensor, Tensor]:
+        """What `resident` returns, of those that nobody keeps."""
         side = transform.side(room)
         images = torch.empty(len(self), transform.channels, side, side, dtype=torch.uint8)
         # By NumPy, as torch would begin threads of its own for each of those that decode.
@@ -207,13 +202,17 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         def store(i: int) -> None:
             pixels[i] = transform.host(self.image(i), room).numpy()
 
-        sound = self._sound(store, skip_corrupt, threads=threads, progress=progress)
+        sound = self._sound(store, skip_corrupt, **options)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
     def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:
-        """The images that are not corrupt; the others are listed in `skipped`. Arguments as for `resident`.
+        """The images that are not corrupt; the others are listed in `skipped`.
 
         Decodes all and keeps nothing, for sets that are too large to be resident.
+
+        Arguments:
+            threads: Number of threads that decode at once; the number of processors, at most 8, unless given.
+            progress: Called now and then with the number of images done.
         """
         sound = self._sound(self.image, True, threads=threads, progress=progress)
         rest = self.subset(sound) if self.skipped else self
@@ -285,9 +284,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             | https://arxiv.org/abs/2109.05642
         """
         if self.attribute is None:
-            raise OutskirtsError(f"{self._origin} has no attribute that its classes could be correlated with.")
+            raise OutskirtsError(
+                f"{self._origin} has no attribute to correlate its classes with; choose one with ?attribute=."
+            )
         if not 50 <= percent < 100:
-            raise OutskirtsError(f"The share in which class and attribute agree is from 50 to 99 %, not {percent}.")
+            raise OutskirtsError(
+                f"The share of images whose class and attribute agree must be from 50 to 99 %, not {percent}."
+            )
         usual = self.labels == self.attribute.index
         rare = torch.bincount(self.labels[~usual], minlength=len(self.classes))
         most = percent * int(rare.min()) // (100 - percent)
@@ -310,7 +313,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def changed(self, items: Items) -> ImageSet:
         """The same set with other images in the place of the stored ones."""
         if not self.pictures:
-            raise OutskirtsError(f"{self._origin} holds no pictures to change.")
+            raise OutskirtsError(f"{self._origin} holds no pictures, so they cannot be changed; use a set of images.")
         return self._like(items=items)
 
     def align(self, classes: Sequence[str]) -> ImageSet:
@@ -339,8 +342,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             raise OutskirtsError(
-                f"{self._origin} has no images of these classes: {_listed(empty)}; "
-                "choose those that it has with ?classes=."
+                f"{self._origin} has no images of these classes: {_listed(empty)}; choose the classes that it "
+                "has, with ?classes=."
             )
 
     def _like(self, **changes: Any) -> Self:

@@ -12,7 +12,7 @@ from .keyset import KeySet
 from .sources.pool import OUTLIERS, SAMPLES, manifest, verify_pool
 from .sources.spec import parse_spec
 
-__all__ = ["TOLERATED", "describe", "expose", "overlap", "require_content", "require_unseen", "seen"]
+__all__ = ["TOLERATED", "describe", "overlap", "require_content", "require_unseen", "save_seen_outliers", "seen"]
 
 #: The share of shared images above which two sets are taken to be the same data: real ones have copies.
 TOLERATED = 0.01
@@ -33,35 +33,35 @@ def require_content(spec: str, outliers: bool) -> None:
         return
     if outliers:
         raise OutskirtsError(
-            f"{spec} holds images of the training classes, not outliers; train with it by --synthetic {spec}"
+            f"{spec} holds images of the training classes, not outliers; pass it as --synthetic {spec}"
         )
     raise OutskirtsError(
-        f"{spec} holds outliers, not images of the training classes; train with it by --outlier-images {spec}"
+        f"{spec} holds outliers, not images of the training classes; pass it as --outlier-images {spec}"
     )
 
 
-def require_unseen(known: Path | None, images: ImageSet, called: str, exposed: bool = False) -> None:
+def require_unseen(known: Path | None, images: ImageSet, called: str, as_outliers: bool = False) -> None:
     """Raise if a generator has seen these images, by more than the copies that real sets have.
 
     Arguments:
         known: File with the keys of the images that the generator has seen (see `seen`); None if there is no such file.
         images: Images that must not be among them.
         called: What they are, for the message.
-        exposed: Whether they were shown as outliers, rather than to a generator.
+        as_outliers: Whether they were shown as outliers, rather than to a generator.
     """
     if known is None:
         return
     leaked = KeySet.load(known).shared(images)
-    if leaked > TOLERATED * len(images) and exposed:
+    if leaked > TOLERATED * len(images) and as_outliers:
         raise OutskirtsError(
-            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers, and detects them as "
-            "such; measure it on others."
+            f"The run was trained with {leaked} of the {len(images)} {called} images as outliers. It detects "
+            "them for this reason alone; measure it on other images."
         )
     if leaked > TOLERATED * len(images):
         raise OutskirtsError(
-            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images, which then "
-            "measure what it has memorised. Make the pool of the training part alone: give both the same images, such "
-            "as --data SPEC?part=0-95%, and pass the rest as --val SPEC?part=95-100%."
+            f"The generator of the synthetic images has seen {leaked} of the {len(images)} {called} images. "
+            "They would measure what it has memorised. Make the pool from the training part alone, and train "
+            "on the same part, such as --data SPEC?part=0-95%. Pass the rest as --val SPEC?part=95-100%."
         )
 
 
@@ -81,7 +81,7 @@ def describe(spec: str, gallery: Path) -> Path | None:
     return gallery / "synthetic.npy"
 
 
-def expose(outliers: ImageSet, gallery: Path) -> None:
+def save_seen_outliers(outliers: ImageSet, gallery: Path) -> None:
     """Keep the keys of the images that a run is trained with as outliers, and of what their generator has seen, as
     ``exposed.npy``: neither can be measured any more.
     """

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
+from ..telling import Progress, Say, nobody, silence
 from .decode import picture, scaled
 from .imageset import ImageSet
+from .sources import open as open_images
+from .sources.spec import placed
 
 __all__ = ["pack"]
 
@@ -19,23 +21,30 @@ _BLOCK = 1000
 
 
 def pack(
-    images: ImageSet,
-    out: Path,
+    data: ImageSet | str | Path,
+    out: Path | str,
     *,
-    side: int = 0,
-    quality: int = 0,
-    progress: Callable[[int], object] = lambda done: None,
-) -> None:
-    """Write a set as a Parquet file: columns ``image``, ``label`` and that of its attribute, names in the metadata.
+    side: int | None = None,
+    quality: int | None = None,
+    say: Say = silence,
+    progress: Progress = nobody,
+) -> ImageSet:
+    """Write a set of images as one Parquet file of smaller images.
 
-    Images keep their files' names, as far as they have some. The file appears when it is whole.
+    Its columns are ``image``, ``label`` and that of the images' attribute, with names in the metadata. Images keep
+    their files' names, as far as they have some. The file appears when it is whole.
 
     Arguments:
-        images: The set.
-        out: The file; an error if it is there.
-        side: Pixels to which the shorter side is brought, bilinear; 0 leaves images as they are.
-        quality: Quality of JPEG files, from 1 to 95; 0 writes lossless files.
-        progress: Told how many images are done.
+        data: The images, or their spec.
+        out: The file, whose name ends in ``.parquet``, and which must be new. A bare name, as text, stands for a
+            file beside all fetched sets, and is opened by that name.
+        side: Pixels to which the shorter side is brought, bilinear; images stay as they are unless given.
+        quality: Quality of JPEG files, from 1 to 95; files are lossless unless given.
+        say: Told where the file is.
+        progress: Told of the images packed.
+
+    Returns:
+        The images of the file.
 
     Raises:
         OutskirtsError: If the file is there, or an image cannot be decoded.
@@ -45,12 +54,14 @@ def pack(
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise MissingExtra("A Parquet file", "parquet") from error
+    images, out = open_images(data), placed(out).with_suffix(".parquet")
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
-    if not 0 <= quality <= 95:
-        raise OutskirtsError(f"The quality of a JPEG image is from 1 to 95, or 0 for none, not {quality}.")
-    if side < 0:
-        raise OutskirtsError(f"side is a number of pixels, or 0, not {side}.")
+    # 0 was the default of both in version 0.1.
+    if quality and not 1 <= quality <= 95:
+        raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {quality}.")
+    if side and side < 1:
+        raise OutskirtsError(f"side must be a number of pixels, at least 1, not {side}.")
     known = images.attribute
     names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
@@ -66,10 +77,12 @@ def pack(
             if known:
                 table[known.name] = known.index[rows.start : rows.stop].numpy()
             file.write_table(pa.table(table, schema))
-            progress(rows.stop)
+            progress("packing", rows.stop, len(images))
+    say(f"{len(images):,} images in {out}")
+    return open_images(out)
 
 
-def _entry(images: ImageSet, i: int, side: int, quality: int) -> dict[str, Any]:
+def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:
     shown = picture(images.image(i))
     shown = scaled(shown, side) if side else shown
     content = io.BytesIO()

@@ -74,7 +74,9 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
         elif span:
             first, last = int(span[1]), int(span[2] or span[1])
             if not first <= last < len(classes):
-                raise OutskirtsError(f"There are no classes {token} in {where}: it has {len(classes)}, from 0.")
+                raise OutskirtsError(
+                    f"There are no classes {token} in {where}: it has {len(classes)} classes, which count from 0."
+                )
             positions.extend(range(first, last + 1))
         else:
             raise unknown(f"class in {where}", token, classes)

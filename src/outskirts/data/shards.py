@@ -102,8 +102,8 @@ class Shards:
         missing = sum(shards.lacks(number) for number in range(len(shards.sizes)))
         if missing:
             raise OutskirtsError(
-                f"{folder} is not finished: {missing} of {len(shards.sizes)} {kind.sizes} are missing; "
-                f"{kind.resume}, and it goes on."
+                f"{folder} is not finished: {missing} of {len(shards.sizes)} {kind.sizes} are missing. To "
+                f"continue, {kind.resume}."
             )
         return shards
 
@@ -148,7 +148,7 @@ class Shards:
             with safe_open(file, "pt") as stream:
                 yield stream
         except FileNotFoundError as error:
-            raise OutskirtsError(f"{file} is missing; {self.kind.resume}, and it goes on.") from error
+            raise OutskirtsError(f"{file} is missing. To make it again, {self.kind.resume}.") from error
         except SafetensorError as error:
             raise OutskirtsError(f"{file} is damaged ({error}); delete it and {self.kind.remake}.") from error
 

@@ -32,7 +32,7 @@ def threads_here() -> int:
 
 
 def in_order(
-    work: Callable[[J], R], jobs: Iterable[J], threads: int | None = None, most: int = 0
+    work: Callable[[J], R], jobs: Iterable[J], threads: int | None = None, most: int | None = None
 ) -> Generator[R, None, None]:
     """What `work` gives for each job, in their order, done in threads while earlier results are used.
 
@@ -72,7 +72,7 @@ def attempt(work: Callable[[int], object], positions: Iterable[int], skip_corrup
             work(i)
         except CorruptImage as error:
             if not skip_corrupt:
-                raise CorruptImage(f"{error} Mend or remove it; skip_corrupt leaves such images out.") from error
+                raise CorruptImage(f"{error} Mend or remove it, or leave out such images with skip_corrupt.") from error
             sound.append(False)
         else:
             sound.append(True)

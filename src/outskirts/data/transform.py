@@ -64,7 +64,9 @@ class Transform:
         if min(self.std) <= 0:
             raise OutskirtsError(f"std must be above 0 in every channel, not {self.std}.")
         if not 0 < self.size <= self.resident_size:
-            raise OutskirtsError(f"resize={self.resize} leaves less than the {self.size} pixels of size.")
+            raise OutskirtsError(
+                f"resize={self.resize} does not leave a crop of size={self.size} pixels; size must be from 1 to resize."
+            )
 
     @property
     def resident_size(self) -> int:
@@ -137,7 +139,7 @@ class Transform:
             resize: Shorter side of an image before the crop, in pixels, as in `Transform`.
         """
         if not len(images):
-            raise OutskirtsError("The mean and standard deviation of no images cannot be measured.")
+            raise OutskirtsError("The mean and standard deviation cannot be measured without images.")
         counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
         # A histogram is exact, and the blocks bound what widening the bytes takes.
         for block in images.split(max(1, 2**22 // images[0].numel())):

@@ -130,7 +130,7 @@ def _parsed(text: str) -> dict[str, Any]:
     for argument in re.split(r",(?![^\[]*\])", rest) if rest else ():
         key, equals, value = argument.partition("=")
         if not (key and equals):
-            raise OutskirtsError(f"'{text}' is no detector: parameters are written as in knn:k=10,space=projection.")
+            raise OutskirtsError(f"'{text}' is not a detector; write parameters as in knn:k=10,space=projection.")
         arguments[key] = yaml.safe_load(value)
     return arguments
 

@@ -55,7 +55,7 @@ class Combination(Detector):
         if rule not in ("sum", "fisher"):
             raise unknown("rule of the detector 'combination'", str(rule), ("sum", "fisher"))
         if len(detectors) < 2 or isinstance(detectors, str):
-            raise OutskirtsError("A combination is of two detectors or more: combination:detectors=[energy,knn].")
+            raise OutskirtsError("A combination needs two detectors or more: combination:detectors=[energy,knn].")
         self.detectors, self.rule = list(detectors), rule
         self.members = nn.ModuleList(create(one) for one in detectors)
         self.needs = frozenset().union(*(one.needs for one in self._all()))

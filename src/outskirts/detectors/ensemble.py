@@ -53,8 +53,8 @@ class MemberLogits:
         own, others = classifier.transform, member.transform
         if member.classes != classifier.classes or replace(others, mean=own.mean, std=own.std) != own:
             raise OutskirtsError(
-                f"The run {self.path} has other classes, or takes its images otherwise, than the one that is "
-                "evaluated; an ensemble is of runs that were trained alike."
+                f"The run {self.path} has other classes, or another transform, than the evaluated run; an "
+                "ensemble needs runs that have the same."
             )
         # Each run has measured the mean and the deviation of its own training split.
         mean, std = (

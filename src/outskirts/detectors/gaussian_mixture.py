@@ -49,8 +49,9 @@ class GaussianMixture(Detector):
         dimension = features.shape[1]
         if (size := 8 * len(present) * dimension**2) > LARGEST:
             raise OutskirtsError(
-                f"The covariances of the detector '{self.name}' would take {size / 2**30:.0f} GB, for {len(present)} "
-                f"classes of {dimension} features; 'mahalanobis' has one for all classes."
+                f"The covariances of the detector '{self.name}' would take {size / 2**30:.0f} GB, for "
+                f"{len(present)} classes of {dimension} features; use 'mahalanobis', which has one covariance "
+                "for all classes."
             )
         means, factors = [], []
         for label in present:

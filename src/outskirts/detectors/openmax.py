@@ -83,8 +83,8 @@ class OpenMax(Detector):
         few = int(counts.argmin())
         if counts[few] < 2:
             raise OutskirtsError(
-                f"The detector '{self.name}' needs two correctly classified training images of every class, and of "
-                f"class {few} there are {int(counts[few])}."
+                f"The detector '{self.name}' needs two correctly classified training images of every class, "
+                f"but class {few} has {int(counts[few])}."
             )
         means = torch.zeros(len(counts), logits.shape[1], dtype=torch.float64, device=logits.device)
         for rows, of, sound in blocks(logits, labels, right):

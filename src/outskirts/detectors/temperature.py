@@ -66,8 +66,8 @@ class TemperatureScaledMSP(Detector):
         labels = training_labels(outputs, self.name)
         if labels.max() >= outputs.classes:
             raise OutskirtsError(
-                f"The detector '{self.name}' met the label {int(labels.max())}, but the logits are of "
-                f"{outputs.classes} classes."
+                f"The detector '{self.name}' met the label {int(labels.max())}, but the logits have "
+                f"{outputs.classes} classes, which count from 0."
             )
         self.temperature = torch.tensor(calibrate(outputs.logits, labels), dtype=torch.float64)
         return self

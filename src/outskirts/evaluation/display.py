@@ -23,7 +23,7 @@ _WIDEST = 24
 #: Runs that a summary has a line for.
 _RUNS = 6
 
-_READING = "AUROC ±half its 95 % interval, the wider half; below it FPR95 with ID|with OOD positive. All in %."
+_READING = "First line: AUROC ± the wider half of its 95 % interval. Second line: FPR95, ID|OOD as positive. All in %."
 
 
 def summary(rows: Rows) -> str:
@@ -62,7 +62,7 @@ def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows) -> Table:
         points = Counter(row.detector for row in tuning)
         tuned = ", ".join(name for name, count in points.items() if count > 1)
         by = ", ".join(dict.fromkeys(row.dataset for row in tuning))
-        caption.append(f"Parameters were chosen on validation images and {by}, of: {tuned}.")
+        caption.append(f"Chosen on validation images and {by}: the parameters of {tuned}.")
     table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     columns, by_detector = _columns(rows), _by_detector(rows)
     width = max(map(len, ["detector", *by_detector]))

@@ -90,7 +90,7 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
     if missing := sorted(detector.needs - {"features", "logits", "labels", "head", *outputs.extra}):
         return f"needs {' and '.join(missing)}, which this classifier does not give"
     if any(probe.key not in outputs.extra for probe in detector.probes):
-        return "needs more than features and logits; extract images again with it among the detectors asked for"
+        return "needs more than features and logits; name this detector when you extract the images"
     return None
 
 
@@ -100,8 +100,8 @@ def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
         scores = detector.score(outputs).cpu().double()
     if missing := int(scores.isnan().sum()):
         raise OutskirtsError(
-            f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}': "
-            "are there NaN or infinite features or logits?"
+            f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}'; "
+            "check the features and logits for NaN and infinite values."
         )
     return scores
 
@@ -236,4 +236,7 @@ def _check_names(ood: Mapping[str, Outputs]) -> None:
         raise OutskirtsError("There is no OOD set to evaluate on: pass at least one, such as {'svhn': outputs}.")
     for name in ood:
         if name in (ID, MEAN) or "/" in name:
-            raise OutskirtsError(f"An OOD set may not be called '{name}': '{ID}' and '{MEAN}' are taken, '/' divides.")
+            raise OutskirtsError(
+                f"An OOD set may not be called '{name}': the names '{ID}' and '{MEAN}' are taken, and '/' is not "
+                "allowed."
+            )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from ..data.benchmark import Benchmark, load_benchmark, open_groups
 from ..data.imageset import ImageSet
 from ..data.leakage import overlap
 from ..data.sources import open as open_images
@@ -18,6 +19,7 @@ from ..extraction.outputs import Outputs
 from ..files import save_json
 from ..methods.preview import synthesize
 from ..models.heads import Space
+from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
 from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
@@ -30,31 +32,37 @@ from .tuning import tune as tune_detectors
 
 __all__ = ["evaluate_run"]
 
+#: OOD sets, or their specs, by group and name.
+Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
+
 
 def evaluate_run(
     run: Run | Path | str,
-    test: ImageSet | str,
-    ood: Mapping[str, Mapping[str, ImageSet | str]],
+    test: ImageSet | str | Path | None = None,
+    ood: Groups | None = None,
     detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]] = "all",
     *,
+    benchmark: str | Path | Benchmark | None = None,
     features: Space = "head",
     precision: Literal["fp32", "bf16"] = "fp32",
     keep: Literal["fp32", "fp16"] = "fp32",
     device: str = "auto",
     skip_corrupt: bool = False,
-    tune: ImageSet | Literal["own"] | None = None,
-    say: Callable[[str], None] = lambda sentence: None,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    tune: ImageSet | str | Path | None = None,
+    say: Say = silence,
+    progress: Progress = nobody,
 ) -> Results:
-    """Write ``outputs/``, ``results.csv``, ``scores.safetensors``, ``notes.json`` and ``gallery/``.
+    """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
-    Where something else is known of the test images, ``groups.json`` has the accuracy where it meets each class.
+    Writes ``outputs/``, ``results.csv``, ``scores.safetensors``, ``notes.json`` and ``gallery/``. Where something else
+    is known of the test images, ``groups.json`` has the accuracy where it meets each class.
 
     Arguments:
         run: A finished run, or its folder.
         test: ID test images of the run's classes, or their spec.
         ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
+        benchmark: A benchmark, its name, or its YAML file, in the place of `test` and `ood`.
         detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
             out those that cannot be fitted on the run's images.
         features: Features that detectors see: the input of the linear layer (``head``), the output of the backbone
@@ -63,24 +71,25 @@ def evaluate_run(
         keep: Precision of the features that are stored; ``fp16`` halves the space for sets of millions of images.
         device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         skip_corrupt: Leave out images that cannot be decoded.
-        tune: OOD validation images, none of them in a test set, on which to choose the parameters that are not given;
-            or ``own``, for outliers made of the run's validation images.
+        tune: OOD validation images, or their spec, none of them in a test set, on which to choose the parameters that
+            are not given; or ``own``, for outliers made of the run's validation images.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
 
     Raises:
-        OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read.
+        OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read; or if both
+            sets and a benchmark are given, or neither.
     """
     run = Run.open(run)
-    test = _opened(test)
-    sets = {group: {name: _opened(one) for name, one in named.items()} for group, named in ood.items()}
+    known, sets = _sets(test, ood or {}, benchmark)
+    outliers = open_images(tune) if tune is not None and tune != "own" else None
     options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
-    task = open_task(run, test, sets, detectors, options)
+    task = open_task(run, known, sets, detectors, options)
     passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
     gathered = gather(task, passes, tuned=tune is not None)
     described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
     about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
-    tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, tune, about)
+    tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
     results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
     results = replace(results, tuning=tuned.rows)
     _write(task, gathered, results)
@@ -88,16 +97,25 @@ def evaluate_run(
     return results
 
 
-def _opened(images: ImageSet | str) -> ImageSet:
-    return images if isinstance(images, ImageSet) else open_images(images)
+def _sets(
+    test: ImageSet | str | Path | None, ood: Groups, benchmark: str | Path | Benchmark | None
+) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
+    """The ID test images, and the OOD sets by group and name."""
+    if benchmark is not None:
+        if test is not None or ood:
+            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
+        chosen = load_benchmark(benchmark)
+        test, ood = chosen.test, chosen.ood
+    if test is None:
+        raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
+    return open_images(test), open_groups(ood)
 
 
-def _tune(
-    task: Task, passes: Passes, gathered: Gathered, tune: ImageSet | Literal["own"], about: dict[str, Any]
-) -> Tuned:
-    """Choose the parameters of detectors on validation images and outliers."""
+def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | None, about: dict[str, Any]) -> Tuned:
+    """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
     seed = task.recipe.training.seed
-    outliers = own_outliers(task.classifier, task.val, seed) if tune == "own" else tune
+    if outliers is None:
+        outliers = own_outliers(task.classifier, task.val, seed)
     _require_apart(outliers, {**task.sets, "train": task.train})
     of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}

@@ -251,7 +251,9 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     (0.7225, 1.0)
     """
     if not 0 <= successes <= n or n < 1:
-        raise OutskirtsError(f"{successes} successes of {n} are no share: n is at least 1 and successes at most n.")
+        raise OutskirtsError(
+            f"{successes} successes of {n} are not a share; n must be at least 1, and successes must be from 0 to n."
+        )
     square = _deviations(level) ** 2
     center = (successes + square / 2) / (n + square)
     half = np.sqrt(square * (successes * (n - successes) / n + square / 4)) / (n + square)

@@ -28,11 +28,11 @@ def as_scores(values: Scores) -> Array:
     """The scores as a float64 array [N]; an error unless they are one-dimensional, some and not NaN."""
     scores = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
     if scores.ndim != 1:
-        raise OutskirtsError(f"Scores are one per image, shape [N]; these have shape {list(scores.shape)}.")
+        raise OutskirtsError(f"Scores must have shape [N], one per image; these have shape {list(scores.shape)}.")
     if not len(scores):
         raise OutskirtsError("There are no scores: a metric needs at least one ID and one OOD image.")
     if np.isnan(scores).any():
-        raise OutskirtsError(f"The scores hold NaN, {np.isnan(scores).sum()} of {len(scores)}: they cannot be ranked.")
+        raise OutskirtsError(f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN, and NaN cannot be ranked.")
     return scores
 
 
@@ -69,7 +69,7 @@ def recall_rank(tpr: float, n: int) -> int:
     (7, 19, 20)
     """
     if not 0 < tpr <= 1:
-        raise OutskirtsError(f"tpr is {tpr}; a true-positive rate to reach is above 0 and at most 1.")
+        raise OutskirtsError(f"tpr is {tpr}; a true-positive rate must be above 0 and at most 1.")
     k = int(np.ceil(tpr * n))
     return k - 1 if (k - 1) / n >= tpr else k
 

@@ -33,18 +33,18 @@ def save_misses(
         detector: Name of the detector whose misses to save.
         scores: By dataset, [N]; ``"id"`` for the ID test images.
         sets: The images, by dataset.
-        outputs: What the classifier said of them, by dataset.
+        outputs: Outputs of the classifier for them, by dataset.
         classes: The classifier's class names.
         count: Images per dataset.
     """
     shutil.rmtree(folder / "misses", ignore_errors=True)
     entries: list[dict[str, Any]] = []
     for dataset, values in scores.items():
-        image_set, said = sets[dataset], outputs[dataset]
+        image_set, logits = sets[dataset], outputs[dataset].logits
         if not image_set.pictures:
             continue
         order = values.argsort(descending=dataset == "id")
-        confidence, predicted = said.logits.float().softmax(1).max(1)
+        confidence, predicted = logits.float().softmax(1).max(1)
         for rank, index in enumerate(order[:count].tolist()):
             image = f"misses/{dataset}-{rank}.png"
             save_png(folder / image, image_set[index][0])

@@ -61,8 +61,8 @@ class Passes:
             progress=count,
             **vars(self.options),
         )
-        said = f"{forwarded:,} images, once each" if forwarded else f"{len(outputs):,} images from the store, no pass"
-        self.say(f"{name}: {said}")
+        through = f"{forwarded:,} images went through the network"
+        self.say(f"{name}: {through if forwarded else f'{len(outputs):,} images, all of them from the store'}")
         if image_set.skipped:
             self.note(
                 f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "
@@ -108,7 +108,7 @@ def gather(task: Task, passes: Passes, tuned: bool) -> Gathered:
     probes = task.probes
     sets = {name: passes.outputs(name, image_set, probes) for name, image_set in task.sets.items()}
     if (task.sets[ID].labels < 0).any():
-        passes.note("Images of the ID test set have no label, so its accuracy is not known.")
+        passes.note("Some images of the ID test set have no label, so its accuracy is not known.")
         sets[ID] = replace(sets[ID], labels=None)
     fitted: dict[str, Outputs] = {}
     for split, image_set in {"train": task.train, "val": task.val}.items():

@@ -118,8 +118,8 @@ def read_rows(path: Path) -> tuple[Result, ...]:
     if header != COLUMNS:
         missing, foreign = (sorted(set(a) - set(b)) for a, b in ((COLUMNS, header), (header, COLUMNS)))
         raise OutskirtsError(
-            f"{path} is not a table of results written by outskirts: columns missing {missing}, "
-            f"foreign {foreign}; their order counts."
+            f"{path} is not a table of results written by outskirts; missing columns: {missing}, unknown "
+            f"columns: {foreign}. The order of the columns counts."
         )
     parsers = [_PARSERS[str(column.type)] for column in fields(Result)]
     rows = []

@@ -104,7 +104,7 @@ def open_task(
     notes = _check(sets, train, options.skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
-        require_unseen(run.exposed, image_set, f"'{name}'", exposed=True)
+        require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
     method = registry[recipe.method](recipe.settings, classifier)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
     by_name = detectors != "all"
@@ -147,8 +147,8 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
         for name, image_set in members.items():
             if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
                 raise OutskirtsError(
-                    f"An OOD set cannot be called '{name}': names differ from each other and from id, train, val and "
-                    "mean, and are made of letters, digits and . + - _"
+                    f"An OOD set cannot be called '{name}'. Each set needs another name, and id, train, val "
+                    "and mean are taken. A name has only letters, digits and . + - _"
                 )
             flat[name] = image_set
     if not flat:

@@ -103,8 +103,8 @@ class Outputs:
         value = {"features": self.features, "logits": self.logits, "labels": self.labels, **self.extra}.get(name)
         if value is None:
             raise OutskirtsError(
-                f"The detector '{who}' needs {name}, which these outputs lack; "
-                f"extract them again with this detector among those asked for."
+                f"The detector '{who}' needs {name}, which these outputs lack; name this detector when you "
+                "extract them again."
             )
         return value
 

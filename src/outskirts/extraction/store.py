@@ -47,9 +47,9 @@ def stored(
         try:
             tensors, about = load_tensors(file)
             if tensors.keys() != columns or "skipped" not in about:
-                raise OutskirtsError(f"{file} holds something else than outputs.")
+                raise OutskirtsError(f"{file} does not hold outputs.")
         except OutskirtsError as error:
-            raise OutskirtsError(f"{error} Delete it, and it is made again.") from error
+            raise OutskirtsError(f"{error} Delete the file, and it is made again.") from error
         if about["skipped"] and not skip_corrupt:
             return {}  # The pass that follows names the corrupt image.
         image_set.skipped = about["skipped"]

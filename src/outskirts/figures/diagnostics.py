@@ -62,8 +62,8 @@ class Warned:
 _KINDS = (
     Diagnostic(
         "Angles between classes",
-        "Prototypes, the centres of the classes, should lie far from each other, at about 90 degrees or more, and "
-        "images close to the prototype of their own class.",
+        "Prototypes are the centres of the classes. They should lie far from each other, at about 90 degrees "
+        "or more. Images should lie close to the prototype of their own class.",
         "degrees",
         (0, 90),
         {
@@ -75,7 +75,7 @@ _KINDS = (
     ),
     Diagnostic(
         "Classes with outliers",
-        "A class takes part as soon as enough of its images are remembered to make outliers of.",
+        "Outliers of a class are made from its latest images. A class takes part as soon as enough of them are kept.",
         "classes ready, %",
         (0, 100),
         {"ready": "classes ready"},
@@ -83,7 +83,7 @@ _KINDS = (
     ),
     Diagnostic(
         "Distance from the class",
-        "How far outliers lie from the images of their class: of many candidates, the farthest are kept.",
+        "How far outliers lie from the images of their class. The farthest of many candidates are kept.",
         "squared distance",
         (0, 0),
         {
@@ -94,9 +94,9 @@ _KINDS = (
         of_outliers=True,
     ),
     Diagnostic(
-        "Images told from outliers",
-        "How often the network beside the classifier tells them apart, images and outliers counting alike; the dashed "
-        "line is guessing.",
+        "Images and outliers told apart",
+        "How often a small network beside the classifier tells images and outliers apart. Both count the "
+        "same. The dashed line is guessing.",
         "accuracy, %",
         (0, 100),
         {"outlier_accuracy": "accuracy"},

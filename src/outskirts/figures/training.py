@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .diagnostics import Diagnostic, diagnostics
 from .style import DASHED, INK, SERIES
 
-__all__ = ["accuracy", "diagnostic", "drawings", "loss_names", "losses"]
+__all__ = ["accuracy", "diagnostic", "draw_losses", "drawings", "loss_names"]
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -23,7 +23,7 @@ def drawings(records: Records) -> dict[str, Callable[[Axes], None]]:
     """All that there is to draw of a log, by title: what draws it on axes, with its legend."""
     panels: dict[str, Callable[[Axes], None]] = {}
     if loss_names(records):
-        panels["Losses"] = lambda axes: losses(axes, records)
+        panels["Losses"] = lambda axes: draw_losses(axes, records)
     if any("accuracy" in record for record in records if record["kind"] == "val"):
         panels["Validation accuracy"] = lambda axes: accuracy(axes, records)
     for chart in diagnostics(records):
@@ -42,7 +42,7 @@ def loss_names(records: Records) -> list[tuple[str, str]]:
     return list(dict.fromkeys((m["kind"], key) for m in records for key in m if key.startswith("loss")))
 
 
-def losses(axes: Axes, records: Records) -> None:
+def draw_losses(axes: Axes, records: Records) -> None:
     """Draw every loss in the log against the epoch, labelled for a legend."""
     for index, (kind, key) in enumerate(loss_names(records)):
         epochs, values = _smooth((m["epoch"], m[key]) for m in records if m["kind"] == kind and key in m)

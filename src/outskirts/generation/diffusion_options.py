@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..errors import unknown
-from ..renamed import OPTIONS, renamed
+from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 
@@ -53,7 +53,7 @@ class Embed(Source):
     """Pairs of time and noise drawn per step and image."""
     independent: bool = False
     """Draw times and noises independently, as the published code does. Default: in pairs spread over all times."""
-    batch_size: int = 64
+    embedding_batch_size: int = 64
     """Images embedded at the same time."""
     shard: str = "0/1"
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
@@ -107,7 +107,8 @@ class Boundary(Named):
     per_class: int = 200
     """Vectors to draw for each class."""
     k: int | None = None
-    """The neighbour whose distance counts. Default: 3 of 10 images of the smallest class, at most 300."""
+    """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
+    and which candidates are kept. Default: 30 % of the images of the smallest class, at most 300."""
     boundary: int = 50
     """Size of the boundary set of each class."""
     picks: int = 50
@@ -139,7 +140,7 @@ class Decode(Named):
     """Drop images for which the run is more confident than this in any class; 1 keeps all."""
     min_confidence: float = 0.0
     """Drop images for which the run is less confident than this in every class; 0 keeps all."""
-    batch: int = 256
+    generation_batch_size: int = 256
     """Images made at the same time."""
 
 
@@ -153,7 +154,7 @@ class Dream(Boundary, Decode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
 
 
-_STABLE = {"network_evaluations": 40, "guidance": 7.5, "batch_size": 8, "batch": 16}
+_STABLE = {"network_evaluations": 40, "guidance": 7.5, "embedding_batch_size": 8, "generation_batch_size": 16}
 
 #: Settings by name. With Stable Diffusion 1.4, `docs/imagined.md` says what each stage costs.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -185,8 +186,8 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
     known = {field.name for field in fields(kind)}
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    chosen = {name: value for name, value in PRESETS.get(preset or "", {}).items() if name in known}
-    options = {**chosen, **renamed(given, OPTIONS, "option", known)}
+    chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
+    options = {**chosen, **renamed(given, SYNTHESIS, "option", known)}
     for name in options:
         if name not in known:
             raise unknown(f"option of {kind.__name__}", name, known)

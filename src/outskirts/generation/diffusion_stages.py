@@ -100,7 +100,7 @@ class Work:
         folder, source = self.source.model, self.source
         if begun(folder):
             require_seen(folder, self.whole)
-        model = load_model(folder, self.images.classes, source.words or "", source.template)
+        model = load_model(folder, self.images.classes, source.words, source.template)
         return model.requires_grad_(False).eval().to(self.device)
 
     @cached_property
@@ -135,20 +135,21 @@ def embed(work: Work, own: Embed) -> None:
         folder,
         about=about,
         seed=work.source.seed,
-        batch=own.batch_size,
+        batch=own.embedding_batch_size,
         shard=shard,
         progress=lambda done: work.progress("embedding", done, len(work.images)),
     )
     if not (folder / "check.json").is_file() and shard == (0, 1):
         save_json(folder / "check.json", repeatability(embedder, work.images, work.embeddings))
     if shard != (0, 1):
-        work.say(f"Blocks {own.shard} are embedded; when those of all processes are, go on with the next stage.")
+        work.say(f"The blocks of shard {own.shard} are embedded. When all shards are embedded, start the next stage.")
     if (folder / "check.json").is_file():
         check = load_json(folder / "check.json")
         gain, self_match, chance = (f"{100 * check[name]:.1f} %" for name in ("gain", "self_match", "chance"))
         work.say(
-            f"{len(work.images):,} images embedded: they are denoised {gain} better; embedded with other noise, moves "
-            f"correlate by {check['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
+            f"{len(work.images):,} images are embedded. With its embedding, an image is denoised {gain} "
+            "better. Some images were embedded again with other noise: the correlation of the two embeddings "
+            f"is {check['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
             f"{chance})."
         )
 
@@ -160,7 +161,7 @@ def fit(work: Work, own: Fit) -> None:
     settings = how(
         epochs=own.fit_epochs,
         blocks=own.blocks,
-        hidden=own.hidden or 0,
+        hidden=own.hidden,
         seed=work.source.seed,
         device="cpu" if work.device.type == "mps" else work.device.type,
     )
@@ -174,8 +175,9 @@ def fit(work: Work, own: Fit) -> None:
     )
     report = manifold.report
     work.say(
-        f"Manifolds of {report['invariants']} invariants in {manifold.network.dim} dimensions: on held-out embeddings "
-        f"{report['held_out_invariant']:.3g} of them is left, by principal components {report['held_out_pca']:.3g}."
+        f"Manifolds of {report['invariants']} invariants in {manifold.network.dim} dimensions. The invariants "
+        f"should be near zero; on held-out embeddings, {report['held_out_invariant']:.3g} is left (with "
+        f"principal components {report['held_out_pca']:.3g})."
     )
 
 
@@ -193,8 +195,9 @@ def sample(work: Work, own: Sample) -> None:
 
     if scalars := _sampled(work, own, {"embeddings": manifold.fingerprint}, off):
         work.say(
-            f"{100 * scalars['below_held_out']:.1f} % of the vectors are less likely than 95 % of held-out embeddings; "
-            f"{100 * scalars['rejected']:.0f} % of those drawn were typical of another class."
+            f"{100 * scalars['below_held_out']:.1f} % of the vectors are less likely than 95 % of held-out "
+            f"embeddings. {100 * scalars['rejected']:.0f} % of the drawn vectors were rejected, as typical of "
+            "another class."
         )
 
 
@@ -202,7 +205,10 @@ def around(work: Work, own: Boundary) -> None:
     """Write ``NAME.safetensors``, vectors at the boundary of each class of a `dream` run, and ``NAME.json``."""
     run = work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
-        raise OutskirtsError("Vectors are made around features that are aligned with them: --run a run of 'dream'.")
+        raise OutskirtsError(
+            "This stage needs features that are aligned with the vectors; pass a run of the method 'dream' as "
+            "--run RUN."
+        )
     outputs = extract(work.classifier, work.images, features="projection", store=run.outputs)
     starts = work.model.prompts.starts(torch.arange(len(work.images.classes)))
     if outputs.features.shape[1] != starts.shape[1]:
@@ -221,8 +227,8 @@ def around(work: Work, own: Boundary) -> None:
 
     if scalars := _sampled(work, own, {"weights": work.classifier.fingerprint()}, about):
         work.say(
-            f"Vectors are at a squared distance of {scalars['kept_distance']:.3f} to their neighbour, features at the "
-            f"boundary at {scalars['boundary_distance']:.3f}."
+            f"The squared distance to the neighbour is {scalars['kept_distance']:.3f} for vectors, and "
+            f"{scalars['boundary_distance']:.3f} for features at the boundary."
         )
 
 
@@ -263,7 +269,7 @@ def decode(work: Work, own: Decode) -> None:
         "rules": {"max_confidence": own.max_confidence, "min_confidence": own.min_confidence},
         "judge": None if work.classifier is None else work.classifier.fingerprint(),
         "seed": work.source.seed,
-        "batch": own.batch,
+        "batch": own.generation_batch_size,
         "data": work.images.spec,
         "fingerprint": work.images.fingerprint,
     }
@@ -283,7 +289,7 @@ def decode(work: Work, own: Decode) -> None:
         pool,
         decoder,
         seed=work.source.seed,
-        batch=own.batch,
+        batch=own.generation_batch_size,
         keep=_keeping(judge, own.min_confidence, own.max_confidence),
         progress=lambda done: work.progress("imagining", done, own.count),
     )
@@ -335,5 +341,5 @@ def _learned(work: Work) -> dict[str, Any]:
 def _shard(text: str) -> tuple[int, int]:
     number, slash, of = text.partition("/")
     if not (slash and number.isdigit() and of.isdigit() and int(number) < int(of)):
-        raise OutskirtsError(f"--shard is k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
+        raise OutskirtsError(f"--shard must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
     return int(number), int(of)

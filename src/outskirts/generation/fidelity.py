@@ -31,7 +31,7 @@ def frechet(one: Tensor, two: Tensor) -> float:
         two: Features, [M, D], M at least 2.
     """
     if min(len(one), len(two)) < 2:
-        raise OutskirtsError(f"A covariance takes at least 2 images, and there are {len(one)} and {len(two)}.")
+        raise OutskirtsError(f"A covariance needs at least 2 images, but there are {len(one)} and {len(two)}.")
     one, two = one.double(), two.double()
     first, second = one - one.mean(0), two - two.mean(0)
     first, second = first / (len(one) - 1) ** 0.5, second / (len(two) - 1) ** 0.5
@@ -51,7 +51,7 @@ def kernel_distance(one: Tensor, two: Tensor) -> float:
         two: Features, [M, D], M at least 2.
     """
     if min(len(one), len(two)) < 2:
-        raise OutskirtsError(f"This distance takes at least 2 images, and there are {len(one)} and {len(two)}.")
+        raise OutskirtsError(f"This distance needs at least 2 images, but there are {len(one)} and {len(two)}.")
     one, two = one.double(), two.double()
     return float(_within(one) + _within(two) - 2 * _kernel(one, two).mean())
 

@@ -64,8 +64,9 @@ def populate(
         if drawn > _HOPELESS * (pool.done + batch):
             worst = int(missing.argmax())
             raise OutskirtsError(
-                f"Of {drawn} images made, {pool.done} were kept, and {int(missing[worst])} of "
-                f"'{pool.classes[worst]}' are missing still; train the generator longer, or ask for less."
+                f"Of {drawn} images, {pool.done} were kept. {int(missing[worst])} images of "
+                f"'{pool.classes[worst]}' are still missing; train the generator longer, lower --count, or "
+                "loosen the rules that reject images."
             )
 
 

@@ -40,7 +40,7 @@ class Rules:
     def __post_init__(self) -> None:
         for name in ("confidence", "distinct"):
             if not 0 <= getattr(self, name) <= 1:
-                raise OutskirtsError(f"{name} is from 0 to 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
 
     @property
     def any(self) -> bool:

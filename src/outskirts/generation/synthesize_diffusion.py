@@ -26,6 +26,9 @@ STAGES: Mapping[str, Mapping[str, tuple[type[Source], Stage]]] = {
     "dream": {"sample": (Boundary, stages.around), "decode": (Decode, stages.decode)},
 }
 
+#: The options of all stages together.
+_ALL: Mapping[str, type[Source]] = {"ncis": NCIS, "dream": Dream}
+
 
 def run_stages(method: str, given: Source, say: Say = silence, progress: Progress = nobody) -> None:
     """Run each stage whose options are given: one of them, or all with `NCIS` or `Dream`.
@@ -56,8 +59,8 @@ def synthesize_ncis(
 ) -> Path:
     """Make outliers near the training classes with a diffusion model, as NCIS does, for training with ``ncis``.
 
-    Training images are embedded as token vectors of the model; the vectors of each class lie near a manifold; vectors
-    off these manifolds are decoded into images. What is done already is not done again.
+    Training images are embedded as token vectors of the model. The vectors of each class lie near a manifold. New
+    vectors are drawn off these manifolds, and decoded into images. What is done already is not done again.
 
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
@@ -80,7 +83,7 @@ def synthesize_ncis(
         | NCIS: see `outskirts.methods.ncis`
     """
     given = {"out": out, "model": model, "run": run, "data": data, **options}
-    return _synthesized("ncis", NCIS, given, stage, preset, say, progress)
+    return _synthesized("ncis", given, stage, preset, say, progress)
 
 
 def synthesize_dream(
@@ -97,27 +100,40 @@ def synthesize_dream(
 ) -> Path:
     """Make outliers at the boundary of the training classes with a diffusion model, as Dream-OOD does.
 
-    Arguments are those of `synthesize_ncis`, with the stages sample and decode. The run is one of the method
-    ``dream``; for the options see `outskirts.generation.diffusion_options.Dream`.
+    A run of the method ``dream`` has features that are aligned with the token vectors of the model. Vectors are drawn
+    at the boundary of each class, as in NPOS, and decoded into images. What is done already is not done again.
+
+    Arguments:
+        out: Folder of all stages: new, empty, or begun with the same options.
+        model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
+        run: A trained run of the method ``dream``, trained with this model.
+        data: Labelled images whose features are used, as a spec; the training images of `run` unless given.
+        stage: One of sample, decode; both of them unless given.
+        preset: Named settings, which other options override.
+        say: Told in sentences what was found.
+        progress: Told how much of a stage is done.
+        options: Options of the stages: the fields of `outskirts.generation.diffusion_options.Dream`.
 
     Returns:
-        The folder of the pool of outliers.
+        The folder of the pool of outliers, which `outskirts.train` takes as ``outlier_images=f"pool:{folder}"``.
+
+    Raises:
+        OutskirtsError: If an option is unknown or out of range, the folder was begun with others, or the run was
+            trained with another method or model.
+
+    References:
+        | Dream-OOD: see `outskirts.methods.dream`
     """
     given = {"out": out, "model": model, "run": run, "data": data, **options}
-    return _synthesized("dream", Dream, given, stage, preset, say, progress)
+    return _synthesized("dream", given, stage, preset, say, progress)
 
 
 def _synthesized(
-    method: str,
-    whole: type[Source],
-    given: Mapping[str, Any],
-    stage: str | None,
-    preset: str | None,
-    say: Say,
-    progress: Progress,
+    method: str, given: Mapping[str, Any], stage: str | None, preset: str | None, say: Say, progress: Progress
 ) -> Path:
+    """Run a stage of a method, or all; returns the folder of the pool."""
     if stage is not None and stage not in STAGES[method]:
         raise unknown("stage", stage, STAGES[method])
-    options = filled(whole if stage is None else STAGES[method][stage][0], given, preset)
+    options = filled(_ALL[method] if stage is None else STAGES[method][stage][0], given, preset)
     run_stages(method, options, say, progress)
     return options.out.absolute() / getattr(options, "name", Sample.name)

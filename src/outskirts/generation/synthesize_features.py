@@ -50,23 +50,24 @@ class Boundary(FeatureSpace):
     name: ClassVar[str] = "boundary"
 
     rows: int = 1000
-    """Feature vectors of each class to use: the last ones."""
+    """Largest number of feature vectors to use of each class: the last ones."""
     k: int | None = None
-    """The neighbour whose distance counts. Default: 3 of 10 features of the smallest class, at most 300."""
+    """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
+    and which candidates are kept. Default: 30 % of the features of the smallest class, at most 300."""
     boundary: int | None = None
-    """Size of the boundary set of each class. Default: 2 of 10 features of the smallest class, at most 200."""
+    """Size of the boundary set of each class. Default: 20 % of the features of the smallest class, at most 200."""
     picks: int | None = None
     """Boundary features of each class to make outliers of at a time. Default: as many as the count needs."""
     candidates: int | None = None
     """Candidates drawn for each boundary feature. Default: three for each one that is kept, at least 600."""
     keep: int | None = None
-    """Candidates to keep for each boundary feature: the farthest. Default: as many as the count needs."""
+    """Candidates to keep for each boundary feature. Default: as many as the count needs."""
     sigma: float = 0.03
     """Standard deviation of the noise in every dimension, at least 0."""
     space: Literal["sphere", "raw"] = "sphere"
     """Where noise is added: to features scaled to norm 1, or to features as they are."""
     selection: Literal["distance", "random"] = "distance"
-    """Which candidates to keep: the farthest, or any."""
+    """Which candidates to keep: distance keeps the farthest ones, random keeps some at random."""
     memory_budget: int = 2**26
     """Bytes that features, candidates and distances may use at the same time."""
 
@@ -119,7 +120,7 @@ def synthesize_features(
     out: Path | str,
     how: FeatureSpace | None = None,
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     count: int = 200,
     seed: int = 0,
     device: str = "auto",
@@ -152,13 +153,10 @@ def synthesize_features(
     run, out, how = Run.open(run), Path(out), how or Boundary()
     require_empty(out)
     if count < 1:
-        raise OutskirtsError(f"{count} outliers are none; choose a --count of at least 1.")
+        raise OutskirtsError(f"count must be at least 1, not {count}.")
     where, classifier = resolve_device(device), load(run.path)
     weights = classifier.fingerprint()
-    if data is None:
-        images = training_sets(run.recipe())[0]
-    else:
-        images = (data if isinstance(data, ImageSet) else open_images(data)).align(classifier.classes)
+    images = training_sets(run.recipe())[0] if data is None else open_images(data).align(classifier.classes)
     outputs = extract(
         classifier,
         images,

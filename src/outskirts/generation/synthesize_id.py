@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..data.sources.pool import SAMPLES, PoolWriter
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
-from ..renamed import OPTIONS, renamed
+from ..renamed import OPTIONS, SYNTHESIS, renamed
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
@@ -32,12 +33,12 @@ def synthesize_id(
     out: Path | str,
     generator: str | ImageGenerator[Any] = "mixup",
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     run: Run | Path | str | None = None,
     rules: Rules | None = None,
     count: int | None = None,
     size: int | None = None,
-    batch: int = 256,
+    generation_batch_size: int = 256,
     seed: int = 0,
     say: Say = silence,
     progress: Progress = nobody,
@@ -56,7 +57,7 @@ def synthesize_id(
         rules: Which images to keep; all of them unless given.
         count: Images to keep; as many as there are training images unless given.
         size: Side of the images in pixels; that of the run's network, or of the training images, unless given.
-        batch: Images made at the same time.
+        generation_batch_size: Images made at the same time.
         seed: Seed of the generator and of the images.
         say: Told in sentences what was made.
         progress: Told how many images are made.
@@ -70,14 +71,13 @@ def synthesize_id(
         OutskirtsError: If there is nothing to learn from, rules are given without a run, or an option is wrong.
     """
     rules = rules or Rules()
+    options = renamed(options, SYNTHESIS, "option", ["generation_batch_size"])
+    generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
-    _require_possible(data is not None, run is not None, rules, count, batch)
+    _require_possible(data is not None, run is not None, rules, count, generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
-    train = _training_images(data, judging)
-    if classifier is not None:
-        train = train.align(classifier.classes)
-    train.require_trainable()
+    train = _training_images(data, judging, None if classifier is None else classifier.classes)
     transform = _transform(train, size, classifier.transform if classifier is not None else None)
     pool = PoolWriter(
         Path(out).absolute(),
@@ -89,7 +89,7 @@ def synthesize_id(
             "generator": maker.about(),
             "rules": asdict(rules),
             "judge": None if classifier is None else classifier.fingerprint(),
-            **{"seed": seed, "batch": batch, "data": train.spec, "fingerprint": train.fingerprint},
+            **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
         },
     )
     judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
@@ -98,7 +98,7 @@ def synthesize_id(
         pool,
         maker,
         seed=seed,
-        batch=batch,
+        batch=generation_batch_size,
         keep=lambda made: _passing(judge, made, rules),
         progress=lambda done: progress("making", done, len(pool.labels)),
     )
@@ -110,19 +110,19 @@ def synthesize_id(
     return pool.folder
 
 
-def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, batch: int) -> None:
+def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, size: int) -> None:
     if not (data or run):
         raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
     if rules.any and not run:
         raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
-    if (count is not None and count < 1) or batch < 1:
-        raise OutskirtsError("--count and --batch are at least 1.")
+    if (count is not None and count < 1) or size < 1:
+        raise OutskirtsError("--count and --generation-batch-size must be at least 1.")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:
     if isinstance(generator, ImageGenerator):
         if options:
-            raise OutskirtsError("Options are given with a generator's name, not with an instance, which has its own.")
+            raise OutskirtsError("Pass options with the name of a generator; an instance has options of its own.")
         return generator
     part = registry[generator]
     known = part.Config.__dataclass_fields__
@@ -133,13 +133,14 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
     return part(part.Config(**named))
 
 
-def _training_images(data: str | ImageSet | None, run: Run | None) -> ImageSet:
-    if isinstance(data, ImageSet):
-        return data
-    if data is not None:
-        return open_images(data)
-    assert run is not None
-    return training_sets(run.recipe())[0]
+def _training_images(data: ImageSet | str | Path | None, run: Run | None, classes: Sequence[str] | None) -> ImageSet:
+    if data is None:
+        assert run is not None
+        data = training_sets(run.recipe())[0]
+    images = open_images(data)
+    images = images if classes is None else images.align(classes)
+    images.require_trainable()
+    return images
 
 
 def _passing(judge: Judge | None, images: ImageSet, rules: Rules) -> Tensor:

@@ -22,7 +22,7 @@ def synthesize_images(
     run: Run | Path | str,
     out: Path | str,
     *,
-    data: str | ImageSet | None = None,
+    data: ImageSet | str | Path | None = None,
     count: int = 96,
     epoch: int | None = None,
     seed: int = 0,
@@ -49,11 +49,7 @@ def synthesize_images(
     run, out = Run.open(run), Path(out)
     require_empty(out)
     recipe, classifier = run.recipe(), load(run.path)
-    if data is None:
-        images = open_images(recipe.require_data())
-    else:
-        images = data if isinstance(data, ImageSet) else open_images(data)
-    images = images.align(classifier.classes)
+    images = open_images(recipe.require_data() if data is None else data).align(classifier.classes)
     images = images.limit(min(count, len(images)), seed)
     epochs = max(1, recipe.training.epochs)
     if epoch is not None and not 1 <= epoch <= epochs:
@@ -66,7 +62,9 @@ def synthesize_images(
         )
     outliers = synthesize(method, images, out, seed=seed, epoch=epoch or epochs, epochs=epochs)
     if outliers is None:
-        raise OutskirtsError(f"The method '{recipe.method}' synthesises no outliers.")
+        raise OutskirtsError(
+            f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as 'ascood'."
+        )
     pictures = denormalized(outliers.values, classifier.transform)
     manifest = []
     for place in range(len(outliers)):

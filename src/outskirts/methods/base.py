@@ -28,7 +28,7 @@ class Config:
 def require_share(name: str, value: float) -> None:
     """Raise unless an option lies between 0 and 1."""
     if not 0 <= value <= 1:
-        raise OutskirtsError(f"{name} is a share from 0 to 1, not {value}.")
+        raise OutskirtsError(f"{name} must be a share from 0 to 1, not {value}.")
 
 
 C = TypeVar("C", bound=Config)

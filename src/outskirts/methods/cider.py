@@ -141,7 +141,7 @@ class CIDER(Embedding[C], Generic[C]):
         _, projections, labels = self.embed(batch)
         # In half precision, cosines over a small temperature would be too coarse.
         with full_precision(projections):
-            return self.losses(projections, labels, batch)
+            return self.embedding_loss(projections, labels, batch)
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         if self.config.prototype_init == "simplex":
@@ -149,7 +149,7 @@ class CIDER(Embedding[C], Generic[C]):
         else:
             super().prepare(images)
 
-    def losses(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def embedding_loss(self, projections: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The loss and its parts, given unit vectors [B, d]; moves the prototypes."""
         held = batch.epoch <= self.config.prototype_freeze * batch.epochs
         prototypes = self.sphere.prototypes.detach() if held else self.moved(projections, batch)
@@ -181,8 +181,9 @@ class CIDER(Embedding[C], Generic[C]):
         if means["collapsed_steps"] < _PATIENCE:
             return ""
         return (
-            f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have lain nearly on each other, "
-            f"the nearest two {means['angle_nearest']:.0f} and all on average {means['angle_between']:.0f} degrees "
-            "apart, so that their classes cannot be told apart. Begin as far apart as can be (--prototype-init simplex "
-            "--prototype-freeze 0.3), start from a trained run (--init RUN), or try a longer --warmup or a lower --lr."
+            f"Prototypes have collapsed: for {means['collapsed_steps']:.0f} steps some have been almost "
+            f"equal. The nearest two are {means['angle_nearest']:.0f} degrees apart, and all on average "
+            f"{means['angle_between']:.0f}. Their classes cannot be told apart. Begin with prototypes as far "
+            "apart as possible (--prototype-init simplex --prototype-freeze 0.3), start from a trained run "
+            "(--init RUN), or try a longer --warmup or a lower --lr."
         )

@@ -40,7 +40,7 @@ class CutMixConfig(Config):
     def __post_init__(self) -> None:
         require_share("share", self.share)
         if not self.beta > 0:
-            raise OutskirtsError(f"beta is positive, not {self.beta}.")
+            raise OutskirtsError(f"beta must be positive, not {self.beta}.")
 
 
 def rectangle(height: int, width: int, kept: float, generator: Generator) -> tuple[slice, slice]:

@@ -55,7 +55,8 @@ class DreamConfig(Config):
         require_share("label_smoothing", self.label_smoothing)
         if self.embedding < 1 or not self.temperature > 0:
             raise OutskirtsError(
-                f"embedding is at least 1 and temperature positive, not {self.embedding} and {self.temperature}."
+                f"embedding must be at least 1, and temperature positive; they are {self.embedding} and "
+                f"{self.temperature}."
             )
 
 
@@ -83,12 +84,15 @@ class Dream(Method[DreamConfig]):
     def setup(self) -> None:
         """Put each prototype at the token vector of its class."""
         if not self.config.anchors:
-            raise OutskirtsError("The method 'dream' aligns features with a diffusion model's: pass --anchors DIR.")
+            raise OutskirtsError(
+                "The method 'dream' aligns features with the class vectors of a diffusion model; pass its folder "
+                "as --anchors DIR."
+            )
         try:
             from ..models.diffusion.load_model import load_model
         except ImportError as error:
             raise MissingExtra("The method 'dream'", "generate") from error
-        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words or "")
+        model = load_model(Path(self.config.anchors), self.classifier.classes, self.config.words)
         vectors = model.prompts.starts(torch.arange(len(self.classifier.classes)))
         if vectors.shape[1] != self.config.embedding:
             raise OutskirtsError(

@@ -46,10 +46,10 @@ class EmbeddingConfig(Config):
     def __post_init__(self) -> None:
         require_share("prototype_momentum", self.prototype_momentum)
         if not self.temperature > 0:
-            raise OutskirtsError(f"temperature is positive, not {self.temperature}.")
+            raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
         for name in ("embedding", "views", "neighbours"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
 
 
 #: How the published scripts train on CIFAR images, for 500 epochs.
@@ -76,8 +76,8 @@ class Embedding(Method[C], ABC, Generic[C]):
         super().__init__(config, classifier)
         if len(classifier.classes) < 2:
             raise OutskirtsError(
-                f"The method '{self.name}' keeps classes apart and needs at least 2; the training images have "
-                f"{len(classifier.classes)}."
+                f"The method '{self.name}' needs at least 2 classes, to keep them apart; the training images "
+                f"have {len(classifier.classes)}."
             )
 
     @classmethod

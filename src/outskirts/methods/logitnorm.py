@@ -33,7 +33,7 @@ class LogitNormConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise OutskirtsError(f"temperature is positive, not {self.temperature}.")
+            raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
 
 
 @register("logitnorm")

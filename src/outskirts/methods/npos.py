@@ -22,7 +22,7 @@ Where the published code and the paper differ, or the code has a defect:
 * Noise is added on the unit sphere, as in DREAM-OOD, since distances are angles: then σ has a meaning that does not
   depend on the length of features. ``space="raw"`` is published.
 * Prototypes begin at the training images' class means, where the code takes the test images.
-* As shipped, the ImageNet-100 code from scratch never adds the risk to its loss, and fails in its second epoch.
+* As shipped, the ImageNet-100 code from scratch never adds the loss of φ to the other, and fails in its second epoch.
 
 Noise has one size whatever the features' spread, so that the network can make φ's task easy by drawing all features,
 those of OOD images too, into a narrow cone. In the code's average over all rows the network's part of φ's loss counts
@@ -134,17 +134,18 @@ class NPOS(Queued[NPOSConfig], CIDER[NPOSConfig]):
         return head
 
     def lr_factor(self, parameter: str) -> float:
-        of_risk = parameter.startswith("classifier.head.ood_head.") and not self.config.reference_quirks
-        return self.config.ood_head_lr_factor if of_risk else 1.0
+        slower = parameter.startswith("classifier.head.ood_head.") and not self.config.reference_quirks
+        return self.config.ood_head_lr_factor if slower else 1.0
 
     def warning(self, means: Mapping[str, float]) -> str:
         inside, outside = means["boundary_distance"], means["kept_distance"]
         if not 0 < inside < _COLLAPSING * outside:
             return super().warning(means)
         return (
-            "Features of all classes are drawing together: those at the boundary lie at a squared distance of "
-            f"{inside:.3f} from their class, outliers, by their noise, at {outside:.3f}. Scores by penultimate "
-            "features will fail. Try a lower --outlier-weight or --sigma, or make outliers later (--start 0.8)."
+            "Features of all classes are collapsing. Features at the boundary have a squared distance of "
+            f"{inside:.3f} to their class. Outliers have {outside:.3f}, because of their noise. Scores by "
+            "penultimate features will fail. Try a lower --outlier-weight or --sigma, or make outliers later "
+            "(--start 0.8)."
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -156,12 +157,14 @@ class NPOS(Queued[NPOSConfig], CIDER[NPOSConfig]):
         self.remember(features, batch)
         outliers = self.synthesized(batch)
         with full_precision(projections):
-            embedding = self.losses(projections, labels, batch)
-            risk, accuracy = self.config.ood_loss(self.sphere.ood_head, features, outliers.values, batch.view_weights)
+            embedding = self.embedding_loss(projections, labels, batch)
+            loss_outlier, accuracy = self.config.ood_loss(
+                self.sphere.ood_head, features, outliers.values, batch.view_weights
+            )
         return {
             **embedding,
-            "loss": embedding["loss"] + self.config.outlier_weight * risk,
-            "loss_outlier": risk.detach(),
+            "loss": embedding["loss"] + self.config.outlier_weight * loss_outlier,
+            "loss_outlier": loss_outlier.detach(),
             "outlier_accuracy": accuracy,
             **scalars(outliers),
         }

@@ -88,7 +88,7 @@ class NPOSCLIPConfig(OODHeadOptions):
         prompts([], self.templates)
         for name in ("temperature", "logitnorm_temperature"):
             if not getattr(self, name) > 0:
-                raise OutskirtsError(f"{name} is positive, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be positive, not {getattr(self, name)}.")
 
 
 class _BatchNormHead(PrototypeHead):
@@ -161,11 +161,13 @@ class NPOSCLIP(Queued[NPOSCLIPConfig]):
         if self.config.id_loss == "logitnorm":
             logits = logit_norm(logits, self.config.logitnorm_temperature)
         loss_id = classification(logits, batch.labels, batch.weights)
-        risk, accuracy = self.config.ood_loss(self.prototypes.ood_head, features, outliers.values, batch.weights)
+        loss_outlier, accuracy = self.config.ood_loss(
+            self.prototypes.ood_head, features, outliers.values, batch.weights
+        )
         return {
-            "loss": loss_id + self.config.outlier_weight * risk,
+            "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),
-            "loss_outlier": risk.detach(),
+            "loss_outlier": loss_outlier.detach(),
             "outlier_accuracy": accuracy,
             **scalars(outliers),
         }

@@ -6,7 +6,7 @@ Each step adds a loss on outliers to the cross-entropy:
 
 Outliers in pixel space are made of the batch and go through the network with it. Outliers in feature space are made of
 the latest features of each class and go through the head only; they are constants, so that the network learns from
-them only as far as the loss also rates the images, while the head and the risk learn from both.
+them only as far as the loss also rates the images, while the head and the network φ learn from both.
 
 The papers expose to images of an auxiliary set, which ``outliers="images"`` does. All others are made of the training
 images, so that no such set can leak into the test. The margins, in nats, are the published ones for CIFAR-10, with
@@ -57,9 +57,9 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     """How outliers are made: from pixels (shuffle, random-shuffle, gradient, dense, subtract, noise), from features
     near the class boundaries (boundary) or in the tails of the classes (gaussian), or read from --outlier-images
     (images)."""
-    exposure: Literal["uniform", "energy", "risk", "margin"] = "uniform"
+    exposure: Literal["uniform", "energy", "features", "margin"] = "uniform"
     """Loss on outliers: uniform predictions (uniform), a small network that separates energies (energy) or features
-    (risk), or a margin between energies (margin)."""
+    (features), or a margin between energies (margin)."""
     outlier_weight: float = 0.5
     """Weight of the loss on outliers; published as 0.5 for uniform and 0.1 for the others."""
     start: float = 0.0
@@ -111,8 +111,8 @@ class OE(Queued[OEConfig]):
 
     @classmethod
     def head(cls, config: OEConfig, dim: int, classes: int) -> nn.Module:
-        risks = {"energy": lambda: EnergyOODHead(classes), "risk": lambda: FeatureOODHead(dim)}
-        make = risks.get(config.exposure)
+        ood_heads = {"energy": lambda: EnergyOODHead(classes), "features": lambda: FeatureOODHead(dim)}
+        make = ood_heads.get(config.exposure)
         return LinearHead(nn.Linear(dim, classes), ood_head=make and make())
 
     @property

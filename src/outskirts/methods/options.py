@@ -40,10 +40,10 @@ class QueueOptions(Config):
 
 @dataclass(frozen=True)
 class BoundaryOptions(QueueOptions):
-    """Outliers about the boundary of each class; see `BoundarySynthesizer`."""
+    """Options of outliers at the boundary of each class, which `BoundarySynthesizer` makes."""
 
     k: int = 300
-    """The neighbour whose distance measures the density at a point."""
+    """Rank of the neighbour whose distance measures the density at a point; 1 is the nearest."""
     boundary: int = 200
     """Size of the boundary set of each class: the features of lowest density."""
     picks: int = 2
@@ -73,14 +73,14 @@ class BoundaryOptions(QueueOptions):
             sigma=self.sigma,
             space=self.space,
             selection=self.selection,
-            classes_per_call=self.classes_per_step or 0,
+            classes_per_call=self.classes_per_step,
             budget=self.synthesis_budget,
             reference_quirks=reference_quirks,
         )
         if synthesizer.needed > self.queue:
             raise OutskirtsError(
                 f"A queue of {self.queue} features never holds the {synthesizer.needed} that k = {self.k} and "
-                f"boundary = {self.boundary} need; choose smaller ones or a longer queue."
+                f"boundary = {self.boundary} need; choose smaller values or a longer queue."
             )
         return synthesizer
 
@@ -110,7 +110,7 @@ class OODHeadOptions(BoundaryOptions):
 
 @dataclass(frozen=True)
 class GaussianOptions(QueueOptions):
-    """Outliers in the tails of a Gaussian per class; see `GaussianSynthesizer`."""
+    """Options of outliers in the tails of a Gaussian per class, which `GaussianSynthesizer` makes."""
 
     draws: int = 10_000
     """Points drawn for each class; only the least likely are kept."""

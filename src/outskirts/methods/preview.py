@@ -75,9 +75,9 @@ def synthesize(
         outliers = _more(outliers, lambda: method.outliers(batch))
         _save_plane(folder / "outliers.png", *features, outliers, method.classifier.classes)
         caption = (
-            f"Features of training images and the outliers that '{method.name}' makes of them, all brought to unit "
-            "length and seen in the plane in which the classes differ most. What overlaps here may lie apart in others "
-            f"of the {outliers.values.shape[1]:,} dimensions."
+            f"Features of training images and the outliers that '{method.name}' makes of them. All have unit "
+            "length, and are shown in the plane in which the classes differ most. Points that overlap here "
+            f"may lie apart in other dimensions; there are {outliers.values.shape[1]:,}."
         )
         _describe(folder, caption, outliers, drawing=True)
     return outliers

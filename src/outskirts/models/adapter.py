@@ -15,7 +15,9 @@ from .classifier import Backbone
 __all__ = ["adapt"]
 
 
-def adapt(model: nn.Module, example: Tensor, head: str | None = None, name: str = "") -> tuple[Backbone, nn.Linear]:
+def adapt(
+    model: nn.Module, example: Tensor, head: str | None = None, name: str | None = None
+) -> tuple[Backbone, nn.Linear]:
     """Split a classifier into the network up to its penultimate features, and its last linear layer.
 
     The head is the linear layer whose output *is* the model's output; it is replaced by the identity, so the
@@ -25,7 +27,7 @@ def adapt(model: nn.Module, example: Tensor, head: str | None = None, name: str 
         model: Maps images [B, C, H, W] to logits [B, classes]; changed in place, unless the split fails.
         example: A batch of images; its shape, type and device count, and noise takes the place of its values.
         head: Dotted name of the head, such as ``"classifier.1"``, where it cannot be found.
-        name: What to call the architecture.
+        name: What to call the architecture; the name of its class unless given.
 
     Raises:
         OutskirtsError: If the model does not take such images or return logits, or if no linear layer is the

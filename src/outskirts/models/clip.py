@@ -139,7 +139,7 @@ def _encoder(vision: Any, blocks: nn.ModuleList) -> nn.Module:
     return encoder
 
 
-def clip_backbone(name: str, size: int = 0) -> Backbone:
+def clip_backbone(name: str, size: int | None = None) -> Backbone:
     """An image tower with its transform.
 
     Arguments:
@@ -158,7 +158,7 @@ def clip_backbone(name: str, size: int = 0) -> Backbone:
         return Backbone(tower, tower.shape["projection_dim"], tower.name)
     folder, frozen = _parsed(name)
     own = clip_size(name)
-    if size not in (0, own):
+    if size and size != own:
         raise OutskirtsError(f"The CLIP model in {folder} takes images of {own} pixels, not of {size}; leave out size.")
     tower = ClipTower(_loaded("CLIPVisionModelWithProjection", folder), frozen, folder.absolute())
     return Backbone(tower, tower.shape["projection_dim"], tower.name, _transform(folder, own, tower.trunk_name))
@@ -245,8 +245,8 @@ def _transform(folder: Path, size: int, trunk: str) -> Transform:
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}
     if resize is None or resample not in _RESAMPLE or sides != {size} or not about.get("do_center_crop", True):
         raise OutskirtsError(
-            f"{file} asks for other than resizing the shorter side, bilinear or bicubic, and a central crop to the "
-            f"{size} pixels that the model takes."
+            f"{file} asks for a preprocessing that is not known here. It must resize the shorter side "
+            f"(bilinear or bicubic), then crop the centre to the {size} pixels of the model."
         )
     return Transform(size, 3, tuple(about["image_mean"]), tuple(about["image_std"]), resize, _RESAMPLE[resample], trunk)
 

@@ -64,7 +64,7 @@ def _named(
     left = []
     for name, value in nested.items():
         if not isinstance(value, Tensor):
-            raise OutskirtsError(f"The checkpoint's '{name}' is no tensor, so that it is not laid out as a state dict.")
+            raise OutskirtsError(f"The checkpoint's '{name}' is not a tensor; a state dict holds tensors only.")
         # Of DataParallel about the whole, or about a part.
         bare = re.sub(r"(^|\.)module\.", r"\1", name)
         pairs = rename(bare, value)
@@ -91,7 +91,7 @@ def _resnet(state: Mapping[str, Tensor]) -> str:
     wide = "backbone.layer1.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}.get((blocks, wide))
     if stem is None or depth is None:
-        raise OutskirtsError("The checkpoint's network is none of the ResNets that are known; check the layout's name.")
+        raise OutskirtsError("The checkpoint does not hold a ResNet that is known here; check the layout's name.")
     return f"resnet{depth}-cifar" if stem.shape[-1] == 3 else f"torchvision:resnet{depth}"
 
 
@@ -158,7 +158,7 @@ def _npos(checkpoint: Mapping[str, Any], backbone: str) -> Published:
 def _npos_clip(checkpoint: Mapping[str, Any], backbone: str) -> Published:
     if not backbone.startswith("clip:"):
         raise OutskirtsError(
-            "This layout holds CLIP's last blocks alone; name the folder of the rest: --backbone clip:DIR"
+            "This layout holds only the last blocks of CLIP; name the folder of the whole model: --backbone clip:DIR"
         )
     parts = {
         "ln_1": "layer_norm1",
@@ -202,7 +202,9 @@ def _ascood(checkpoint: Mapping[str, Any], backbone: str) -> Published:
 
     state, left = _named(checkpoint, rename)
     if "head.inputs.sigma" not in state:
-        raise OutskirtsError("The checkpoint has no 'sigma', which ASCOOD's have; check the layout's name.")
+        raise OutskirtsError(
+            "The checkpoint has no 'sigma', which every checkpoint of ASCOOD has; check the layout's name."
+        )
     backbone = backbone or _resnet(state)
     classes = len(state.get("head.linear.weight", ()))
     return Published("ascood", backbone, state, _pixels(backbone, None, classes), {}, left)

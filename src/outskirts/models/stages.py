@@ -53,7 +53,8 @@ def stage(known: Sequence[str], place: int) -> str:
     """
     if -place > len(known):
         raise OutskirtsError(
-            f"This network has {len(known)} stages of feature maps [B, C, H, W], and the one at {place} is asked for."
+            f"This network has {len(known)} stages of feature maps [B, C, H, W], but stage {place} is needed, "
+            "counted from the end; choose another detector or network."
         )
     return known[place]
 

@@ -107,7 +107,7 @@ class VolumePreserving(nn.Module):
         dim: D, at least 2.
         classes: C.
         blocks: K.
-        hidden: Width of the couplings; 0 takes four times the half of D.
+        hidden: Width of the couplings; four times the half of D unless given.
         rotation: How rotations are made of skew-symmetric matrices: ``cayley``, ``expm`` or ``fixed``; see `Rotation`.
         reference_quirks: The published network, see above; implies `rotation` "expm".
 
@@ -125,16 +125,18 @@ class VolumePreserving(nn.Module):
         dim: int,
         classes: int,
         blocks: int = 4,
-        hidden: int = 0,
+        hidden: int | None = None,
         rotation: Rotation = "cayley",
         reference_quirks: bool = False,
     ) -> None:
         super().__init__()
-        if dim < 2 or classes < 1 or blocks < 0 or hidden < 0:
+        if dim < 2 or classes < 1 or blocks < 0:
             raise OutskirtsError(
-                "A volume-preserving network has at least 2 dimensions, 1 class, 0 blocks and a hidden width of 0 "
-                f"(the default) or more, not {dim}, {classes}, {blocks} and {hidden}."
+                "A volume-preserving network needs at least 2 dimensions, 1 class and 0 blocks, not "
+                f"{dim}, {classes} and {blocks}."
             )
+        if hidden and hidden < 0:
+            raise OutskirtsError(f"The couplings have a width of at least 1, not {hidden}.")
         if rotation not in ("cayley", "expm", "fixed"):
             raise unknown("rotation", rotation, ("cayley", "expm", "fixed"))
         hidden = hidden or 4 * (dim - dim // 2)

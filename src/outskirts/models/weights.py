@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             "torch.save(model.state_dict(), FILE)."
         ) from error
     if not isinstance(content, Mapping):
-        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
+        raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return content
 
 
@@ -42,7 +42,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     checkpoint = read_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise OutskirtsError(f"{path} is not a state dict: it holds something else than named tensors.")
+        raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return state
 
 

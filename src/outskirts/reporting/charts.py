@@ -38,7 +38,7 @@ def loss_curves(label: str, lines: Sequence[Mapping[str, Any]]) -> Markup:
     many = count > 2
 
     def draw(axes: Axes) -> None:
-        training.losses(axes, lines)
+        training.draw_losses(axes, lines)
         if many:
             _legend_above(axes)
         elif count:

@@ -20,7 +20,7 @@ def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
         with open_picture(path) as file:
             image = file.convert("RGB")
     except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing, though the gallery beside it names it.") from error
+        raise OutskirtsError(f"{path} is missing, but the gallery names it; evaluate the run again.") from error
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise OutskirtsError(f"{path} is damaged or not a picture ({error}).") from error
     if image.width > widest:

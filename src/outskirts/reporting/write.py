@@ -19,12 +19,13 @@ from .seeds import over_seeds
 __all__ = ["report"]
 
 
-def report(runs: Sequence[Run | Path | str], out: Path | str = "report.html") -> Path:
-    """Write one self-contained HTML page about `runs`.
+def report(runs: Run | Path | str | Sequence[Run | Path | str], out: Path | str | None = None) -> Path:
+    """Write one self-contained HTML page about a run, or about several.
 
     Arguments:
-        runs: Evaluated runs, or their folders; where there are several, the others are compared with the first.
-        out: The page, or a folder that shall hold it as ``report.html``.
+        runs: An evaluated run, or its folder, or several of them; then the others are compared with the first.
+        out: The page, or a folder that shall hold it as ``report.html``. Unless given, this is the folder of a run that
+            stands alone, and the working folder for a list of runs.
 
     Returns:
         The path of the page.
@@ -32,10 +33,13 @@ def report(runs: Sequence[Run | Path | str], out: Path | str = "report.html") ->
     Raises:
         OutskirtsError: If there is no run, or a file of a run is damaged.
     """
+    if isinstance(runs, Run | Path | str):
+        out, runs = out or Run.open(runs).path, [runs]
     folders = [run.path if isinstance(run, Run) else Path(run) for run in runs]
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
-    path = Path(out) / "report.html" if Path(out).suffix != ".html" else Path(out)
+    path = Path(out or "report.html")
+    path = path if path.suffix == ".html" else path / "report.html"
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
     page = _environment().get_template("page.html.j2")
     write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))

@@ -25,13 +25,16 @@ from torch.nn.functional import interpolate
 from ..data.decode import picture
 from ..data.imageset import ImageSet
 from ..data.selection import class_positions
+from ..data.sources import open as open_images
+from ..data.sources.spec import placed
 from ..data.transform import IMAGENET
 from ..errors import OutskirtsError, unknown
 from ..files import require_empty, save_json
 from ..models.adapter import adapt
 from ..models.stages import find_stages, hooked
+from ..telling import Progress, Say, nobody, silence
 
-__all__ = ["Background", "Sight", "backgrounds", "imagenet_sight", "save_backgrounds", "windows"]
+__all__ = ["Background", "Sight", "backgrounds", "cut_backgrounds", "imagenet_sight", "save_backgrounds", "windows"]
 
 #: The probability that the object is there at each place [h, w] of an image [1, 3, H, W], from 0 to 1.
 Sight = Callable[[Tensor], Tensor]
@@ -54,6 +57,53 @@ class Background:
     left: int
     side: int
     seen: float
+
+
+def cut_backgrounds(
+    data: ImageSet | str | Path,
+    out: Path | str,
+    objects: str | Sequence[str],
+    *,
+    network: str = "mobilenet_v2",
+    weights: str = "IMAGENET1K_V1",
+    share: float = 0.4,
+    max_probability: float = 0.05,
+    say: Say = silence,
+    progress: Progress = nobody,
+) -> ImageSet:
+    """Cut the surroundings of an object out of images, to use them as OOD images.
+
+    Writes PNG files, in a folder for each value of the images' attribute if they have one, and ``backgrounds.json``,
+    which says what each was cut out of.
+
+    Arguments:
+        data: The images, or their spec.
+        out: The folder, which must be new or empty. A bare name, as text, stands for a folder beside all fetched
+            sets, and is opened by that name.
+        objects: Categories of ImageNet that are the object: names, or numbers as in ``"7-24,80-100"``.
+        network: Name of a classifier of torchvision.
+        weights: Name of the published weights of that classifier.
+        share: Side of a window, as a share of the shorter side of the image, above 0 and at most 0.5.
+        max_probability: Largest probability of the object in the window, from 0 to 1; images in which all windows
+            exceed it are left out.
+        say: Told how many images gave a background.
+        progress: Told of the images done.
+
+    Returns:
+        The cut-outs, whose classes are the values of the images' attribute.
+
+    Raises:
+        OutskirtsError: If a name is unknown, the weights cannot be fetched, the folder is not empty, or no window is
+            free of the object.
+    """
+    images, out = open_images(data), placed(out)
+    sight = imagenet_sight(objects, network, weights)
+    found = backgrounds(images, sight, share=share, max_probability=max_probability)
+    options = {"network": network, "weights": weights, "share": share, "max_probability": max_probability}
+    about = {"objects": objects, **options}
+    count = save_backgrounds(images, found, out, about, lambda done: progress("cutting out", done, len(images)))
+    say(f"{count:,} of {len(images):,} images gave a background: {out}")
+    return open_images(out)
 
 
 def windows(height: int, width: int, side: int) -> list[tuple[int, int]]:
@@ -100,30 +150,34 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
         with hooked(backbone.network, {last: [maps.append]}):
             backbone.network((resized - _MEAN) / _STD)
         if maps[0].shape[1] != head.in_features:
-            raise OutskirtsError(f"The head of '{network}' is not applied to the mean of its last map; choose another.")
+            raise OutskirtsError(
+                f"The head of '{network}' is not applied to the mean of its last map; choose another network."
+            )
         return head(maps[0][0].movedim(0, 2)).softmax(2)[..., chosen].sum(2)
 
     return sight
 
 
 def backgrounds(
-    images: ImageSet, sight: Sight, *, share: float = 0.4, most: float = 0.05
+    images: ImageSet, sight: Sight, *, share: float = 0.4, max_probability: float = 0.05
 ) -> Iterator[tuple[Background, Tensor]]:
-    """The window of each image in which least is seen of the object, where that is at most `most`.
+    """The window of each image in which least is seen of the object, where that is at most `max_probability`.
 
     Arguments:
         images: The set.
         sight: How much is seen of it where.
         share: The windows' side, as a share of the image's shorter side.
-        most: The largest probability that is taken for none.
+        max_probability: The largest probability that is taken for none.
 
     Yields:
         The window, and its pixels, uint8 [C, side, side].
     """
     if not 0 < share <= 0.5:
-        raise OutskirtsError(f"share is above 0 and at most 0.5, so that windows can miss the middle, not {share}.")
-    if not 0 <= most <= 1:
-        raise OutskirtsError(f"most is a probability, not {most}.")
+        raise OutskirtsError(
+            f"share must be above 0 and at most 0.5, not {share}; a larger window always contains the middle."
+        )
+    if not 0 <= max_probability <= 1:
+        raise OutskirtsError(f"max_probability must be from 0 to 1, not {max_probability}.")
     for i in range(len(images)):
         image = images.image(i)
         _, height, width = image.shape
@@ -134,7 +188,7 @@ def backgrounds(
         fine = interpolate(seen[None, None], (height, width), mode="nearest-exact")[0, 0]
         most_seen = [float(fine[top : top + side, left : left + side].max()) for top, left in places]
         best = min(range(len(places)), key=most_seen.__getitem__)
-        if most_seen[best] <= most:
+        if most_seen[best] <= max_probability:
             top, left = places[best]
             yield Background(i, top, left, side, most_seen[best]), image[:, top : top + side, left : left + side]
 
@@ -169,7 +223,10 @@ def save_backgrounds(
         cut.append(asdict(background))
         progress(background.image + 1)
     if not cut:
-        raise OutskirtsError(f"The object is seen in every window of the {len(images)} images; allow more of it.")
+        raise OutskirtsError(
+            f"The object is seen in every window of the {len(images)} images; raise most, the probability that is "
+            "allowed."
+        )
     save_json(scratch / "backgrounds.json", {"images": images.spec, **about, "windows": cut})
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():

@@ -121,8 +121,9 @@ class BoundarySynthesizer:
         selection: ``distance``, or ``random`` to keep candidates regardless of their distance.
         shared_noise: One noise matrix per call for all classes and boundary points, as published.
         reference_quirks: Select as the published code does, see above; implies `shared_noise` and not `exclude_self`.
-        min_rows: A class is ready when it has this many features, and as many as `k` and `boundary` need.
-        classes_per_call: Number of ready classes to take in each call, drawn at random; 0 takes all.
+        min_rows: A class is ready when it has this many features, and as many as `k` and `boundary` need; as many as
+            these need unless given.
+        classes_per_call: Number of ready classes to take in each call, drawn at random; all unless given.
         budget: Bytes that features, noise and cosines may take at once, at least those of one class.
 
     >>> features = torch.eye(4).repeat(5, 1) + 0.1 * torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
@@ -142,18 +143,18 @@ class BoundarySynthesizer:
     selection: Literal["distance", "random"] = "distance"
     shared_noise: bool = False
     reference_quirks: bool = False
-    min_rows: int = 0
-    classes_per_call: int = 0
+    min_rows: int | None = None
+    classes_per_call: int | None = None
     budget: int = 2**26
     bank: FeatureBank | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("sigma", "min_rows", "classes_per_call"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise OutskirtsError(f"{name} is finite and not negative, not {getattr(self, name)}.")
+            if not 0 <= (getattr(self, name) or 0) < float("inf"):
+                raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
             raise OutskirtsError(
                 f"{self.picks} boundary points cannot be drawn from a set of {self.boundary}; "
@@ -176,7 +177,7 @@ class BoundarySynthesizer:
     @property
     def needed(self) -> int:
         """Features that a class needs to be ready."""
-        return max(self.neighbor, self.boundary, self.min_rows)
+        return max(self.neighbor, self.boundary, self.min_rows or 0)
 
     def __call__(self, values: Tensor, filled: Tensor, generator: Generator) -> Outliers:
         """Outliers of the classes that are ready; none, with zero rows, while no class is.
@@ -197,15 +198,17 @@ class BoundarySynthesizer:
         """
         size = values.shape[1]
         if self.needed > size:
+            more = "" if self.min_rows is None else f" and min_rows = {self.min_rows}"
+            asked = f"k = {self.k}, boundary = {self.boundary}{more}"
             raise OutskirtsError(
-                f"A queue of {size} features per class never holds the {self.needed} that k = {self.k}, boundary = "
-                f"{self.boundary} and min_rows = {self.min_rows} need; choose smaller ones or a longer queue."
+                f"A queue of {size} features per class never holds the {self.needed} that {asked} need; choose smaller "
+                "values or a longer queue."
             )
         # Which classes are ready decides the shape of the result.
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
         rows = there(torch.tensor(ready, dtype=torch.int64), values.device)
-        if 0 < self.classes_per_call < len(ready):
+        if self.classes_per_call and self.classes_per_call < len(ready):
             order = torch.randperm(len(ready), generator=generator, device=values.device)
             rows = rows[order[: self.classes_per_call].sort().values]
         # While all are full, which is most of the time, nothing needs a mask.

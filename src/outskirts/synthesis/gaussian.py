@@ -128,11 +128,11 @@ class GaussianSynthesizer(HostBuffers):
     ) -> None:
         super().__init__()
         if not 1 <= keep <= draws:
-            raise OutskirtsError(f"keep is from 1 to the number of draws, {draws}, not {keep}.")
+            raise OutskirtsError(f"keep must be from 1 to the number of draws, {draws}, not {keep}.")
         if refresh < 1:
-            raise OutskirtsError(f"refresh is at least 1, not {refresh}.")
+            raise OutskirtsError(f"refresh must be at least 1, not {refresh}.")
         if min_rows < 2:
-            raise OutskirtsError(f"A class needs at least 2 features to vary; min_rows is {min_rows}.")
+            raise OutskirtsError(f"A class needs at least 2 features for a variance; min_rows is {min_rows}.")
         self.draws, self.keep, self.refresh, self.min_rows = draws, keep, refresh, min_rows
         self.register_buffer("means", torch.zeros(classes, dim))
         self.register_buffer("factor", torch.zeros(dim, dim))
@@ -154,7 +154,9 @@ class GaussianSynthesizer(HostBuffers):
         """
         classes = self.ready.nonzero().squeeze(1)
         if not len(classes):
-            raise OutskirtsError(f"No class has the {self.min_rows} features that a Gaussian takes; call fit first.")
+            raise OutskirtsError(
+                f"No class has the {self.min_rows} features that a Gaussian needs; call fit with more."
+            )
         sets = -(-n // self.keep)
         return self._drawn(classes.repeat(-(-sets // len(classes)))[:sets], n, generator)
 

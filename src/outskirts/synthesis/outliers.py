@@ -46,7 +46,7 @@ class Outliers:
         """Read what `save` wrote; a missing, damaged or foreign file is an error."""
         tensors, about = load_tensors(Path(path))
         if about.get("content") != "outliers" or not {"values", "labels"} <= tensors.keys():
-            raise OutskirtsError(f"{path} holds something else than outliers.")
+            raise OutskirtsError(f"{path} does not hold outliers.")
         if about.get("format") != _FORMAT:
             raise OutskirtsError(
                 f"{path} was written in format {about.get('format')} of outliers; this version of outskirts reads "

@@ -127,7 +127,7 @@ class PixelSynthesizer:
         if self.kind not in KINDS:
             raise OutskirtsError(f"There is no kind of outlier '{self.kind}'; choose one of {', '.join(KINDS)}.")
         if not 0 <= self.p_inv <= 1:
-            raise OutskirtsError(f"p_inv is the share of an image to change, from 0 to 1, not {self.p_inv}.")
+            raise OutskirtsError(f"p_inv, the share of an image to change, must be from 0 to 1, not {self.p_inv}.")
 
     def __call__(
         self, classifier: nn.Module, images: Tensor, labels: Tensor, alpha: float, generator: Generator

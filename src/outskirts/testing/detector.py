@@ -140,7 +140,10 @@ def _check_state(problem: _Problem) -> None:
             pass
         else:
             _require(False, "score before fit is not an OutskirtsError")
-    _require(create({"name": fresh.name, **fresh.params}).params == fresh.params, "params do not make it again")
+    _require(
+        create({"name": fresh.name, **fresh.params}).params == fresh.params,
+        "its params do not make the same detector again",
+    )
     with tempfile.TemporaryDirectory() as folder:
         detector.save(Path(folder) / "detector.safetensors")
         loaded = Detector.load(Path(folder) / "detector.safetensors")

@@ -54,14 +54,15 @@ def check_generator(generator: type[ImageGenerator[Any]] | str, config: Any = No
         _require(sampled.dtype == torch.uint8, f"images are {sampled.dtype}, not uint8")
         shape = (len(labels), 3, _SIDE, _SIDE)
         _require(sampled.shape == shape, f"images have the shape {list(sampled.shape)}, not {list(shape)}")
-        _require(labels.tolist() == [0, 2, 1, 0] and numbers.tolist() == [0, 1, 2, 3], "it changes what it is asked")
+        _require(labels.tolist() == [0, 2, 1, 0] and numbers.tolist() == [0, 1, 2, 3], "it changes its arguments")
         _require(torch.equal(made.sample(labels, numbers, 0), sampled), "the same seed makes other images")
         _require(_alike(made.sample(labels[1:3], numbers[1:3], 0), sampled[1:3]), "an image depends on those beside it")
         _require(not _alike(made.sample(labels, numbers, 1), sampled), "another seed makes the same images")
-        _require(not _alike(made.sample(labels, numbers + 1, 0), sampled), "other numbers are the same images")
-        _require(not _alike(made.sample((labels + 1) % 3, numbers, 0), sampled), "other classes are the same images")
+        _require(not _alike(made.sample(labels, numbers + 1, 0), sampled), "other numbers make the same images")
+        _require(not _alike(made.sample((labels + 1) % 3, numbers, 0), sampled), "other classes make the same images")
         _require(
-            torch.equal(fitted().sample(labels, numbers, 0), sampled), "fitted again in its folder, it makes others"
+            torch.equal(fitted().sample(labels, numbers, 0), sampled),
+            "after a second fit in its folder it makes other images",
         )
 
 

@@ -70,7 +70,7 @@ def _check_config(problem: Training) -> None:
     frozen = is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
     _require(frozen and type(config) is problem.kind.Config, "Config is not a frozen dataclass of its own")
     own, training = ({field.name for field in fields(c)} for c in (type(config), TrainConfig))
-    _require(not own & training, f"it names options as the training does: {', '.join(sorted(own & training))}")
+    _require(not own & training, f"its options have names that the training uses: {', '.join(sorted(own & training))}")
     try:
         read_back = yaml.safe_load(yaml.safe_dump(asdict(config)))
     except yaml.YAMLError:
@@ -122,7 +122,9 @@ def _check_weights(problem: Training) -> None:
     _require(close(equal, plain), f"equal weights of the images change the loss from {plain:.6f} to {equal:.6f}")
     uneven = torch.arange(1.0, _IMAGES + 1).square()
     # Bit-equal, and no rounding, where weights are not read.
-    _require(not torch.equal(loss(uneven / uneven.sum()), equal), "the loss does not heed the weights of the images")
+    _require(
+        not torch.equal(loss(uneven / uneven.sum()), equal), "the loss does not depend on the weights of the images"
+    )
 
 
 def _check_logits(problem: Training) -> None:
@@ -144,7 +146,7 @@ def _check_repeatable(problem: Training) -> None:
     stranger.load_state_dict(method.state_dict())
     _require(
         torch.equal(next_loss(stranger), next_loss(method)),
-        "what it remembers between steps is not all in its state dict, so a resumed run differs",
+        "its state dict lacks something that it remembers between steps, so a resumed run differs",
     )
 
 

@@ -34,7 +34,7 @@ def batches_for(
         pool=pool,
         mixing=config.mixed(),
         outliers=outliers,
-        outlier_batch=config.outlier_batch or 0,
+        outlier_batch=config.outlier_batch,
         views=views,
         rank=engine.process_index,
         world=engine.num_processes,

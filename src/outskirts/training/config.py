@@ -103,21 +103,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.mixed()
         if not 0 < self.val_fraction < 1:
-            raise OutskirtsError(f"val_fraction is a share between 0 and 1, not {self.val_fraction}.")
+            raise OutskirtsError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
         for name in ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size"):
             if (given := getattr(self, name)) is not None and given < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("epochs", "weight_decay", "clip_norm", "memory_budget", "workers"):
             if not getattr(self, name) >= 0:
-                raise OutskirtsError(f"{name} is not negative, but {getattr(self, name)} is.")
+                raise OutskirtsError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if not 0 < self.lr < float("inf"):
-            raise OutskirtsError(f"lr is positive, not {self.lr}.")
+            raise OutskirtsError(f"lr must be positive, not {self.lr}.")
         if not 0 <= self.momentum < 1:
-            raise OutskirtsError(f"momentum is a share from 0 to below 1, not {self.momentum}.")
+            raise OutskirtsError(f"momentum must be a share from 0 to below 1, not {self.momentum}.")
         if not 0 <= self.warmup < 1:
-            raise OutskirtsError(f"warmup is a share of the steps from 0 to below 1, not {self.warmup}.")
+            raise OutskirtsError(f"warmup must be a share of the steps from 0 to below 1, not {self.warmup}.")
         if not 0 <= self.ema < 1:
-            raise OutskirtsError(f"ema is a decay from 0 to below 1, not {self.ema}.")
+            raise OutskirtsError(f"ema must be a decay from 0 to below 1, not {self.ema}.")
 
     def mixed(self) -> Mixing:
         """How synthetic images enter the batches."""
@@ -182,6 +182,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
             return None
         (kind,) = (own for own in get_args(kind) if own is not NoneType)
     if get_origin(kind) is Literal:
+        value = renamed.current_value(name, value)
         if value not in get_args(kind):
             raise unknown(name, str(value), get_args(kind))
         return value
@@ -194,7 +195,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         except ValueError:
             pass
     if kind in _KINDS and type(value) is not kind:
-        raise OutskirtsError(f"The option {name} is {_KINDS[kind]}, not {value!r}.")
+        raise OutskirtsError(f"The option {name} must be {_KINDS[kind]}, not {value!r}.")
     return value
 
 

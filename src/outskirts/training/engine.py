@@ -13,6 +13,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, LoggerType
 
 from ..errors import OutskirtsError, unknown
+from ..texts import comma_separated
 from .config import TrainConfig
 
 __all__ = ["accelerator", "end_trackers", "start_trackers"]
@@ -33,7 +34,10 @@ def accelerator(config: TrainConfig, folder: Path, has_unused_parameters: bool =
         ],
     )
     if engine.device.type != config.device:
-        raise OutskirtsError(f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'.")
+        raise OutskirtsError(
+            f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'; pass --device "
+            f"{engine.device.type}."
+        )
     if engine.num_processes > 1:
         atexit.register(engine.state.destroy_process_group)
     return engine
@@ -46,7 +50,7 @@ def _distributed() -> bool:
 def _trackers(names: str | None) -> list[str]:
     known = [str(kind) for kind in LoggerType]
     installed = {"all", *map(str, get_available_trackers())}
-    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
+    wanted = comma_separated(names)
     for name in wanted:
         if name not in known:
             raise unknown("tracker", name, known)

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import unknown
 from ..methods import Method
 from ..models.classifier import Classifier
+from ..texts import comma_separated
 from ..trainable import Trainable
 from .config import TrainConfig
 
@@ -23,7 +24,7 @@ def freeze(classifier: Classifier, layers: str | None) -> None:
     Raises:
         OutskirtsError: If there is no part of such a name.
     """
-    names = _names(layers)
+    names = comma_separated(layers)
     parts = dict(classifier.backbone.named_modules())
     for name in names:
         if name not in parts:
@@ -42,12 +43,8 @@ def training(method: Trainable, config: TrainConfig) -> None:
     away from what the weights after them were trained with; ``frozen_batchnorm="tracking"`` does that.
     """
     method.train()
-    names = tuple(f"{name}." for name in _names(config.train_layers))
+    names = tuple(f"{name}." for name in comma_separated(config.train_layers))
     if names and config.frozen_batchnorm == "fixed" and isinstance(method, Method):
         for name, part in method.classifier.backbone.named_modules():
             if isinstance(part, _BatchNorm) and not f"{name}.".startswith(names):
                 part.eval()
-
-
-def _names(layers: str | None) -> list[str]:
-    return [name for name in (part.strip() for part in (layers or "").split(",")) if name]

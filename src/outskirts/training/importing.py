@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,45 +9,48 @@ from torch.nn.functional import normalize
 
 from .. import seeding
 from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..extraction.extract import extract
 from ..files import require_empty
-from ..models.backbones import build_backbone
+from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Classifier
 from ..models.clip import ClipTower, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.published import LAYOUTS, Published
 from ..models.weights import read_checkpoint, require_fit
+from ..telling import Say, silence
 from .config import resolve_recipe
 from .run import Run, assemble
 
 __all__ = ["import_checkpoint"]
 
-_LARGE = 224
+_SMALL, _LARGE = 32, 224
 
 
 def import_checkpoint(
     layout: str,
-    file: Path,
-    images: ImageSet,
-    folder: Path,
+    file: Path | str,
+    data: ImageSet | str | Path,
+    out: Path | str,
     *,
-    backbone: str = "",
-    size: int = 0,
-    resize: int = 0,
-    say: Callable[[str], None] = lambda text: None,
+    backbone: str | None = None,
+    size: int | None = None,
+    resize: int | None = None,
+    say: Say = silence,
 ) -> Run:
     """Turn a checkpoint into a finished run.
 
     Arguments:
         layout: Repository that saved it, a name in `outskirts.models.published.LAYOUTS`.
         file: A file of tensors; nothing else that may be in it is run.
-        images: What it was trained on, with the classes in the order of its labels; detectors are fitted to them.
-        folder: Folder of the new run; it must be new or empty.
+        data: The images that it was trained on, or their spec, with the classes in the order of its labels; detectors
+            are fitted to them.
+        out: Folder of the new run; it must be new or empty.
         backbone: The network's name, where the file does not tell.
-        size: Side of the network's input in pixels; 32 or 224, by its stem, unless given.
-        resize: What the shorter side of an image becomes before its centre is cut out; the size itself unless given.
+        size: Side of the network's input in pixels; that of its stem, 32 or 224, or of its CLIP folder, unless given.
+        resize: Shorter side of an image in pixels before its centre is cut out; the size itself unless given.
         say: Told what was not in the file.
 
     Raises:
@@ -56,22 +58,24 @@ def import_checkpoint(
     """
     if layout not in LAYOUTS:
         raise unknown("layout of a checkpoint", layout, LAYOUTS)
+    file, out, images = Path(file), Path(out), open_images(data)
     images.require_trainable()
-    published = LAYOUTS[layout](read_checkpoint(file), backbone)
-    side = size or (32 if published.backbone.endswith("-cifar") else _LARGE)
+    published = LAYOUTS[layout](read_checkpoint(file), backbone or "")
+    usual = native_size(published.backbone) or (_SMALL if published.backbone.endswith("-cifar") else _LARGE)
+    side = usual if size is None else size
     options = {"backbone": published.backbone, "size": size, "data": images.spec, **published.settings}
     recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
-        network = build_backbone(published.backbone, 3, size if published.own else side)
+        network = build_backbone(published.backbone, 3, side)
         mean, std = published.normalization
-        transform = network.transform or Transform(side, 3, mean, std, resize or None)
+        transform = network.transform or Transform(side, 3, mean, std, resize)
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
-    require_empty(folder)
+    require_empty(out)
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
-    run = Run(folder)
+    run = Run(out)
     run.begin(recipe, len(images), 0, [])
     run.save_classifier(classifier, recipe)
     return run

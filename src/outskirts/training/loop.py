@@ -122,7 +122,7 @@ class Trainer:
                     self.timed_from = (step, time.perf_counter())
                 if self._to_stop(step, stop_requested):
                     self.save(step)
-                    raise Interrupted(f"Stopped after step {step} of {self.steps}; go on with: {again}")
+                    raise Interrupted(f"Stopped after step {step} of {self.steps}; continue with: {again}")
         self._finish()
 
     def take_step(self, step: int, batch: Batch) -> float:

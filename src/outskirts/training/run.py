@@ -26,7 +26,7 @@ from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
-from ..renamed import weights
+from ..renamed import current, weights
 from .config import Recipe, resolve_recipe
 
 if TYPE_CHECKING:
@@ -99,9 +99,15 @@ class Run:
         return _existing(self.gallery / "synthetic.npy")
 
     @property
-    def exposed(self) -> Path | None:
+    def seen_as_outliers(self) -> Path | None:
         """The keys of the images that it was trained with as outliers, if there were any from disk."""
         return _existing(self.gallery / "exposed.npy")
+
+    @property
+    def exposed(self) -> Path | None:
+        """`seen_as_outliers` by its name in version 0.1."""
+        current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
+        return self.seen_as_outliers
 
     def __repr__(self) -> str:
         return f"Run({', '.join([repr(str(self.path)), *self._facts().values()])})"
@@ -238,7 +244,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
     """
     run = Run.open(path)
     if not run.model.is_file():
-        raise OutskirtsError(f"The run {path} is not finished; go on with: outskirts train --resume {path}")
+        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
     tensors, metadata = load_tensors(run.model)
     try:
         transform = Transform.from_json(metadata["transform"])

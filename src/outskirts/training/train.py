@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.leakage import describe, expose, require_content, require_unseen, seen
+from ..data.leakage import describe, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
@@ -65,12 +65,12 @@ def train(
     Raises:
         OutskirtsError: If anything asked for is not possible; nothing has been written then.
     """
-    images = data if isinstance(data, ImageSet) else open_images(data)
-    val_images = open_images(val) if isinstance(val, str | Path) else val
+    images = open_images(data)
+    val_images = None if val is None else open_images(val)
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
     recipe = resolve_recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(recipe))
-    require_empty(run.path, f"choose another, or go on with an unfinished run: outskirts train --resume {run.path}")
+    require_empty(run.path, f"choose another, or continue an unfinished run: outskirts train --resume {run.path}")
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
@@ -151,7 +151,7 @@ def execute(
             if config.synthetic:
                 describe(config.synthetic, run.gallery)
             if outliers is not None:
-                expose(outliers, run.gallery)
+                save_seen_outliers(outliers, run.gallery)
                 picture_of(outliers, transform, run.gallery)
         validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
         trainer = Trainer(method, batches, config, run, engine, validate)
@@ -195,8 +195,8 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     real, made = images.image(0).shape[1:], pool.image(0).shape[1:]
     if real != made and min(made) < min(real):
         raise OutskirtsError(
-            f"Synthetic images of {made[1]}x{made[0]} pixels beside real ones of {real[1]}x{real[0]} would be told by "
-            "their blur; make some of that size."
+            f"Synthetic images have {made[1]}x{made[0]} pixels, and real ones {real[1]}x{real[0]}. A network "
+            f"could tell them apart by their blur alone; make synthetic images of {real[1]}x{real[0]} pixels."
         )
     return pool
 
@@ -255,7 +255,10 @@ def _resolved(
                     f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
                 )
         if config.pretrained:
-            raise OutskirtsError("A training begins from an earlier run or from published weights, not from both.")
+            raise OutskirtsError(
+                "A training begins either from an earlier run or from published weights; leave out --init or "
+                "--pretrained."
+            )
         backbone = earlier.architecture
     size = (
         earlier.transform.size

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import outskirts as osk
-from outskirts.data.cache import cached_images, kept
+from outskirts.data.cache import cached_images, current_cache
 from outskirts.data.decode import CorruptImage
 from outskirts.data.loading import ahead
 from outskirts.data.loading.ahead import batches
@@ -84,7 +84,10 @@ def test_of_a_set_without_a_sound_image_there_is_an_empty_batch(numbered):
 
 def test_the_first_corrupt_image_is_named_after_the_batches_before_it(numbered):
     given = []
-    with pytest.raises(CorruptImage, match=r"^row 47 of numbered cannot be decoded .* Mend or remove it; skip_corrupt"):
+    with pytest.raises(
+        CorruptImage,
+        match=r"^row 47 of numbered cannot be decoded .* Mend or remove it, or leave out such images with skip_corrupt",
+    ):
         for batch in batches(numbered((47, 48, 80)), TRANSFORM, 20, threads=4):
             given.append(batch)
     assert numbers(given) == [list(range(20)), list(range(20, 40))]
@@ -151,9 +154,9 @@ def test_sets_that_are_not_read_to_their_end_or_too_large_are_not_kept(numbered,
     with cached_images(90 * 3 * 8 * 8), closing(batches(numbered(), TRANSFORM, 15)) as found:
         next(found)
         found.close()
-        assert kept().nbytes == 0
+        assert current_cache().nbytes == 0
         list(batches(numbered(), TRANSFORM, 15))
-        assert kept().nbytes == 90 * 3 * 8 * 8
+        assert current_cache().nbytes == 90 * 3 * 8 * 8
     with cached_images(90 * 3 * 8 * 8 - 1):
         list(batches(numbered(), TRANSFORM, 15))
-        assert kept().nbytes == 0
+        assert current_cache().nbytes == 0

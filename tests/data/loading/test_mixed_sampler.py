@@ -147,7 +147,9 @@ def test_the_long_run_ratio_is_exact(mode, ratio):
 )
 def test_a_pool_smaller_than_what_a_batch_takes_is_refused(mode, ratio, most):
     assert max(other for _, other in counts(sampler(200, most, 16, ratio, mode=mode))) == most
-    with pytest.raises(OutskirtsError, match=f"A batch takes up to {most} synthetic images, and there are {most - 1}"):
+    with pytest.raises(
+        OutskirtsError, match=f"A batch takes up to {most} synthetic images, but there are only {most - 1}"
+    ):
         sampler(200, most - 1, 16, ratio, mode=mode)
     assert steps(sampler(200, most - 1, 16, ratio, mode="legacy"))
 

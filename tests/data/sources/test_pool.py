@@ -57,7 +57,7 @@ def test_an_unfinished_pool_goes_on(tmp_path):
     whole = filled(tmp_path / "whole")
     pool = writer(tmp_path / "pool")
     pool.add(*colours(4), torch.tensor([0, 0, 0, 1, 1, 1, 1]))
-    with pytest.raises(OutskirtsError, match="is not finished; go on"):
+    with pytest.raises(OutskirtsError, match=r"is not finished\. To continue, give the command"):
         open_images(f"pool:{tmp_path / 'pool'}")
     again = writer(tmp_path / "pool")
     assert (again.done, again.drawn.tolist()) == (4, [3, 4]) and again.written.tolist() == [0, 1, 0, 1]
@@ -91,7 +91,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(OutskirtsError, match="not an empty folder"):
         writer(tmp_path)
-    with pytest.raises(OutskirtsError, match=r"is no pool: it has no manifest\.json"):
+    with pytest.raises(OutskirtsError, match=r"is not a pool: it has no manifest\.json"):
         open_images(f"pool:{tmp_path}")
     with pytest.raises(OutskirtsError, match="There is no folder"):
         open_images(f"pool:{tmp_path / 'nowhere'}")
@@ -123,9 +123,9 @@ def changed(folder, what):
         ("image", "images.npy is not the file that the manifest describes"),
         ("label", "labels.npy is not the file"),
         ("gone", "keys.npy is missing"),
-        ("fewer", "holds 5 images, and the manifest says 6"),
-        ("out of range", "go from 0 to 2, and it has 2 classes"),
-        ("float", "images.npy (holds|is not uint8)"),
+        ("fewer", "holds 5 images, but the manifest says 6"),
+        ("out of range", "go from 0 to 2, but it has 2 classes"),
+        ("float", r"images\.npy (holds|is not uint8)"),
         ("format", "was written in format 99"),
     ],
 )

@@ -39,7 +39,7 @@ def test_faces_can_be_limited():
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ("faces?size=3", "size=3 is not a side of 4 to 256 pixels"),
+        ("faces?size=3", "size=3 is not possible; it must be from 4 to 256 pixels"),
         ("textures?size=300", "size=300"),
         ("textures?limit=0", "leaves no image"),
         ("textures?limit=many", "limit=many in 'textures.limit=many' is not a whole number"),

@@ -7,7 +7,7 @@ import outskirts as osk
 from outskirts.data.leakage import overlap
 from outskirts.data.loading.augment import parse_augmentations
 from outskirts.data.loading.batches import training_batches
-from outskirts.data.sources.token_set import TokenSet, extract_tokens
+from outskirts.data.sources.token_set import TokenSet, write_tokens
 from outskirts.data.transform import Transform
 from outskirts.errors import OutskirtsError
 from outskirts.files import load_json, save_json
@@ -40,7 +40,7 @@ def classifier(backbone, images):
 
 def extract(backbone, images, folder, trunk=None, **options):
     trunk = trunk or backbone.network.eval().tokens
-    extract_tokens(trunk, backbone.transform, images, folder, **{"shard": 16, "batch_size": 5, **options})
+    write_tokens(trunk, backbone.transform, images, folder, **{"shard": 16, "batch_size": 5, **options})
 
 
 def test_tokens_say_what_images_say(classifier, images, folder):

@@ -61,7 +61,7 @@ def test_any_score_of_logits_can_follow(train, queries):
     logits = queries.features.clamp_max(ReAct().fit(train).threshold) @ weight.T + bias
     torch.testing.assert_close(ReAct(scorer="gen").fit(train).score(queries), generalized_entropy(logits))
     torch.testing.assert_close(ReAct(scorer="max_logit").fit(train).score(queries), -logits.amax(1))
-    with pytest.raises(OutskirtsError, match="'knn' cannot score changed logits alone, as 'ash' asks; choose"):
+    with pytest.raises(OutskirtsError, match="'knn' needs more than logits, so 'ash' cannot use it; choose"):
         ASH(scorer="knn")
 
 

@@ -69,15 +69,19 @@ def test_both_ways_to_resize(model, vectors):
 def test_own_size_is_left_alone(model, vectors):
     assert not Decoder(model, vectors, Decoding(size=16)).both and Decoder(model, vectors, Decoding(size=8)).both
     assert Decoder(model, vectors, Decoding()).side == 16
+    # Manifests of pools have a 0, as in version 0.1.
+    assert Decoder(model, vectors, Decoding()).about() == Decoder(model, vectors, Decoding(size=0)).about() | {
+        "size": 0
+    }
 
 
 def test_what_will_not_do(model, vectors):
     uneven = Outliers(vectors.values[:3], vectors.labels[:3])
-    with pytest.raises(OutskirtsError, match="There are 1 to 2 vectors of a class"):
+    with pytest.raises(OutskirtsError, match="The classes have from 1 to 2 vectors"):
         Decoder(model, uneven, Decoding())
     for options, said in (
         ({"network_evaluations": 0}, "network_evaluations"),
-        ({"guidance": -1.0}, "guidance is not negative"),
+        ({"guidance": -1.0}, "guidance must not be negative"),
     ):
         with pytest.raises(OutskirtsError, match=said):
             Decoding(**options)

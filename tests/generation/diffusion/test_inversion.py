@@ -68,10 +68,10 @@ def test_words_of_several_pieces_are_their_mean(model):
 @pytest.mark.parametrize(
     ("words", "template", "said"),
     [
-        (WORDS, "an image", "has no place for a class"),
-        (WORDS, "a {} like a {}", "has no place for a class, or several"),
-        (WORDS, "a " * 40 + "{}", "tokens, and its encoder takes 32"),
-        (["0", "1", "2"], "a {}", r"knows nothing of classes called 0, 1, 2; .* --words"),
+        (WORDS, "an image", "must have one place for a class"),
+        (WORDS, "a {} like a {}", "must have one place for a class; write"),
+        (WORDS, "a " * 40 + "{}", "tokens, but its encoder takes 32"),
+        (["0", "1", "2"], "a {}", r"does not know what 0, 1, 2 are; .* --words"),
         (["cat", " "], "a {}", "No token stands for the class ' '"),
     ],
 )
@@ -83,7 +83,7 @@ def test_prompts_that_will_not_do(stable_folder, words, template, said):
 @pytest.mark.parametrize(
     ("remove", "said"),
     [
-        ("tokenizer", "is no Stable Diffusion: it lacks tokenizer"),
+        ("tokenizer", "is not a Stable Diffusion: it lacks tokenizer"),
         ("model_index.json", "has no model_index"),
         ("unet/config.json", "cannot be loaded"),
         ("tokenizer/*", "cannot be loaded|knows . tokens"),
@@ -208,7 +208,11 @@ def test_codes_that_are_not_finite(model):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"steps": 0}, "steps is at least 1"), ({"lr": 0.0}, "lr is positive"), ({"draws": 3}, "even number, not 3")],
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"lr": 0.0}, "lr must be positive"),
+        ({"draws": 3}, "number must be even, not 3"),
+    ],
 )
 def test_ways_that_will_not_do(options, said):
     with pytest.raises(OutskirtsError, match=said):

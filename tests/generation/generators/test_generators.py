@@ -123,7 +123,7 @@ def test_a_stopped_pool_ends_as_a_whole_one(tmp_path):
 
 def test_hopeless_classes_are_named(tmp_path):
     made = pool(tmp_path / "pool")
-    with pytest.raises(OutskirtsError, match=r"8 were kept, and 3 of 'c' are missing still"):
+    with pytest.raises(OutskirtsError, match=r"8 were kept. 3 images of 'c' are still missing"):
         populate(made, fitted("mixup"), seed=0, batch=4, keep=lambda images: images.labels != 2)
 
 
@@ -150,7 +150,7 @@ def test_images_made_elsewhere_come_once_each(elsewhere):
     made = generator.sample(labels, numbers, 0)[:, 0, 0, 0]
     assert sorted(made.tolist()) == list(range(12)) and torch.equal(made.long() % 3, labels)
     assert made.tolist() != list(range(12)) and torch.equal(generator.sample(labels, numbers, 0)[:, 0, 0, 0], made)
-    with pytest.raises(OutskirtsError, match="has 4 images of the class '1', and more are asked for"):
+    with pytest.raises(OutskirtsError, match="has 4 images of the class '1', but more are needed"):
         generator.sample(torch.tensor([1]), torch.tensor([4]), 0)
 
 

@@ -76,7 +76,7 @@ def test_sizes_and_class_numbers(folders):
         ("texts", {"prompt": "a photo"}, "has no {} for the name"),
         ("numbered", {"class_ids": "1,2"}, "There are 3 classes and 2 class_ids"),
         ("numbered", {"class_ids": "1,x,2"}, "whole numbers"),
-        ("nowhere", {}, "is no folder of a diffusers pipeline"),
+        ("nowhere", {}, "is not a folder of a diffusers pipeline"),
     ],
 )
 def test_pipelines_that_will_not_do(folders, kind, options, said):

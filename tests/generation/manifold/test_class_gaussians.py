@@ -166,7 +166,7 @@ def test_a_singular_published_covariance_is_a_clear_error():
     ("counts", "unseen", "sentence"),
     [
         ((9, 1, 9), (3, 3, 3), "at least 2 vectors to vary; 'bee' has 1"),
-        ((9, 9, 9), (3, 3, 0), "at least 1 vector to be calibrated on, held out; 'fly' has 0"),
+        ((9, 9, 9), (3, 3, 0), "at least 1 vector held out, for the calibration; 'fly' has 0"),
     ],
 )
 def test_classes_with_too_few_vectors_are_refused(counts, unseen, sentence):

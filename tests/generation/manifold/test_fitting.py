@@ -317,7 +317,7 @@ def changed(**values):
         ((torch.rand(9, 6), torch.tensor([0] * 7 + [1] * 2)), "needs 3 embeddings.*: 'bee' has 2, 'fly' has 0."),
         ((torch.rand(9, 1), torch.zeros(9).long()), r"2 or more dimensions .* not to shapes \[9, 1\] and \[9\]"),
         ((torch.rand(9, 4), torch.zeros(8).long()), r"not to shapes \[9, 4\] and \[8\]"),
-        ((torch.ones(9, 4), torch.arange(9) % 3), "All embeddings that the manifold is fitted to are equal"),
+        ((torch.ones(9, 4), torch.arange(9) % 3), "All embeddings are equal"),
     ],
 )
 def test_embeddings_that_do_not_fit_are_refused(data, sentence):

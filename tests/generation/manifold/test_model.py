@@ -69,6 +69,12 @@ def test_everything_comes_back_from_disk(tmp_path, embeddings, quirks):
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["manifold.json", "manifold.safetensors"]
 
 
+def test_files_have_a_zero_for_no_width(tmp_path):
+    Manifold(5, ["ant", "bee"], 2, 10).save(tmp_path)
+    assert json.loads((tmp_path / "manifold.json").read_text())["options"]["hidden"] == 0
+    assert Manifold.load(tmp_path).options == ManifoldOptions()
+
+
 def test_damaged_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(OutskirtsError, match=r"manifold.json is missing"):
         Manifold.load(tmp_path)
@@ -103,12 +109,12 @@ def test_published_options():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch_size": 0}, "batch_size is at least 1, not 0"),
-        ({"epochs": 0}, "epochs is at least 1, not 0"),
-        ({"patience": 0}, "patience is at least 1, not 0"),
-        ({"holdout": 0.0}, "holdout is a share between 0 and 1, not 0.0"),
-        ({"variance": 1.0}, "variance is a share between 0 and 1, not 1.0"),
-        ({"lr": 0.0}, "lr is positive and finite, not 0.0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"patience": 0}, "patience must be at least 1, not 0"),
+        ({"holdout": 0.0}, "holdout must be a share between 0 and 1, not 0.0"),
+        ({"variance": 1.0}, "variance must be a share between 0 and 1, not 1.0"),
+        ({"lr": 0.0}, "lr must be positive and finite, not 0.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, sentence):

@@ -296,7 +296,7 @@ def test_it_takes_the_embeddings_of_the_manifold():
 
 
 def test_it_takes_something_fitted():
-    with pytest.raises(OutskirtsError, match="no manifold to make outliers off; call fit first"):
+    with pytest.raises(OutskirtsError, match="no manifold yet; call fit first"):
         ManifoldSynthesizer().sample(1, generator())
 
 
@@ -304,14 +304,14 @@ def test_it_takes_something_fitted():
     ("options", "sentence"),
     [
         ({"mode": "radios"}, "no mode 'radios'; did you mean 'radius'"),
-        ({"keep": 0}, "keep is from 1 to the number of draws, 3330, not 0"),
-        ({"keep": 6, "draws": 5}, "keep is from 1 to the number of draws, 5, not 6"),
-        ({"competing_classes": -1}, "competing_classes is at least 0 and budget 1, not -1"),
-        ({"span": (2.0, 1.0)}, "span goes from a positive number to one no smaller, not from 2.0 to 1.0"),
+        ({"keep": 0}, "keep must be from 1 to the number of draws, 3330, not 0"),
+        ({"keep": 6, "draws": 5}, "keep must be from 1 to the number of draws, 5, not 6"),
+        ({"competing_classes": -1}, "competing_classes must be at least 0, and budget at least 1; they are -1"),
+        ({"span": (2.0, 1.0)}, "span must go from a positive number to an equal or larger one, not from 2.0 to 1.0"),
         ({"span": (0.0, 1.0)}, "not from 0.0 to 1.0"),
-        ({"mode": "invariant", "span": (0.9, 1.0)}, "let span begin at 1 or more, not 0.9"),
-        ({"quantile": 0.3}, "quantile is from 0.5 to less than 1, not 0.3"),
-        ({"quantile": 1.0}, "quantile is from 0.5 to less than 1, not 1.0"),
+        ({"mode": "invariant", "span": (0.9, 1.0)}, "span must begin at 1 or more, not 0.9"),
+        ({"quantile": 0.3}, "quantile must be from 0.5 to less than 1, not 0.3"),
+        ({"quantile": 1.0}, "quantile must be from 0.5 to less than 1, not 1.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, sentence):

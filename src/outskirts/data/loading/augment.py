@@ -18,6 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from ...devices import constant
 from ...errors import OutskirtsError, unknown
 from ...seeding import generator, per_image
+from ...texts import comma_separated
 from .pixmix import PixMix
 
 __all__ = ["Augmentation", "ColorJitter", "Compose", "Crop", "Flip", "Grayscale", "ResizedCrop", "parse_augmentations"]
@@ -31,7 +32,7 @@ def _require(holds: bool, sentence: str) -> None:
 
 
 def _require_probability(p: float) -> None:
-    _require(0 <= p <= 1, f"A probability is from 0 to 1, not {p}.")
+    _require(0 <= p <= 1, f"A probability must be from 0 to 1, not {p}.")
 
 
 def _uniform(images: Tensor, generator: Generator, low: float, high: float) -> Tensor:
@@ -67,7 +68,7 @@ class Crop:
     padding: int = 4
 
     def __post_init__(self) -> None:
-        _require(self.padding >= 0, f"A crop shifts by 0 pixels or more, not {self.padding}.")
+        _require(self.padding >= 0, f"A crop must shift by 0 pixels or more, not {self.padding}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         height, width = images.shape[2:]
@@ -105,10 +106,10 @@ class ResizedCrop:
     def __post_init__(self) -> None:
         _require(
             0 < self.low <= self.high <= 1,
-            f"The area of a resized crop lies between two shares from 0 to 1, the smaller first; "
-            f"not between {self.low} and {self.high}.",
+            "The area of a resized crop must lie between two shares from 0 to 1, the smaller first; not "
+            f"between {self.low} and {self.high}.",
         )
-        _require(self.ratio >= 1, f"The largest aspect ratio is 1 or more, not {self.ratio}.")
+        _require(self.ratio >= 1, f"The largest aspect ratio must be 1 or more, not {self.ratio}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         area = _uniform(images, generator, self.low, self.high).flatten()
@@ -169,8 +170,8 @@ class ColorJitter:
 
     def __post_init__(self) -> None:
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        _require(min(strengths) >= 0, f"The strengths of a jitter are 0 or more, not {strengths}.")
-        _require(self.hue <= 0.5, f"The hue turns by half a circle (0.5) at most, not {self.hue}.")
+        _require(min(strengths) >= 0, f"The strengths of a jitter must be 0 or more, not {strengths}.")
+        _require(self.hue <= 0.5, f"The hue must turn by at most half a circle (0.5), not {self.hue}.")
         _require_probability(self.p)
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
@@ -211,7 +212,7 @@ class Compose:
 
 def _whole(number: float) -> int:
     if number != int(number):
-        raise ValueError(f"{number} is no whole number")
+        raise ValueError(f"{number} is not a whole number")
     return int(number)
 
 
@@ -239,7 +240,7 @@ def parse_augmentations(text: str, size: int) -> Compose:
     Compose(steps=(Flip(p=0.5), Crop(padding=2)))
     """
     steps = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in comma_separated(text):
         name, *numbers = part.split(":")
         if name == "none":
             continue
@@ -251,8 +252,8 @@ def parse_augmentations(text: str, size: int) -> Compose:
             raise OutskirtsError(f"The augmentation '{part}' is not possible. {error}") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise OutskirtsError(
-                f"The augmentation '{part}' cannot be read: after '{name}' come at most a few numbers, "
-                "such as crop:4 or resized-crop:0.2:1."
+                f"The augmentation '{part}' cannot be read; only a few numbers may follow '{name}', such as "
+                "crop:4 or resized-crop:0.2:1."
             ) from error
     compose = Compose(tuple(steps))
     # Steps that images of this size do not allow are told here rather than in the midst of a run.

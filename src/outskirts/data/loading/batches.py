@@ -155,7 +155,7 @@ def training_batches(
     pool: ImageSet | None = None,
     mixing: Mixing | None = None,
     outliers: ImageSet | None = None,
-    outlier_batch: int = 0,
+    outlier_batch: int | None = None,
     views: int = 1,
     rank: int = 0,
     world: int = 1,
@@ -173,7 +173,8 @@ def training_batches(
         pool: Synthetic images of the same classes, if there are any.
         mixing: How synthetic images enter the batches; the defaults of `Mixing` unless given.
         outliers: Images of outliers, to go with every batch.
-        outlier_batch: Number of outlier images in every batch; as many as there are images in the batch if 0.
+        outlier_batch: Number of outlier images in every batch; as many as there are images in the batch
+            unless given.
         memory_budget: Bytes of decoded images to hold in memory.
         workers: Processes that decode where images are streamed.
         skip_corrupt: Leave out images that cannot be decoded.

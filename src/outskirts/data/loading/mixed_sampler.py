@@ -51,9 +51,9 @@ class Mixing:
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
-            raise OutskirtsError(f"The share of real images is above 0 and at most 1, not {self.ratio}.")
+            raise OutskirtsError(f"The share of real images must be above 0 and at most 1, not {self.ratio}.")
         if self.weight is not None and not 0 <= self.weight <= 1:
-            raise OutskirtsError(f"The weight of real images is a share from 0 to 1, not {self.weight}.")
+            raise OutskirtsError(f"The weight of real images must be a share from 0 to 1, not {self.weight}.")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class MixedSampler(Sampler):
         most = ceil(share if self.mixing.mode == "replace" else share / self._ratio)
         if self.mixing.mode != "legacy" and most > self.synthetic:
             raise OutskirtsError(
-                f"A batch takes up to {most} synthetic images, and there are {self.synthetic}; make more, or raise "
-                "--real-ratio."
+                f"A batch takes up to {most} synthetic images, but there are only {self.synthetic}; make "
+                "more, or raise --real-ratio."
             )
 
     @property
@@ -94,8 +94,8 @@ class MixedSampler(Sampler):
             batch = _legacy(self, epoch)[k]
             if not len(batch):
                 raise OutskirtsError(
-                    f"The published sampler leaves step {k + 1} of an epoch empty: the pool of {self.synthetic} images "
-                    "is used up; make more, or leave out --mixing legacy, which goes through them again."
+                    f"With --mixing legacy, the pool of {self.synthetic} images is used up at step {k + 1} of "
+                    "an epoch. Make more images, or leave out --mixing legacy, so that images are used again."
                 )
             # Processes must have as many images each.
             return batch[: len(batch) // self.world * self.world]

@@ -46,11 +46,11 @@ class PixMix:
 
     def __post_init__(self) -> None:
         if self.rounds < 0:
-            raise OutskirtsError(f"PixMix has 0 rounds or more, not {self.rounds}.")
+            raise OutskirtsError(f"PixMix must have 0 rounds or more, not {self.rounds}.")
         if not self.beta > 0:
-            raise OutskirtsError(f"The beta of PixMix is positive, not {self.beta}.")
+            raise OutskirtsError(f"The beta of PixMix must be positive, not {self.beta}.")
         if not 0 <= self.severity <= 10:
-            raise OutskirtsError(f"The severity of PixMix is from 0 to 10, not {self.severity}.")
+            raise OutskirtsError(f"The severity of PixMix must be from 0 to 10, not {self.severity}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         count, channels, height, width = images.shape

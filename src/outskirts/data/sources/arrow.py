@@ -27,7 +27,7 @@ _IN_PATH = "path:"
 
 
 @source("parquet")
-def parquet(where: Path, image: str = "image", label: str = "label", attribute: str = "") -> ImageSet:
+def parquet(where: Path, image: str = "image", label: str = "label", attribute: str | None = None) -> ImageSet:
     """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
 
     The encoded images are held in memory, as they are in the file. A set that does not fit is better kept as
@@ -57,13 +57,15 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
         except (pa.ArrowException, OSError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
     if any(table.schema != tables[0].schema for table in tables):
-        raise OutskirtsError(f"The files of {where} have different columns; name those that belong together.")
+        raise OutskirtsError(
+            f"The files of {where} have different columns; name only files that have the same columns."
+        )
     return _image_set(pa.concat_tables(tables), image, label, attribute, shards[0].parent, f"parquet:{where}")
 
 
 @source("hf")
 def hf(
-    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str = ""
+    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str | None = None
 ) -> ImageSet:
     """A folder that the library `datasets` wrote with `save_to_disk`, mapped into memory.
 
@@ -115,7 +117,7 @@ class _Images:
         return self.base / str(path) if content is None else content
 
 
-def _image_set(table: pa.Table, image: str, label: str, attribute: str, base: Path, spec: str) -> ImageSet:
+def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, base: Path, spec: str) -> ImageSet:
     import pyarrow as pa
 
     kind = table.schema.field(image).type
@@ -135,7 +137,10 @@ def _image_set(table: pa.Table, image: str, label: str, attribute: str, base: Pa
     if attribute:
         index, values = _column(table, attribute, spec)
         if bool((index < 0).any()):
-            raise OutskirtsError(f"The column '{attribute}' of {spec} does not say of every image what it is.")
+            raise OutskirtsError(
+                f"The column '{attribute}' of {spec} has no value for some images; choose a column with a value "
+                "for every image."
+            )
         known = Attribute(attribute, tuple(values or map(str, range(int(index.max()) + 1))), index)
     return ImageSet(items, labels, classes, spec, attribute=known)
 
@@ -161,7 +166,10 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
     except re.error as error:
         raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
     if finder.groups != 1:
-        raise OutskirtsError(f"'{pattern}' has {finder.groups} groups; put what names the class into one: (.+).")
+        raise OutskirtsError(
+            f"'{pattern}' has {finder.groups} groups, and must have one; put the part that names the class in "
+            "brackets: (.+)."
+        )
     class_names = []
     for row, image in enumerate(images):
         value = image.as_py()
@@ -173,7 +181,7 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
     return class_names
 
 
-def _checked(image: str, label: str, attribute: str, known: Sequence[str], where: Path) -> list[str]:
+def _checked(image: str, label: str, attribute: str | None, known: Sequence[str], where: Path) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
     labeled = label != "none" and not label.startswith(_IN_PATH)
@@ -181,7 +189,7 @@ def _checked(image: str, label: str, attribute: str, known: Sequence[str], where
         raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
     if attribute and attribute not in known:
         raise OutskirtsError(f"{unknown(f'column in {where}', attribute, known)} Choose with ?attribute=COLUMN.")
-    return list(dict.fromkeys([image, *[label] * labeled, *[attribute] * bool(attribute)]))
+    return list(dict.fromkeys([image, *[label] * labeled, *([attribute] if attribute else [])]))
 
 
 def _names(schema: pa.Schema, label: str) -> list[str]:

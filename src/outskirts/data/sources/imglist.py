@@ -39,7 +39,10 @@ def imglist(where: Path, root: Path) -> ImageSet:
             continue
         path, _, label = line.strip().rpartition(" ")
         if not path or not label.removeprefix("-").isdecimal() or int(label) < -1:
-            raise OutskirtsError(f"{where}, line {number}: '{line}' is not a path, a space and a label from -1 up.")
+            raise OutskirtsError(
+                f"{where}, line {number}: '{line}' is not a path, a space and a label; a label is a whole number "
+                "of at least -1."
+            )
         items.append(root / path)
         labels.append(int(label))
     if not items:

@@ -31,7 +31,7 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
             f"{where} are {labels.dtype} of shape {labels.shape}; they must be one whole number per image."
         )
     if len(labels) != count:
-        raise OutskirtsError(f"{where} are {len(labels)} for {count} images.")
+        raise OutskirtsError(f"{where} are {len(labels)} for {count} images; each image needs one label.")
     if count and int(labels.max()) >= MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))

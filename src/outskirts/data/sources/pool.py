@@ -57,14 +57,14 @@ def open_pool(where: Path) -> ImageSet:
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(
-            f"{where / 'images.npy'} holds {len(stored)} images, and the manifest says {about['count']}; "
-            "make the pool again."
+            f"{where / 'images.npy'} holds {len(stored)} images, but the manifest says {about['count']}; make "
+            "the pool again."
         )
     indices = class_indices(labels, len(stored), f"The labels of {where}")
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(classes):
         raise OutskirtsError(
-            f"The labels of {where} go from {int(indices.min())} to {int(indices.max())}, and it has {len(classes)} "
-            f"classes, counted from 0."
+            f"The labels of {where} go from {int(indices.min())} to {int(indices.max())}, but it has "
+            f"{len(classes)} classes, which count from 0; make the pool again."
         )
     return ImageSet(stored, indices, classes, spec=f"pool:{where}", note=f"made by {about['generator']['name']}")
 
@@ -79,12 +79,15 @@ def verify_pool(folder: Path) -> dict[str, Any]:
     for name in _ARRAYS:
         if (digest := file_digest(folder / name)) != about["sha256"].get(name):
             raise OutskirtsError(
-                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with {digest[:12]}, "
-                f"not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy it anew."
+                f"{folder / name} is not the file that the manifest describes: its SHA-256 begins with "
+                f"{digest[:12]}, not with {str(about['sha256'].get(name))[:12]}; make the pool again, or copy "
+                "it again."
             )
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     if dict(zip(images.classes, counts)) != about["counts"]:
-        raise OutskirtsError(f"The classes of {folder} are not as frequent as its manifest says; make the pool again.")
+        raise OutskirtsError(
+            f"The images of each class in {folder} are not as many as its manifest says; make the pool again."
+        )
     return about
 
 
@@ -177,9 +180,9 @@ def manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}.")
     if (folder / "state.json").is_file():
-        raise OutskirtsError(f"The pool {folder} is not finished; go on with the command that began it.")
+        raise OutskirtsError(f"The pool {folder} is not finished. To continue, give the command that began it again.")
     if not (folder / "manifest.json").is_file():
-        raise OutskirtsError(f"{folder} is no pool: it has no manifest.json.")
+        raise OutskirtsError(f"{folder} is not a pool: it has no manifest.json.")
     about = load_json(folder / "manifest.json")
     if about.get("format") not in (1, FORMAT):
         raise OutskirtsError(

@@ -37,7 +37,13 @@ def textures(size: int = 28, limit: int = 600, seed: int = 0) -> ImageSet:
 
 @source("photos")
 def photos(size: int = 28, limit: int = 600, seed: int = 0) -> ImageSet:
-    """Patches of eight photographs, from scikit-image and scikit-learn; arguments as for `textures`."""
+    """Patches of eight photographs, from scikit-image and scikit-learn.
+
+    Arguments:
+        size: Height and width of a patch, in pixels.
+        limit: Number of patches.
+        seed: Seed of the positions and scales of the patches.
+    """
     folder = Path(str(files("sklearn"))) / "datasets" / "images"
     pictures = [_scikit_image(name) for name in _PHOTOS] + [folder / name for name in _MORE_PHOTOS]
     return _patches("photos", pictures, size, limit, seed)
@@ -80,8 +86,8 @@ def _patches(name: str, pictures: list[Path], size: int, count: int, seed: int) 
         box = (left, top, left + side, top + side)
         patches.append(np.array(picture.resize((size, size), Image.Resampling.BILINEAR, box)))
     note = (
-        f"{count} patches of {len(pictures)} pictures: they are not independent, so confidence intervals, "
-        "which take images for independent, are too narrow."
+        f"{count} patches of {len(pictures)} pictures. They are not independent, so confidence intervals are "
+        "too narrow."
     )
     return ImageSet(patches, spec=name, note=note)
 
@@ -93,7 +99,7 @@ def _opened(path: Path) -> Image.Image:
 
 def _check(size: int) -> None:
     if not MIN_SIDE <= size <= 256:
-        raise OutskirtsError(f"size={size} is not a side of {MIN_SIDE} to 256 pixels.")
+        raise OutskirtsError(f"size={size} is not possible; it must be from {MIN_SIDE} to 256 pixels.")
 
 
 def _scikit_image(name: str) -> Path:
@@ -102,5 +108,5 @@ def _scikit_image(name: str) -> Path:
     except ModuleNotFoundError as error:
         raise MissingExtra("The demonstration's set of pictures", "demo") from error
     if not path.is_file():
-        raise OutskirtsError(f"scikit-image is installed without its picture {name}; install it anew.")
+        raise OutskirtsError(f"scikit-image is installed without its picture {name}; install it again.")
     return path

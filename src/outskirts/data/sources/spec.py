@@ -20,7 +20,7 @@ from ..catalogue import catalogue
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
 
-__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "resolve", "source"]
+__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "resolve", "source"]
 
 Opener = Callable[..., ImageSet]
 
@@ -44,6 +44,12 @@ _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
 def data_folder() -> Path:
     """Where sets lie that are called by their bare names: ``$OUTSKIRTS_DATA``, or ``~/.cache/outskirts/data``."""
     return Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
+
+
+def placed(path: Path | str) -> Path:
+    """Where an image set is written: a path as it is; a text that names no folder, in the `data_folder`."""
+    bare = isinstance(path, str) and Path(path).name == path
+    return ((data_folder() if bare else Path()) / path).absolute()
 
 
 def source(name: str) -> Callable[[Opener], Opener]:
@@ -71,15 +77,15 @@ class Spec:
         return self.source + where + (f"?{options}" if options else "")
 
 
-def open(spec: str | Path) -> ImageSet:
-    """The image set that a text names.
+def open(spec: str | Path | ImageSet) -> ImageSet:
+    """The image set that a text names; one that is open already is returned as it is.
 
     Arguments:
-        spec: A bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or folder of images in
-            `data_folder`; with a colon, ``textures:``, where a folder is called so, too), ``folder:DIR``,
-            ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``, ``npy:FILE``,
-            ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow a ``?``,
-            parted by ``&``: ``expect=10000``, which refuses any other number of images, ``classes=0-5,8``,
+        spec: An image set, or a text: a bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or
+            folder of images in `data_folder`; with a colon, ``textures:``, where a folder is called so, too),
+            ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
+            ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow
+            a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images, ``classes=0-5,8``,
             ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in
             this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the images
             otherwise (see `outskirts.data.corruptions`), and those of the source, such as ``split=test``.
@@ -90,12 +96,15 @@ def open(spec: str | Path) -> ImageSet:
     Raises:
         OutskirtsError: saying what is wrong with the text or with what it names.
     """
+    if isinstance(spec, ImageSet):
+        return spec
     parsed = parse_spec(spec)
     image_set = SOURCES[parsed.source](**parsed.arguments)
     seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
     if expected is not None and len(image_set) != expected:
         raise OutskirtsError(
-            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}: some are missing, or it is another."
+            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}. Some are missing, or it is "
+            "another set."
         )
     if "classes" in parsed.view:
         image_set = image_set.select_classes(parsed.view["classes"])
@@ -106,7 +115,7 @@ def open(spec: str | Path) -> ImageSet:
     if "limit" in parsed.view:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
-        raise OutskirtsError(f"'{spec}' selects no image.")
+        raise OutskirtsError(f"'{spec}' selects no image; choose more with ?classes=, ?part=, ?limit= or ?rows=.")
     for name, change in CHANGES.items():
         if name in parsed.view:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
@@ -146,7 +155,9 @@ def parse_spec(spec: str | Path, base: Path | None = None) -> Spec:
         if "root" in kinds and "root" not in given:
             given["where"], _, given["root"] = where.rpartition("@")
             if not (given["where"] and given["root"]):
-                raise OutskirtsError(f"'{text}' names no folder that its paths start from; write {name}:FILE@ROOT.")
+                raise OutskirtsError(
+                    f"'{text}' does not name the folder that its paths start from; write {name}:FILE@ROOT."
+                )
     known = kinds | {key: kind for key, kind in VIEW.items() if key not in kinds}
     for key in given:
         if key not in known:
@@ -175,7 +186,7 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
             )
         return name, where if colon else None
     if not body:
-        raise OutskirtsError("An empty text names no image set.")
+        raise OutskirtsError("An empty text does not name an image set; write a spec such as cifar10 or folder:photos.")
     path = base / Path(body).expanduser()
     if path.exists():
         suffix = "" if path.is_dir() else path.suffix.lower()

@@ -19,7 +19,12 @@ __all__ = ["table"]
 
 @source("csv")
 def table(
-    where: Path, root: Path, image: str = "image", label: str = "label", attribute: str = "", rows: str = ""
+    where: Path,
+    root: Path,
+    image: str = "image",
+    label: str = "label",
+    attribute: str | None = None,
+    rows: str | None = None,
 ) -> ImageSet:
     """A table with a header and a line for each image.
 
@@ -71,7 +76,7 @@ def table(
 def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
     """Numbers as they are, names by their positions in alphabetical order."""
     if "" in values:
-        raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of those chosen.")
+        raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of the chosen lines.")
     if all(value.isdecimal() for value in values):
         numbers = class_indices([int(value) for value in values], len(values), where)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from ..threads import Done
 from ..transform import Transform
 from .spec import source
 
-__all__ = ["DType", "TokenSet", "extract_tokens", "open_tokens"]
+__all__ = ["DType", "TokenSet", "open_tokens", "write_tokens"]
 
 DType: TypeAlias = Literal["float16", "bfloat16"]
 
@@ -36,12 +36,12 @@ _KIND = ShardKind(
     stem="tokens",
     sizes="shards",
     format=2,
-    resume="call outskirts data extract again as before",
+    resume="give the same command outskirts data extract again",
     remake="extract again",
 )
 
 
-def extract_tokens(
+def write_tokens(
     trunk: Callable[[Tensor], Tensor],
     transform: Transform,
     images: ImageSet,
@@ -143,14 +143,7 @@ class TokenSet(ImageSet):
         length, width = self.items.shape
         return 2 * len(self) * length * width
 
-    def resident(
-        self,
-        transform: Transform,
-        room: bool = False,
-        skip_corrupt: bool = False,
-        threads: int | None = None,
-        progress: Done | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def _read(self, transform: Transform, *_: Any, **options: Any) -> tuple[Tensor, Tensor]:
         """All tokens [N, 1, L, D] and labels [N]; an error unless they were made with this transform and its trunk."""
         self._require(transform)
         return self.items.gather(self.index), self.labels
@@ -178,8 +171,9 @@ class TokenSet(ImageSet):
         for name, value in own.items():
             if made[name] != value:
                 raise OutskirtsError(
-                    f"The tokens in {self.items.folder} were made with another {name}: {made[name] or 'none'}, but the "
-                    f"network has {value or 'none'}; extract them again with its own --backbone."
+                    f"The tokens in {self.items.folder} were made with another {name}: "
+                    f"{made[name] or 'none'}, but the network has {value or 'none'}; extract them again with "
+                    "the --backbone of this network."
                 )
 
 

@@ -63,6 +63,6 @@ def training_labels(outputs: Outputs, who: str) -> Tensor:
     if labels.min() < 0:
         raise OutskirtsError(
             f"The detector '{who}' fits on in-distribution images, but {int((labels < 0).sum())} of "
-            f"{len(labels)} labels are negative, which marks out-of-distribution images."
+            f"{len(labels)} labels are negative; a negative label marks an out-of-distribution image."
         )
     return labels

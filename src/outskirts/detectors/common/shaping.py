@@ -47,7 +47,7 @@ def logit_scorer(name: str, who: str) -> Detector:
     if not able(registry[name]):
         others = ", ".join(other for other in registry.names() if able(registry[other]))
         raise OutskirtsError(
-            f"The detector '{name}' cannot score changed logits alone, as '{who}' asks; choose one of {others}."
+            f"The detector '{name}' needs more than logits, so '{who}' cannot use it; choose one of {others}."
         )
     return create(name)
 

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from ... import grouped
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
+from ...renamed import unset_as_before
 from ...seeding import subseed
 from ...synthesis.outliers import Outliers
 
@@ -35,17 +36,17 @@ class Decoding:
 
     network_evaluations: int = 20
     guidance: float = 2.0
-    size: int = 0
+    size: int | None = None
     resize: Literal["both", "bilinear", "nearest"] = "both"
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.network_evaluations < 1 or self.size < 0:
+        if self.network_evaluations < 1 or (self.size or 0) < 0:
             raise OutskirtsError(
-                f"network_evaluations is at least 1 and size 0, not {self.network_evaluations} and {self.size}."
+                f"network_evaluations and size must be at least 1, not {self.network_evaluations} and {self.size}."
             )
         if not self.guidance >= 0:
-            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+            raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
 
 
 def decoded(model: LatentDiffusion, vectors: Tensor, seeds: Sequence[int], how: Decoding) -> Tensor:
@@ -71,7 +72,8 @@ class Decoder:
         counts = grouped.counts(vectors.labels, len(model.classes))
         if int(counts.min()) != int(counts.max()):
             raise OutskirtsError(
-                f"There are {int(counts.min())} to {int(counts.max())} vectors of a class, not as many."
+                f"The classes have from {int(counts.min())} to {int(counts.max())} vectors; all classes must "
+                "have the same number."
             )
         rows, _ = grouped.table(vectors.labels, len(counts))
         self.vectors = vectors.values[rows]
@@ -107,4 +109,4 @@ class Decoder:
 
     def about(self) -> Mapping[str, Any]:
         """What a pool's manifest says of it."""
-        return {"vectors": self.vectors.shape[1], **vars(self.how)}
+        return {"vectors": self.vectors.shape[1], **unset_as_before(vars(self.how))}

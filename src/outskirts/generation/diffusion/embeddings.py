@@ -31,8 +31,8 @@ _KIND = ShardKind(
     stem="vectors",
     sizes="blocks",
     format=1,
-    resume="give the command that began it once more",
-    remake="give the command that made it once more",
+    resume="give the command that began it again",
+    remake="give the command that made it again",
 )
 
 
@@ -84,7 +84,7 @@ class Embedder:
             vectors, course = invert(self.model, latents, labels.to(latents.device), seeds, self.how)
         return vectors.cpu(), course.T.cpu()
 
-    def losses(self, pixels: Tensor, vectors: Tensor, seeds: Sequence[int]) -> Tensor:
+    def loss_under(self, pixels: Tensor, vectors: Tensor, seeds: Sequence[int]) -> Tensor:
         """The loss of images under other vectors [n, D], on many draws, [n]."""
         with self._computing():
             latents = self._encoded(pixels)
@@ -186,7 +186,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
             return [subseed(made.about["seed"], name, i) for i in rows[part].tolist()]
 
         repeated, judged = embedder(pixels[part], labels[part], seeds("again"))[0], seeds("judged")
-        columns.append((repeated, *(embedder.losses(pixels[part], v[part], judged) for v in (starts, first))))
+        columns.append((repeated, *(embedder.loss_under(pixels[part], v[part], judged) for v in (starts, first))))
     other, before, after = (torch.cat(column) for column in zip(*columns))
     same = labels[:, None] == labels
     nearest = torch.cdist(first, other).masked_fill(~same, torch.inf).argmin(1)

@@ -56,11 +56,11 @@ class Inversion:
     def __post_init__(self) -> None:
         for name in ("steps", "draws", "grid", "chunk"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not 0 < self.lr < float("inf"):
-            raise OutskirtsError(f"lr is positive, not {self.lr}.")
+            raise OutskirtsError(f"lr must be positive, not {self.lr}.")
         if self.paired and self.draws % 2:
-            raise OutskirtsError(f"Draws in pairs are of an even number, not {self.draws}.")
+            raise OutskirtsError(f"With draws in pairs, their number must be even, not {self.draws}.")
 
 
 def invert(
@@ -94,8 +94,8 @@ def invert(
     if not losses.isfinite().all():
         row = int((~losses.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
-            f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())}: its codes reach "
-            f"{float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
+            f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())} and its "
+            f"codes reach {float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
         )
     return vectors.detach(), losses
 

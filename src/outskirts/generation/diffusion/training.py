@@ -20,6 +20,7 @@ from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...models.diffusion.codec import load_codec
 from ...models.diffusion.model import DiffusionModel
+from ...renamed import unset_as_now
 from ...trainable import Trainable
 from ...training.batches import batches_for
 from ...training.config import TrainConfig
@@ -71,8 +72,8 @@ def require_seen(folder: Path, images: ImageSet) -> None:
     """Raise unless these are the images that the generator in a folder was trained on."""
     if (made_of := begun(folder).get("fingerprint")) is None or made_of != images.fingerprint_as(made_of):
         raise OutskirtsError(
-            f"The generator in {folder} has seen other images than {images.spec}; pass those, so that the pool can say "
-            "what it was made of."
+            f"The generator in {folder} has seen other images than {images.spec}; pass the images that it was "
+            "trained on, so that the pool can name them."
         )
 
 
@@ -105,8 +106,9 @@ def _require_among(folder: Path, images: ImageSet) -> None:
         or not set(seen.keys) <= set(images.keys)
     ):
         raise OutskirtsError(
-            f"The generator in {folder} may have seen images that are not among {images.spec}, and the pool could not "
-            "say what it was made of; go on with the images that it was begun with, or with more besides."
+            f"The generator in {folder} may have seen images that are not among {images.spec}. The pool must "
+            "name all images that its generator has seen. Continue with the images that it was begun with; "
+            "more may be added."
         )
 
 
@@ -117,7 +119,7 @@ def train_model(
     config: TrainConfig,
     folder: Path,
     progress: TrainingProgress,
-    codec: str = "",
+    codec: str | None = None,
 ) -> DiffusionModel:
     """Train a model and save it, or go on with a training that was stopped, or load what it left.
 
@@ -139,15 +141,11 @@ def train_model(
     if config.precision == "auto":
         precision = earlier.get("precision") or faster_precision(torch.device(config.device))
         config = replace(config, precision=precision)  # type: ignore[arg-type]
-    asked = {
-        "network": size,
-        "codec": codec,
-        "fingerprint": images.fingerprint_as(earlier.get("fingerprint")),
-        **asdict(config),
-    }
+    fingerprint = images.fingerprint_as(earlier.get("fingerprint"))
+    asked = unset_as_now({"network": size, "codec": codec, "fingerprint": fingerprint, **asdict(config)})
     if earlier:
         # What it was begun without did not exist then, and is as it was.
-        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **earlier}, asked)
+        require_alike(f"The generator in {folder}", {**asdict(TrainConfig()), **unset_as_now(earlier)}, asked)
     else:
         require_empty(folder)
     if (folder / "generator.json").is_file():
@@ -156,7 +154,7 @@ def train_model(
         _require_among(Path(config.init), images)
         model = load_trained(Path(config.init), images, transform).train()
         if model.size != size:
-            raise OutskirtsError(f"The generator in {config.init} is of the size {model.size}, not {size}.")
+            raise OutskirtsError(f"The generator in {config.init} has the size {model.size}, not {size}.")
     else:
         with seeding.isolated(config.seed, "initialisation"):
             coded = load_codec(Path(codec)) if codec else None
@@ -172,8 +170,9 @@ def train_model(
             shown = transform.device(pixels.to(engine.device))
             return {"loss": float(model.loss(shown, labels.to(engine.device), draws))}
 
-    save_json(folder / "training.json", asked)
-    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command once more")
+    # Manifests of pools repeat it, with an empty text for no codec.
+    save_json(folder / "training.json", {**asked, "codec": codec or ""})
+    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command")
     model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.
     return DiffusionModel.load(folder)

@@ -60,11 +60,13 @@ class DiffusionConfig(Config):
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "network_evaluations"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not self.guidance >= 0:
-            raise OutskirtsError(f"guidance is not negative, but {self.guidance} is.")
+            raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
         if self.init and (self.model or self.codec):
-            raise OutskirtsError("--init is trained further, in its own codes: leave out --model and --codec.")
+            raise OutskirtsError(
+                "--init continues a generator, which has a codec of its own; leave out --model and --codec."
+            )
 
 
 @register("diffusion")
@@ -87,7 +89,7 @@ class Diffusion(ImageGenerator[DiffusionConfig]):
             require_seen(folder, images)
         else:
             self.model = train_model(
-                self._size(transform), images, transform, self._training(images), folder, progress, config.codec or ""
+                self._size(transform), images, transform, self._training(images), folder, progress, config.codec
             )
         # Not that which is faster now: the same images are to come of the same model.
         self.training = begun(folder)

@@ -31,7 +31,7 @@ class MixupConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
-            raise OutskirtsError(f"beta is positive, not {self.beta}.")
+            raise OutskirtsError(f"beta must be positive, not {self.beta}.")
 
 
 @register("mixup")

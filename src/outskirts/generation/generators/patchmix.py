@@ -30,7 +30,7 @@ class PatchMixConfig(Config):
 
     def __post_init__(self) -> None:
         if self.grid < 1:
-            raise OutskirtsError(f"grid is at least 1, not {self.grid}.")
+            raise OutskirtsError(f"grid must be at least 1, not {self.grid}.")
 
 
 @register("patchmix")

@@ -53,7 +53,7 @@ class PipelineConfig(Config):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise OutskirtsError(f"steps is at least 1, not {self.steps}.")
+            raise OutskirtsError(f"steps must be at least 1, not {self.steps}.")
 
 
 @register("pipeline")
@@ -77,8 +77,8 @@ class Pipeline(ImageGenerator[PipelineConfig]):
         self.numbered = getattr(getattr(unet, "config", None), "num_class_embeds", None)
         if not {"prompt", "class_labels"} & set(self.takes) and self.numbered is None:
             raise OutskirtsError(
-                f"The {type(self.pipeline).__name__} in {self.config.model} takes neither texts nor classes, and "
-                "makes images of any kind."
+                f"The {type(self.pipeline).__name__} in {self.config.model} takes neither texts nor classes, "
+                "so it cannot make images of a given class; choose another pipeline."
             )
         if "prompt" in self.takes and "{}" not in self.config.prompt:
             raise OutskirtsError(f"The prompt '{self.config.prompt}' has no {{}} for the name of a class.")
@@ -120,8 +120,8 @@ class Pipeline(ImageGenerator[PipelineConfig]):
         # Schedulers that add noise at every step draw it for each image, too.
         noise = {"generator": draws} if "generator" in inspect.signature(scheduler.step).parameters else {}
         for time in scheduler.timesteps:
-            found = unet(scheduler.scale_model_input(images, time), time, class_labels=labels).sample
-            images = scheduler.step(found, time, images, **noise).prev_sample
+            prediction = unet(scheduler.scale_model_input(images, time), time, class_labels=labels).sample
+            images = scheduler.step(prediction, time, images, **noise).prev_sample
         return ((images + 1) / 2).clamp(0, 1).movedim(1, 3).cpu().numpy()
 
     def _ids(self) -> list[int]:
@@ -131,10 +131,12 @@ class Pipeline(ImageGenerator[PipelineConfig]):
             ids = [int(number) for number in self.config.class_ids.split(",")]
         except ValueError as error:
             raise OutskirtsError(
-                f"class_ids are whole numbers, comma-separated, not '{self.config.class_ids}'."
+                f"class_ids must be whole numbers, separated by commas, not '{self.config.class_ids}'."
             ) from error
         if len(ids) != len(self.classes):
-            raise OutskirtsError(f"There are {len(self.classes)} classes and {len(ids)} class_ids.")
+            raise OutskirtsError(
+                f"There are {len(self.classes)} classes and {len(ids)} class_ids; give one for each class."
+            )
         return ids
 
 
@@ -142,7 +144,7 @@ def _loaded(folder: str, device: torch.device) -> Any:
     if not folder:
         raise OutskirtsError("Say where the pipeline is: --model DIR.")
     if not (Path(folder) / "model_index.json").is_file():
-        raise OutskirtsError(f"{folder} is no folder of a diffusers pipeline: it has no model_index.json.")
+        raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
     try:
         from diffusers import DiffusionPipeline
     except ImportError as error:

@@ -117,12 +117,12 @@ class ClassGaussians(nn.Module):
             OutskirtsError: If a class has fewer than two vectors, or none held out; or its published covariance is
                 singular.
         """
-        for rows, least, what in ((labels, 2, "to vary"), (unseen_labels, 1, "to be calibrated on, held out")):
+        for rows, least, what in ((labels, 2, "to vary"), (unseen_labels, 1, "held out, for the calibration")):
             counts = torch.bincount(rows, minlength=len(classes))
             if int(counts.min()) < least:
                 short = int(counts.argmin())
                 raise OutskirtsError(
-                    f"A class takes at least {least} {'vectors' if least > 1 else 'vector'} {what}; "
+                    f"A class needs at least {least} {'vectors' if least > 1 else 'vector'} {what}; "
                     f"'{classes[short]}' has {int(counts[short])}."
                 )
         dtype = torch.float32 if reference_quirks else torch.float64

@@ -42,6 +42,7 @@ from ...devices import resolve_device
 from ...errors import OutskirtsError
 from ...files import load_json, require_alike, require_empty, save_json
 from ...models.volume_preserving import Pinned, VolumePreserving
+from ...renamed import unset_as_before
 from ...training.checkpoint import load_checkpoint, save_checkpoint
 from ...training.ema import EMA
 from .model import Manifold, ManifoldOptions, fingerprint
@@ -151,11 +152,11 @@ def fit_manifold(
     _check(embeddings, labels, classes)
     folder = None if folder is None else Path(folder)
     if device.type == "mps":
-        raise OutskirtsError("Manifolds take double precision, which mps does not have; choose the device cpu.")
+        raise OutskirtsError("Manifolds need double precision, which mps does not have; choose the device cpu.")
     asked: dict[str, Any] = {
         "embeddings": fingerprint(embeddings, labels),
         "classes": list(classes),
-        "options": asdict(options),
+        "options": unset_as_before(asdict(options)),
     }
     if folder is not None:
         _enter(folder, asked)
@@ -193,7 +194,7 @@ def _unfitted(
         manifold.mean.copy_(mean)
         manifold.scale.copy_((seen.double() - mean).square().mean().sqrt())
     if not manifold.scale > 0:
-        raise OutskirtsError("All embeddings that the manifold is fitted to are equal; give it some that vary.")
+        raise OutskirtsError("All embeddings are equal, so no manifold can be fitted; pass embeddings that differ.")
     return manifold
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ...errors import OutskirtsError
 from ...files import digest, file_digest, load_json, load_tensors, save_json, save_tensors
 from ...models.volume_preserving import Rotation, VolumePreserving
+from ...renamed import unset_as_before, unset_as_now
 from ...seeding import isolated
 
 __all__ = ["Manifold", "ManifoldOptions", "fingerprint"]
@@ -43,8 +44,8 @@ class ManifoldOptions:
 
     blocks: int = 4
     """Number of coupling blocks in the volume-preserving network."""
-    hidden: int = 0
-    """Width of the coupling blocks; 0 takes four times the half of the embeddings' dimensions."""
+    hidden: int | None = None
+    """Width of the coupling blocks. Default: four times the half of the embeddings' dimensions."""
     rotation: Rotation = "cayley"
     """How rotations are parametrised: cayley, expm, or fixed to leave them as drawn."""
     variance: float = 0.05
@@ -69,12 +70,12 @@ class ManifoldOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is at least 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("variance", "holdout"):
             if not 0 < getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} is a share between 0 and 1, not {getattr(self, name)}.")
+                raise OutskirtsError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}.")
         if not 0 < self.lr < float("inf"):
-            raise OutskirtsError(f"lr is positive and finite, not {self.lr}.")
+            raise OutskirtsError(f"lr must be positive and finite, not {self.lr}.")
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
@@ -161,7 +162,7 @@ class Manifold(nn.Module):
             "classes": self.classes,
             "invariants": self.invariants,
             "rows": len(self.held_out),
-            "options": asdict(self.options),
+            "options": unset_as_before(asdict(self.options)),
             "fingerprint": self.fingerprint,
             "report": self.report,
             "weights": file_digest(weights),
@@ -182,7 +183,7 @@ class Manifold(nn.Module):
             )
         if file_digest(weights) != about["weights"]:
             raise OutskirtsError(f"{weights} is not the file that {path} describes; fit the manifold again.")
-        options = ManifoldOptions(**about["options"])
+        options = ManifoldOptions(**unset_as_now(about["options"]))
         with isolated(0, "loading"):
             manifold = cls(about["dim"], about["classes"], about["invariants"], about["rows"], options)
         manifold.load_state_dict(load_tensors(weights)[0])

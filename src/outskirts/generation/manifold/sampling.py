@@ -80,21 +80,24 @@ class ManifoldSynthesizer:
         if self.mode not in ("radius", "invariant", "lowest"):
             raise unknown("mode", self.mode, ("radius", "invariant", "lowest"))
         if not 1 <= self.keep <= self.draws:
-            raise OutskirtsError(f"keep is from 1 to the number of draws, {self.draws}, not {self.keep}.")
+            raise OutskirtsError(f"keep must be from 1 to the number of draws, {self.draws}, not {self.keep}.")
         if self.competing_classes < 0 or self.budget < 1:
             raise OutskirtsError(
-                f"competing_classes is at least 0 and budget 1, not {self.competing_classes} and {self.budget}."
+                "competing_classes must be at least 0, and budget at least 1; they are "
+                f"{self.competing_classes} and {self.budget}."
             )
         low, high = self.span
         if not 0 < low <= high < math.inf:
-            raise OutskirtsError(f"span goes from a positive number to one no smaller, not from {low} to {high}.")
+            raise OutskirtsError(
+                f"span must go from a positive number to an equal or larger one, not from {low} to {high}."
+            )
         if self.mode == "invariant" and low < 1:
             raise OutskirtsError(
-                f"The invariants make outliers beyond the radius of held-out embeddings only; let span begin at 1 or "
-                f"more, not {low}."
+                "With the mode 'invariant', outliers lie beyond the radius of held-out embeddings; span must "
+                f"begin at 1 or more, not {low}."
             )
         if self.quantile is not None and not 0.5 <= self.quantile < 1:
-            raise OutskirtsError(f"quantile is from 0.5 to less than 1, not {self.quantile}.")
+            raise OutskirtsError(f"quantile must be from 0.5 to less than 1, not {self.quantile}.")
 
     @torch.no_grad()
     def fit(self, manifold: Manifold, embeddings: Tensor, labels: Tensor) -> Self:
@@ -175,9 +178,10 @@ class ManifoldSynthesizer:
             worst = int(filled.argmin())
             rival = gaussians.classes[int(nearest[worst, typical[worst].argmax()])]
             raise OutskirtsError(
-                f"Of {int(drawn[worst])} outliers drawn of class '{gaussians.classes[worst]}', {int(rejected[worst])} "
-                f"are typical of another class, most often of '{rival}', as the two overlap; choose a larger span, "
-                "fewer competing_classes (0 keeps all), or merge the classes."
+                f"Of {int(drawn[worst])} outliers drawn of class '{gaussians.classes[worst]}', "
+                f"{int(rejected[worst])} are typical of another class, most often of '{rival}'. The two "
+                "classes overlap; choose a larger span, fewer competing_classes (0 keeps all), or merge the "
+                "classes."
             )
         beyond = distance > gaussians.limits[:, None]
         return Outliers(
@@ -192,7 +196,7 @@ class ManifoldSynthesizer:
 
     def _fitted(self) -> tuple[Manifold, ClassGaussians, Tensor]:
         if self.manifold is None or self.gaussians is None or self.nearest is None:
-            raise OutskirtsError("There is no manifold to make outliers off; call fit first.")
+            raise OutskirtsError("There is no manifold yet; call fit first.")
         return self.manifold, self.gaussians, self.nearest
 
     def _white(self, gaussians: ClassGaussians, classes: Tensor, per_class: int, generator: Generator) -> Tensor:

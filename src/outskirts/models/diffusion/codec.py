@@ -119,7 +119,7 @@ _BLOCK = 16
 def load_codec(folder: Path) -> Codec:
     """The codec in a folder, which may be an autoencoder's own or the ``vae`` of a pipeline or of a generator."""
     if not (folder / "config.json").is_file():
-        raise OutskirtsError(f"{folder} is no folder of an autoencoder: it has no config.json.")
+        raise OutskirtsError(f"{folder} is not a folder of an autoencoder: it has no config.json.")
     kind = load_json(folder / "config.json").get("_class_name")
     if kind not in ("AutoencoderKL", "PatchCodec"):
         raise OutskirtsError(f"{folder} holds a {kind}; only an AutoencoderKL can code images here.")

@@ -13,7 +13,9 @@ from .stable import TEMPLATE, load_stable_diffusion
 __all__ = ["load_model"]
 
 
-def load_model(folder: Path, classes: Sequence[str], words: str = "", template: str = TEMPLATE) -> LatentDiffusion:
+def load_model(
+    folder: Path, classes: Sequence[str], words: str | None = None, template: str = TEMPLATE
+) -> LatentDiffusion:
     """The model in a folder.
 
     Arguments:
@@ -27,8 +29,8 @@ def load_model(folder: Path, classes: Sequence[str], words: str = "", template: 
     if (folder / "generator.json").is_file():
         if words or template != TEMPLATE:
             raise OutskirtsError(
-                f"The generator in {folder} reads no words: its text is fixed, with the classes as its vocabulary. "
-                "Leave out --words and --template."
+                f"The generator in {folder} reads no words; it knows the classes alone. Leave out --words and "
+                "--template."
             )
         model = DiffusionModel.load(folder)
         if model.classes != list(classes):
@@ -39,10 +41,10 @@ def load_model(folder: Path, classes: Sequence[str], words: str = "", template: 
         return model
     if not (folder / "model_index.json").is_file():
         raise OutskirtsError(
-            f"{folder} holds neither a generator that was trained here, which has a generator.json, nor a Stable "
-            "Diffusion, which has a model_index.json."
+            f"{folder} is not a folder of a diffusion model. A generator that outskirts trained has a "
+            "generator.json, and a Stable Diffusion has a model_index.json."
         )
     named = [word.strip() for word in words.split(",")] if words else classes
     if len(named) != len(classes):
-        raise OutskirtsError(f"There are {len(classes)} classes and {len(named)} --words.")
+        raise OutskirtsError(f"There are {len(classes)} classes and {len(named)} --words; give one for each class.")
     return load_stable_diffusion(folder, named, template)

@@ -83,7 +83,7 @@ class DiffusionModel(LatentDiffusion):
                 f"'{size}' needs; pass --size {side // codec.patch * codec.patch or codec.patch}."
             )
         if codec.channels != channels:
-            raise OutskirtsError(f"The codec is of images with {codec.channels} channels, and these have {channels}.")
+            raise OutskirtsError(f"The codec takes images with {codec.channels} channels, but these have {channels}.")
         kept, latent = codec.kept, side // codec.patch
         levels = len(shape.widths)
         prompts = ClassPrompts(text_encoder(len(classes), shape.dim))

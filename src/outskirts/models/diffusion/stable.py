@@ -46,12 +46,14 @@ class WordPrompts(Prompts):
 
     def __init__(self, encoder: CLIPTextModel, tokenizer: Any, words: Sequence[str], template: str = TEMPLATE) -> None:
         if template.count("{}") != 1:
-            raise OutskirtsError(f"The prompt '{template}' has no place for a class, or several; write {{}} once.")
+            raise OutskirtsError(f"The prompt '{template}' must have one place for a class; write {{}} once.")
         before, after = (_pieces(tokenizer, part) for part in template.split("{}"))
         length = encoder.config.max_position_embeddings
         text = [tokenizer.bos_token_id, *before, tokenizer.eos_token_id, *after, tokenizer.eos_token_id]
         if len(text) > length:
-            raise OutskirtsError(f"The prompt '{template}' has {len(text)} tokens, and its encoder takes {length}.")
+            raise OutskirtsError(
+                f"The prompt '{template}' has {len(text)} tokens, but its encoder takes {length}; write a shorter one."
+            )
 
         def filled(ids: list[int]) -> list[int]:
             return ids + [tokenizer.pad_token_id] * (length - len(ids))
@@ -76,14 +78,14 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
         template: Text of an image, with one ``{}`` for the class name.
     """
     if not (folder / "model_index.json").is_file():
-        raise OutskirtsError(f"{folder} is no folder of a diffusers pipeline: it has no model_index.json.")
+        raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
     missing = [part for part in _PARTS if not (folder / part).is_dir()]
     if missing:
-        raise OutskirtsError(f"{folder} is no Stable Diffusion: it lacks {' and '.join(missing)}.")
+        raise OutskirtsError(f"{folder} is not a Stable Diffusion: it lacks {' and '.join(missing)}.")
     if all(word.isdigit() for word in words):
         raise OutskirtsError(
-            f"A text encoder knows nothing of classes called {', '.join(words[:3])}; say what they are, in their "
-            "order: --words cat,dog,…"
+            f"A text encoder does not know what {', '.join(words[:3])} are; pass a word for each class, in "
+            "the order of the classes: --words cat,dog,…"
         )
     try:
         with quietly():

@@ -56,8 +56,9 @@ class Folder(ImageGenerator[FolderConfig]):
             rows = self.rows[label]
             if number >= len(rows):
                 raise OutskirtsError(
-                    f"{self.config.source} has {len(rows)} images of the class '{self.images.classes[label]}', and "
-                    "more are asked for; lower --count, or ask less of them."
+                    f"{self.config.source} has {len(rows)} images of the class "
+                    f"'{self.images.classes[label]}', but more are needed; lower --count, or loosen the rules "
+                    "that reject images."
                 )
             order = torch.randperm(len(rows), generator=generator(seed, "folder", label))
             chosen.append(rows[order[number]])
