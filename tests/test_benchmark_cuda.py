@@ -224,5 +224,5 @@ def test_published_recipes_are_those_of_the_larger_network(script, data, tmp_pat
     journal = script["journal"].Journal(tmp_path, torch.device("cpu"), time.monotonic())
     jobs = {(job.method, job.variant): job.options for job in train._jobs(journal, data, resnet, 0)}
     # Epochs are of the budget, and what a variant sets goes over all.
-    assert jobs["cider", ""]["epochs"] == 100 and jobs["cider", ""]["batch_size"] == 512
+    assert jobs["cider", None]["epochs"] == 100 and jobs["cider", None]["batch_size"] == 512
     assert jobs["logitnorm", "pixmix"]["augment"] == "flip,crop:4,pixmix"

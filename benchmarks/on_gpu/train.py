@@ -88,11 +88,11 @@ _VARIANTS = {"pixmix": {"augment": "flip,crop:4,pixmix"}}
 #: on synthetic images (SIO) have no row: both need images of a diffusion model, whose training and sampling take hours
 #: rather than minutes, and what else lies in the folder are the sets that are tested and tuned on.
 _ROWS = (
-    ("ce", ""),
+    ("ce", None),
     ("logitnorm", "pixmix"),
-    ("cider", ""),
-    ("npos", ""),
-    ("ascood", ""),
+    ("cider", None),
+    ("npos", None),
+    ("ascood", None),
     ("ce", "pixmix"),
     ("ascood", "pixmix"),
     ("cider", "pixmix"),

@@ -43,7 +43,7 @@ def test_a_pool(outskirts, bugs, tmp_path):
 
 
 def test_what_has_no_record(bugs, tmp_path):
-    with pytest.raises(OutskirtsError, match="is no pool: it has no manifest"):
+    with pytest.raises(OutskirtsError, match="is not a pool: it has no manifest"):
         osk.verify(bugs / "test")
     with pytest.raises(OutskirtsError, match="There is no folder"):
         osk.verify(tmp_path / "none")

@@ -131,7 +131,7 @@ def test_features_drawing_together_lead_to_a_warning(make):
     assert method.warning(fine) == ""
     assert method.warning(fine | {"boundary_distance": 0.0, "kept_distance": 0.0}) == ""
     warning = method.warning(fine | {"boundary_distance": 0.009, "kept_distance": 0.121})
-    assert "squared distance of 0.009" in warning and "at 0.121" in warning and "--outlier-weight" in warning
+    assert "squared distance of 0.009" in warning and "Outliers have 0.121" in warning and "--outlier-weight" in warning
     # What CIDER warns of is still said.
     collapsed = {"collapsed_steps": 300.0, "angle_nearest": 3.0, "angle_between": 10.0}
     assert method.warning(fine | collapsed).startswith("Prototypes have collapsed")

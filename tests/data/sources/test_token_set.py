@@ -100,7 +100,7 @@ def test_an_extraction_goes_on_where_it_was_killed(backbone, images, folder, tmp
     with pytest.raises(Killed):
         extract(backbone, images, tmp_path / "half", trunk)
     assert sorted(path.name for path in (tmp_path / "half").iterdir()) == ["manifest.json", "tokens-00000.safetensors"]
-    with pytest.raises(OutskirtsError, match=r"not finished: 2 of 3 shards are missing; call .* again"):
+    with pytest.raises(OutskirtsError, match=r"not finished: 2 of 3 shards are missing.*again"):
         osk.open(f"tokens:{tmp_path / 'half'}")
     before = (tmp_path / "half" / "tokens-00000.safetensors").stat().st_mtime_ns
     done = []
