@@ -118,7 +118,7 @@ def as_uint8(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
     """Pixels of floating-point numbers from 0 to 1 as those from 0 to 255; uint8 stays as it is.
 
     Arguments:
-        pixels: Of any shape.
+        pixels: An array of any shape.
         where: How errors call them.
 
     Raises:

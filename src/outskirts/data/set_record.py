@@ -21,8 +21,8 @@ class SetRecord:
     """What is kept of an image set.
 
     Arguments:
-        spec: Its spec.
-        fingerprint: Hash of its images and labels.
+        spec: The spec of the set.
+        fingerprint: Hash of the images and labels.
         counts: Number of images of each class, by name; of those without a label as well, under an empty name.
     """
 
