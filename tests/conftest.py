@@ -1,7 +1,10 @@
 """Folders of tiny coloured images, a small CLIP, and one small run that many tests read."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,28 @@ def bugs(draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw(root / "fog", (), count=12, seed=2)
     draw(root / "flies", ("fly",), count=12, seed=3)
     return root
+
+
+@pytest.fixture
+def held() -> Callable[[Path], AbstractContextManager[int]]:
+    """A block in which another process, whose number is given, writes to a folder."""
+
+    @contextmanager
+    def held(folder: Path) -> Iterator[int]:
+        program = (
+            "import sys; from pathlib import Path; from outskirts.locking import only_writer\n"
+            "with only_writer(Path(sys.argv[1])):\n    print(flush=True); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", program, str(folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdout.readline()
+            try:
+                yield process.pid
+            finally:
+                process.stdin.close()
+
+    return held
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from .__about__ import __version__
+from .__about__ import ISSUES, __version__
 
 __all__ = ["main"]
 
@@ -31,37 +34,79 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; errors the user can mend end in one sentence and exit code 2."""
+    """Run a command; errors the user can mend end in one sentence and exit code 2, all others in code 70 and a file."""
     arguments, quiet, verbose = _spoken(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return
-    if arguments[0] == "--version":
-        print(f"outskirts {__version__}")
-        return
     # Torch reads this when it first takes memory. Linux then maps large tensors in pages of 2 MB, where it has them to
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from .errors import OutskirtsError
 
     try:
-        with _renamed_told():
-            _run(arguments, quiet)
+        with _terminable(), _renamed_told():
+            try:
+                _run(arguments, quiet)
+            finally:
+                sys.stdout.flush()
     except OutskirtsError as error:
         if verbose:
             traceback.print_exc()
-        print(f"outskirts: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except PermissionError as error:
-        print(f"outskirts: {error.filename} cannot be read: permission denied.", file=sys.stderr)
-        sys.exit(2)
+        _end(f"{error.filename} cannot be read: permission denied.", 2)
     except BrokenPipeError:
         # Whoever read this, such as head, has seen enough; nor is there anyone to flush to at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except _Terminated:
+        _end("stopped by SIGTERM. What is finished is kept.", 143)
     except KeyboardInterrupt:
-        print("outskirts: interrupted.", file=sys.stderr)
-        sys.exit(130)
+        _end("interrupted.", 130)
+    except MemoryError:
+        _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
+    except Exception as error:
+        if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
+            raise
+        _end(_defect(error), 70)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A block that SIGTERM ends by an exception, so that nothing half-written is left; unless it is handled already."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(signum: int, frame: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    print(f"outskirts: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _defect(error: Exception) -> str:
+    """What to do about an error that nobody foresaw; its trace is in a file then."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="outskirts-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"outskirts {__version__}\n\n{traceback.format_exc()}")
+        told = f"with the file {file.name}, which says where"
+    except OSError:
+        told = "with what OUTSKIRTS_DEBUG=1 shows"
+    return f"this is a defect of outskirts ({reason}). Please report it at {ISSUES} {told}."
 
 
 def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:
@@ -73,7 +118,11 @@ def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:
 def _run(arguments: list[str], quiet: bool) -> None:
     from .errors import OutskirtsError, unknown
 
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return print(_help())
     name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        return print(f"outskirts {__version__}")
     if name == "--print-completion":
         if len(rest) != 1:
             raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh, or tcsh.")

@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import OutskirtsError
+from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
+    "LOCK_FILES",
     "atomic",
     "digest",
     "file_digest",
@@ -27,24 +30,56 @@ __all__ = [
     "load_tensors",
     "require_alike",
     "require_empty",
+    "require_name",
+    "reserve",
     "save_json",
     "save_tensors",
+    "temporary_folder",
+    "whole_folder",
     "write_text",
     "writing",
 ]
 
 
+#: What `outskirts.locking` keeps in a folder while it is written; a folder that holds only these is empty.
+LOCK_FILES = (".lock", ".writer")
+
+_ZEROS = bytes(2**24)
+#: Names have endings added, and files on their way a process; file systems allow 255 bytes.
+_NAME_BYTES = 150
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed over it on success and removed on failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
+        temporary = temporary_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside `path`, which is removed when the block ends, if it is still there."""
+    with writing(path):
+        temporary = temporary_path(path)
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder, renamed to `path`, which is new or empty, on success and removed on failure."""
+    with writing(path), temporary_folder(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -113,8 +148,45 @@ def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
 
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:
     """Raise unless a folder is new or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_dir():
+        remove_abandoned(folder)
+        if all(path.name in LOCK_FILES for path in folder.iterdir()):
+            return
+    if folder.exists():
         raise OutskirtsError(f"{folder} exists and is not an empty folder; {remedy}")
+
+
+def require_name(what: str, name: object) -> str:
+    """Raise unless a name can be that of a single file or folder, wherever it is put; returns the name.
+
+    >>> require_name("A benchmark", "photos-64")
+    'photos-64'
+    """
+    text = str(name)
+    bad = not text or text.startswith(".") or re.search(r"[/\\\x00-\x1f]", text)
+    if bad or len(os.fsencode(text)) > _NAME_BYTES:
+        raise OutskirtsError(
+            f"{what} cannot be called {text[:80]!r}; a name has no '/' or '\\', does not begin with a dot, and has from "
+            f"1 to {_NAME_BYTES} bytes."
+        )
+    return text
+
+
+def reserve(file: IO[bytes], start: int, end: int) -> None:
+    """Take the disk's space for the bytes from `start` to `end` of a new file, which become zeros.
+
+    Written through a memory map, a disk that is full ends the process instead of raising an error.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), start, end - start)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
+                raise
+    file.seek(start)
+    for done in range(start, end, len(_ZEROS)):
+        file.write(_ZEROS[: end - done])
 
 
 def require_alike(where: str, begun: Mapping[str, Any], asked: Mapping[str, Any], *names: str) -> None:

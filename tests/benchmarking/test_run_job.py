@@ -104,5 +104,25 @@ def test_ctrl_c_is_no_failure(job, monkeypatch):
 
 def test_a_folder_that_was_hardly_begun_is_begun_anew(job):
     job.folder.mkdir()
-    (job.folder / "environment.json").write_text("{}")
+    (job.folder / "environment.json").write_text('{"command": "outskirts benchmark", "outskirts": "0.1.0"}')
+    assert run_job(job) == ""
+
+
+@pytest.mark.parametrize("files", [["thesis.tex"], ["environment.json"], ["environment.json", "thesis.tex"]])
+def test_a_folder_of_somebody_else_is_left_as_it_is(job, files):
+    job.folder.mkdir()
+    for name in files:
+        (job.folder / name).write_text("mine")
+    if len(files) > 1:
+        (job.folder / files[0]).write_text('{"command": "outskirts benchmark", "outskirts": "0.1.0"}')
+    said = run_job(job)
+    assert "'thesis.tex', which is not known" in said if len(files) > 1 else "is not an empty folder" in said
+    assert sorted(path.name for path in job.folder.iterdir()) == files
+    assert (job.folder / files[-1]).read_text() == "mine"
+
+
+def test_a_run_that_another_process_makes_is_left_to_it(job, held):
+    with held(job.folder):
+        assert f"{job.folder} is being written by process" in run_job(job)
+        assert not job.record.exists()
     assert run_job(job) == ""

@@ -20,6 +20,7 @@ def test_the_hardest_images_are_written(tmp_path):
     scores = {"id": torch.tensor([0.1, 0.9, 0.5, 0.2]), "fog": torch.tensor([0.4, 0.3, 0.8, 0.1])}
     (tmp_path / "misses").mkdir()
     (tmp_path / "misses" / "old.png").touch()
+    (tmp_path / "misses.json").write_text('[{"image": "misses/old.png"}]')
     save_misses(tmp_path, "msp", scores, sets, outputs, ["ant", "bee"], count=2)
     entries = json.loads((tmp_path / "misses.json").read_text())
     assert [(e["dataset"], e["kind"], round(e["score"], 1), e["predicted"], e["label"]) for e in entries] == [
@@ -31,3 +32,13 @@ def test_the_hardest_images_are_written(tmp_path):
     shown = [int(np.asarray(Image.open(tmp_path / entry["image"]))[0, 0]) for entry in entries]
     assert shown == [1, 2, 7, 5]
     assert len(list((tmp_path / "misses").iterdir())) == 4
+
+
+def test_pictures_that_it_did_not_write_are_kept(tmp_path):
+    sets = {"id": ImageSet(np.zeros((2, 4, 4), np.uint8), torch.tensor([0, 1]), ["ant", "bee"])}
+    outputs = {"id": Outputs(torch.zeros(2, 2), torch.zeros(2, 2))}
+    (tmp_path / "misses").mkdir()
+    (tmp_path / "misses" / "thesis.tex").write_text("mine")
+    for _ in range(2):
+        save_misses(tmp_path, "msp", {"id": torch.zeros(2)}, sets, outputs, ["ant", "bee"], count=1)
+    assert sorted(path.name for path in (tmp_path / "misses").iterdir()) == ["id-0.png", "thesis.tex"]

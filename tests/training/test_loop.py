@@ -19,6 +19,7 @@ from outskirts.training.batches import batches_for
 from outskirts.training.config import TrainConfig
 from outskirts.training.log import Log
 from outskirts.training.loop import Interrupted
+from outskirts.training.run import Run
 from outskirts.training.schedule import epoch_cosine
 from outskirts.training.train import resume, training_sets
 
@@ -113,9 +114,10 @@ def test_killed_before_the_first_checkpoint_begins_again(bugs, small, tmp_path):
     same_files(whole, killed)
 
 
-def test_stopping_in_the_last_step_finishes(bugs, small, tmp_path):
-    run = osk.train("ce", bugs / "train", out=tmp_path / "run", progress=interrupt_after(8), **small)
-    assert run.model.is_file()
+def test_stopping_in_the_last_step_finishes_and_then_stops(bugs, small, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        osk.train("ce", bugs / "train", out=tmp_path / "run", progress=interrupt_after(8), **small)
+    assert Run.open(tmp_path / "run").model.is_file()
 
 
 def test_terminating_saves_as_well(bugs, small, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any, Self
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
+from ..files import require_name
 from ..training.config import resolve_recipe
 
 __all__ = ["Job", "plan", "seeds"]
@@ -66,7 +67,7 @@ class Job:
             "sets": {name: spec for name, spec in about["sets"].items() if spec},
             "tune_on": about["tune_on"] or None,
             "detectors": tuple(about["detectors"]),
-            "folder": folder / about["folder"],
+            "folder": folder / require_name("A run", about["folder"]),
         }
         return cls(**{**about, **known})
 
@@ -126,7 +127,7 @@ def plan(
                 {group: dict(members) for group, members in benchmark.ood.items()},
                 benchmark.tune_on,
                 tuple(detectors),
-                out / f"{_label(method, added)}-s{seed}",
+                out / require_name("A run", f"{_label(method, added)}-s{seed}"),
             )
         )
     return jobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
 from ..files import digest, load_json, save_json
+from ..locking import InUse, only_writer
 from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
@@ -58,13 +58,22 @@ def run_job(job: Job) -> str:
     """Make a run, or what of it is not there; returns why that failed, or nothing.
 
     Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A
-    process that is killed leaves a checkpoint, which the next call goes on from.
+    process that is killed leaves a checkpoint, which the next call goes on from. A run that another process makes is left
+    to it.
 
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
     if finished(job):
         return ""
+    try:
+        with only_writer(job.folder):
+            return "" if finished(job) else _made(job)
+    except InUse as error:
+        return str(error)
+
+
+def _made(job: Job) -> str:
     known = record(job)
     options = as_before(job.options)
     trained = digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
@@ -103,8 +112,6 @@ def _trained(job: Job) -> Run:
         return run if run.model.is_file() else resume(job.folder)
     for spec in _specs(job):  # What cannot be opened shall be known before hours of training.
         _opened(spec)
-    # Whoever began was stopped before the options were written, the first that is needed to go on.
-    shutil.rmtree(job.folder, ignore_errors=True)
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
     val = _opened(job.sets["val"]) if "val" in job.sets else None
     return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)

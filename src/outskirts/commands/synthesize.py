@@ -32,7 +32,7 @@ class Images(Command):
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     out: Path
-    """Folder for the pictures; it must be new or empty."""
+    """Folder for the pictures: new, empty, or begun with the same options, and then it goes on."""
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 96

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ..errors import OutskirtsError, unknown
+from ..files import require_name
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -61,6 +62,13 @@ class Benchmark:
     preprocessing: str = ""
     overlap: str = ""
     needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_name("A benchmark", self.name)
+        for name in (name for sets in self.ood.values() for name in sets):
+            require_name("An OOD set", name)
+        for name in self.variants:
+            require_name("A variant of a benchmark", name)
 
 
 def benchmarks() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from ..errors import OutskirtsError, unknown
-from ..files import file_digest, load_json, save_json
+from ..files import file_digest, load_json, save_json, temporary_folder
+from ..locking import only_writer
 from .download import BytesDone, Remote, download, unpack
 
 __all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
@@ -83,23 +85,24 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
     if entry.form:
         raise OutskirtsError(f"'{entry.name}' has no direct link. {entry.form} ({entry.homepage})")
     scratch = root / f".{entry.name}.fetched"
-    paths = [download(remote, scratch, progress) for remote in entry.files]
-    made = scratch / "content"
-    shutil.rmtree(made, ignore_errors=True)
-    for path in paths:
-        if path.name.endswith(_ARCHIVES):
-            unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made)
-        else:
-            made.mkdir(exist_ok=True)
-            shutil.copy2(path, made)
-    # Of those that lie together, some archives hold the folder itself, some what is in it.
-    inside = [path for path in made.iterdir() if path.name != "__MACOSX"]
-    if entry.folder and len(inside) == 1 and inside[0].is_dir() and inside[0].name == folder.name:
-        made = inside[0]
-    save_json(made / RECORD, {"name": entry.name, **_content(made)})
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made.rename(folder)
-    shutil.rmtree(scratch)
+    with only_writer(scratch):
+        paths = [download(remote, scratch, progress) for remote in entry.files]
+        with temporary_folder(folder) as made:
+            for path in paths:
+                if path.name.endswith(_ARCHIVES):
+                    unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made)
+                else:
+                    shutil.copy2(path, made)
+            # Of those that lie together, some archives hold the folder itself, some what is in it.
+            inside = [path for path in made.iterdir() if path.name != "__MACOSX"]
+            nested = entry.folder and len(inside) == 1 and inside[0].is_dir() and inside[0].name == folder.name
+            whole = inside[0] if nested else made
+            save_json(whole / RECORD, {"name": entry.name, **_content(whole)})
+            whole.rename(folder)
+        for path in paths:
+            path.unlink()
+    with suppress(OSError):
+        scratch.rmdir()
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tarfile
 import time
 import zipfile
@@ -16,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ..errors import OutskirtsError
-from ..files import writing
+from ..files import whole_folder, writing
 
 __all__ = ["Remote", "download", "unpack"]
 
@@ -92,10 +91,7 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar file into a folder that appears when all is there; nothing can land outside of it."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    with writing(folder):
-        scratch.mkdir(parents=True)
+    with whole_folder(folder) as scratch:
         try:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as packed:
@@ -103,13 +99,10 @@ def unpack(archive: Path, folder: Path) -> None:
             else:
                 with tarfile.open(archive) as packed:
                     packed.extractall(scratch, filter="data")
-            os.replace(scratch, folder)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise OutskirtsError(
                 f"{archive} is damaged, or is not an archive ({error}); remove it, and fetch it again."
             ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: float) -> None:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ..errors import OutskirtsError
 from ..files import load_json, require_alike, require_empty, save_json, save_tensors, writing
+from ..temporary import is_temporary, temporary_path
 
 __all__ = ["ShardKind", "Shards"]
 
@@ -198,7 +198,7 @@ def _begin(folder: Path, about: Mapping[str, Any], patience: float = 2.0) -> Non
     """
     until = time.monotonic() + patience
     while not (folder / _MANIFEST).is_file():
-        if not folder.exists() or (folder.is_dir() and all(map(_unfinished, folder.iterdir()))):
+        if not folder.exists() or (folder.is_dir() and all(map(is_temporary, folder.iterdir()))):
             _write_once(folder / _MANIFEST, about)
         elif not folder.is_dir() or time.monotonic() > until:
             require_empty(folder)
@@ -206,14 +206,9 @@ def _begin(folder: Path, about: Mapping[str, Any], patience: float = 2.0) -> Non
             time.sleep(0.05)
 
 
-def _unfinished(path: Path) -> bool:
-    """Whether a file is being written, or was by a process that was killed; see `outskirts.files.atomic`."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
 def _write_once(path: Path, value: Any) -> None:
     """Write a JSON file whole, or leave the one that is there."""
-    whole = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    whole = temporary_path(path)
     try:
         save_json(whole, value)
         # Unlike a renamed file, a link never takes the place of what another process has just written.

@@ -17,10 +17,12 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..files import save_json
+from ..locking import only_writer
 from ..methods.preview import synthesize
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
+from ..training.signals import stop_requests
 from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
@@ -77,23 +79,28 @@ def evaluate_run(
         progress: Told of the images forwarded.
 
     Raises:
-        OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read; or if both
-            sets and a benchmark are given, or neither.
+        OutskirtsError: If a set is empty, an OOD set overlaps the ID images, or the run cannot be read; if both sets
+            and a benchmark are given, or neither; if no detector can be computed, or another process writes to the run.
+            Earlier results are kept then.
     """
     run = Run.open(run)
     known, sets = _sets(test, ood or {}, benchmark)
     outliers = open_images(tune) if tune is not None and tune != "own" else None
     options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
-    task = open_task(run, known, sets, detectors, options)
-    passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
-    gathered = gather(task, passes, tuned=tune is not None)
-    described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
-    about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
-    tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
-    results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
-    results = replace(results, tuning=tuned.rows)
-    _write(task, gathered, results)
-    _write_outliers(task, passes)
+    with only_writer(run.path):
+        task = open_task(run, known, sets, detectors, options)
+        passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
+        gathered = gather(task, passes, tuned=tune is not None)
+        described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
+        about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
+        tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
+        results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
+        results = replace(results, tuning=tuned.rows)
+        _require_results(results)
+        # Of one evaluation all, even where it is asked to stop now.
+        with stop_requests():
+            _write(task, gathered, results)
+            _write_outliers(task, passes)
     return results
 
 
@@ -147,6 +154,13 @@ def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], ab
         **about,
     )
     return replace(results, skipped={**results.skipped, **unfit})
+
+
+def _require_results(results: Results) -> None:
+    """Raise if there is nothing to write in the place of earlier results."""
+    if not results.rows:
+        reasons = "; ".join(f"{label} {reason}" for label, reason in results.skipped.items())
+        raise OutskirtsError(f"No detector can be computed, so nothing was written: {reasons}.")
 
 
 def _write(task: Task, gathered: Gathered, results: Results) -> None:

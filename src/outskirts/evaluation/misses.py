@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from ..data.imageset import ImageSet
 from ..extraction.outputs import Outputs
 from ..figures.contact_sheet import save_png
-from ..files import save_json
+from ..files import load_json, save_json
 
 __all__ = ["save_misses"]
 
@@ -37,7 +36,7 @@ def save_misses(
         classes: The classifier's class names.
         count: Images per dataset.
     """
-    shutil.rmtree(folder / "misses", ignore_errors=True)
+    _remove_earlier(folder)
     entries: list[dict[str, Any]] = []
     for dataset, values in scores.items():
         image_set, logits = sets[dataset], outputs[dataset].logits
@@ -62,3 +61,10 @@ def save_misses(
                 }
             )
     save_json(folder / "misses.json", entries)
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove the pictures of an earlier evaluation, and no other file."""
+    record = folder / "misses.json"
+    for entry in load_json(record) if record.is_file() else ():
+        (folder / "misses" / Path(entry["image"]).name).unlink(missing_ok=True)

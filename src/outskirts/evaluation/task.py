@@ -14,6 +14,7 @@ from ..data.leakage import TOLERATED, overlap, require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
+from ..files import require_name
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
@@ -150,7 +151,7 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
                     f"An OOD set cannot be called '{name}'. Each set needs another name, and id, train, val "
                     "and mean are taken. A name has only letters, digits and . + - _"
                 )
-            flat[name] = image_set
+            flat[require_name("An OOD set", name)] = image_set
     if not flat:
         raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
     return flat

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import load_tensors, save_tensors, writing
+from ..files import load_tensors, reserve, save_tensors, writing
+from ..temporary import temporary_path
 
 __all__ = ["Columns"]
 
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.float64: "F64"}
-_ZEROS = bytes(2**24)
 
 
 class Columns:
@@ -33,11 +33,7 @@ class Columns:
     def __init__(self, rows: int, path: Path | None = None, about: Mapping[str, Any] | None = None) -> None:
         self.rows, self.path, self.about, self.filled = rows, path, dict(about or {}), 0
         self.columns: dict[str, Tensor] = {}
-
-    @property
-    def _temporary(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._temporary = None if path is None else temporary_path(path)
 
     def put(self, batch: Mapping[str, Tensor]) -> None:
         """The next rows of every column, whose first ones say what the columns are."""
@@ -52,7 +48,7 @@ class Columns:
         """What has been put; if there is a path, in its file, with these changes of the metadata."""
         about = {**self.about, **changed}
         columns = {name: column[: self.filled] for name, column in self.columns.items()}
-        if self.path is None:
+        if self.path is None or self._temporary is None:
             return columns
         if self.filled == self.rows and about == self.about:
             os.replace(self._temporary, self.path)
@@ -63,12 +59,12 @@ class Columns:
 
     def discard(self) -> None:
         """Leave nothing half-written."""
-        if self.path is not None:
+        if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
 
     def _create(self, batch: Mapping[str, Tensor]) -> None:
         shapes = {name: (self.rows, *values.shape[1:]) for name, values in batch.items()}
-        if self.path is None:
+        if self.path is None or self._temporary is None:
             self.columns = {n: values.new_empty(shapes[n], device="cpu") for n, values in batch.items()}
             return
         header: dict[str, Any] = {"__metadata__": {name: json.dumps(value) for name, value in self.about.items()}}
@@ -82,9 +78,8 @@ class Columns:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with writing(self.path), self._temporary.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            # Taken now: a disk that is full later would end the process.
-            for done in range(0, end, len(_ZEROS)):
-                file.write(_ZEROS[: end - done])
+            file.flush()
+            reserve(file, 8 + len(text), 8 + len(text) + end)
         first = 8 + len(text)
         mapped = torch.from_file(str(self._temporary), shared=True, size=first + end, dtype=torch.uint8)
         for name, values in batch.items():

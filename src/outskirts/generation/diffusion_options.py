@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..errors import unknown
+from ..files import require_name
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
@@ -79,6 +80,9 @@ class Named(Source):
 
     name: str = "outliers"
     """Name of the set of vectors, and of the pool made of them, below --out."""
+
+    def __post_init__(self) -> None:
+        require_name("A set of vectors", self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

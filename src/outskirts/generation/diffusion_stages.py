@@ -24,6 +24,7 @@ from ..errors import OutskirtsError
 from ..extraction.extract import extract
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..files import digest, load_json, require_alike, save_json
+from ..locking import only_writer
 from ..models.diffusion.latent import LatentDiffusion
 from ..models.diffusion.load_model import load_model
 from ..renamed import records
@@ -68,6 +69,7 @@ class Work:
         self.name, self.source, self.say, self.progress = name, source, say, progress
         if not (source.run or source.data):
             raise OutskirtsError("Pass the images to embed: --run RUN, or --data SPEC.")
+        _require_possible(source)
         self.out = source.out.absolute()
         self.run = Run.open(self.source.run) if self.source.run else None
         self.classifier = load(self.run.path) if self.run is not None else None
@@ -126,8 +128,7 @@ def embed(work: Work, own: Embed) -> None:
     """Write ``embeddings/``: the vectors of all images, or of this process's blocks, and whether they repeat."""
     folder = work.out / "embeddings"
     shard = _shard(own.shard)
-    how = Inversion(own.steps, own.inversion_lr, own.draws, not own.independent)
-    embedder = Embedder(work.model, how, work.precision)
+    embedder = Embedder(work.model, _inversion(own), work.precision)
     about = {"model": work.model_digest, "words": work.model.classes, "template": work.source.template}
     embed_images(
         embedder,
@@ -157,22 +158,17 @@ def embed(work: Work, own: Embed) -> None:
 def fit(work: Work, own: Fit) -> None:
     """Write ``manifold/``."""
     made = work.embeddings
-    how = ManifoldOptions if not own.reference_quirks else ManifoldOptions.published
-    settings = how(
-        epochs=own.fit_epochs,
-        blocks=own.blocks,
-        hidden=own.hidden,
-        seed=work.source.seed,
-        device="cpu" if work.device.type == "mps" else work.device.type,
-    )
-    manifold = fit_manifold(
-        made.vectors,
-        made.labels,
-        work.images.classes,
-        settings,
-        work.out / "manifold",
-        lambda epoch, losses: work.progress("fitting", epoch, settings.epochs),
-    )
+    settings = replace(_settings(own), device="cpu" if work.device.type == "mps" else work.device.type)
+    folder = work.out / "manifold"
+    with only_writer(folder):
+        manifold = fit_manifold(
+            made.vectors,
+            made.labels,
+            work.images.classes,
+            settings,
+            folder,
+            lambda epoch, losses: work.progress("fitting", epoch, settings.epochs),
+        )
     report = manifold.report
     work.say(
         f"Manifolds of {report['invariants']} invariants in {manifold.network.dim} dimensions. The invariants "
@@ -183,15 +179,11 @@ def fit(work: Work, own: Fit) -> None:
 
 def sample(work: Work, own: Sample) -> None:
     """Write ``NAME.safetensors``, vectors off the manifold, and ``NAME.json``, what they are."""
-    made, quirks = work.embeddings, own.reference_quirks
+    made = work.embeddings
     manifold = Manifold.load(work.out / "manifold")
 
     def off(generator: Generator) -> Outliers:
-        span = (own.min_radius, own.max_radius)
-        synthesizer = ManifoldSynthesizer(
-            own.mode, span, competing_classes=own.competing_classes, reference_quirks=quirks
-        )
-        return synthesizer.fit(manifold, made.vectors, made.labels).sample(own.per_class, generator)
+        return _synthesizer(own).fit(manifold, made.vectors, made.labels).sample(own.per_class, generator)
 
     if scalars := _sampled(work, own, {"embeddings": manifold.fingerprint}, off):
         work.say(
@@ -258,9 +250,7 @@ def decode(work: Work, own: Decode) -> None:
     size = own.size or (
         work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
     )
-    decoder = Decoder(
-        work.model, vectors, Decoding(own.network_evaluations, own.guidance, size, own.resize, work.precision)
-    )
+    decoder = Decoder(work.model, vectors, replace(_decoding(own), size=size, precision=work.precision))
     about = {
         "content": OUTLIERS,
         "generator": {"name": work.name, **decoder.about()},
@@ -281,21 +271,22 @@ def decode(work: Work, own: Decode) -> None:
         work.say(f"{folder} is finished.")
         return
     shape = (work.model.channels, size, size)
-    pool = PoolWriter(folder, own.count, shape, work.images.classes, work.whole.keys, about)
-    judge = None
-    if work.run is not None and work.classifier is not None:
-        judge = Judge(work.classifier, work.whole, work.run.outputs)
-    populate(
-        pool,
-        decoder,
-        seed=work.source.seed,
-        batch=own.generation_batch_size,
-        keep=_keeping(judge, own.min_confidence, own.max_confidence),
-        progress=lambda done: work.progress("imagining", done, own.count),
-    )
-    images = ImageSet(pool.images, pool.written, work.images.classes)
-    save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
-    pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
+    with only_writer(folder):
+        pool = PoolWriter(folder, own.count, shape, work.images.classes, work.whole.keys, about)
+        judge = None
+        if work.run is not None and work.classifier is not None:
+            judge = Judge(work.classifier, work.whole, work.run.outputs)
+        populate(
+            pool,
+            decoder,
+            seed=work.source.seed,
+            batch=own.generation_batch_size,
+            keep=_keeping(judge, own.min_confidence, own.max_confidence),
+            progress=lambda done: work.progress("imagining", done, own.count),
+        )
+        images = ImageSet(pool.images, pool.written, work.images.classes)
+        save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
+        pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
     work.say(f"{len(images):,} outliers in {folder}; look at {folder / SAMPLES}")
     work.say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
 
@@ -343,3 +334,39 @@ def _shard(text: str) -> tuple[int, int]:
     if not (slash and number.isdigit() and of.isdigit() and int(number) < int(of)):
         raise OutskirtsError(f"--shard must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
     return int(number), int(of)
+
+
+def _require_possible(own: Source) -> None:
+    """Raise for an option that a later stage would refuse, after the work of those before."""
+    if isinstance(own, Embed):
+        _shard(own.shard)
+        _inversion(own)
+    if isinstance(own, Fit):
+        _settings(own)
+    if isinstance(own, Sample):
+        _synthesizer(own)
+    if isinstance(own, Decode):
+        _decoding(own)
+    for name in ("limit", "embedding_batch_size", "per_class", "count", "generation_batch_size", "size"):
+        if (number := getattr(own, name, None)) is not None and number < 1:
+            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
+
+
+def _inversion(own: Embed) -> Inversion:
+    return Inversion(own.steps, own.inversion_lr, own.draws, not own.independent)
+
+
+def _settings(own: Fit) -> ManifoldOptions:
+    how = ManifoldOptions if not own.reference_quirks else ManifoldOptions.published
+    return how(epochs=own.fit_epochs, blocks=own.blocks, hidden=own.hidden, seed=own.seed)
+
+
+def _synthesizer(own: Sample) -> ManifoldSynthesizer:
+    span = (own.min_radius, own.max_radius)
+    return ManifoldSynthesizer(
+        own.mode, span, competing_classes=own.competing_classes, reference_quirks=own.reference_quirks
+    )
+
+
+def _decoding(own: Decode) -> Decoding:
+    return Decoding(own.network_evaluations, own.guidance, own.size, own.resize)

@@ -20,6 +20,7 @@ from ..errors import OutskirtsError
 from ..extraction.extract import extract
 from ..figures.scatter import plane
 from ..files import atomic, require_empty, save_json
+from ..locking import only_writer
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
@@ -173,14 +174,22 @@ def synthesize_features(
         features, labels, classifier.classes, count, seeding.generator(seed, "synthesise", how.name)
     )
     counts = torch.bincount(outliers.labels, minlength=len(classifier.classes)).tolist()
-    outliers.save(out / "outliers.safetensors")
-    figure = plane(features, labels, outliers, classifier.classes)
-    with atomic(out / "outliers.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
-    about = {"synthesizer": how.name, "parameters": parameters, "seed": seed, "run": str(run.path), "weights": weights}
-    save_json(
-        out / "manifest.json", {**about, **_described(outliers, images, len(features), classifier.classes, counts)}
-    )
+    with only_writer(out):
+        require_empty(out)
+        outliers.save(out / "outliers.safetensors")
+        figure = plane(features, labels, outliers, classifier.classes)
+        with atomic(out / "outliers.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+        about = {
+            "synthesizer": how.name,
+            "parameters": parameters,
+            "seed": seed,
+            "run": str(run.path),
+            "weights": weights,
+        }
+        save_json(
+            out / "manifest.json", {**about, **_described(outliers, images, len(features), classifier.classes, counts)}
+        )
     if outliers.info["ready"] < 1:
         lacking = [c for c, number in zip(classifier.classes, counts) if not number]
         say(f"No outliers of {', '.join(lacking)}: too few features.")

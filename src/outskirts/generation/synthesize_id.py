@@ -17,6 +17,7 @@ from ..data.sources.pool import SAMPLES, PoolWriter
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
+from ..locking import only_writer
 from ..renamed import OPTIONS, SYNTHESIS, renamed
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
@@ -79,43 +80,40 @@ def synthesize_id(
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
     transform = _transform(train, size, classifier.transform if classifier is not None else None)
-    pool = PoolWriter(
-        Path(out).absolute(),
-        count or len(train),
-        (transform.channels, transform.size, transform.size),
-        train.classes,
-        maker.seen(train),
-        {
-            "generator": maker.about(),
-            "rules": asdict(rules),
-            "judge": None if classifier is None else classifier.fingerprint(),
-            **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
-        },
-    )
-    judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
-    maker.fit(train, transform, pool.folder / "generator", learning)
-    populate(
-        pool,
-        maker,
-        seed=seed,
-        batch=generation_batch_size,
-        keep=lambda made: _passing(judge, made, rules),
-        progress=lambda done: progress("making", done, len(pool.labels)),
-    )
-    made = ImageSet(pool.images, pool.written, train.classes)
-    save_png(pool.folder / SAMPLES, _sheet(made, transform))
-    pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
-    say(f"{len(made):,} images in {pool.folder}; look at {pool.folder / SAMPLES}")
-    say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{pool.folder}")
-    return pool.folder
+    about = {
+        "generator": maker.about(),
+        "rules": asdict(rules),
+        "judge": None if classifier is None else classifier.fingerprint(),
+        **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
+    }
+    shape, folder = (transform.channels, transform.size, transform.size), Path(out).absolute()
+    with only_writer(folder):
+        pool = PoolWriter(folder, count or len(train), shape, train.classes, maker.seen(train), about)
+        with pool.beginning():
+            judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
+            maker.fit(train, transform, folder / "generator", learning)
+        populate(
+            pool,
+            maker,
+            seed=seed,
+            batch=generation_batch_size,
+            keep=lambda made: _passing(judge, made, rules),
+            progress=lambda done: progress("making", done, len(pool.labels)),
+        )
+        made = ImageSet(pool.images, pool.written, train.classes)
+        save_png(folder / SAMPLES, _sheet(made, transform))
+        pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
+    say(f"{len(made):,} images in {folder}; look at {folder / SAMPLES}")
+    say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{folder}")
+    return folder
 
 
-def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, size: int) -> None:
+def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, batch: int) -> None:
     if not (data or run):
         raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
     if rules.any and not run:
         raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
-    if (count is not None and count < 1) or size < 1:
+    if (count is not None and count < 1) or batch < 1:
         raise OutskirtsError("--count and --generation-batch-size must be at least 1.")
 
 
@@ -152,6 +150,8 @@ def _passing(judge: Judge | None, images: ImageSet, rules: Rules) -> Tensor:
 
 def _transform(images: ImageSet, size: int | None, network: Transform | None) -> Transform:
     """How training images become those that the generator learns from."""
+    if size is not None and size < 1:
+        raise OutskirtsError(f"--size must be at least 1, not {size}.")
     first = images.image(0)
     channels = network.channels if network is not None else len(first)
     return Transform(size or (network.size if network is not None else min(first.shape[1:])), channels)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import denormalized, save_png
-from ..files import require_empty, save_json
+from ..files import load_json, require_alike, require_empty, save_json
+from ..locking import only_writer
 from ..methods import registry
 from ..methods.preview import synthesize
 from ..synthesis.outliers import Outliers
@@ -16,6 +20,9 @@ from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
 
 __all__ = ["synthesize_images"]
+
+#: What a folder was begun with, as long as it is not finished.
+_STATE = "state.json"
 
 
 def synthesize_images(
@@ -35,7 +42,7 @@ def synthesize_images(
 
     Arguments:
         run: A trained run of a method that makes outliers of images, or its folder.
-        out: A new or empty folder.
+        out: Folder for the pictures: new, empty, or begun with the same options and stopped, and then it goes on.
         data: Labelled images of the run's classes, or their spec; its training images unless given.
         count: Number of images to make outliers of.
         epoch: Epoch of the training, counted from 1, whose strength is used; the last one unless given.
@@ -47,7 +54,8 @@ def synthesize_images(
         OutskirtsError: If the folder is not empty, or the run's method makes no outliers of images.
     """
     run, out = Run.open(run), Path(out)
-    require_empty(out)
+    if (out / "manifest.json").is_file():
+        require_empty(out)
     recipe, classifier = run.recipe(), load(run.path)
     images = open_images(recipe.require_data() if data is None else data).align(classifier.classes)
     images = images.limit(min(count, len(images)), seed)
@@ -60,18 +68,44 @@ def synthesize_images(
             f"The method '{recipe.method}' makes outliers of features; make some with: outskirts synthesize boundary "
             f"--run {run.path} --out {out}"
         )
-    outliers = synthesize(method, images, out, seed=seed, epoch=epoch or epochs, epochs=epochs)
-    if outliers is None:
-        raise OutskirtsError(
-            f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as 'ascood'."
-        )
-    pictures = denormalized(outliers.values, classifier.transform)
-    manifest = []
-    for place in range(len(outliers)):
-        label = classifier.classes[int(outliers.labels[place])]
-        save_png(out / "images" / f"{place:06d}.png", pictures[place])
-        manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
-        progress("writing", place + 1, len(outliers))
-    save_json(out / "manifest.json", {"run": str(run.path), "data": images.spec, "seed": seed, "outliers": manifest})
+    chosen = {"epoch": epoch or epochs, "seed": seed}
+    weights = classifier.fingerprint()
+    with only_writer(out):
+        with _begun(out, {"weights": weights, "data": images.spec, "fingerprint": images.fingerprint, **chosen}):
+            outliers = synthesize(method, images, out, epochs=epochs, **chosen)
+            if outliers is None:
+                raise OutskirtsError(
+                    f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as "
+                    "'ascood'."
+                )
+        pictures = denormalized(outliers.values, classifier.transform)
+        manifest = []
+        for place in range(len(outliers)):
+            label = classifier.classes[int(outliers.labels[place])]
+            file = out / "images" / f"{place:06d}.png"
+            if not file.is_file():
+                save_png(file, pictures[place])
+            manifest.append({"image": f"images/{place:06d}.png", "made_of": images.name(place), "class": label})
+            progress("writing", place + 1, len(outliers))
+        record = {"run": str(run.path), "data": images.spec, "seed": seed, "outliers": manifest}
+        save_json(out / "manifest.json", record)
+        (out / _STATE).unlink()
     say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
     return outliers
+
+
+@contextmanager
+def _begun(out: Path, asked: Mapping[str, Any]) -> Iterator[None]:
+    """The first steps in a folder that is new, empty, or was begun alike and stopped; an error leaves it as it was."""
+    state = out / _STATE
+    new = not state.is_file()
+    if new:
+        require_empty(out)
+        save_json(state, asked)
+    require_alike(str(out), load_json(state), asked)
+    try:
+        yield
+    except OutskirtsError:
+        if new:
+            state.unlink()
+        raise

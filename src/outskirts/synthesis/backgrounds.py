@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -29,7 +28,7 @@ from ..data.sources import open as open_images
 from ..data.sources.spec import placed
 from ..data.transform import IMAGENET
 from ..errors import OutskirtsError, unknown
-from ..files import require_empty, save_json
+from ..files import require_empty, require_name, save_json, whole_folder
 from ..models.adapter import adapt
 from ..models.stages import find_stages, hooked
 from ..telling import Progress, Say, nobody, silence
@@ -212,24 +211,20 @@ def save_backgrounds(
         progress: Told how many images of the set are done.
     """
     require_empty(out)
-    scratch = out.with_name(f".{out.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    cut = []
-    for background, pixels in cutouts:
-        known = images.attribute
-        folder = scratch / (known.values[int(known.index[background.image])] if known else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        picture(pixels).save(folder / f"{background.image:06d}.png")
-        cut.append(asdict(background))
-        progress(background.image + 1)
-    if not cut:
-        raise OutskirtsError(
-            f"The object is seen in every window of the {len(images)} images; raise most, the probability that is "
-            "allowed."
-        )
-    save_json(scratch / "backgrounds.json", {"images": images.spec, **about, "windows": cut})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.is_dir():
-        out.rmdir()
-    scratch.rename(out)
+    with whole_folder(out) as scratch:
+        cut = []
+        for background, pixels in cutouts:
+            known = images.attribute
+            value = known.values[int(known.index[background.image])] if known else None
+            folder = scratch if value is None else scratch / require_name("A value of an attribute", value)
+            folder.mkdir(parents=True, exist_ok=True)
+            picture(pixels).save(folder / f"{background.image:06d}.png")
+            cut.append(asdict(background))
+            progress(background.image + 1)
+        if not cut:
+            raise OutskirtsError(
+                f"The object is seen in every window of the {len(images)} images; raise most, the probability that is "
+                "allowed."
+            )
+        save_json(scratch / "backgrounds.json", {"images": images.spec, **about, "windows": cut})
     return len(cut)

@@ -61,14 +61,20 @@ def _trackers(names: str | None) -> list[str]:
 
 def start_trackers(engine: Accelerator, method: str, config: TrainConfig, folder: Path) -> None:
     """Start the trackers; if one cannot, the folder is left as it was."""
-    new = not folder.exists()
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         engine.init_trackers("outskirts", config={"method": method, **vars(config)})
     except Exception as error:  # Trackers raise whatever their service does.
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
+        if engine.is_main_process:
+            _remove_since(before, folder)
         reason = " ".join(str(error).split())
         raise OutskirtsError(f"The tracker '{config.tracker}' does not start ({reason}).") from error
+
+
+def _remove_since(before: set[Path], folder: Path) -> None:
+    """Remove what trackers have written to a folder that nobody else writes to."""
+    for path in set(folder.iterdir()) - before if folder.is_dir() else ():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def end_trackers(engine: Accelerator) -> None:

@@ -14,6 +14,7 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..extraction.extract import extract
 from ..files import require_empty
+from ..locking import only_writer
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Classifier
 from ..models.clip import ClipTower, text_prototypes
@@ -21,7 +22,7 @@ from ..models.heads import PrototypeHead
 from ..models.published import LAYOUTS, Published
 from ..models.weights import read_checkpoint, require_fit
 from ..telling import Say, silence
-from .config import resolve_recipe
+from .config import Recipe, resolve_recipe
 from .run import Run, assemble
 
 __all__ = ["import_checkpoint"]
@@ -71,11 +72,16 @@ def import_checkpoint(
         transform = network.transform or Transform(side, 3, mean, std, resize)
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
-    require_empty(out)
+    with only_writer(out):
+        require_empty(out)
+        return _written(Run(out), recipe, classifier, images, lacking, say)
+
+
+def _written(run: Run, recipe: Recipe, classifier: Classifier, images: ImageSet, lacking: bool, say: Say) -> Run:
+    """Write the folder of a finished run, its prototypes those of the images where the checkpoint has none."""
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
-    run = Run(out)
     run.begin(recipe, len(images), 0, [])
     run.save_classifier(classifier, recipe)
     return run

@@ -21,12 +21,13 @@ from .. import notebook
 from ..__about__ import __version__
 from ..data.transform import Transform
 from ..errors import OutskirtsError
-from ..files import load_tensors, save_json, save_tensors, write_text
+from ..files import LOCK_FILES, load_json, load_tensors, require_empty, save_json, save_tensors, write_text
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from ..renamed import current, weights
+from ..temporary import remove_abandoned
 from .config import Recipe, resolve_recipe
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Run:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
 
     @property
     def metrics(self) -> Path:
@@ -153,6 +158,27 @@ class Run:
         options = self.options()
         return resolve_recipe(options.pop("method"), options)
 
+    def require_new(self) -> None:
+        """Raise unless the folder is new or empty, or holds only what a training that was killed writes first."""
+        if self.path.is_dir() and not self.config.exists() and self._begun_here():
+            remove_abandoned(self.path)
+            kept = {self.environment.name, self.metrics.name, *LOCK_FILES}
+            if foreign := sorted(path.name for path in self.path.iterdir() if path.name not in kept):
+                raise OutskirtsError(
+                    f"{self.path} holds a training that was stopped as it began, and '{foreign[0]}', which is not "
+                    "known; remove it, or choose another folder."
+                )
+            return
+        require_empty(self.path, f"choose another, or continue an unfinished run: outskirts train --resume {self.path}")
+
+    def _begun_here(self) -> bool:
+        """Whether the first file of a run is there, and was written by this program."""
+        try:
+            about = load_json(self.environment)
+        except (OutskirtsError, OSError):
+            return False
+        return isinstance(about, dict) and {"command", "outskirts"} <= about.keys()
+
     def begin(self, recipe: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
         """Make the folder: what the run is made with, where, and from how many images, of them `skipped` left out."""
         self._write_environment()
@@ -165,7 +191,7 @@ class Run:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
         packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
         save_json(
-            self.path / "environment.json",
+            self.environment,
             {
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "outskirts": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
-from ..files import require_empty
+from ..locking import only_writer
 from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
@@ -32,6 +33,7 @@ from .engine import accelerator, end_trackers, start_trackers
 from .freeze import freeze
 from .loop import Trainer, TrainingProgress
 from .run import Run, assemble, load
+from .signals import stop_requests
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
 
@@ -70,7 +72,7 @@ def train(
     options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
     recipe = resolve_recipe(method, options, preset)
     run = Run(Path(out) if out is not None else default_folder(recipe))
-    require_empty(run.path, f"choose another, or continue an unfinished run: outskirts train --resume {run.path}")
+    run.require_new()
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
@@ -87,8 +89,7 @@ def resume(
             makes a bar of it.
     """
     run = Run.open(path)
-    if run.model.is_file():
-        raise OutskirtsError(f"The run {path} is finished; there is nothing to resume.")
+    _require_unfinished(run)
     recipe = run.recipe()
     images, val_images = _opened(recipe)
     return execute(run, recipe, images, val_images, model, head, progress)
@@ -140,29 +141,47 @@ def execute(
         method.setup()
     _require_agreement(method, recipe.method, outliers)
     engine = accelerator(config, run.path, method.has_unused_parameters)
+    begun = run.config.is_file()
     # Before any process writes what would make another find the folder taken.
     engine.wait_for_everyone()
-    batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
-    val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
-    start_trackers(engine, recipe.method, config, run.path)
-    try:
-        if engine.is_main_process and not run.config.is_file():
-            run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
-            if config.synthetic:
-                describe(config.synthetic, run.gallery)
-            if outliers is not None:
-                save_seen_outliers(outliers, run.gallery)
-                picture_of(outliers, transform, run.gallery)
-        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
-        trainer = Trainer(method, batches, config, run, engine, validate)
-        trainer.train(progress or (lambda step, steps, latest: None), again=f"outskirts train --resume {run.path}")
+    with only_writer(run.path) if engine.is_main_process else nullcontext():
         if engine.is_main_process:
-            run.save_classifier(method.classifier.cpu(), recipe)
-        # No process returns a run that is not there yet.
-        engine.wait_for_everyone()
-    finally:
-        end_trackers(engine)
+            # Whoever held the folder before may have written to it.
+            _require_unfinished(run) if begun else run.require_new()
+        batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
+        val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
+        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
+        start_trackers(engine, recipe.method, config, run.path)
+        try:
+            if engine.is_main_process and not begun:
+                run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
+                _keep_known(run, config, outliers, transform)
+            trainer = Trainer(method, batches, config, run, engine, validate)
+            again = f"outskirts train --resume {run.path}"
+            # Asked to stop when all steps are done, it stops when what they gave is on disk.
+            with stop_requests():
+                trainer.train(progress or (lambda step, steps, latest: None), again)
+                if engine.is_main_process:
+                    run.save_classifier(method.classifier.cpu(), recipe)
+                # No process returns a run that is not there yet.
+                engine.wait_for_everyone()
+        finally:
+            end_trackers(engine)
     return run
+
+
+def _keep_known(run: Run, config: TrainConfig, outliers: ImageSet | None, transform: Transform) -> None:
+    """Keep in the run what is known of the images that it trains with besides its own."""
+    if config.synthetic:
+        describe(config.synthetic, run.gallery)
+    if outliers is not None:
+        save_seen_outliers(outliers, run.gallery)
+        picture_of(outliers, transform, run.gallery)
+
+
+def _require_unfinished(run: Run) -> None:
+    if run.model.is_file():
+        raise OutskirtsError(f"The run {run.path} is finished; there is nothing to resume.")
 
 
 def _with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:

@@ -12,7 +12,8 @@ The manifest is written last: without it a pool is not finished, and opens as no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from ...__about__ import __version__
 from ...errors import OutskirtsError
-from ...files import atomic, file_digest, load_json, require_alike, require_empty, save_json
+from ...files import LOCK_FILES, atomic, file_digest, load_json, require_alike, require_empty, reserve, save_json
 from ..imageset import ImageSet
 from ..keyset import KeySet
 from ..npy import mapped
@@ -118,7 +119,8 @@ class PoolWriter:
         begun = {"format": FORMAT, "count": count, "shape": list(size), "classes": self.classes, **about}
         if (folder / "manifest.json").is_file():
             raise OutskirtsError(f"{folder} holds a finished pool; choose another folder.")
-        if not self._state.is_file():
+        self._new = not self._state.is_file()
+        if self._new:
             require_empty(folder)
             save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
         self.state: dict[str, Any] = load_json(self._state)
@@ -126,6 +128,18 @@ class PoolWriter:
         KeySet.of(keys).save(folder / "keys.npy")
         self.images = _writable(folder / "images.npy", size, np.uint8)
         self.labels = _writable(folder / "labels.npy", (count,), np.int64)
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """A block before the first image. An error in it leaves nothing of a pool that was not there before."""
+        try:
+            yield
+        except OutskirtsError:
+            own = {*_ARRAYS, self._state.name}
+            if self._new and not self.done and {path.name for path in self.folder.iterdir()} <= {*own, *LOCK_FILES}:
+                for name in own:
+                    (self.folder / name).unlink(missing_ok=True)
+            raise
 
     @property
     def _state(self) -> Path:
@@ -193,8 +207,11 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
-    """An array on disk, made unless it is there."""
+    """An array on disk, with space for all of it; made unless it is there."""
     if not path.is_file():
         with atomic(path) as temporary:
-            open_memmap(temporary, "w+", dtype, shape).flush()
+            array = open_memmap(temporary, "w+", dtype, shape)
+            array.flush()
+            with temporary.open("r+b") as file:
+                reserve(file, array.offset, array.offset + array.nbytes)
     return open_memmap(path, "r+")

@@ -27,6 +27,7 @@ from ...training.config import TrainConfig
 from ...training.engine import accelerator
 from ...training.loop import Trainer, TrainingProgress
 from ...training.run import Run
+from ...training.signals import stop_requests
 
 __all__ = ["Denoising", "begun", "load_trained", "require_seen", "train_model"]
 
@@ -172,7 +173,8 @@ def train_model(
 
     # Manifests of pools repeat it, with an empty text for no codec.
     save_json(folder / "training.json", {**asked, "codec": codec or ""})
-    Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command")
-    model.cpu().save(folder)
+    with stop_requests():
+        Trainer(task, batches, config, run, engine, followed).train(progress, again="the same command")
+        model.cpu().save(folder)
     # Not the one in memory, whose layout, and thereby rounding, is another.
     return DiffusionModel.load(folder)
