@@ -1,13 +1,17 @@
 """The command line as a whole: quick to answer, one sentence for what is wrong."""
 
 import os
+import signal
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import outskirts as osk
 from outskirts import cli
+from outskirts.__about__ import ISSUES
 from outskirts.errors import OutskirtsError
 
 HEAVY = ("torch", "numpy", "torchvision", "tyro", "rich", "yaml")
@@ -104,8 +108,76 @@ def test_a_defect_is_not_hidden(monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr("outskirts.commands.list.main", fail)
+    monkeypatch.setenv("OUTSKIRTS_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli.main(["list"])
+
+
+def test_a_defect_is_one_sentence_and_its_trace_in_a_file(outskirts, monkeypatch, tmp_path):
+    def fail(arguments):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("outskirts.commands.list.main", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("OUTSKIRTS_DEBUG", "0")
+    outcome = outskirts("list")
+    (file,) = tmp_path.iterdir()
+    assert outcome.code == 70 and outcome.out == ""
+    assert outcome.err == (
+        "outskirts: this is a defect of outskirts (ZeroDivisionError: by zero). Please report it at "
+        f"{ISSUES} with the file {file}, which says where.\n"
+    )
+    text = file.read_text()
+    assert text.startswith(f"outskirts {osk.__version__}\n") and "in fail" in text
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert "with what OUTSKIRTS_DEBUG=1 shows" in outskirts("list").err
+
+
+def test_defects_are_reported_where_the_package_says():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Issues"] == ISSUES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_too_little_memory_is_one_sentence(refused, monkeypatch, error):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("outskirts.commands.list.main", fail)
+    assert "there is not enough memory; choose smaller batches" in refused("list")
+
+
+def test_sigterm_ends_a_command_by_an_exception(outskirts, monkeypatch):
+    undone = []
+
+    def stopped(arguments):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            undone.append("undone")
+
+    monkeypatch.setattr("outskirts.commands.list.main", stopped)
+    outcome = outskirts("list")
+    assert (outcome.code, undone) == (143, ["undone"])
+    assert outcome.err == "outskirts: stopped by SIGTERM. What is finished is kept.\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"]])
+def test_a_pipe_that_is_closed_ends_it_quietly(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "outskirts", *arguments]
+    found = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert found.stderr == "" and found.returncode in (1, 141)
 
 
 def test_the_module_runs():

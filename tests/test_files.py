@@ -7,7 +7,19 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from outskirts.errors import OutskirtsError
-from outskirts.files import atomic, digest, load_json, load_tensors, save_json, save_tensors, write_text
+from outskirts.files import (
+    atomic,
+    digest,
+    load_json,
+    load_tensors,
+    require_empty,
+    require_name,
+    reserve,
+    save_json,
+    save_tensors,
+    whole_folder,
+    write_text,
+)
 
 
 def test_atomic_files_are_whole_or_absent(tmp_path):
@@ -121,3 +133,40 @@ def test_digests_depend_on_content_only():
     # Caches on disk are named by digests, so these never change.
     content = b"1\0a" + b"torch.int64(2,)\0" + (1).to_bytes(8, "little") + (0).to_bytes(8, "little")
     assert digest("a", torch.tensor([1, 0])) == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../evil", "a/b", "/etc", "a\\b", ".hidden", "a\0b", "a\nb", "x" * 151, "é" * 80]
+)
+def test_a_name_is_a_single_part_of_a_path(name):
+    with pytest.raises(OutskirtsError, match="A benchmark cannot be called"):
+        require_name("A benchmark", name)
+
+
+@pytest.mark.parametrize("name", ["photos", "photos 64", "ce+sio-s0", "a..b", "Füchse", 7])
+def test_other_names_are_fine(name):
+    assert require_name("A benchmark", name) == str(name)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_space_is_taken_before_it_is_used(tmp_path, monkeypatch, there):
+    if not there:
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
+    with (tmp_path / "file").open("w+b") as file:
+        file.write(b"head")
+        file.flush()
+        reserve(file, 4, 100_000)
+    assert (tmp_path / "file").read_bytes() == b"head" + bytes(99_996)
+    assert (tmp_path / "file").stat().st_blocks * 512 >= 100_000
+
+
+def test_a_folder_is_whole_or_absent(tmp_path):
+    with pytest.raises(KeyError), whole_folder(tmp_path / "set") as folder:
+        (folder / "half").touch()
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with whole_folder(tmp_path / "set") as folder:
+        (folder / "one").touch()
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["one"]
+    with pytest.raises(OutskirtsError, match="set exists and is not an empty folder"):
+        require_empty(tmp_path / "set")

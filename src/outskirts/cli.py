@@ -61,9 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
         _end("stopped by SIGTERM. What is finished is kept.", 143)
     except KeyboardInterrupt:
         _end("interrupted.", 130)
-    except MemoryError:
-        _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
     except Exception as error:
+        if _lacks_memory(error):
+            _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
         _end(_defect(error), 70)
@@ -95,9 +95,15 @@ def _end(sentence: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, or torch on a GPU or a CPU, could not take memory."""
+    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError")
+    return named or "can't allocate memory" in str(error)
+
+
 def _defect(error: Exception) -> str:
     """What to do about an error that nobody foresaw; its trace is in a file then."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="outskirts-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"

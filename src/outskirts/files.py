@@ -166,8 +166,8 @@ def require_name(what: str, name: object) -> str:
     bad = not text or text.startswith(".") or re.search(r"[/\\\x00-\x1f]", text)
     if bad or len(os.fsencode(text)) > _NAME_BYTES:
         raise OutskirtsError(
-            f"{what} cannot be called {text[:80]!r}; a name has no '/' or '\\', does not begin with a dot, and has from "
-            f"1 to {_NAME_BYTES} bytes."
+            f"{what} cannot be called {text[:80]!r}; a name has no '/' or '\\', does not begin with a dot, and has "
+            f"from 1 to {_NAME_BYTES} bytes."
         )
     return text
 

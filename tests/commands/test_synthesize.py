@@ -10,6 +10,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 import outskirts as osk
+from outskirts.generation import synthesize_images
 from outskirts.synthesis import Outliers
 
 
@@ -170,3 +171,26 @@ def test_outliers_of_pixels_train_another_run(finished, bugs, small, outskirts, 
         "ncis", bugs / "train", outlier_images=str(tmp_path / "made" / "images"), out=tmp_path / "run", **small
     )
     assert all(record["outlier_accuracy"] > 0 for record in run.records() if record["kind"] == "train")
+
+
+def test_a_killed_one_goes_on_with_the_same_options(finished, outskirts, tmp_path, monkeypatch):
+    arguments = ["synthesize", "ascood", "--run", finished, "--count", "5", "--out"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert outskirts(*arguments, whole).code == 0
+    save, written = synthesize_images.save_png, []
+
+    def killed(path, picture):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+        save(path, picture)
+
+    monkeypatch.setattr(synthesize_images, "save_png", killed)
+    assert outskirts(*arguments, cut).code == 130
+    monkeypatch.undo()
+    assert len(list((cut / "images").iterdir())) == 3
+    assert "was begun with the seed 0, not 1" in outskirts(*arguments, cut, "--seed", "1").err
+    assert outskirts(*arguments, cut).code == 0
+    files = [{path.relative_to(out): path.read_bytes() for path in out.rglob("*.*")} for out in (whole, cut)]
+    assert files[0] == files[1]
+    assert "is not an empty folder" in outskirts(*arguments, cut).err

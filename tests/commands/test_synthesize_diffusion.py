@@ -185,6 +185,14 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard must be k/n with k from 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--network-evaluations", "0"], "must be at least 1, not 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--min-radius", "-1"],
+            "span must go from a positive number",
+        ),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--fit-epochs", "0"], "epochs must be at least 1, not 0"),
+        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--name", "../../evil"], "cannot be called '../../evil'"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),
         (["fit", "--model", "SD", "--run", "RUN", "--out", "OUT"], "holds no embeddings; make them with"),
     ],
@@ -192,6 +200,7 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
 def test_requests_that_cannot_be_met(arguments, said, bugs, judge, stable_folder, trained, refused, tmp_path):
     places = {"OUT": tmp_path / "out", "TRAIN": bugs / "train", "RUN": judge, "SD": stable_folder, "OURS": trained}
     assert said in refused("synthesize", "ncis", *(places.get(word, word) for word in arguments))
+    assert not (tmp_path / "out").exists(), "a wrong option leaves nothing"
 
 
 def test_too_few_images_of_a_class(bugs, stable_folder, refused, tmp_path):

@@ -152,6 +152,8 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
             ["--data", "TRAIN", "--out", "OUT", "--count", "-1"],
             "--count and --generation-batch-size must be at least 1",
         ),
+        (["--data", "TRAIN", "--out", "OUT", "--size", "0"], "--size must be at least 1, not 0"),
+        (["--generator", "pipeline", "--data", "TRAIN", "--out", "OUT"], "Say where the pipeline is"),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),
         (
@@ -164,3 +166,12 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
 def test_requests_that_cannot_be_met(arguments, said, bugs, refused, tmp_path):
     places = {"OUT": tmp_path / "out", "TRAIN": bugs / "train"}
     assert said in refused("synthesize", "id", *(places.get(word, word) for word in arguments))
+    assert not (tmp_path / "out").exists(), "a wrong option leaves nothing"
+
+
+def test_a_pool_has_one_writer(bugs, held, outskirts, tmp_path):
+    arguments = ["synthesize", "id", "--data", bugs / "train", "--count", 4, "--out", tmp_path / "pool"]
+    with held(tmp_path / "pool"):
+        outcome = outskirts(*arguments)
+    assert outcome.code == 2 and "is being written by process" in outcome.err
+    assert outskirts(*arguments).code == 0

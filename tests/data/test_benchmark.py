@@ -165,3 +165,21 @@ def test_a_missing_benchmark_is_named(tmp_path):
         osk.load_benchmark("mnist5")
     with pytest.raises(OutskirtsError, match=r"none\.yaml cannot be read"):
         osk.load_benchmark(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("name: ../../evil\n", r"A benchmark cannot be called '\.\./\.\./evil'"),
+        ("variants:\n  ../evil:\n    epochs: 1\n", r"A variant of a benchmark cannot be called '\.\./evil'"),
+        ("tune_on: noise.npz\nood:\n  far:\n    ../evil: noise.npz\n", r"An OOD set cannot be called '\.\./evil'"),
+    ],
+)
+def test_names_are_single_parts_of_a_path(wrong, said, tmp_path):
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "noise.npz").touch()
+    text = MINE.replace("{test}", "test")
+    (tmp_path / "mine.yaml").write_text((text.split("ood:")[0] if "ood:" in wrong else text) + wrong)
+    with pytest.raises(OutskirtsError, match=said):
+        osk.load_benchmark(tmp_path / "mine.yaml")

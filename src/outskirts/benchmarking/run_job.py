@@ -58,8 +58,8 @@ def run_job(job: Job) -> str:
     """Make a run, or what of it is not there; returns why that failed, or nothing.
 
     Whatever goes wrong in one run is written down, so that others can go on; given once more, it is tried again. A
-    process that is killed leaves a checkpoint, which the next call goes on from. A run that another process makes is left
-    to it.
+    process that is killed leaves a checkpoint, which the next call goes on from. What another process makes is left to
+    it.
 
     Raises:
         OutskirtsError: If the folder is of a run with other options.

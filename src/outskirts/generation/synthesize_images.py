@@ -68,11 +68,12 @@ def synthesize_images(
             f"The method '{recipe.method}' makes outliers of features; make some with: outskirts synthesize boundary "
             f"--run {run.path} --out {out}"
         )
-    chosen = {"epoch": epoch or epochs, "seed": seed}
-    weights = classifier.fingerprint()
+    last = epoch or epochs
+    asked = {"epoch": last, "seed": seed, "weights": classifier.fingerprint()}
+    asked |= {"data": images.spec, "fingerprint": images.fingerprint}
     with only_writer(out):
-        with _begun(out, {"weights": weights, "data": images.spec, "fingerprint": images.fingerprint, **chosen}):
-            outliers = synthesize(method, images, out, epochs=epochs, **chosen)
+        with _begun(out, asked):
+            outliers = synthesize(method, images, out, seed=seed, epoch=last, epochs=epochs)
             if outliers is None:
                 raise OutskirtsError(
                     f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as "

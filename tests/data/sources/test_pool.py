@@ -1,3 +1,4 @@
+import errno
 import json
 import time
 
@@ -182,3 +183,32 @@ def test_a_pool_killed_at_its_first_moment_goes_on(tmp_path):
     pool.add(*colours(6), colours(6)[1])
     pool.finish()
     assert verify_pool(tmp_path / "pool")["count"] == 6
+
+
+def test_a_full_disk_is_told_before_an_image_is_made(tmp_path, monkeypatch):
+    def full(descriptor, start, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OutskirtsError, match=r"The disk is full: .*images\.npy was not written; free some space"):
+        writer(tmp_path / "pool")
+    monkeypatch.undo()
+    filled(tmp_path / "pool")
+    verify_pool(tmp_path / "pool")
+
+
+def test_space_for_all_images_is_taken_at_the_beginning(tmp_path):
+    pool = writer(tmp_path / "pool", count=2000)
+    assert (tmp_path / "pool" / "images.npy").stat().st_blocks * 512 >= pool.images.nbytes
+
+
+def test_an_error_before_the_first_image_leaves_what_was_there(tmp_path):
+    (tmp_path / "pool").mkdir()
+    with pytest.raises(OutskirtsError, match="wrong"), writer(tmp_path / "pool").beginning():
+        raise OutskirtsError("wrong")
+    assert list((tmp_path / "pool").iterdir()) == []
+    pool = writer(tmp_path / "pool")
+    (tmp_path / "pool" / "generator").mkdir()
+    with pytest.raises(OutskirtsError, match="wrong"), pool.beginning():
+        raise OutskirtsError("wrong")
+    assert (tmp_path / "pool" / "state.json").is_file(), "what was learned is kept"
