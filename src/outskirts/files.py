@@ -77,9 +77,10 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder, renamed to `path`, which is new or empty, on success and removed on failure."""
-    with writing(path), temporary_folder(path) as temporary:
+    with temporary_folder(path) as temporary:
         yield temporary
-        os.replace(temporary, path)
+        with writing(path):
+            os.replace(temporary, path)
 
 
 @contextmanager

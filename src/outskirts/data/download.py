@@ -91,7 +91,7 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar file into a folder that appears when all is there; nothing can land outside of it."""
-    with whole_folder(folder) as scratch:
+    with writing(folder), whole_folder(folder) as scratch:
         try:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as packed:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.imageset import ImageSet
+from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
 from ..figures.contact_sheet import save_png
 from ..files import load_json, save_json
@@ -66,5 +67,9 @@ def save_misses(
 def _remove_earlier(folder: Path) -> None:
     """Remove the pictures of an earlier evaluation, and no other file."""
     record = folder / "misses.json"
-    for entry in load_json(record) if record.is_file() else ():
-        (folder / "misses" / Path(entry["image"]).name).unlink(missing_ok=True)
+    try:
+        earlier = [Path(entry["image"]).name for entry in load_json(record)] if record.is_file() else []
+    except (OutskirtsError, KeyError, TypeError):  # Which they are is not known.
+        return
+    for name in earlier:
+        (folder / "misses" / name).unlink(missing_ok=True)
