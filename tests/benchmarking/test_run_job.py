@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+import outskirts as osk
 from outskirts.benchmarking import run_job as module
 from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.run_job import finished, record, run_job
-from outskirts.data.benchmark import load_benchmark
+from outskirts.data.benchmark import Benchmark, load_benchmark
 from outskirts.errors import OutskirtsError
+from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.training.loop import Interrupted
 
 
@@ -106,3 +108,51 @@ def test_a_folder_that_was_hardly_begun_is_begun_anew(job):
     job.folder.mkdir()
     (job.folder / "environment.json").write_text("{}")
     assert run_job(job) == ""
+
+
+@pytest.fixture
+def own_images(bugs, tmp_path):
+    """A benchmark on a copy of the bugs that a test may change, and where the copy is."""
+    own = shutil.copytree(bugs, tmp_path / "bugs")
+    return Benchmark("own", str(own / "train"), str(own / "test"), {"far": {"fog": str(own / "fog")}}), own
+
+
+def run_all(benchmark, bench, out, seeds):
+    options = load_benchmark(bench).recipes["all"]
+    return osk.benchmark(benchmark, ["ce"], seeds=seeds, detectors=["msp"], out=out, options={**options, "epochs": 1})
+
+
+def test_a_run_is_measured_anew_where_images_changed(own_images, bench, tmp_path, draw):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    before = (tmp_path / "out" / "ce-s0" / "results.csv").read_text()
+    shutil.rmtree(own / "fog")
+    draw(own / "fog", (), count=9, seed=5)
+    # A second seed is not averaged with what was measured on other images.
+    matrix = run_all(benchmark, bench, tmp_path / "out", [0, 1])
+    assert (tmp_path / "out" / "ce-s0" / "results.csv").read_text() != before
+    (method,) = matrix.all_method_runs
+    assert {row.n_ood for run in method.runs.values() for row in run.results.rows} == {9}
+
+
+def test_runs_of_different_images_are_not_averaged(own_images, bench, tmp_path, draw):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0, 1])
+    shutil.rmtree(own / "fog")
+    draw(own / "fog", (), count=9, seed=5)
+    run = tmp_path / "out" / "ce-s1"
+    evaluate_run(run, own / "test", {"far": {"fog": own / "fog"}}, ["msp"])
+    with pytest.raises(OutskirtsError, match=r"ce-s0 and ce-s1 were measured on different images of 'fog'"):
+        osk.benchmark_page([tmp_path / "out"], tmp_path / "page.md")
+
+
+def test_a_run_of_other_training_images_fails(own_images, bench, tmp_path):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    (own / "train" / "ant" / "0.png").unlink()
+    with pytest.raises(OutskirtsError, match="No run of the benchmark succeeded"):
+        run_all(benchmark, bench, tmp_path / "out", [0])
+    (failed,) = plan(
+        benchmark, ["ce"], [0], tmp_path / "out", detectors=["msp"], options=load_benchmark(bench).recipes["all"]
+    )
+    assert "was trained on other training images" in record(failed).failure

@@ -107,6 +107,31 @@ def test_few_shared_images_are_a_note(run, test, bugs, draw, tmp_path):
     assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed are also among the ID test images."]
 
 
+def test_what_sets_share_is_said(run, test, bugs, draw, tmp_path):
+    fog = draw(tmp_path / "fog", (), count=10, seed=9)
+    shutil.copy(fog / "0.png", fog / "again.png")
+    ood = {"near": {"fog": osk.open(fog)}, "far": {"same": osk.open(fog)}}
+    evaluate_run(run, test, ood, ["msp"])
+    copies = "1 of the 11 images of {} are copies of others of them. Intervals take images for independent"
+    notes = load_json(run.path / "notes.json")
+    assert [note.partition(", so")[0] for note in notes] == [
+        copies.format("fog"),
+        copies.format("same"),
+        "10 of the 11 images of fog are also in same.",
+    ]
+
+
+def test_images_that_validate_are_said_and_nothing_is_chosen_on_them(bugs, small, tmp_path):
+    run = osk.train("ce", bugs / "train", bugs / "test", out=tmp_path / "run", **{**small, "epochs": 1})
+    ood = {"far": {"fog": bugs / "fog"}}
+    evaluate_run(run, bugs / "test", ood, ["msp"])
+    assert load_json(run.path / "notes.json") == [
+        "20 of the 20 images of id are also among the validation images, on which detectors are calibrated."
+    ]
+    with pytest.raises(OutskirtsError, match=r"20 of the 20 images of 'id' are also validation images \(folder:.*test"):
+        evaluate_run(run, bugs / "test", ood, ["msp"], tune="own")
+
+
 def test_notes_of_sets_are_kept(run, test, bugs):
     fog = osk.open(bugs / "fog")
     fog.note = "All of one morning."

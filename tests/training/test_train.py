@@ -24,6 +24,7 @@ def test_a_finished_run_holds_what_it_says(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
         "checkpoint",
         "config.yaml",
+        "data.json",
         "environment.json",
         "metrics.jsonl",
         "model.safetensors",
@@ -43,14 +44,14 @@ def test_auto_is_resolved(bugs, small, tmp_path):
 
 
 def test_validation_images_are_set_aside(finished):
-    train, val = training_sets(osk.Run.open(finished).recipe())
+    train, val = training_sets(osk.Run.open(finished))
     assert (len(train), len(val)) == (38, 2)
     assert not set(train.keys) & set(val.keys)
 
 
 def test_validation_images_of_one_s_own(bugs, small, tmp_path):
     run = osk.train("ce", bugs / "train", bugs / "test", out=tmp_path / "run", **small)
-    train, val = training_sets(run.recipe())
+    train, val = training_sets(run)
     assert (len(train), len(val)) == (40, 20)
 
 
@@ -184,7 +185,7 @@ def test_images_made_in_python(small, tmp_path):
     run = osk.train("ce", images, out=tmp_path / "run", **small)
     assert osk.load(run.path).classes == ["a", "b"]
     with pytest.raises(OutskirtsError, match="made in Python, which no spec can open again"):
-        training_sets(run.recipe())
+        training_sets(run)
 
 
 def test_one_s_own_network(bugs, small, tmp_path, network):

@@ -15,6 +15,7 @@ from .jobs import Job, plan
 from .matrix import Matrix
 from .page import page
 from .render import render
+from .run_job import forget_images
 
 __all__ = ["benchmark", "benchmark_page"]
 
@@ -64,6 +65,7 @@ def benchmark(
     matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs)
     matrix.save(folder)
     begun(matrix, folder)
+    forget_images()
     run_all(jobs, executor, told)
     lines = matrix.leaderboard
     if not lines:

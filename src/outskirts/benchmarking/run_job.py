@@ -10,19 +10,21 @@ from functools import lru_cache
 
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
+from ..data.set_record import load_sets
 from ..data.sources import open as open_images
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
+from ..evaluation.results import ID
 from ..files import digest, load_json, save_json
 from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
-from ..training.train import resume, train
+from ..training.train import resume, train, training_sets
 from .jobs import Job
 
-__all__ = ["Record", "finished", "record", "run_job"]
+__all__ = ["Record", "finished", "forget_images", "record", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def run_job(job: Job) -> str:
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
-    if finished(job):
+    if finished(job) and not _images_changed(job):
         return ""
     known = record(job)
     options = as_before(job.options)
@@ -85,6 +87,17 @@ def run_job(job: Job) -> str:
         spent = known.seconds + time.monotonic() - start
         save_json(job.record, asdict(Record(trained, spent, measured, failure, trace)))
     return failure
+
+
+def _images_changed(job: Job) -> bool:
+    """Whether the specs of a finished job open other images now than those that it was trained and measured on."""
+    run = Run(job.folder)
+    training = dict(zip(("training", "validation"), training_sets(run, checked=False)))
+    outliers = {name: images for sets in open_groups(job.ood, _opened).values() for name, images in sets.items()}
+    classes = training["training"].classes
+    now = {ID: _opened(job.sets["test"]).align(classes), **outliers}
+    known = {**load_sets(run.data), **load_sets(run.measured)}
+    return any(known[name].difference(images) for name, images in {**training, **now}.items() if name in known)
 
 
 def _digest(job: Job) -> str:
@@ -123,6 +136,11 @@ def _measure(job: Job, run: Run) -> None:
         skip_corrupt=training.skip_corrupt,
         tune=_opened(job.tune_on) if job.tune_on else "own",
     )
+
+
+def forget_images() -> None:
+    """Open all sets anew from now on: their files may have changed."""
+    _opened.cache_clear()
 
 
 @lru_cache(maxsize=32)

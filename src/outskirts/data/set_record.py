@@ -11,7 +11,7 @@ import torch
 
 from ..errors import OutskirtsError
 from ..files import load_json, save_json
-from .imageset import ImageSet
+from .imageset import SUBSET, ImageSet
 
 __all__ = ["SetRecord", "load_sets", "require_same_sets", "save_sets"]
 
@@ -88,7 +88,8 @@ def require_same_sets(known: Mapping[str, SetRecord], sets: Mapping[str, ImageSe
     """
     for name, images in sets.items():
         if name in known and (clause := known[name].difference(images)):
+            spec = images.spec.removesuffix(SUBSET) or "these"
             raise OutskirtsError(
-                f"{whose} on other {name} images than {images.spec or 'these'} holds now: {clause}. Put back what was "
-                "there, or begin a new run."
+                f"{whose} on other {name} images than {spec} holds now: {clause}. Put back what was there, or begin a "
+                "new run."
             )

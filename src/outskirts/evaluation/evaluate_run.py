@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..data.benchmark import Benchmark, load_benchmark, open_groups
 from ..data.imageset import ImageSet
-from ..data.leakage import overlap
+from ..data.set_record import save_sets
 from ..data.sources import open as open_images
 from ..detectors import Detector
 from ..devices import resolve_device
@@ -25,6 +25,7 @@ from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
 from .results import ID, TUNING, Results, headline
+from .separation import require_apart
 from .subgroups import group_accuracies
 from .task import Task, open_task
 from .tuning import Tuned, own_outliers
@@ -116,7 +117,7 @@ def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | N
     seed = task.recipe.training.seed
     if outliers is None:
         outliers = own_outliers(task.classifier, task.val, seed)
-    _require_apart(outliers, {**task.sets, "train": task.train})
+    require_apart(outliers, task.val, {**task.sets, "train": task.train})
     of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     assert gathered.val is not None
@@ -154,6 +155,7 @@ def _write(task: Task, gathered: Gathered, results: Results) -> None:
     run, outputs = task.run, gathered.sets
     results.save(run.path)
     save_json(run.path / "notes.json", task.notes)
+    save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
     _write_groups(run, outputs[ID], sets[ID])
     shown = headline(list(results.scores), task.published)
@@ -194,13 +196,3 @@ def _without_skipped(image_set: ImageSet) -> ImageSet:
         if skipped
         else image_set
     )
-
-
-def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
-    """Raise if parameters would be chosen on images of a test set."""
-    for name, image_set in sets.items():
-        if shared := overlap(outliers, image_set):
-            raise OutskirtsError(
-                f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
-                "choose others, or other parts of it: SPEC?part=0-50%."
-            )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED, overlap, require_unseen
+from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
@@ -21,6 +21,7 @@ from ..training.run import Run, load
 from ..training.train import training_sets
 from .evaluate import choose_detectors
 from .results import ID
+from .separation import shared_images
 from .set_groups import SHIFTED
 
 __all__ = ["Task", "open_task"]
@@ -97,11 +98,16 @@ def open_task(
     """
     classifier = load(run.path)
     recipe = run.recipe()
-    train, val = training_sets(recipe)
+    train, val = training_sets(run)
+    if train.classes != classifier.classes:  # Of runs of version 0.1, nothing else is known.
+        raise OutskirtsError(
+            f"The network of {run.path} has the classes {', '.join(classifier.classes)}, and {train.spec} now holds "
+            f"{', '.join(train.classes)}. Put back what it was trained on, or train again."
+        )
     chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
     sets = {ID: test.align(classifier.classes), **_flat(ood)}
     sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
-    notes = _check(sets, train, options.skip_corrupt)
+    notes = shared_images(sets, train, val, options.skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
         require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
@@ -154,25 +160,3 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     if not flat:
         raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
     return flat
-
-
-def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) -> list[str]:
-    """Refuse sets that share images; returns what a reader of the results should know."""
-    notes = []
-    for name, image_set in sets.items():
-        if not len(image_set):
-            raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
-        if image_set.note:
-            notes.append(f"{name}: {image_set.note}")
-        for other, against in {"ID test": sets[ID], "training": train}.items():
-            shared = 0 if image_set is against else overlap(image_set, against)
-            if shared and skip_corrupt:  # Empty files are all alike.
-                shared = overlap(image_set.decodable(), against)
-            if shared > TOLERATED * len(image_set):
-                raise OutskirtsError(
-                    f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
-                    f"{other} images ({against.spec}); results would mean nothing. Choose another set."
-                )
-            if shared:
-                notes.append(f"{shared} of the {len(image_set):,} images of {name} are also among the {other} images.")
-    return notes

@@ -71,7 +71,7 @@ class Work:
         self.out = source.out.absolute()
         self.run = Run.open(self.source.run) if self.source.run else None
         self.classifier = load(self.run.path) if self.run is not None else None
-        images = open_images(self.source.data) if self.source.data else training_sets(self.run.recipe())[0]  # type: ignore[union-attr]
+        images = open_images(self.source.data) if self.source.data else training_sets(self.run)[0]  # type: ignore[arg-type]
         if self.classifier is not None:
             images = images.align(self.classifier.classes)
         images.require_trainable()

@@ -156,7 +156,7 @@ def synthesize_features(
         raise OutskirtsError(f"count must be at least 1, not {count}.")
     where, classifier = resolve_device(device), load(run.path)
     weights = classifier.fingerprint()
-    images = training_sets(run.recipe())[0] if data is None else open_images(data).align(classifier.classes)
+    images = training_sets(run)[0] if data is None else open_images(data).align(classifier.classes)
     outputs = extract(
         classifier,
         images,

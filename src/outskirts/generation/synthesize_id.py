@@ -136,7 +136,7 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
 def _training_images(data: ImageSet | str | Path | None, run: Run | None, classes: Sequence[str] | None) -> ImageSet:
     if data is None:
         assert run is not None
-        data = training_sets(run.recipe())[0]
+        data = training_sets(run)[0]
     images = open_images(data)
     images = images if classes is None else images.align(classes)
     images.require_trainable()

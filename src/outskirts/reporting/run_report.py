@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from torch import Tensor
 
+from ..data.set_record import SetRecord, load_sets
 from ..errors import OutskirtsError
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
@@ -20,6 +21,7 @@ from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
 from ..files import load_json
 from ..methods import registry
 from ..training.config import resolve_recipe
+from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
 
@@ -55,6 +57,7 @@ class RunReport:
     misses: list[dict[str, Any]] | None
     notes: list[str] | None
     groups: list[GroupAccuracy] | None
+    measured: Mapping[str, SetRecord]
 
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
@@ -84,6 +87,7 @@ class RunReport:
             ),
             notes=_optional(path / "notes.json", load_json),
             groups=_groups(path / "groups.json"),
+            measured=load_sets(Run(path).measured),
         )
 
     @cached_property

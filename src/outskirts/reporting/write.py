@@ -14,6 +14,7 @@ from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
 from .run_report import RunReport
+from .same_images import require_same_images
 from .seeds import over_seeds
 
 __all__ = ["report"]
@@ -31,7 +32,8 @@ def report(runs: Run | Path | str | Sequence[Run | Path | str], out: Path | str 
         The path of the page.
 
     Raises:
-        OutskirtsError: If there is no run, or a file of a run is damaged.
+        OutskirtsError: If there is no run, a file of a run is damaged, or two runs were measured on different images
+            under one name.
     """
     if isinstance(runs, Run | Path | str):
         out, runs = out or Run.open(runs).path, [runs]
@@ -41,6 +43,7 @@ def report(runs: Run | Path | str | Sequence[Run | Path | str], out: Path | str 
     path = Path(out or "report.html")
     path = path if path.suffix == ".html" else path / "report.html"
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
+    require_same_images(read)
     page = _environment().get_template("page.html.j2")
     write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))
     return path

@@ -23,6 +23,7 @@ from ..models.weights import read_checkpoint, require_fit
 from ..telling import Say, silence
 from .config import resolve_recipe
 from .run import Run, assemble
+from .train import with_validation
 
 __all__ = ["import_checkpoint"]
 
@@ -76,7 +77,7 @@ def import_checkpoint(
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
     run = Run(out)
-    run.begin(recipe, len(images), 0, [])
+    run.begin(recipe, *with_validation(images, None, recipe.training))
     run.save_classifier(classifier, recipe)
     return run
 

@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from .. import notebook
 from ..__about__ import __version__
+from ..data.imageset import ImageSet
+from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import load_tensors, save_json, save_tensors, write_text
@@ -45,6 +47,7 @@ class Run:
     ========================  ==========================================================
     ``config.yaml``           all options, resolved; trains the same run again
     ``metrics.jsonl``         one line per record of the training
+    ``data.json``             which images it was trained and validated on
     ``checkpoint/``           the latest state to resume from
     ``model.safetensors``     the trained classifier, with its transform and class names
     ``environment.json``      the command, the versions and the machine
@@ -72,6 +75,15 @@ class Run:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def measured(self) -> Path:
+        """Which images its results are of."""
+        return self.path / "measured.json"
 
     @property
     def metrics(self) -> Path:
@@ -153,13 +165,22 @@ class Run:
         options = self.options()
         return resolve_recipe(options.pop("method"), options)
 
-    def begin(self, recipe: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
-        """Make the folder: what the run is made with, where, and from how many images, of them `skipped` left out."""
+    def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
+        """Make the folder: what the run is made with, where, and from which images."""
         self._write_environment()
-        counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": images, "val_images": val_images}
-        write_text(self.metrics, json.dumps({**counts, "skipped": list(skipped)}) + "\n")
+        save_sets(self.data, {"training": images, "validation": val_images})
+        counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
+        write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
+
+    def require_same_sets(self, images: ImageSet, val_images: ImageSet) -> None:
+        """Raise if these are not the training and validation images that the run was begun with.
+
+        Runs of version 0.1 do not say which they were.
+        """
+        sets = {"training": images, "validation": val_images}
+        require_same_sets(load_sets(self.data), sets, f"The run {self.path} was trained")
 
     def _write_environment(self) -> None:
         """Write ``environment.json``: how this run can be repeated elsewhere."""

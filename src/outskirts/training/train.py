@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.leakage import describe, require_content, require_unseen, save_seen_outliers, seen
+from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
@@ -33,7 +33,7 @@ from .freeze import freeze
 from .loop import Trainer, TrainingProgress
 from .run import Run, assemble, load
 
-__all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
+__all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
 
 
 def train(
@@ -94,10 +94,21 @@ def resume(
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
-def training_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
-    """The training and the validation images of a recipe, disjoint."""
-    images, val_images = _opened(recipe)
-    return _with_validation(images, val_images, recipe.training)
+def training_sets(run: Run, checked: bool = True) -> tuple[ImageSet, ImageSet]:
+    """The training and the validation images of a run.
+
+    Arguments:
+        run: A run that was begun.
+        checked: Whether they must be those that it was trained on.
+
+    Raises:
+        OutskirtsError: If its specs open other images than those that it was trained on.
+    """
+    recipe = run.recipe()
+    images, val_images = with_validation(*_opened(recipe), recipe.training)
+    if checked:
+        run.require_same_sets(images, val_images)
+    return images, val_images
 
 
 def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
@@ -122,7 +133,9 @@ def execute(
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
     images.require_trainable()
-    images, val_images = _with_validation(images, val_images, recipe.training)
+    images, val_images = with_validation(images, val_images, recipe.training)
+    run.require_same_sets(images, val_images)
+    _require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
     outliers = _outliers(recipe.training, val_images)
     sample = _sample(images, recipe.training.skip_corrupt)
@@ -147,7 +160,7 @@ def execute(
     start_trackers(engine, recipe.method, config, run.path)
     try:
         if engine.is_main_process and not run.config.is_file():
-            run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
+            run.begin(recipe, images, val_images)
             if config.synthetic:
                 describe(config.synthetic, run.gallery)
             if outliers is not None:
@@ -165,7 +178,8 @@ def execute(
     return run
 
 
-def _with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+def with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    """Training and validation images: a part of the former is set aside unless there are some of the latter."""
     if val_images is not None:
         val_images = val_images.align(images.classes)
     else:
@@ -180,6 +194,17 @@ def _with_validation(images: ImageSet, val_images: ImageSet | None, config: Trai
     if (val_images.labels < 0).any():
         raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
     return images, val_images
+
+
+def _require_apart(images: ImageSet, val_images: ImageSet) -> None:
+    """Raise unless validation images are others than training images, but for the copies that real sets have."""
+    shared = overlap(images, val_images)
+    if shared > TOLERATED * len(val_images):
+        raise OutskirtsError(
+            f"{shared:,} of the {len(val_images):,} validation images ({val_images.spec}) are also training images, so "
+            "they would measure what was memorised. Pass others, or leave out val: a part of the training images is "
+            "then set aside."
+        )
 
 
 def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageSet | None:
