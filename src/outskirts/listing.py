@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from .errors import unknown
+from .literals import check_literals
 
 __all__ = ["Kind", "available"]
 
 Kind: TypeAlias = Literal["methods", "presets", "detectors", "backbones", "generators", "benchmarks"]
 
 
+@check_literals
 def available(kind: Kind | None = None) -> dict[str, list[tuple[str, ...]]]:
     """The methods, presets, detectors, backbones, generators and benchmarks that there are.
 

@@ -164,6 +164,12 @@ def test_names_that_cannot_be_are_refused(run, test, bugs, name):
         evaluate_run(run, test, {"far": {name: osk.open(bugs / "fog")}})
 
 
+@pytest.mark.parametrize("group", ["tuning", "a/b", "", "a b"])
+def test_groups_that_cannot_be_are_refused(run, test, bugs, group):
+    with pytest.raises(OutskirtsError, match=f"A group of OOD sets cannot be called '{group}'"):
+        evaluate_run(run, test, {group: {"fog": bugs / "fog"}})
+
+
 def test_one_name_in_two_groups_is_refused(run, test, bugs):
     fog = osk.open(bugs / "fog")
     with pytest.raises(OutskirtsError, match="cannot be called 'fog'"):

@@ -11,6 +11,7 @@ from typing import Any, Self
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
+from ..methods import registry
 from ..training.config import resolve_recipe
 
 __all__ = ["Job", "plan", "seeds"]
@@ -101,6 +102,13 @@ def plan(
     for variant in variants:
         if variant not in benchmark.variants:
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
+    known = ["all", *registry.names()]
+    for name in benchmark.recipes:
+        if name not in known:
+            raise unknown(f"method under 'recipes' of the benchmark '{benchmark.name}'", name, known)
+    for name in ("data", "val", "seed"):
+        if name in (options or {}):
+            raise OutskirtsError(f"A benchmark sets {name} itself; choose seeds by seeds, and images by the benchmark.")
     choose_detectors(asked_for(detectors))
     sets = {"train": benchmark.train, "test": benchmark.test} | ({"val": benchmark.val} if benchmark.val else {})
     jobs = []

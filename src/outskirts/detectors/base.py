@@ -18,6 +18,7 @@ from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
 from ..files import load_tensors, save_tensors
+from ..literals import check_literals
 from ..registry import Registry
 
 __all__ = ["Detector", "choices", "create", "register", "registry"]
@@ -100,8 +101,13 @@ registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors")
 
 
 def register(name: str) -> Callable[[D], D]:
-    """Register a detector class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a detector class under `name`; its parameters are checked from then on."""
+
+    def add(part: D) -> D:
+        check_literals(part)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add
 
 
 def create(spec: str | Detector | Mapping[str, Any]) -> Detector:

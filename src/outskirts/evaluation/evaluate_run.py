@@ -17,6 +17,7 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..files import save_json
+from ..literals import check_literals
 from ..methods.preview import synthesize
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
@@ -37,6 +38,7 @@ __all__ = ["evaluate_run"]
 Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
 
 
+@check_literals
 def evaluate_run(
     run: Run | Path | str,
     test: ImageSet | str | Path | None = None,

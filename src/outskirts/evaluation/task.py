@@ -20,7 +20,7 @@ from ..training.config import Recipe
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .evaluate import choose_detectors
-from .results import ID
+from .results import ID, TUNING
 from .separation import shared_images
 from .set_groups import SHIFTED
 
@@ -149,7 +149,12 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
 
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     flat: dict[str, ImageSet] = {}
-    for members in ood.values():
+    for group, members in ood.items():
+        if group == TUNING or not re.fullmatch(r"[\w.+-]+", group):
+            raise OutskirtsError(
+                f"A group of OOD sets cannot be called '{group}'. A name is made of letters, digits and . + - _, and "
+                f"{TUNING} stands for the choice of parameters."
+            )
         for name, image_set in members.items():
             if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
                 raise OutskirtsError(

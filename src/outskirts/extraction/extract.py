@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.imageset import ImageSet
 from ..devices import repeatable
 from ..errors import OutskirtsError
+from ..literals import check_literals
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from .blocks import blocks, in_blocks
@@ -26,6 +27,7 @@ from .transfer import to_host
 __all__ = ["extract"]
 
 
+@check_literals
 def extract(
     classifier: Classifier,
     image_set: ImageSet,

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.imageset import ImageSet
 from ..data.loading.ahead import batches
 from ..devices import sent
+from ..literals import check_literals
 from ..memory import keep_freed_memory
 from ..models.classifier import Classifier
 from ..models.stages import find_stages
@@ -24,6 +25,7 @@ __all__ = ["PASS", "PassOptions", "forward"]
 PASS = "pass"
 
 
+@check_literals
 @dataclass(frozen=True)
 class PassOptions:
     """How images go through a network; see `outskirts.extraction.extract.extract`.

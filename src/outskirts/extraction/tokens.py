@@ -10,12 +10,14 @@ from ..data.sources import open as open_images
 from ..data.sources.token_set import DType, write_tokens
 from ..devices import resolve_device
 from ..errors import OutskirtsError
+from ..literals import check_literals
 from ..models.clip import PREFIX, ClipTower, clip_backbone
 from ..telling import Progress, Say, nobody, silence
 
 __all__ = ["extract_tokens"]
 
 
+@check_literals
 def extract_tokens(
     backbone: str,
     data: ImageSet | str | Path,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
+from ..literals import check_literals
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..registry import Registry
@@ -96,5 +97,10 @@ registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Register a method class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a method class under `name`; its options are checked from then on."""
+
+    def add(part: M) -> M:
+        check_literals(part.Config)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add

@@ -31,6 +31,7 @@ from torch.nn.functional import embedding
 
 from ..devices import full_precision
 from ..errors import OutskirtsError, unknown
+from ..literals import check_literals
 
 __all__ = ["Pinned", "Rotation", "VolumePreserving"]
 
@@ -100,6 +101,7 @@ class Coupling(nn.Module):
         return self.outputs(self.inputs(second) + condition)
 
 
+@check_literals
 class VolumePreserving(nn.Module):
     """An invertible map of R^D for each class, with a Jacobian of determinant 1.
 

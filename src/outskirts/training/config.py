@@ -11,11 +11,13 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from .. import renamed
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
+from ..literals import check_literals
 from ..methods import Config, registry
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
 
+@check_literals
 @dataclass(frozen=True)
 class TrainConfig:
     """Data, network and optimisation."""

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ... import grouped
 from ...errors import OutskirtsError
+from ...literals import check_literals
 from ...models.diffusion.latent import LatentDiffusion
 from ...renamed import unset_as_before
 from ...seeding import subseed
@@ -21,6 +22,7 @@ from ...synthesis.outliers import Outliers
 __all__ = ["Decoder", "Decoding", "decoded"]
 
 
+@check_literals
 @dataclass(frozen=True)
 class Decoding:
     """How vectors become images.

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...files import file_digest
+from ...literals import check_literals
 from ...registry import Registry
 from ...seeding import subseed
 from ...training.loop import TrainingProgress
@@ -95,5 +96,10 @@ registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.gene
 
 
 def register(name: str) -> Callable[[G], G]:
-    """Register a generator class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a generator class under `name`; its options are checked from then on."""
+
+    def add(part: G) -> G:
+        check_literals(part.Config)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ...errors import OutskirtsError
 from ...files import digest, file_digest, load_json, load_tensors, save_json, save_tensors
+from ...literals import check_literals
 from ...models.volume_preserving import Rotation, VolumePreserving
 from ...renamed import unset_as_before, unset_as_now
 from ...seeding import isolated
@@ -34,6 +35,7 @@ _FORMAT = 1
 _BLOCK = 8192
 
 
+@check_literals
 @dataclass(frozen=True)
 class ManifoldOptions:
     """How a manifold is fitted.

@@ -33,6 +33,7 @@ from torch import Generator, Tensor
 
 from ... import grouped
 from ...errors import OutskirtsError, unknown
+from ...literals import check_literals
 from ...synthesis.gaussian import largest_squares
 from ...synthesis.outliers import Outliers
 from .class_gaussians import ClassGaussians, directions, squares_between
@@ -44,6 +45,7 @@ __all__ = ["ManifoldSynthesizer"]
 _ATTEMPTS = 20
 
 
+@check_literals
 @dataclass
 class ManifoldSynthesizer:
     """Makes outliers of classes whose manifolds have been fitted.

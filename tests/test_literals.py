@@ -1,0 +1,84 @@
+"""Every public argument with a fixed choice of values refuses any other, when it is given."""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from torch import Tensor
+
+import outskirts as osk
+from outskirts import OutskirtsError
+from outskirts.detectors import registry as detectors
+from outskirts.generation.generators import registry as generators
+from outskirts.literals import check_literals
+from outskirts.methods import registry as methods
+from outskirts.training.config import TrainConfig
+
+
+def public() -> Iterator[Any]:
+    """All functions and classes that a user may call."""
+    for where in (osk, osk.detectors, osk.generation, osk.metrics, osk.methods, osk.synthesis):
+        yield from (getattr(where, name) for name in where.__all__)
+    for registry in (detectors, generators, methods):
+        yield from (getattr(registry[name], "Config", registry[name]) for name in registry.names())
+    yield TrainConfig
+
+
+def fixed(hint: Any) -> bool:
+    """Whether a type is a choice of values, or of values and None."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return get_origin(hint) is Literal or (len(parts) > 0 and all(get_origin(part) is Literal for part in parts))
+
+
+def choices() -> dict[str, tuple[Any, str]]:
+    found = {}
+    for called in public():
+        if callable(called):
+            hinted = called.__init__ if isinstance(called, type) and not is_dataclass(called) else called
+            try:
+                hints = get_type_hints(hinted)
+            except (NameError, TypeError):  # What is imported for types alone, and modules.
+                continue
+            found |= {f"{called.__name__}.{name}": (called, name) for name, hint in hints.items() if fixed(hint)}
+    return found
+
+
+CHOICES = choices()
+
+
+def test_there_are_many():
+    assert len(CHOICES) > 40 and {"extract.features", "evaluate_run.precision", "KNN.space"} <= CHOICES.keys()
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_another_value_is_refused(name):
+    called, argument = CHOICES[name]
+    with pytest.raises(OutskirtsError, match=f"^{argument} must be one of .*, not 'zz'"):
+        called(**{argument: "zz"})
+
+
+def test_none_is_a_value_where_it_is_allowed():
+    @check_literals
+    def draw(kind: Literal["dots", "lines"] | None = None) -> str:
+        return str(kind)
+
+    assert draw(None) == "None" and draw("dots") == "dots"
+    with pytest.raises(OutskirtsError, match=r"kind must be one of dots, lines, None, not 3\."):
+        draw(3)  # type: ignore[arg-type]
+
+
+def test_a_new_detector_is_checked_without_a_word(monkeypatch):
+    monkeypatch.setattr(detectors, "_parts", dict(detectors._parts))
+
+    @osk.detectors.register("odd")
+    class Odd(osk.detectors.Detector):
+        def __init__(self, side: Literal["left", "right"] = "left") -> None:
+            super().__init__()
+
+        def score(self, outputs: osk.Outputs) -> Tensor:
+            return outputs.logits[:, 0]
+
+    Odd("right")
+    with pytest.raises(OutskirtsError, match="side must be one of left, right, not 'up'"):
+        Odd("up")  # type: ignore[arg-type]
