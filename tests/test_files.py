@@ -121,3 +121,14 @@ def test_digests_depend_on_content_only():
     # Caches on disk are named by digests, so these never change.
     content = b"1\0a" + b"torch.int64(2,)\0" + (1).to_bytes(8, "little") + (0).to_bytes(8, "little")
     assert digest("a", torch.tensor([1, 0])) == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["plain", 'quoted "ä" \\ 漢字 \x07\n'])
+def test_equal_tensors_give_equal_bytes(tmp_path, text):
+    tensors = {"a": torch.arange(7.0), "b": torch.ones(2, 3, dtype=torch.int64)}
+    metadata = {f"key {i} {text}": [text, i] for i in range(20)}
+    for i in range(5):
+        save_tensors(tmp_path / f"{i}.safetensors", tensors, dict(reversed(metadata.items())) if i % 2 else metadata)
+    assert len({(tmp_path / f"{i}.safetensors").read_bytes() for i in range(5)}) == 1
+    loaded, about = load_tensors(tmp_path / "0.safetensors")
+    assert about == metadata and all(torch.equal(loaded[name], tensors[name]) for name in tensors)

@@ -85,6 +85,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     encoded = {key: json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic(path) as temporary:
         save_file(_separate(tensors), temporary, encoded)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Bring the metadata of a safetensors file into one order: the library's changes by chance, and with it the bytes
+    of files that are otherwise equal.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -108,3 +108,10 @@ def test_training_images_do_not_validate(own, small, tmp_path):
     with pytest.raises(OutskirtsError, match=r"40 of the 40 validation images .* are also training images"):
         trained(own, small, tmp_path, val=own / "train")
     assert not (tmp_path / "run").exists()
+
+
+def test_equal_runs_give_equal_files(own, small, tmp_path):
+    for name in ("one", "two"):
+        osk.train("ascood", own / "train", out=tmp_path / name, **{**small, "epochs": 1, "outliers": "shuffle"})
+    for name in ("model.safetensors", "data.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
