@@ -1,8 +1,10 @@
 """The command line as a whole: quick to answer, one sentence for what is wrong."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +154,33 @@ def test_completions_know_every_command_and_its_options(shell, outskirts):
         assert word in script, word
     assert "did you mean 'zsh'" in outskirts("--print-completion", "zhs").err
     assert "Name the shell" in outskirts("--print-completion").err
+
+
+def broken(arguments):
+    raise KeyError("a fault\nof two lines")
+
+
+def test_a_fault_is_one_sentence_and_a_file(outskirts, monkeypatch):
+    monkeypatch.setattr("outskirts.commands.list.main", broken)
+    outcome = outskirts("list", "methods", "two words")
+    assert outcome.code == 70 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+    assert "a fault of outskirts stopped this command (KeyError: 'a fault\\nof two lines')" in outcome.err
+    assert "Please report it at https://" in outcome.err
+    file = Path(re.search(r"The details are in (\S+\.txt)\.", outcome.err)[1])
+    try:
+        assert "Traceback" in file.read_text() and "outskirts list methods 'two words'" in file.read_text()
+    finally:
+        file.unlink()
+
+
+def test_a_fault_is_shown_to_who_asks(outskirts, monkeypatch):
+    monkeypatch.setattr("outskirts.commands.list.main", broken)
+    monkeypatch.setenv("OUTSKIRTS_DEBUG", "1")
+    with pytest.raises(KeyError):
+        outskirts("list")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    command = f"{sys.executable} -m outskirts list detectors | head -1"
+    found = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert found.returncode in (0, 141) and found.stderr == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -14,6 +16,10 @@ from typing import Any
 from .__about__ import __version__
 
 __all__ = ["main"]
+
+#: Exit code of a fault of the program itself, as sysexits.h calls it.
+_FAULT = 70
+_ISSUES = "https://github.com/outskirts/outskirts/issues"
 
 _QUIET, _VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
 
@@ -62,6 +68,28 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("outskirts: interrupted.", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("OUTSKIRTS_DEBUG"):
+            raise
+        _tell_of_fault(error, arguments)
+        sys.exit(_FAULT)
+
+
+def _tell_of_fault(error: Exception, arguments: list[str]) -> None:
+    """Say in a sentence that the program is at fault, and leave in a file what its authors need to know."""
+    command = shlex.join(["outskirts", *arguments])
+    try:
+        number, name = tempfile.mkstemp(prefix="outskirts-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"outskirts {__version__}, Python {sys.version}\n{command}\n\n{traceback.format_exc()}")
+        where = f"The details are in {name}."
+    except OSError:
+        where = "Set OUTSKIRTS_DEBUG=1 to see the details."
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    print(
+        f"outskirts: a fault of outskirts stopped this command ({reason}). {where} Please report it at {_ISSUES}.",
+        file=sys.stderr,
+    )
 
 
 def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:

@@ -27,6 +27,7 @@ __all__ = [
     "load_tensors",
     "require_alike",
     "require_empty",
+    "require_path_part",
     "save_json",
     "save_tensors",
     "write_text",
@@ -124,6 +125,21 @@ def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise OutskirtsError(f"{path} is missing.") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
+
+
+def require_path_part(what: str, name: str) -> None:
+    """Raise unless a name that becomes part of a path leads to nowhere else.
+
+    Arguments:
+        what: What it is the name of, for the message.
+        name: The name.
+
+    >>> require_path_part("A variant", "../evil")
+    Traceback (most recent call last):
+    outskirts.errors.OutskirtsError: A variant cannot be called '../evil'. A name is made of letters, digits and . + - _
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+        raise OutskirtsError(f"{what} cannot be called '{name}'. A name is made of letters, digits and . + - _")
 
 
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -106,7 +107,7 @@ def test_ctrl_c_is_no_failure(job, monkeypatch):
 
 def test_a_folder_that_was_hardly_begun_is_begun_anew(job):
     job.folder.mkdir()
-    (job.folder / "environment.json").write_text("{}")
+    (job.folder / "environment.json").write_text(json.dumps({"outskirts": "0.2"}))
     assert run_job(job) == ""
 
 
@@ -156,3 +157,29 @@ def test_a_run_of_other_training_images_fails(own_images, bench, tmp_path):
         benchmark, ["ce"], [0], tmp_path / "out", detectors=["msp"], options=load_benchmark(bench).recipes["all"]
     )
     assert "was trained on other training images" in record(failed).failure
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "metrics.jsonl", "environment.json", ".environment.json"])
+def test_files_of_others_are_not_removed(job, name):
+    job.folder.mkdir(parents=True)
+    (job.folder / name).write_text('{"torch": "2.6"}')
+    assert f"holds files that outskirts has not made, such as {name}. Move them" in run_job(job)
+    assert (job.folder / name).read_text() == '{"torch": "2.6"}'
+
+
+def test_a_folder_that_is_a_file_stays(job):
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    job.folder.write_text("mine")
+    assert "holds files that outskirts has not made" in run_job(job)
+    assert job.folder.read_text() == "mine"
+
+
+def test_a_run_that_was_killed_while_it_began_is_begun_again(job, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("outskirts.training.run.yaml.safe_dump", lambda *given, **options: 1 / 0)
+        assert "ZeroDivisionError" in run_job(job)
+    left = {path.name for path in job.folder.iterdir()}
+    assert left == {"environment.json", "data.json", "metrics.jsonl"}
+    (job.folder / ".config.yaml.123.tmp").write_text("half")
+    assert run_job(job) == ""
+    assert not (job.folder / ".config.yaml.123.tmp").exists()

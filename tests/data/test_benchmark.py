@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -165,3 +166,14 @@ def test_a_missing_benchmark_is_named(tmp_path):
         osk.load_benchmark("mnist5")
     with pytest.raises(OutskirtsError, match=r"none\.yaml cannot be read"):
         osk.load_benchmark(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "..", "", "a/b", ".hidden", "-x"])
+def test_names_lead_to_no_other_folder(tmp_path, name):
+    content = {"name": name, "train": "mnist5k", "test": "mnist5k", "ood": {"far": {"textures": "textures:"}}}
+    (tmp_path / "bench.yaml").write_text(json.dumps(content))
+    with pytest.raises(OutskirtsError, match="A benchmark cannot be called"):
+        osk.load_benchmark(tmp_path / "bench.yaml")
+    (tmp_path / "bench.yaml").write_text(json.dumps({**content, "name": "fine", "variants": {name: {"lr": 1}}}))
+    with pytest.raises(OutskirtsError, match="A variant of a benchmark cannot be called"):
+        osk.load_benchmark(tmp_path / "bench.yaml")

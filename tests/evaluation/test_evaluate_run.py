@@ -164,6 +164,14 @@ def test_names_that_cannot_be_are_refused(run, test, bugs, name):
         evaluate_run(run, test, {"far": {name: osk.open(bugs / "fog")}})
 
 
+def test_where_no_detector_can_be_computed_earlier_results_stay(run, test, ood):
+    evaluate_run(run, test, ood, ["msp"])
+    before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    with pytest.raises(OutskirtsError, match="No detector can be computed, and nothing was written: ood_head needs"):
+        evaluate_run(run, test, {"far": ood["far"]}, ["ood_head"])
+    assert {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()} == before
+
+
 @pytest.mark.parametrize("group", ["tuning", "a/b", "", "a b"])
 def test_groups_that_cannot_be_are_refused(run, test, bugs, group):
     with pytest.raises(OutskirtsError, match=f"A group of OOD sets cannot be called '{group}'"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from dataclasses import asdict, dataclass, replace
@@ -117,7 +116,7 @@ def _trained(job: Job) -> Run:
     for spec in _specs(job):  # What cannot be opened shall be known before hours of training.
         _opened(spec)
     # Whoever began was stopped before the options were written, the first that is needed to go on.
-    shutil.rmtree(job.folder, ignore_errors=True)
+    run.clear_unbegun("choose another --out.")
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
     val = _opened(job.sets["val"]) if "val" in job.sets else None
     return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)

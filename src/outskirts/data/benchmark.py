@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ..errors import OutskirtsError, unknown
+from ..files import require_path_part
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -61,6 +62,12 @@ class Benchmark:
     preprocessing: str = ""
     overlap: str = ""
     needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # They become names of folders.
+        require_path_part("A benchmark", self.name)
+        for name in self.variants:
+            require_path_part("A variant of a benchmark", name)
 
 
 def benchmarks() -> list[str]:

@@ -94,6 +94,9 @@ def evaluate_run(
     about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
     tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
     results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
+    if not results.rows:
+        reasons = "; ".join(f"{label} {reason}" for label, reason in results.skipped.items())
+        raise OutskirtsError(f"No detector can be computed, and nothing was written: {reasons}.")
     results = replace(results, tuning=tuned.rows)
     _write(task, gathered, results)
     _write_outliers(task, passes)

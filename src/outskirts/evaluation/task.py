@@ -14,6 +14,7 @@ from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
+from ..files import require_path_part
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
@@ -150,11 +151,9 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     flat: dict[str, ImageSet] = {}
     for group, members in ood.items():
-        if group == TUNING or not re.fullmatch(r"[\w.+-]+", group):
-            raise OutskirtsError(
-                f"A group of OOD sets cannot be called '{group}'. A name is made of letters, digits and . + - _, and "
-                f"{TUNING} stands for the choice of parameters."
-            )
+        require_path_part("A group of OOD sets", group)
+        if group == TUNING:
+            raise OutskirtsError(f"A group of OOD sets cannot be called '{TUNING}', as results call their parameters.")
         for name, image_set in members.items():
             if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
                 raise OutskirtsError(

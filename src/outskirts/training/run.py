@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..data.imageset import ImageSet
 from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..data.transform import Transform
 from ..errors import OutskirtsError
-from ..files import load_tensors, save_json, save_tensors, write_text
+from ..files import load_json, load_tensors, save_json, save_tensors, write_text
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
@@ -174,6 +174,37 @@ class Run:
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
 
+    def clear_unbegun(self, remedy: str) -> None:
+        """Remove what a training has left that was stopped before it could be resumed; nothing else is ever removed.
+
+        Arguments:
+            remedy: What to do about a folder that holds anything else, for the message.
+        """
+        if not self.path.exists():
+            return
+        begun = [self._environment, self.data, self.metrics]
+        if self.path.is_dir():
+            begun += [part for file in (*begun, self.config) for part in self.path.glob(f".{file.name}.*.tmp")]
+        others = sorted(set(self.path.iterdir()) - set(begun)) if self.path.is_dir() else [self.path]
+        # The file that is written first says who made the folder.
+        if not others and "outskirts" not in self._made_by():
+            others = [file for file in (self._environment, self.data, self.metrics) if file.exists()]
+        if others:
+            raise OutskirtsError(
+                f"The folder {self.path} is needed for a run, but it holds files that outskirts has not made, such as "
+                f"{others[0].name}. Move them, or {remedy}"
+            )
+        for file in begun:
+            file.unlink(missing_ok=True)
+
+    @property
+    def _environment(self) -> Path:
+        return self.path / "environment.json"
+
+    def _made_by(self) -> Mapping[str, Any]:
+        about = load_json(self._environment) if self._environment.is_file() else {}
+        return about if isinstance(about, Mapping) else {}
+
     def require_same_sets(self, images: ImageSet, val_images: ImageSet) -> None:
         """Raise if these are not the training and validation images that the run was begun with.
 
@@ -186,7 +217,7 @@ class Run:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
         packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
         save_json(
-            self.path / "environment.json",
+            self._environment,
             {
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "outskirts": __version__,
