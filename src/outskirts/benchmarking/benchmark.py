@@ -78,11 +78,13 @@ def benchmark(
     return matrix
 
 
-def benchmark_page(folders: Sequence[Path | str], out: Path | str = "results.md", command: str | None = None) -> Path:
-    """Put the results of several benchmarks on one page, in Markdown.
+def benchmark_page(
+    folders: Path | str | Sequence[Path | str], out: Path | str = "results.md", command: str | None = None
+) -> Path:
+    """Put the results of a benchmark, or of several, on one page, in Markdown.
 
     Arguments:
-        folders: Folders that `benchmark` wrote.
+        folders: A folder that `benchmark` wrote, or several.
         out: The page.
         command: What the page says made it; the equal command line unless given.
 
@@ -92,6 +94,7 @@ def benchmark_page(folders: Sequence[Path | str], out: Path | str = "results.md"
     Raises:
         OutskirtsError: If there is no folder, one is not of a benchmark, or no run of one is finished.
     """
+    folders = [folders] if isinstance(folders, Path | str) else folders
     if not folders:
         raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
     command = command or shlex.join(["outskirts", "benchmark", "page", *map(str, folders), "--out", str(out)])

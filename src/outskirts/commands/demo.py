@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..benchmarking.demo import demo
-from .console import Command, parse, show, telling, training_progress
+from .console import Command, parse, show, telling_with_training
 
 __all__ = ["COMMAND", "main"]
 
@@ -30,7 +30,7 @@ class Demo(Command):
     """Seed of all random numbers."""
 
     def __call__(self) -> None:
-        with telling() as (saying, progress), training_progress("training") as learning:
+        with telling_with_training("training") as (saying, progress, learning):
             demo(
                 self.out,
                 quick=self.quick,

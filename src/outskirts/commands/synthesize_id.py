@@ -12,7 +12,7 @@ import tyro
 from ..generation.generators import Config, registry
 from ..generation.screening import Rules
 from ..generation.synthesize_id import synthesize_id
-from .console import parse_parts, telling, training_progress, value
+from .console import parse_parts, telling_with_training, value
 
 __all__ = ["COMMAND", "EXAMPLES", "main"]
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     about = f"Make images of the training classes with '{name}', to train with: outskirts train --synthetic pool:DIR."
     make, rules, settings = parse_parts(parts, "synthesize id", arguments, about, EXAMPLES)
     assert isinstance(make, Make) and isinstance(rules, Rules) and isinstance(settings, Config)
-    with telling() as (saying, progress), training_progress(name) as learning:
+    with telling_with_training(name) as (saying, progress, learning):
         synthesize_id(
             make.out,
             name,

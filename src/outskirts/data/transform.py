@@ -66,9 +66,8 @@ class Transform:
         if min(self.std) <= 0:
             raise OutskirtsError(f"std must be above 0 in every channel, not {self.std}.")
         if not 0 < self.size <= self.resident_size:
-            raise OutskirtsError(
-                f"resize={self.resize} does not leave a crop of size={self.size} pixels; size must be from 1 to resize."
-            )
+            most = "" if self.resize is None else f" and at most resize={self.resize}"
+            raise OutskirtsError(f"size must be at least 1{most}, not {self.size}.")
 
     @property
     def resident_size(self) -> int:

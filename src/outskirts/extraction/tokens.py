@@ -59,7 +59,7 @@ def extract_tokens(
     """
     for name, given in (("batch_size", batch_size), ("shard", shard)):
         if given < 1:
-            raise OutskirtsError(f"{name} is at least 1, not {given}.")
+            raise OutskirtsError(f"{name} must be at least 1, not {given}.")
     if not backbone.startswith(PREFIX):
         raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
     images, out = open_images(data), Path(out).absolute()

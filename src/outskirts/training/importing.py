@@ -63,13 +63,14 @@ def import_checkpoint(
     images.require_trainable()
     published = LAYOUTS[layout](read_checkpoint(file), backbone or "")
     usual = native_size(published.backbone) or (_SMALL if published.backbone.endswith("-cifar") else _LARGE)
-    side = usual if size is None else size
+    # 0 was the default of both sizes in version 0.1.
+    side = size or usual
     options = {"backbone": published.backbone, "size": size, "data": images.spec, **published.settings}
     recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
         network = build_backbone(published.backbone, 3, side)
         mean, std = published.normalization
-        transform = network.transform or Transform(side, 3, mean, std, resize)
+        transform = network.transform or Transform(side, 3, mean, std, resize or None)
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     require_empty(out)
