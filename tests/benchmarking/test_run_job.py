@@ -120,7 +120,7 @@ def own_images(bugs, tmp_path):
 
 def run_all(benchmark, bench, out, seeds):
     options = load_benchmark(bench).recipes["all"]
-    return osk.benchmark(benchmark, ["ce"], seeds=seeds, detectors=["msp"], out=out, options={**options, "epochs": 1})
+    return osk.benchmark(benchmark, "ce", seeds=seeds, detectors="msp", out=out, options={**options, "epochs": 1})
 
 
 def test_a_run_is_measured_anew_where_images_changed(own_images, bench, tmp_path, draw):

@@ -22,11 +22,11 @@ __all__ = ["benchmark", "benchmark_page"]
 
 def benchmark(
     benchmark: str | Path | Benchmark,
-    methods: Sequence[str] = ("ce",),
+    methods: str | Sequence[str] = ("ce",),
     *,
-    variants: Sequence[str] = (),
+    variants: str | Sequence[str] = (),
     seeds: Iterable[int] = range(3),
-    detectors: Sequence[str] = ("all",),
+    detectors: str | Sequence[str] = ("all",),
     out: Path | str | None = None,
     executor: str = "local",
     options: Mapping[str, Any] | None = None,
@@ -58,6 +58,8 @@ def benchmark(
     Raises:
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
     """
+    # A text would else be read letter by letter.
+    methods, variants, detectors = ([one] if isinstance(one, str) else one for one in (methods, variants, detectors))
     chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
     jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
