@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ..arguments import check_arguments
 from ..devices import constant
 from ..errors import OutskirtsError, unknown
-from ..literals import check_literals
 
 __all__ = ["HALF", "IMAGENET", "Transform"]
 
@@ -23,7 +23,7 @@ HALF = (torch.float16, torch.bfloat16)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class Transform:
     """From an image of any size to the network's input, in two steps.

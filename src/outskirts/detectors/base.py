@@ -14,11 +14,11 @@ import yaml
 from torch import Tensor, nn
 
 from .. import renamed
+from ..arguments import check_arguments
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
 from ..files import load_tensors, save_tensors
-from ..literals import check_literals
 from ..registry import Registry
 
 __all__ = ["Detector", "choices", "create", "register", "registry"]
@@ -104,7 +104,7 @@ def register(name: str) -> Callable[[D], D]:
     """Register a detector class under `name`; its parameters are checked from then on."""
 
     def add(part: D) -> D:
-        check_literals(part)
+        check_arguments(part)
         return registry.register(name)(part)  # type: ignore[return-value]
 
     return add

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ..arguments import check_arguments
 from ..data.benchmark import Benchmark, load_benchmark, open_groups
 from ..data.imageset import ImageSet
 from ..data.set_record import save_sets
@@ -17,7 +18,6 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..files import save_json
-from ..literals import check_literals
 from ..methods.preview import synthesize
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
@@ -38,7 +38,7 @@ __all__ = ["evaluate_run"]
 Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
 
 
-@check_literals
+@check_arguments
 def evaluate_run(
     run: Run | Path | str,
     test: ImageSet | str | Path | None = None,

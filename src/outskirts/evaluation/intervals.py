@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
+from ..arguments import check_arguments
 from ..errors import OutskirtsError
-from ..literals import check_literals
 from ..seeding import subseed
 from .metrics import Array, Positive, Rule, Scores, as_scores, at_least, aupr, oriented, placements, recall_rank
 
@@ -161,7 +161,7 @@ def delong_test(
     return DeLong(gap.mean, lo, hi, p_value)
 
 
-@check_literals
+@check_arguments
 def aupr_interval(
     id_scores: Scores,
     ood_scores: Scores,
@@ -187,7 +187,7 @@ def aupr_interval(
     return Interval(min(lo, area), max(hi, area))
 
 
-@check_literals
+@check_arguments
 def fpr_interval(
     id_scores: Scores,
     ood_scores: Scores | Sequence[Scores],

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..devices import repeatable
 from ..errors import OutskirtsError
-from ..literals import check_literals
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from .blocks import blocks, in_blocks
@@ -27,7 +27,7 @@ from .transfer import to_host
 __all__ = ["extract"]
 
 
-@check_literals
+@check_arguments
 def extract(
     classifier: Classifier,
     image_set: ImageSet,

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.loading.ahead import batches
 from ..devices import sent
-from ..literals import check_literals
 from ..memory import keep_freed_memory
 from ..models.classifier import Classifier
 from ..models.stages import find_stages
@@ -25,7 +25,7 @@ __all__ = ["PASS", "PassOptions", "forward"]
 PASS = "pass"
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class PassOptions:
     """How images go through a network; see `outskirts.extraction.extract.extract`.

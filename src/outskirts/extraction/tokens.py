@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.token_set import DType, write_tokens
 from ..devices import resolve_device
 from ..errors import OutskirtsError
-from ..literals import check_literals
 from ..models.clip import PREFIX, ClipTower, clip_backbone
 from ..telling import Progress, Say, nobody, silence
 
 __all__ = ["extract_tokens"]
 
 
-@check_literals
+@check_arguments
 def extract_tokens(
     backbone: str,
     data: ImageSet | str | Path,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ..arguments import check_arguments
 from ..errors import unknown
-from ..literals import check_literals
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
@@ -42,7 +42,7 @@ class Source:
     """Device of the diffusion model: auto, cpu, cuda or mps."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Embed(Source):
     """Stage embed: find a token vector for each training image."""
@@ -61,7 +61,7 @@ class Embed(Source):
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Fit(Source):
     """Stage fit: find the manifold on which the vectors of each class lie."""
@@ -84,7 +84,7 @@ class Named(Source):
     """Name of the set of vectors, and of the pool made of them, below --out."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Sample(Named):
     """Stage sample: draw vectors off the manifolds."""
@@ -104,7 +104,7 @@ class Sample(Named):
     """Fit and sample exactly as the published code does."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Boundary(Named):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
@@ -126,7 +126,7 @@ class Boundary(Named):
     """Standard deviation of the noise in every dimension, on the unit sphere; published as 0.03 for ImageNet-100."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Decode(Named):
     """Stage decode: make images of the vectors."""
@@ -150,13 +150,13 @@ class Decode(Named):
     """Images made at the same time."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class NCIS(Embed, Fit, Sample, Decode):
     """All stages of NCIS: embed, fit, sample, decode. Stages that are done are not done again."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Dream(Boundary, Decode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from .. import seeding
 from ..__about__ import __version__
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
@@ -20,7 +21,6 @@ from ..errors import OutskirtsError
 from ..extraction.extract import extract
 from ..figures.scatter import plane
 from ..files import atomic, require_empty, save_json
-from ..literals import check_literals
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
@@ -44,7 +44,7 @@ class FeatureSpace(ABC):
         """`count` outliers of features [N, D] with labels [N], and the parameters they were made with."""
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Boundary(FeatureSpace):
     """Outliers at the edge of each class, found by distances to nearest neighbours, as in NPOS."""

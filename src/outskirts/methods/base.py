@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from ..arguments import check_arguments
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
-from ..literals import check_literals
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..registry import Registry
@@ -100,7 +100,7 @@ def register(name: str) -> Callable[[M], M]:
     """Register a method class under `name`; its options are checked from then on."""
 
     def add(part: M) -> M:
-        check_literals(part.Config)
+        check_arguments(part.Config)
         return registry.register(name)(part)  # type: ignore[return-value]
 
     return add

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from ..arguments import check_arguments
 from ..devices import full_precision
 from ..errors import OutskirtsError, unknown
-from ..literals import check_literals
 
 __all__ = ["Pinned", "Rotation", "VolumePreserving"]
 
@@ -101,7 +101,7 @@ class Coupling(nn.Module):
         return self.outputs(self.inputs(second) + condition)
 
 
-@check_literals
+@check_arguments
 class VolumePreserving(nn.Module):
     """An invertible map of R^D for each class, with a Jacobian of determinant 1.
 

@@ -29,9 +29,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from ..arguments import check_arguments
 from ..devices import full_precision, there
 from ..errors import OutskirtsError, unknown
-from ..literals import check_literals
 from ..neighbours.cosine import Scratch, kth_cosine_about, kth_own_cosine
 from .bank import FeatureBank, evenly
 from .noise import MirroredNoise, SharedNoise
@@ -105,7 +105,7 @@ def _vectors(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
 
 
-@check_literals
+@check_arguments
 @dataclass
 class BoundarySynthesizer:
     """Keeps the candidates around boundary points that are farthest from their class.

@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from ..arguments import check_arguments
 from ..devices import constant
 from ..errors import OutskirtsError
-from ..literals import check_literals
 from ..seeding import per_image
 from .outliers import Outliers
 
@@ -100,7 +100,7 @@ def gaussian_noise(images: Tensor, alpha: float, generator: Generator) -> Tensor
     return alpha * per_image(torch.randn, images.shape, generator, dtype=images.dtype)
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class PixelSynthesizer:
     """Makes one outlier of every image, with the current classifier.

@@ -9,15 +9,15 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .. import renamed
+from ..arguments import check_arguments
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
-from ..literals import check_literals
 from ..methods import Config, registry
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class TrainConfig:
     """Data, network and optimisation."""

@@ -12,8 +12,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ... import grouped
+from ...arguments import check_arguments
 from ...errors import OutskirtsError
-from ...literals import check_literals
 from ...models.diffusion.latent import LatentDiffusion
 from ...renamed import unset_as_before
 from ...seeding import subseed
@@ -22,7 +22,7 @@ from ...synthesis.outliers import Outliers
 __all__ = ["Decoder", "Decoding", "decoded"]
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class Decoding:
     """How vectors become images.

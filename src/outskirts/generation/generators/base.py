@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor
 
+from ...arguments import check_arguments
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...files import file_digest
-from ...literals import check_literals
 from ...registry import Registry
 from ...seeding import subseed
 from ...training.loop import TrainingProgress
@@ -99,7 +99,7 @@ def register(name: str) -> Callable[[G], G]:
     """Register a generator class under `name`; its options are checked from then on."""
 
     def add(part: G) -> G:
-        check_literals(part.Config)
+        check_arguments(part.Config)
         return registry.register(name)(part)  # type: ignore[return-value]
 
     return add

@@ -20,9 +20,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ...arguments import check_arguments
 from ...errors import OutskirtsError
 from ...files import digest, file_digest, load_json, load_tensors, save_json, save_tensors
-from ...literals import check_literals
 from ...models.volume_preserving import Rotation, VolumePreserving
 from ...renamed import unset_as_before, unset_as_now
 from ...seeding import isolated
@@ -35,7 +35,7 @@ _FORMAT = 1
 _BLOCK = 8192
 
 
-@check_literals
+@check_arguments
 @dataclass(frozen=True)
 class ManifoldOptions:
     """How a manifold is fitted.

@@ -32,8 +32,8 @@ import torch
 from torch import Generator, Tensor
 
 from ... import grouped
+from ...arguments import check_arguments
 from ...errors import OutskirtsError, unknown
-from ...literals import check_literals
 from ...synthesis.gaussian import largest_squares
 from ...synthesis.outliers import Outliers
 from .class_gaussians import ClassGaussians, directions, squares_between
@@ -45,7 +45,7 @@ __all__ = ["ManifoldSynthesizer"]
 _ATTEMPTS = 20
 
 
-@check_literals
+@check_arguments
 @dataclass
 class ManifoldSynthesizer:
     """Makes outliers of classes whose manifolds have been fitted.

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.arguments import check_arguments
 from outskirts.detectors import registry as detectors
 from outskirts.generation.generators import registry as generators
-from outskirts.literals import check_literals
 from outskirts.methods import registry as methods
 from outskirts.training.config import TrainConfig
 
@@ -59,7 +59,7 @@ def test_another_value_is_refused(name):
 
 
 def test_none_is_a_value_where_it_is_allowed():
-    @check_literals
+    @check_arguments
     def draw(kind: Literal["dots", "lines"] | None = None) -> str:
         return str(kind)
 
@@ -82,3 +82,29 @@ def test_a_new_detector_is_checked_without_a_word(monkeypatch):
     Odd("right")
     with pytest.raises(OutskirtsError, match="side must be one of left, right, not 'up'"):
         Odd("up")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("detector", "sentence"),
+    [
+        ("knn:k=abc", "k must be a whole number, not 'abc'"),
+        ("knn:k=2.5", "k must be a whole number, not 2.5"),
+        ("knn:k=nan", "k must be a whole number, not 'nan'"),
+        ("knn:k=.nan", "k must be a whole number, not nan"),
+        ("knn:k=true", "k must be a whole number, not True"),
+        ("knn:k=", "k must be a whole number, not None"),
+        ("knn:k=0", "k of the detector 'knn' is 0"),
+        ("odin:temperature=abc", "temperature must be a number, not 'abc'"),
+        ("knn:space=7", "space must be one of .*, not 7"),
+    ],
+)
+def test_parameters_of_detectors_on_the_command_line(detector, sentence):
+    with pytest.raises(OutskirtsError, match=sentence):
+        osk.detectors.create(detector)
+
+
+def test_whole_numbers_of_other_libraries_are_numbers():
+    import numpy as np
+
+    assert osk.detectors.KNN(k=np.int64(7)).k == 7
+    assert osk.detectors.create("odin:temperature=10").temperature == 10
