@@ -31,7 +31,8 @@ def test_a_pool_with_its_record(pool, judge):
 
 
 def test_verify(pool, outskirts, refused, tmp_path):
-    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).err
+    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).out
+    assert "is whole" in outskirts("-q", "data", "verify", pool).out
     assert "There is no folder" in refused("data", "verify", tmp_path / "nowhere")
 
 

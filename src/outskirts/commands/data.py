@@ -17,7 +17,7 @@ from ..data.sources.torchvision_sets import SETS
 from ..data.verify import verify
 from ..extraction.tokens import extract_tokens
 from ..synthesis.backgrounds import cut_backgrounds
-from .console import Command, choose, say, telling
+from .console import Command, choose, show, telling
 
 __all__ = ["COMMAND", "main"]
 
@@ -127,8 +127,8 @@ class Fetch(Command):
     def __call__(self) -> None:
         if self.name == "list":
             for entry in catalogue().values():
-                say(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
-            say(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
+                show(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
+            show(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
             return
         with telling() as (saying, progress):
             fetch(self.name, say=saying, progress=progress)
@@ -166,7 +166,7 @@ class Verify(Command):
     """The folder, or the name of a fetched set."""
 
     def __call__(self) -> None:
-        verify(self.folder, say=say)
+        verify(self.folder, say=show)
 
 
 COMMAND: dict[str, type[Command]] = {
