@@ -3,46 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..errors import unknown
+from ..errors import OutskirtsError, unknown
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 
-__all__ = ["NCIS", "PRESETS", "Boundary", "Decode", "Dream", "Embed", "Fit", "Sample", "Source", "filled"]
+__all__ = [
+    "NCIS",
+    "PRESETS",
+    "Boundary",
+    "Decode",
+    "Dream",
+    "DreamDecode",
+    "Embed",
+    "Fit",
+    "Named",
+    "OnDevice",
+    "Reader",
+    "Sample",
+    "Source",
+    "filled",
+    "required",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What every stage takes: the images, the model, and the folder."""
+    """What every stage takes: the folder and the images."""
 
     out: Path
     """Folder of all stages: new, empty, or begun with the same options, and then it goes on."""
-    model: Path
-    """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
     run: Path | None = None
     """A trained run. Its classifier judges the outliers; its training images are the images to embed."""
     data: str | None = None
     """Labelled training images to embed, as a spec. Default: the training images of --run."""
     limit: int | None = None
     """Largest number of training images to embed. Default: all of them."""
+    seed: int = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice(Source):
+    """What a stage takes that computes with a network."""
+
+    device: str = "auto"
+    """Device of the stage's networks: auto, cpu, cuda or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(OnDevice):
+    """What a stage takes that reads the diffusion model."""
+
+    model: Path
+    """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     template: str = "an image of a {}"
     """Text of an image, with {} in the place of its token vector."""
-    seed: int = 0
-    """Seed of all random numbers."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision of the diffusion model; auto takes bf16 where it is faster on this device."""
-    device: str = "auto"
-    """Device of the diffusion model: auto, cpu, cuda or mps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embed(Source):
+class Embed(Reader):
     """Stage embed: find a token vector for each training image."""
 
     steps: int = 3
@@ -60,7 +88,7 @@ class Embed(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Source):
+class Fit(OnDevice):
     """Stage fit: find the manifold on which the vectors of each class lie."""
 
     fit_epochs: int = ManifoldOptions.epochs
@@ -101,7 +129,20 @@ class Sample(Named):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary(Named):
+class Aligned(Source):
+    """What every stage of Dream-OOD takes in the place of images to embed."""
+
+    run: Path = field()
+    """A run of the method dream, trained with this diffusion model. Its features are aligned with the token vectors;
+    its classifier judges the outliers."""
+    data: str | None = None
+    """Labelled training images whose features are used, as a spec. Default: the training images of --run."""
+    limit: int | None = None
+    """Largest number of training images to use. Default: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary(Aligned, Named, Reader):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
     per_class: int = 200
@@ -122,7 +163,7 @@ class Boundary(Named):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decode(Named):
+class Decode(Named, Reader):
     """Stage decode: make images of the vectors."""
 
     count: int = 2000
@@ -145,12 +186,17 @@ class Decode(Named):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DreamDecode(Aligned, Decode):
+    """Stage decode of Dream-OOD: make images of the vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NCIS(Embed, Fit, Sample, Decode):
     """All stages of NCIS: embed, fit, sample, decode. Stages that are done are not done again."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dream(Boundary, Decode):
+class Dream(Boundary, DreamDecode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
 
 
@@ -177,13 +223,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 S = TypeVar("S", bound=Source)
 
 
+def required(kind: type[Source]) -> list[str]:
+    """The names of the options that have no default."""
+    return [option.name for option in fields(kind) if option.default is MISSING]
+
+
 def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -> S:
     """The options of a stage, or of all, from what is given over a preset.
 
     Raises:
-        OutskirtsError: If there is no such option or preset; the nearest known one is named.
+        OutskirtsError: If there is no such option or preset, and the nearest known one is named; or if a required
+            option is not given.
     """
-    known = {field.name for field in fields(kind)}
+    known = {option.name for option in fields(kind)}
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
@@ -191,5 +243,8 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
     for name in options:
         if name not in known:
             raise unknown(f"option of {kind.__name__}", name, known)
+    for name in required(kind):
+        if options.get(name) is None:
+            raise OutskirtsError(f"The option {name} is required by {kind.__name__}.")
     paths = {name: Path(options[name]) for name in ("out", "model", "run") if options.get(name) is not None}
     return kind(**{**options, **paths})
