@@ -159,7 +159,8 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
             ["--generator", "diffusion", "--init", "TRAIN", "--data", "TRAIN", "--out", "OUT"],
             "holds no trained generator",
         ),
-        (["--generator", "folder", "--data", "TRAIN", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "folder", "--data", "nowhere", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "pipeline", "--data", "nowhere", "--out", "OUT"], "Say where the pipeline is"),
     ],
 )
 def test_requests_that_cannot_be_met(arguments, said, bugs, refused, tmp_path):

@@ -40,7 +40,7 @@ class DreamConfig(Config):
 
     anchors: str | None = None
     """Folder of the diffusion model whose token vectors the features are aligned with: POOL/generator, or a Stable
-    Diffusion."""
+    Diffusion. Required."""
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     embedding: int = 128
@@ -57,6 +57,13 @@ class DreamConfig(Config):
             raise OutskirtsError(
                 f"embedding must be at least 1, and temperature positive; they are {self.embedding} and "
                 f"{self.temperature}."
+            )
+
+    def require_complete(self) -> None:
+        if not self.anchors:
+            raise OutskirtsError(
+                "The method 'dream' aligns features with the class vectors of a diffusion model; pass its folder "
+                "as --anchors DIR."
             )
 
 
@@ -83,11 +90,7 @@ class Dream(Method[DreamConfig]):
     @torch.no_grad()
     def setup(self) -> None:
         """Put each prototype at the token vector of its class."""
-        if not self.config.anchors:
-            raise OutskirtsError(
-                "The method 'dream' aligns features with the class vectors of a diffusion model; pass its folder "
-                "as --anchors DIR."
-            )
+        assert self.config.anchors is not None
         try:
             from ..models.diffusion.load_model import load_model
         except ImportError as error:

@@ -24,6 +24,13 @@ __all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 class Config:
     """The options of a generator; the command line's are made from the fields."""
 
+    def require_complete(self) -> None:
+        """Called when a generator is made.
+
+        Raises:
+            OutskirtsError: If an option that has no default is not given.
+        """
+
 
 C = TypeVar("C", bound=Config)
 
@@ -39,6 +46,7 @@ class ImageGenerator(ABC, Generic[C]):
     Config: ClassVar[type[Config]] = Config
 
     def __init__(self, config: C) -> None:
+        config.require_complete()
         self.config = config
 
     @abstractmethod
