@@ -14,7 +14,7 @@ from .console import Command, parse, telling, value
 
 __all__ = ["DREAM", "NCIS", "main"]
 
-_MODEL = "--model pools/photos/generator"
+_MODEL = "--model pools/diffusion/generator"
 _NCIS = "outskirts synthesize ncis {} --run runs/photos --out imagined{}"
 _DREAM = f"outskirts synthesize dream {{}}{_MODEL} --run runs/dream --out imagined-dream{{}}"
 _FEW = " --count 12 --network-evaluations 2 --max-confidence 1"

@@ -26,7 +26,7 @@ _COPY = 0.95
 
 @dataclass(frozen=True)
 class Rules:
-    """What an image must be to be kept; all of them off unless given."""
+    """Rules that an image must pass to be kept. Without a rule, all images are kept."""
 
     agreement: bool = False
     """Keep an image only if the classifier predicts the class that it was made for."""
