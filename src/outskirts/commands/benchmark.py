@@ -113,7 +113,7 @@ class Page(Command):
 
 @dataclass(frozen=True)
 class Show(Command):
-    """Show the image sets of a benchmark, where the images come from, and under what terms they may be used."""
+    """Show the image sets of a benchmark, with the source and the terms of use of each."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark show cifar10",)
 

@@ -36,7 +36,7 @@ class Images(Command):
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 96
-    """Number of images to make outliers of."""
+    """Number of images to make outliers of, at least 1."""
     epoch: int | None = None
     """Epoch of the training, from 1 on, whose strength is used. Default: the last epoch."""
     seed: int = 0
@@ -74,7 +74,7 @@ class Features:
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 200
-    """Number of outliers."""
+    """Number of outliers, at least 1."""
     seed: int = 0
     """Seed of the synthesis."""
     device: str = "auto"

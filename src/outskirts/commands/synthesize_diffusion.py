@@ -22,7 +22,7 @@ _FEW = " --count 12 --network-evaluations 2 --max-confidence 1"
 
 @dataclass(frozen=True, kw_only=True)
 class Staged(Command):
-    """A stage, or all of them."""
+    """One stage of a method, or all stages."""
 
     method: ClassVar[str] = "ncis"
     stage: ClassVar[str | None] = None

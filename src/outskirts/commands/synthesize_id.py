@@ -47,11 +47,12 @@ class Make:
     out: Path
     """Folder of the pool: new, empty, or begun with the same options, and then it goes on."""
     count: int | None = None
-    """Images to keep. Default: as many as there are training images."""
+    """Images to keep, at least 1. Default: as many as there are training images."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     generation_batch_size: int = 256
-    """Images made at the same time. Another number gives other images where a generator computes with them together."""
+    """Images made at the same time, at least 1. Another number gives other images where a generator computes with
+    all of them together."""
     seed: int = 0
     """Seed of the generator and of the images."""
 

@@ -30,6 +30,9 @@ __all__ = [
     "required",
 ]
 
+#: Options that no other class checks before the work begins.
+_COUNTS = {"limit", "per_class", "count", "embedding_batch_size", "generation_batch_size"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -42,9 +45,14 @@ class Source:
     data: str | None = None
     """Labelled training images to embed, as a spec. Default: the training images of --run."""
     limit: int | None = None
-    """Largest number of training images to embed. Default: all of them."""
+    """Largest number of training images to embed, at least 1. Default: all of them."""
     seed: int = 0
     """Seed of all random numbers."""
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS & {option.name for option in fields(self)}:
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise OutskirtsError(f"{name} must be at least 1, not {given}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +82,15 @@ class Embed(Reader):
     """Stage embed: find a token vector for each training image."""
 
     steps: int = 3
-    """Optimisation steps for each vector."""
+    """Optimisation steps for each vector, at least 1."""
     inversion_lr: float = 1e-2
-    """Learning rate of the vectors."""
+    """Learning rate of the vectors, above 0."""
     draws: int = 8
-    """Pairs of time and noise drawn per step and image."""
+    """Pairs of time and noise drawn per step and image, at least 1; an even number unless --independent is given."""
     independent: bool = False
     """Draw times and noises independently, as the published code does. Default: in pairs spread over all times."""
     embedding_batch_size: int = 64
-    """Images embedded at the same time."""
+    """Images embedded at the same time, at least 1."""
     shard: str = "0/1"
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
 
@@ -92,11 +100,11 @@ class Fit(OnDevice):
     """Stage fit: find the manifold on which the vectors of each class lie."""
 
     fit_epochs: int = ManifoldOptions.epochs
-    """Largest number of epochs; the fit stops earlier when the loss on held-out vectors no longer falls."""
+    """Largest number of epochs, at least 1; the fit stops earlier when the loss on held-out vectors no longer falls."""
     blocks: int = ManifoldOptions.blocks
-    """Number of coupling blocks in the volume-preserving network."""
+    """Number of coupling blocks in the volume-preserving network, at least 0."""
     hidden: int | None = None
-    """Width of the coupling blocks. Default: twice the dimension of the vectors."""
+    """Width of the coupling blocks in units. Default: twice the dimension of the vectors."""
     reference_quirks: bool = False
     """Fit and sample exactly as the published code does."""
 
@@ -114,14 +122,14 @@ class Sample(Named):
     """Stage sample: draw vectors off the manifolds."""
 
     per_class: int = 200
-    """Vectors to draw for each class."""
+    """Vectors to draw for each class, at least 1."""
     mode: Literal["radius", "invariant", "lowest"] = ManifoldSynthesizer.mode
     """Where vectors lie: at a distance from the manifold, at a distance in its invariants alone, or the least likely
     of many, as published."""
     min_radius: float = ManifoldSynthesizer.span[0]
-    """Shortest distance; 1 is the distance within which 95 % of held-out vectors lie."""
+    """Shortest distance, above 0; 1 is the distance within which 95 % of held-out vectors lie."""
     max_radius: float = ManifoldSynthesizer.span[1]
-    """Longest distance; 1 is the distance within which 95 % of held-out vectors lie."""
+    """Longest distance, at least the shortest; 1 is the distance within which 95 % of held-out vectors lie."""
     competing_classes: int = ManifoldSynthesizer.competing_classes
     """Number of nearest other classes that a vector must not be typical of; 0 accepts every vector."""
     reference_quirks: bool = False
@@ -138,7 +146,7 @@ class Aligned(Source):
     data: str | None = None
     """Labelled training images whose features are used, as a spec. Default: the training images of --run."""
     limit: int | None = None
-    """Largest number of training images to use. Default: all of them."""
+    """Largest number of training images to use, at least 1. Default: all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,20 +154,21 @@ class Boundary(Aligned, Named, Reader):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
     per_class: int = 200
-    """Vectors to draw for each class."""
+    """Vectors to draw for each class, at least 1."""
     k: int | None = None
     """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
     and which candidates are kept. Default: 30 % of the images of the smallest class, at most 300."""
     boundary: int = 50
-    """Size of the boundary set of each class."""
+    """Size of the boundary set of each class, at least 1."""
     picks: int = 50
-    """Boundary features of each class to make vectors of at a time."""
+    """Boundary features of each class to make vectors of at a time, at least 1 and at most --boundary."""
     candidates: int = 1500
-    """Candidates drawn for each boundary feature."""
+    """Candidates drawn for each boundary feature, at least --keep."""
     keep: int = 2
-    """Candidates to keep for each boundary feature: the farthest."""
+    """Candidates to keep for each boundary feature, at least 1: the farthest."""
     sigma: float = 0.07
-    """Standard deviation of the noise in every dimension, on the unit sphere; published as 0.03 for ImageNet-100."""
+    """Standard deviation of the noise in every dimension, on the unit sphere, at least 0; published as
+    0.03 for ImageNet-100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +176,11 @@ class Decode(Named, Reader):
     """Stage decode: make images of the vectors."""
 
     count: int = 2000
-    """Images to keep."""
+    """Images to keep, at least 1."""
     network_evaluations: int = 20
-    """Network evaluations per image: one for each step, or two where guidance is not 1."""
+    """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
-    """Classifier-free guidance scale; 1 disables it."""
+    """Classifier-free guidance scale, at least 0; 1 disables it."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     resize: Literal["both", "bilinear", "nearest"] = "both"
@@ -182,7 +191,7 @@ class Decode(Named, Reader):
     min_confidence: float = 0.0
     """Drop images for which the run is less confident than this in every class; 0 keeps all."""
     generation_batch_size: int = 256
-    """Images made at the same time."""
+    """Images made at the same time, at least 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

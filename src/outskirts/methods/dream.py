@@ -44,8 +44,8 @@ class DreamConfig(Config):
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     embedding: int = 128
-    """Dimension of the token vectors: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of size tiny, small or
-    base."""
+    """Dimension of the token vectors, at least 1: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of
+    size tiny, small or base."""
     temperature: float = 0.1
     """Temperature τ that divides the cosines, above 0."""
     label_smoothing: float = 0.0

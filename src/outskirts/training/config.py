@@ -60,9 +60,9 @@ class TrainConfig:
     augment: str = "flip,crop:2"
     """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
     epochs: int = 16
-    """Passes over the training images; 0 leaves the network as it is."""
+    """Passes over the training images, at least 0; 0 leaves the network as it is."""
     batch_size: int = 256
-    """Images per step, over all processes."""
+    """Images per step over all processes, at least 1."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser: SGD with Nesterov momentum, or AdamW."""
     lr: float = 0.3
@@ -92,9 +92,9 @@ class TrainConfig:
     checkpoint_every: int = 1
     """Epochs between two checkpoints, at least 1."""
     memory_budget: int = 2**31
-    """Bytes of decoded images to hold in memory; larger sets are read again in every epoch."""
+    """Bytes of decoded images to hold in memory, at least 0; larger sets are read again in every epoch."""
     workers: int = 2
-    """Worker processes that read sets which are too large for memory."""
+    """Worker processes, at least 0, that read sets which are too large for memory."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
     tracker: str | None = None

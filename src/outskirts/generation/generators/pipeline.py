@@ -45,7 +45,7 @@ class PipelineConfig(Config):
     """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
     Default: 0, 1, 2 and so on."""
     steps: int = 20
-    """Denoising steps per image; with guidance, each step evaluates the network twice."""
+    """Denoising steps per image, at least 1; with guidance, each step evaluates the network twice."""
     guidance: float = 1.0
     """Classifier-free guidance scale; 1 disables it."""
     device: str = "auto"
