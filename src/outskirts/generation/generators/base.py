@@ -14,6 +14,7 @@ from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...files import file_digest
 from ...registry import Registry
+from ...renamed import unset_as_before
 from ...seeding import subseed
 from ...training.loop import TrainingProgress
 
@@ -81,7 +82,7 @@ class ImageGenerator(ABC, Generic[C]):
 
     def about(self) -> Mapping[str, Any]:
         """What a pool's manifest says of the generator, known before it is fitted."""
-        return {"name": self.name, **asdict(self.config)}
+        return {"name": self.name, **unset_as_before(asdict(self.config))}
 
     def learned(self) -> Mapping[str, Any]:
         """What else the manifest says once it is fitted: the training of its network, the SHA-256 of its weights."""
