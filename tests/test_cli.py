@@ -138,6 +138,21 @@ def test_quiet_says_results_alone(flag, bugs, small, outskirts, tmp_path):
     assert "Trained" in outskirts("train", "ce", "--data", bugs / "train", "--out", tmp_path / "again", *arguments).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (["benchmark", "list"], "mnist5k: Digits"),
+        (["benchmark", "show", "cifar10"], "source: OpenOOD v1.5"),
+        (["data", "fetch", "list"], "By torchvision, when first opened"),
+        (["list", "detectors"], "relative_mahalanobis"),
+    ],
+)
+def test_quiet_keeps_results(arguments, result, outskirts):
+    quiet = outskirts("-q", *arguments)
+    assert quiet.code == 0 and result in quiet.out and quiet.err == ""
+    assert outskirts(*arguments).out == quiet.out
+
+
 @pytest.mark.parametrize("flag", ["-v", "--verbose"])
 def test_verbose_says_where_an_error_arose(flag, outskirts):
     plain, more = outskirts("train", "cee", "--data", "x"), outskirts("train", "cee", "--data", "x", flag)

@@ -69,6 +69,7 @@ UNSET: Mapping[str, Any] = {
     ),
     **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
     **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden"), 0),
+    **dict.fromkeys(("clip_norm", "distinct"), 0.0),
     "real_weight": -1.0,
 }
 

@@ -31,7 +31,8 @@ def test_a_pool_with_its_record(pool, judge):
 
 
 def test_verify(pool, outskirts, refused, tmp_path):
-    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).err
+    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).out
+    assert "is whole" in outskirts("-q", "data", "verify", pool).out
     assert "There is no folder" in refused("data", "verify", tmp_path / "nowhere")
 
 
@@ -158,7 +159,8 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
             ["--generator", "diffusion", "--init", "TRAIN", "--data", "TRAIN", "--out", "OUT"],
             "holds no trained generator",
         ),
-        (["--generator", "folder", "--data", "TRAIN", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "folder", "--data", "nowhere", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "pipeline", "--data", "nowhere", "--out", "OUT"], "Say where the pipeline is"),
     ],
 )
 def test_requests_that_cannot_be_met(arguments, said, bugs, refused, tmp_path):

@@ -78,7 +78,7 @@ class Benchmark(Command):
         show(_shown(matrix.leaderboard))
         for job in matrix.jobs:
             if failure := record(job).failure:
-                say(f"Failed: {job.folder.name}: {failure}")
+                show(f"Failed: {job.folder.name}: {failure}")
         say(f"Tables: {matrix.jobs[0].folder.parent / 'results.md'}, .csv, .tex, .html")
 
 
@@ -90,7 +90,7 @@ class List(Command):
 
     def __call__(self) -> None:
         for name in benchmarks():
-            say(f"{name}: {describe_benchmark(name)['description']}")
+            show(f"{name}: {describe_benchmark(name)['description']}")
         say("Show one with: outskirts benchmark show NAME. Fetch its images with: outskirts data fetch NAME.")
 
 
@@ -113,7 +113,7 @@ class Page(Command):
 
 @dataclass(frozen=True)
 class Show(Command):
-    """Show the image sets of a benchmark, where the images come from, and under what terms they may be used."""
+    """Show the image sets of a benchmark, with the source and the terms of use of each."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark show cifar10",)
 
@@ -124,14 +124,14 @@ class Show(Command):
         about = describe_benchmark(self.benchmark)
         for key, value in about.items():
             if isinstance(value, str) and key != "classes":
-                say(f"{key}: {' '.join(value.split())}")
+                show(f"{key}: {' '.join(value.split())}")
         for group, sets in about["ood"].items():
             for name, spec in sets.items():
-                say(f"{group}: {name}: {spec}")
+                show(f"{group}: {name}: {spec}")
         for name in about["needs"]:
             entry = known(name)
             there = "there" if entry.place(data_folder()).is_dir() else "not fetched yet"
-            say(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
+            show(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
 
 
 COMMAND: dict[str, type[Command]] = {"list": List, "page": Page, "show": Show}

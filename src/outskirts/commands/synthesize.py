@@ -36,7 +36,7 @@ class Images(Command):
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 96
-    """Number of images to make outliers of."""
+    """Number of images to make outliers of, at least 1."""
     epoch: int | None = None
     """Epoch of the training, from 1 on, whose strength is used. Default: the last epoch."""
     seed: int = 0
@@ -65,7 +65,7 @@ class Images(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """From which run, how many, and where to."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run of any method."""
@@ -74,7 +74,7 @@ class Features:
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 200
-    """Number of outliers."""
+    """Number of outliers, at least 1."""
     seed: int = 0
     """Seed of the synthesis."""
     device: str = "auto"
@@ -97,9 +97,9 @@ class BoundaryFeatures(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize boundary --run runs/photos --out edge",)
 
     outliers: Features
-    """From which run, how many, and where to."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
     synthesis: Boundary
-    """How they are found by nearest neighbours."""
+    """Search at the edge of each class, by distances to nearest neighbours."""
 
     def __call__(self) -> None:
         self.outliers.made_by(self.synthesis)
@@ -112,9 +112,9 @@ class GaussianFeatures(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize gaussian --run runs/photos --out tails",)
 
     outliers: Features
-    """From which run, how many, and where to."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
     synthesis: Gaussian
-    """How they are drawn from Gaussians."""
+    """Draws from the tails of the Gaussian of each class."""
 
     def __call__(self) -> None:
         self.outliers.made_by(self.synthesis)

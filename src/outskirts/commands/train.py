@@ -22,7 +22,7 @@ __all__ = ["COMMAND", "EXAMPLES", "main"]
 #: Options without which an example of a method says little, or nothing at all.
 _OPTIONS = {
     "ascood": ["--outliers shuffle"],
-    "dream": ["--anchors pools/photos/generator"],
+    "dream": ["--anchors pools/diffusion/generator --embedding 64"],
     "ncis": ["--outlier-images folder:textures"],
     "npos-clip": ["--backbone clip:clip"],
     "oe": ["--outliers images --outlier-images folder:textures"],
@@ -49,7 +49,7 @@ EXAMPLES = tuple(map(example, registry.names()))
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training starts from, and where it is kept."""
+    """The folder of the run, and the options that the training starts from."""
 
     out: Path | None = None
     """Folder of the run. Default: runs/METHOD-DATA-sSEED."""
@@ -58,7 +58,7 @@ class Start:
     config: Path | None = None
     """The config.yaml of a run to train again, or a YAML file of options."""
     resume: Path | None = None
-    """Folder of an unfinished run to go on with. No other option can be given with it."""
+    """Folder of an unfinished run to go on with. It excludes every other option."""
 
 
 COMMAND = Start
@@ -99,7 +99,7 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     # A file may say what to train on; if none does, the command line has to.
     config = defaults.training if defaults.training.data else replace(defaults.training, data=tyro.MISSING)
-    parts = {"start": Start(), "training": config, "settings": defaults.settings}
+    parts = {"run": Start(), "training": config, "method": defaults.settings}
     start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", [example(method)])
     assert isinstance(start, Start) and isinstance(config, TrainConfig) and isinstance(settings, Config)
     return Recipe(method, config, settings), start

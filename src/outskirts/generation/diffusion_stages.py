@@ -36,7 +36,7 @@ from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeata
 from .diffusion.embeddings import embed as embed_images
 from .diffusion.inversion import Inversion
 from .diffusion.training import begun, require_seen
-from .diffusion_options import Boundary, Decode, Embed, Fit, Named, Sample, Source
+from .diffusion_options import Boundary, Decode, Embed, Fit, Named, OnDevice, Reader, Sample, Source
 from .generators.base import weights
 from .manifold.fitting import fit_manifold, require_enough
 from .manifold.model import Manifold, ManifoldOptions
@@ -48,7 +48,10 @@ from .synthesize_features import Boundary as FeatureBoundary
 __all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
 
 #: What defines the vectors of a stage, whatever other options its class has.
-_SETTINGS = {"ncis": {field.name for field in fields(Sample)}, "dream": {field.name for field in fields(Boundary)}}
+_SETTINGS = {
+    name: {field.name for field in fields(kind)} - {field.name for field in (*fields(Source), *fields(Reader))}
+    for name, kind in {"ncis": Sample, "dream": Boundary}.items()
+}
 
 
 class Work:
@@ -79,8 +82,8 @@ class Work:
         self.images = images if source.limit is None else images.limit(min(source.limit, len(images)))
         # What cannot be fitted need not be embedded.
         require_enough(self.images.labels, self.images.classes)
-        self.device = resolve_device(self.source.device)
-        self.precision: str = self.source.precision
+        self.device = resolve_device(source.device if isinstance(source, OnDevice) else "auto")
+        self.precision: str = source.precision if isinstance(source, Reader) else "auto"
         if self.precision == "auto":
             # What was begun in one precision goes on in it.
             begun = [file for file in (self.out / "embeddings" / "manifest.json", *self._record) if file.is_file()]
@@ -94,10 +97,16 @@ class Work:
         """The file that says what the vectors of this name are."""
         return self.out / f"{name}.json"
 
+    @property
+    def reader(self) -> Reader:
+        """The options of a stage that reads the diffusion model."""
+        assert isinstance(self.source, Reader)
+        return self.source
+
     @cached_property
     def model(self) -> LatentDiffusion:
         """The diffusion model, on its device."""
-        folder, source = self.source.model, self.source
+        folder, source = self.reader.model, self.reader
         if begun(folder):
             require_seen(folder, self.whole)
         model = load_model(folder, self.images.classes, source.words, source.template)
@@ -106,7 +115,7 @@ class Work:
     @cached_property
     def model_digest(self) -> str:
         """Digest of the model's weights, wherever they lie."""
-        return digest(*(f"{name} {sha}" for name, sha in weights(self.source.model).items()))
+        return digest(*(f"{name} {sha}" for name, sha in weights(self.reader.model).items()))
 
     @property
     def transform(self) -> Transform:
@@ -128,7 +137,7 @@ def embed(work: Work, own: Embed) -> None:
     shard = _shard(own.shard)
     how = Inversion(own.steps, own.inversion_lr, own.draws, not own.independent)
     embedder = Embedder(work.model, how, work.precision)
-    about = {"model": work.model_digest, "words": work.model.classes, "template": work.source.template}
+    about = {"model": work.model_digest, "words": work.model.classes, "template": work.reader.template}
     embed_images(
         embedder,
         work.images,
@@ -214,7 +223,7 @@ def around(work: Work, own: Boundary) -> None:
     if outputs.features.shape[1] != starts.shape[1]:
         raise OutskirtsError(
             f"The features of {run.path} have {outputs.features.shape[1]} dimensions, and the vectors of "
-            f"{work.source.model} {starts.shape[1]}; the run was trained with another model."
+            f"{work.reader.model} {starts.shape[1]}; the run was trained with another model."
         )
 
     def about(generator: Generator) -> Outliers:
@@ -238,8 +247,7 @@ def _sampled(
     """Write vectors and what they are, unless they are there; returns their scalars."""
     name = own.name
     file, record = work.out / f"{name}.safetensors", work.record(name)
-    shared = {field.name for field in fields(Source)}
-    about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name] and key not in shared}
+    about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name]}
     asked = {**about, **of, "seed": work.source.seed, "precision": work.precision}
     if file.is_file() and record.is_file():
         require_alike(str(file), records(load_json(record)), asked)

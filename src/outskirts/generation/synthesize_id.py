@@ -17,7 +17,7 @@ from ..data.sources.pool import SAMPLES, PoolWriter
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
-from ..renamed import OPTIONS, SYNTHESIS, renamed
+from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
@@ -87,7 +87,7 @@ def synthesize_id(
         maker.seen(train),
         {
             "generator": maker.about(),
-            "rules": asdict(rules),
+            "rules": unset_as_before(asdict(rules)),
             "judge": None if classifier is None else classifier.fingerprint(),
             **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
         },

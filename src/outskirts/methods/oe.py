@@ -67,7 +67,7 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     p_inv: float = 0.1
     """Share of each image, from 0 to 1, that decides its class and is changed in outliers made from pixels."""
     alpha: float = 1.0
-    """Strength of the gradient, relative to the image, or standard deviation of the noise."""
+    """Strength of the gradient, relative to the image, or standard deviation of the noise; 0 adds nothing."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""

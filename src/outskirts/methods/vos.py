@@ -58,9 +58,9 @@ class VOSConfig(GaussianOptions):
     """VOS."""
 
     keep: int = 1
-    """Outliers to keep of the points drawn for each class: the least likely ones."""
+    """Outliers to keep of the points drawn for each class, at least 1: the least likely ones."""
     outlier_weight: float = 0.1
-    """Weight β of the regulariser, which separates images and outliers."""
+    """Weight β of the regulariser, which separates images and outliers; 0 disables it."""
     label_smoothing: float = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False

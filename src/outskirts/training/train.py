@@ -121,6 +121,7 @@ def execute(
     progress: TrainingProgress | None,
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
+    recipe.settings.require_complete()
     images.require_trainable()
     images, val_images = _with_validation(images, val_images, recipe.training)
     pool = _pool(recipe.training, images, val_images)
