@@ -68,7 +68,7 @@ UNSET: Mapping[str, Any] = {
         ("val", "synthetic", "outlier_images", "pretrained", "init", "train_layers", "tracker", "anchors", "words"), ""
     ),
     **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
-    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden"), 0),
+    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden", "k"), 0),
     "real_weight": -1.0,
 }
 

@@ -151,6 +151,10 @@ def test_a_class_with_too_few_features_is_named(outskirts, run, draw, tmp_path):
         (["--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1"),
         (["--run", "RUN", "--out", "OUT", "--k", "19"], "k = 19 with boundary = 3 needs 20; choose a k of at most 18"),
         (["--run", "RUN", "--out", "OUT", "--picks", "4"], "choose picks of at most 3"),
+        *(
+            (["--run", "RUN", "--out", "OUT", f"--{name}", "0"], f"{name} must be at least 1, not 0")
+            for name in ("k", "boundary", "picks", "candidates", "keep")
+        ),
         (["--run", "RUN", "--out", "OUT", "--data", "BUGS/fog"], "without a label"),
         (["--run", "RUN", "--out", "OUT", "--data", "BUGS/flies"], "classes that the training set lacks"),
         (["--run", "RUN", "--out", "OUT", "--device", "gpu"], "no device 'gpu'"),

@@ -82,6 +82,8 @@ def test_json_round_trip():
         (lambda: Transform(8, 3, (0.5,)), "mean has 1 values for 3 channels"),
         (lambda: Transform(8, 1, (0.5,), (0.0,)), "std must be above 0"),
         (lambda: Transform(8, resize=4), "resize=4 does not leave a crop of size=8 pixels"),
+        (lambda: Transform(8, resize=0), "resize=0 does not leave a crop of size=8 pixels"),
+        (lambda: Transform.measured(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 0), "a crop of size=0 pixels"),
         (lambda: Transform.from_json({"size": 8, "maen": [0]}), "did you mean 'mean'"),
         (lambda: Transform.from_json({}), "needs a size"),
         (lambda: Transform.measured(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)), "without images"),

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import seeding
+from .. import grouped, seeding
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import OUTLIERS, SAMPLES, PoolWriter
@@ -26,7 +26,7 @@ from ..figures.contact_sheet import contact_sheet, save_png
 from ..files import digest, load_json, require_alike, save_json
 from ..models.diffusion.latent import LatentDiffusion
 from ..models.diffusion.load_model import load_model
-from ..renamed import records
+from ..renamed import records, unset_as_now
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
@@ -67,7 +67,7 @@ class Work:
     def __init__(self, name: str, source: Source, say: Say = silence, progress: Progress = nobody) -> None:
         self.name, self.source, self.say, self.progress = name, source, say, progress
         if not (source.run or source.data):
-            raise OutskirtsError("Pass the images to embed: --run RUN, or --data SPEC.")
+            raise OutskirtsError("Pass the images to embed, or a run (--data SPEC or --run RUN).")
         self.out = source.out.absolute()
         self.run = Run.open(self.source.run) if self.source.run else None
         self.classifier = load(self.run.path) if self.run is not None else None
@@ -206,8 +206,7 @@ def around(work: Work, own: Boundary) -> None:
     run = work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
         raise OutskirtsError(
-            "This stage needs features that are aligned with the vectors; pass a run of the method 'dream' as "
-            "--run RUN."
+            "This stage needs features that are aligned with the vectors; pass a run of the method 'dream' (--run RUN)."
         )
     outputs = extract(work.classifier, work.images, features="projection", store=run.outputs)
     starts = work.model.prompts.starts(torch.arange(len(work.images.classes)))
@@ -217,9 +216,10 @@ def around(work: Work, own: Boundary) -> None:
             f"{work.source.model} {starts.shape[1]}; the run was trained with another model."
         )
 
+    names = ("k", "boundary", "picks", "candidates", "keep", "sigma")
+    boundary, count = FeatureBoundary(**{name: getattr(own, name) for name in names}), own.per_class * len(starts)
+
     def about(generator: Generator) -> Outliers:
-        names = ("k", "boundary", "picks", "candidates", "keep", "sigma")
-        boundary, count = FeatureBoundary(**{name: getattr(own, name) for name in names}), own.per_class * len(starts)
         labels = outputs.need("labels", "dream")
         made, _ = boundary.make(outputs.features, labels, work.images.classes, count, generator)
         # Features are directions; a word's vector has a length.
@@ -242,7 +242,7 @@ def _sampled(
     about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name] and key not in shared}
     asked = {**about, **of, "seed": work.source.seed, "precision": work.precision}
     if file.is_file() and record.is_file():
-        require_alike(str(file), records(load_json(record)), asked)
+        require_alike(str(file), unset_as_now(records(load_json(record))), asked)
         return {}
     outliers = make(seeding.generator(work.source.seed, "vectors", name))
     scalars = {key: float(value) for key, value in outliers.info.items() if value.ndim == 0}
@@ -255,9 +255,9 @@ def decode(work: Work, own: Decode) -> None:
     """Write ``NAME/``, a pool of images of these vectors."""
     name = own.name
     vectors = Outliers.load(work.out / f"{name}.safetensors")
-    size = own.size or (
-        work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
-    )
+    size = own.size
+    if size is None:
+        size = work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
     decoder = Decoder(
         work.model, vectors, Decoding(own.network_evaluations, own.guidance, size, own.resize, work.precision)
     )
@@ -319,7 +319,7 @@ def _sheet(work: Work, images: ImageSet, how: Decoding, columns: int = 12) -> Im
         vectors.insert(0, work.embeddings.vectors[rows])
     seeds = [seeding.subseed(work.source.seed, "sheet", column) for column in range(columns)]
     lines = [real, *(decoded(work.model, own, seeds, how) for own in vectors)]
-    earlier = (labels[:, None] == labels).tril(-1).sum(1)
+    earlier = grouped.ranks(labels, len(work.images.classes))
     for line in range(3):
         of_class = [(images.labels == label).nonzero().flatten() for label in labels.tolist()]
         chosen = [of[(3 * before + line) % len(of)] for of, before in zip(of_class, earlier.tolist())]

@@ -71,20 +71,25 @@ class Boundary(FeatureSpace):
     memory_budget: int = 2**26
     """Bytes that features, candidates and distances may use at the same time."""
 
+    def __post_init__(self) -> None:
+        for name in ("k", "boundary", "picks", "candidates", "keep"):
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise OutskirtsError(f"{name} must be at least 1, not {given}.")
+
     def make(
         self, features: Tensor, labels: Tensor, classes: Sequence[str], count: int, generator: Generator
     ) -> tuple[Outliers, Mapping[str, Any]]:
         counts = torch.bincount(labels, minlength=len(classes))
         smallest = min(self.rows, int(counts[counts > 0].min()))
         per_class = -(-count // len(classes))
-        boundary = self.boundary or max(1, min(200, smallest // 5))
-        picks = self.picks or min(boundary, per_class)
-        keep = self.keep or -(-per_class // picks)
+        boundary = max(1, min(200, smallest // 5)) if self.boundary is None else self.boundary
+        picks = min(boundary, per_class) if self.picks is None else self.picks
+        keep = -(-per_class // picks) if self.keep is None else self.keep
         synthesizer = BoundarySynthesizer(
-            k=self.k or max(1, min(300, 3 * smallest // 10)),
+            k=max(1, min(300, 3 * smallest // 10)) if self.k is None else self.k,
             boundary=boundary,
             picks=picks,
-            candidates=self.candidates or max(600, 3 * keep),
+            candidates=max(600, 3 * keep) if self.candidates is None else self.candidates,
             keep=keep,
             sigma=self.sigma,
             space=self.space,
