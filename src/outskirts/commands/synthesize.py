@@ -13,7 +13,6 @@ from ..errors import OutskirtsError, unknown
 from ..generation.synthesize_features import Boundary, FeatureSpace, Gaussian, synthesize_features
 from ..generation.synthesize_images import synthesize_images
 from ..methods import registry
-from ..training.run import Run
 from . import synthesize_diffusion, synthesize_id
 from .console import Command, parse, telling
 from .help import ending
@@ -45,15 +44,11 @@ class Images(Command):
     def __call__(self) -> None:
         if self.method not in registry.names():
             raise unknown("method", self.method, {*registry.names(), *COMMAND})
-        trained = Run.open(self.run).recipe().method
-        if trained != self.method:
-            raise OutskirtsError(
-                f"{self.run} was trained with '{trained}', not '{self.method}'; write outskirts synthesize {trained}."
-            )
         with telling() as (saying, progress):
             synthesize_images(
                 self.run,
                 self.out,
+                method=self.method,
                 data=self.data,
                 count=self.count,
                 epoch=self.epoch,

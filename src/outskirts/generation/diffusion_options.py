@@ -184,12 +184,23 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
         OutskirtsError: If there is no such option or preset; the nearest known one is named.
     """
     known = {field.name for field in fields(kind)}
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
-    options = {**chosen, **renamed(given, SYNTHESIS, "option", known)}
+    options = {**preset_options(kind, preset), **renamed(given, SYNTHESIS, "option", known)}
     for name in options:
         if name not in known:
             raise unknown(f"option of {kind.__name__}", name, known)
     paths = {name: Path(options[name]) for name in ("out", "model", "run") if options.get(name) is not None}
     return kind(**{**options, **paths})
+
+
+def preset_options(kind: type[Source], preset: str | None) -> dict[str, Any]:
+    """The settings of a preset that a stage, or all of them, has; none without a name.
+
+    Raises:
+        OutskirtsError: If there is no such preset; the nearest known one is named.
+    """
+    if preset is None:
+        return {}
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    known = {field.name for field in fields(kind)}
+    return {name: value for name, value in PRESETS[preset].items() if name in known}
