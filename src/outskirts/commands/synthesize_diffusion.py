@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import tyro
@@ -35,7 +35,8 @@ class Staged(Command):
         except ImportError as error:
             raise MissingExtra(f"synthesize {self.method}", "generate") from error
         # The preset is in the defaults of the options already.
-        given: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "preset"}
+        names = [field.name for field in fields(self) if field.name != "preset"]
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         synthesize = synthesize_dream if self.method == "dream" else synthesize_ncis
         with telling() as (saying, progress):
             synthesize(stage=self.stage, say=saying, progress=progress, **given)
@@ -85,7 +86,7 @@ class NCISAll(options.NCIS, Staged):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamSample(options.Boundary, Staged):
+class DreamSample(options.SampleAtBoundary, Staged):
     """Stage sample of Dream-OOD: draw vectors at the boundary of the features of each class."""
 
     method: ClassVar[str] = "dream"
