@@ -182,7 +182,10 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "must have one place for a class"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--template", "a bug {}"], "reads no words"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--words", "ant,bee"], "reads no words"),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard must be k/n with k from 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"],
+            "The shard (--shard) must be k/n with k from 0",
+        ),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from ..errors import OutskirtsError, unknown
-from ..generation.synthesize_features import Boundary, FeatureSpace, Gaussian, synthesize_features
+from ..generation.synthesize_features import FeatureBoundary, FeatureGaussian, FeatureSpace, synthesize_features
 from ..generation.synthesize_images import synthesize_images
 from ..methods import registry
 from . import synthesize_diffusion, synthesize_id
@@ -93,7 +93,7 @@ class BoundaryFeatures(Command):
 
     outliers: Features
     """From which run, how many, and where to."""
-    synthesis: Boundary
+    synthesis: FeatureBoundary
     """How they are found by nearest neighbours."""
 
     def __call__(self) -> None:
@@ -108,7 +108,7 @@ class GaussianFeatures(Command):
 
     outliers: Features
     """From which run, how many, and where to."""
-    synthesis: Gaussian
+    synthesis: FeatureGaussian
     """How they are drawn from Gaussians."""
 
     def __call__(self) -> None:

@@ -12,7 +12,7 @@ from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 
-__all__ = ["NCIS", "PRESETS", "Boundary", "Decode", "Dream", "Embed", "Fit", "Sample", "Source", "filled"]
+__all__ = ["NCIS", "PRESETS", "Decode", "Dream", "Embed", "Fit", "Sample", "SampleAtBoundary", "Source", "filled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Sample(Named):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary(Named):
+class SampleAtBoundary(Named):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
     per_class: int = 200
@@ -150,7 +150,7 @@ class NCIS(Embed, Fit, Sample, Decode):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dream(Boundary, Decode):
+class Dream(SampleAtBoundary, Decode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
 
 

@@ -36,19 +36,22 @@ from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeata
 from .diffusion.embeddings import embed as embed_images
 from .diffusion.inversion import Inversion
 from .diffusion.training import begun, require_seen
-from .diffusion_options import Boundary, Decode, Embed, Fit, Named, Sample, Source
+from .diffusion_options import Decode, Embed, Fit, Named, Sample, SampleAtBoundary, Source
 from .generators.base import weights
 from .manifold.fitting import fit_manifold, require_enough
 from .manifold.model import Manifold, ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 from .populate import populate
 from .screening import Judge
-from .synthesize_features import Boundary as FeatureBoundary
+from .synthesize_features import FeatureBoundary
 
 __all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
 
 #: What defines the vectors of a stage, whatever other options its class has.
-_SETTINGS = {"ncis": {field.name for field in fields(Sample)}, "dream": {field.name for field in fields(Boundary)}}
+_SETTINGS = {
+    "ncis": {field.name for field in fields(Sample)},
+    "dream": {field.name for field in fields(SampleAtBoundary)},
+}
 
 
 class Work:
@@ -201,7 +204,7 @@ def sample(work: Work, own: Sample) -> None:
         )
 
 
-def around(work: Work, own: Boundary) -> None:
+def around(work: Work, own: SampleAtBoundary) -> None:
     """Write ``NAME.safetensors``, vectors at the boundary of each class of a `dream` run, and ``NAME.json``."""
     run = work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
@@ -233,7 +236,7 @@ def around(work: Work, own: Boundary) -> None:
 
 
 def _sampled(
-    work: Work, own: Sample | Boundary, of: dict[str, Any], make: Callable[[Generator], Outliers]
+    work: Work, own: Sample | SampleAtBoundary, of: dict[str, Any], make: Callable[[Generator], Outliers]
 ) -> dict[str, float]:
     """Write vectors and what they are, unless they are there; returns their scalars."""
     name = own.name
@@ -289,7 +292,7 @@ def decode(work: Work, own: Decode) -> None:
         seed=work.source.seed,
         batch=own.generation_batch_size,
         keep=_keeping(judge, own.min_confidence, own.max_confidence),
-        progress=lambda done: work.progress("imagining", done, own.count),
+        progress=lambda done: work.progress("making", done, own.count),
     )
     images = ImageSet(pool.images, pool.written, work.images.classes)
     save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
@@ -339,5 +342,7 @@ def _learned(work: Work) -> dict[str, Any]:
 def _shard(text: str) -> tuple[int, int]:
     number, slash, of = text.partition("/")
     if not (slash and number.isdigit() and of.isdigit() and int(number) < int(of)):
-        raise OutskirtsError(f"--shard must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
+        raise OutskirtsError(
+            f"The shard (--shard) must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'."
+        )
     return int(number), int(of)

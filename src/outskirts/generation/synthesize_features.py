@@ -27,7 +27,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
 from ..training.train import training_sets
 
-__all__ = ["Boundary", "FeatureSpace", "Gaussian", "synthesize_features"]
+__all__ = ["FeatureBoundary", "FeatureGaussian", "FeatureSpace", "synthesize_features"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class FeatureSpace(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary(FeatureSpace):
+class FeatureBoundary(FeatureSpace):
     """Outliers at the edge of each class, found by distances to nearest neighbours, as in NPOS."""
 
     name: ClassVar[str] = "boundary"
@@ -102,7 +102,7 @@ class Boundary(FeatureSpace):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussian(FeatureSpace):
+class FeatureGaussian(FeatureSpace):
     """Outliers in the tails of a Gaussian fitted to each class, as in VOS."""
 
     name: ClassVar[str] = "gaussian"
@@ -140,7 +140,7 @@ def synthesize_features(
     Arguments:
         run: A trained run of any method, or its folder.
         out: A new or empty folder.
-        how: `Boundary`, which is the default, or `Gaussian`, with its options.
+        how: `Boundary`, which is the default, or `FeatureGaussian`, with its options.
         data: Labelled images of the run's classes, or their spec; the run's training images unless given.
         count: Number of outliers.
         seed: Seed of the synthesis.
@@ -155,7 +155,7 @@ def synthesize_features(
     Raises:
         OutskirtsError: If the folder is not empty, the run is not finished, or an image has no label.
     """
-    run, out, how = Run.open(run), Path(out), how or Boundary()
+    run, out, how = Run.open(run), Path(out), how or FeatureBoundary()
     require_empty(out)
     if count < 1:
         raise OutskirtsError(f"count must be at least 1, not {count}.")

@@ -226,12 +226,12 @@ def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None
     if method.needs_outlier_images and outliers is None:
         raise OutskirtsError(
             f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
-            "any: --outlier-images SPEC"
+            "any (--outlier-images SPEC)."
         )
     if outliers is not None and not method.needs_outlier_images:
         raise OutskirtsError(
-            f"The method '{name}' takes no images of outliers; leave out --outlier-images, or train 'ncis', or 'oe' "
-            "with --outliers images."
+            f"The method '{name}' takes no images of outliers; leave them out (--outlier-images), or train 'ncis', "
+            "or 'oe' with outliers from images (--outliers images)."
         )
 
 
@@ -261,12 +261,13 @@ def _resolved(
         ):
             if own not in (getattr(TrainConfig, name), other):
                 raise OutskirtsError(
-                    f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
+                    f"The run {config.init} has the {name} {other}, which a training from it (--init) takes over; "
+                    f"leave out the {name} (--{name} {own})."
                 )
         if config.pretrained:
             raise OutskirtsError(
-                "A training begins either from an earlier run or from published weights; leave out --init or "
-                "--pretrained."
+                "A training begins either from an earlier run or from published weights; leave out one of them "
+                "(--init or --pretrained)."
             )
         backbone = earlier.architecture
     size = (

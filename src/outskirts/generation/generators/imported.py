@@ -38,7 +38,7 @@ class Folder(ImageGenerator[FolderConfig]):
     @cached_property
     def _source(self) -> ImageSet:
         if not self.config.source:
-            raise OutskirtsError("Say where the images are: --source SPEC, such as --source folder:DIR.")
+            raise OutskirtsError("Say where the images are, as a spec such as folder:DIR (--source SPEC).")
         return open_images(self.config.source)
 
     def seen(self, images: ImageSet) -> list[str]:
@@ -57,8 +57,8 @@ class Folder(ImageGenerator[FolderConfig]):
             if number >= len(rows):
                 raise OutskirtsError(
                     f"{self.config.source} has {len(rows)} images of the class "
-                    f"'{self.images.classes[label]}', but more are needed; lower --count, or loosen the rules "
-                    "that reject images."
+                    f"'{self.images.classes[label]}', but more are needed; ask for fewer (--count), or loosen "
+                    "the rules that reject images."
                 )
             order = torch.randperm(len(rows), generator=generator(seed, "folder", label))
             chosen.append(rows[order[number]])

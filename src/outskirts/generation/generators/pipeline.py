@@ -65,7 +65,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
     @property
     def _model(self) -> str:
         if not self.config.model:
-            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
+            raise OutskirtsError("Say where the pipeline is, a folder as save_pretrained writes it (--model DIR).")
         return self.config.model
 
     def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
@@ -142,7 +142,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
 def _loaded(folder: str, device: torch.device) -> Any:
     if not folder:
-        raise OutskirtsError("Say where the pipeline is: --model DIR.")
+        raise OutskirtsError("Say where the pipeline is (--model DIR).")
     if not (Path(folder) / "model_index.json").is_file():
         raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
     try:
