@@ -10,7 +10,7 @@ import outskirts as osk
 from outskirts.cli import main
 from outskirts.data.sources.pool import verify_pool
 from outskirts.errors import OutskirtsError
-from outskirts.files import load_tensors
+from outskirts.files import load_json, load_tensors, save_json
 
 pytest.importorskip("diffusers")
 
@@ -203,13 +203,16 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "SD", "--out", "OUT"], "Pass the images to embed: --run RUN, or --data SPEC"),
+        (["--model", "SD", "--out", "OUT"], "Pass the images to embed, or a run (--data SPEC or --run RUN)"),
         (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "is not a folder of a diffusion model"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--words", "ant"], "There are 2 classes and 1 --words"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "must have one place for a class"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--template", "a bug {}"], "reads no words"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--words", "ant,bee"], "reads no words"),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard must be k/n with k from 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"],
+            "The shard (--shard) must be k/n with k from 0",
+        ),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),
@@ -261,11 +264,17 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
     starts = load_model(stable_folder, ["ant", "bee"]).prompts.vectors(torch.arange(2))
     lengths = vectors["values"].norm(dim=1)
     torch.testing.assert_close(lengths, starts.norm(dim=1)[vectors["labels"]], rtol=1e-4, atol=0)
+    # Records of version 0.1 have a 0 for a k that was not given.
+    record = tmp_path / "work" / "outliers.json"
+    save_json(record, {**load_json(record), "k": 0})
+    assert outskirts("synthesize", "dream", "sample", *arguments[:8], *arguments[14:]).code == 0
 
 
 def test_dream_wants_a_run_of_its_own(judge, aligned, stable_folder, trained, refused, tmp_path):
     given = ["--out", tmp_path / "work", "--per-class", "4"]
     sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", judge, *given)
-    assert "a run of the method 'dream' as --run RUN" in sentence
+    assert "pass a run of the method 'dream' (--run RUN)" in sentence
+    sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", aligned, *given, "--k", "0")
+    assert "k must be at least 1, not 0" in sentence
     sentence = refused("synthesize", "dream", "--model", trained, "--run", aligned, *given)
     assert "have 8 dimensions, and the vectors of" in sentence

@@ -147,11 +147,14 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--out", "OUT"], "Pass training images: --data SPEC, or --run RUN"),
+        (["--out", "OUT"], "Pass training images, or a run that has some (--data SPEC or --run RUN)"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "count must be at least 1, not -1"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
+        (["--data", "TRAIN", "--out", "OUT", "--size", "0"], "size must be at least 1, not 0"),
         (
-            ["--data", "TRAIN", "--out", "OUT", "--count", "-1"],
-            "--count and --generation-batch-size must be at least 1",
+            ["--data", "TRAIN", "--out", "OUT", "--generation-batch-size", "0"],
+            "generation_batch_size must be at least 1, not 0",
         ),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),
         (["--generator", "diffusion", "--data", "TRAIN", "--out", "OUT", "--size", "15"], "do not divide"),

@@ -297,6 +297,7 @@ def test_the_state_dict_holds_all(options):
         ({"classes": 0}, "not 6, 0 and 4"),
         ({"blocks": -1}, "not 6, 3 and -1"),
         ({"hidden": -5}, "a width of at least 1, not -5"),
+        ({"hidden": 0}, "a width of at least 1, not 0"),
         ({"rotation": "caley"}, "no rotation 'caley'; did you mean 'cayley'"),
     ],
 )

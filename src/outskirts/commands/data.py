@@ -9,11 +9,9 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from ..data.catalogue import catalogue
-from ..data.fetch import fetch
+from ..data.fetch import catalogue, fetch
 from ..data.pack import pack
 from ..data.sources.token_set import DType
-from ..data.sources.torchvision_sets import SETS
 from ..data.verify import verify
 from ..extraction.tokens import extract_tokens
 from ..synthesis.backgrounds import cut_backgrounds
@@ -128,7 +126,6 @@ class Fetch(Command):
         if self.name == "list":
             for entry in catalogue().values():
                 show(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
-            show(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
             return
         with telling() as (saying, progress):
             fetch(self.name, say=saying, progress=progress)

@@ -10,10 +10,9 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from ..errors import OutskirtsError, unknown
-from ..generation.synthesize_features import Boundary, FeatureSpace, Gaussian, synthesize_features
+from ..generation.synthesize_features import FeatureBoundary, FeatureGaussian, FeatureSpace, synthesize_features
 from ..generation.synthesize_images import synthesize_images
 from ..methods import registry
-from ..training.run import Run
 from . import synthesize_diffusion, synthesize_id
 from .console import Command, parse, telling
 from .help import ending
@@ -45,15 +44,11 @@ class Images(Command):
     def __call__(self) -> None:
         if self.method not in registry.names():
             raise unknown("method", self.method, {*registry.names(), *COMMAND})
-        trained = Run.open(self.run).recipe().method
-        if trained != self.method:
-            raise OutskirtsError(
-                f"{self.run} was trained with '{trained}', not '{self.method}'; write outskirts synthesize {trained}."
-            )
         with telling() as (saying, progress):
             synthesize_images(
                 self.run,
                 self.out,
+                method=self.method,
                 data=self.data,
                 count=self.count,
                 epoch=self.epoch,
@@ -98,7 +93,7 @@ class BoundaryFeatures(Command):
 
     outliers: Features
     """The trained run, the number of outliers, and the folder of the outliers."""
-    synthesis: Boundary
+    synthesis: FeatureBoundary
     """Search at the edge of each class, by distances to nearest neighbours."""
 
     def __call__(self) -> None:
@@ -113,7 +108,7 @@ class GaussianFeatures(Command):
 
     outliers: Features
     """The trained run, the number of outliers, and the folder of the outliers."""
-    synthesis: Gaussian
+    synthesis: FeatureGaussian
     """Draws from the tails of the Gaussian of each class."""
 
     def __call__(self) -> None:

@@ -35,7 +35,9 @@ class Staged(Command):
             from ..generation.synthesize_diffusion import synthesize_dream, synthesize_ncis
         except ImportError as error:
             raise MissingExtra(f"synthesize {self.method}", "generate") from error
-        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        # The preset is in the defaults of the options already.
+        names = [field.name for field in fields(self) if field.name != "preset"]
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         synthesize = synthesize_dream if self.method == "dream" else synthesize_ncis
         with telling() as (saying, progress):
             synthesize(stage=self.stage, say=saying, progress=progress, **given)
@@ -85,7 +87,7 @@ class NCISAll(options.NCIS, Staged):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamSample(options.Boundary, Staged):
+class DreamSample(options.SampleAtBoundary, Staged):
     """Stage sample of Dream-OOD: draw vectors at the boundary of the features of each class."""
 
     method: ClassVar[str] = "dream"
@@ -125,10 +127,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     stage, flags = (arguments[0], arguments[1:]) if named else ("all", arguments)
     if stage not in kinds:
         raise unknown("stage", stage, kinds)
-    kind, preset = kinds[stage], value(flags, "--preset")
-    if preset is not None and preset not in options.PRESETS:
-        raise unknown("preset", preset, options.PRESETS)
-    known = {field.name for field in fields(kind)}
-    chosen = {key: setting for key, setting in (options.PRESETS[preset] if preset else {}).items() if key in known}
+    kind = kinds[stage]
+    chosen = options.preset_options(kind, value(flags, "--preset"))
     default = kind(**dict.fromkeys(options.required(kind), tyro.MISSING), **chosen)
     parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default)()

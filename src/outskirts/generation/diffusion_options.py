@@ -15,7 +15,6 @@ from .manifold.sampling import ManifoldSynthesizer
 __all__ = [
     "NCIS",
     "PRESETS",
-    "Boundary",
     "Decode",
     "Dream",
     "DreamDecode",
@@ -25,6 +24,7 @@ __all__ = [
     "OnDevice",
     "Reader",
     "Sample",
+    "SampleAtBoundary",
     "Source",
     "filled",
     "required",
@@ -150,7 +150,7 @@ class Aligned(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary(Aligned, Named, Reader):
+class SampleAtBoundary(Aligned, Named, Reader):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
     per_class: int = 200
@@ -205,7 +205,7 @@ class NCIS(Embed, Fit, Sample, Decode):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dream(Boundary, DreamDecode):
+class Dream(SampleAtBoundary, DreamDecode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
 
 
@@ -245,10 +245,7 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
             option is not given.
     """
     known = {option.name for option in fields(kind)}
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
-    options = {**chosen, **renamed(given, SYNTHESIS, "option", known)}
+    options = {**preset_options(kind, preset), **renamed(given, SYNTHESIS, "option", known)}
     for name in options:
         if name not in known:
             raise unknown(f"option of {kind.__name__}", name, known)
@@ -257,3 +254,17 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
             raise OutskirtsError(f"The option {name} is required by {kind.__name__}.")
     paths = {name: Path(options[name]) for name in ("out", "model", "run") if options.get(name) is not None}
     return kind(**{**options, **paths})
+
+
+def preset_options(kind: type[Source], preset: str | None) -> dict[str, Any]:
+    """The settings of a preset that a stage, or all of them, has; none without a name.
+
+    Raises:
+        OutskirtsError: If there is no such preset; the nearest known one is named.
+    """
+    if preset is None:
+        return {}
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    known = {field.name for field in fields(kind)}
+    return {name: value for name, value in PRESETS[preset].items() if name in known}

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import unknown
 from ..telling import Progress, Say, nobody, silence
 from . import diffusion_stages as stages
-from .diffusion_options import NCIS, Boundary, Decode, Dream, DreamDecode, Embed, Fit, Sample, Source, filled
+from .diffusion_options import NCIS, Decode, Dream, DreamDecode, Embed, Fit, Sample, SampleAtBoundary, Source, filled
 
 __all__ = ["STAGES", "run_stages", "synthesize_dream", "synthesize_ncis"]
 
@@ -23,7 +23,7 @@ STAGES: Mapping[str, Mapping[str, tuple[type[Source], Stage]]] = {
         "sample": (Sample, stages.sample),
         "decode": (Decode, stages.decode),
     },
-    "dream": {"sample": (Boundary, stages.around), "decode": (DreamDecode, stages.decode)},
+    "dream": {"sample": (SampleAtBoundary, stages.around), "decode": (DreamDecode, stages.decode)},
 }
 
 #: The options of all stages together.

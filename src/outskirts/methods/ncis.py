@@ -41,7 +41,7 @@ from ..models.ood_head import PlainEnergyOODHead
 from ..synthesis.jigsaw import far_outliers
 from .averages import classification
 from .base import Config, Method, register, require_share
-from .exposure import risk_terms
+from .exposure import ood_head_terms
 
 __all__ = ["NCIS", "NCISConfig"]
 
@@ -113,7 +113,7 @@ class NCIS(Method[NCISConfig]):
         assert isinstance(head, LinearHead) and head.ood_head is not None
         phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
-        loss_outlier, accuracy = risk_terms(phi, outlier_phi, self.config.reduction, batch.weights)
+        loss_outlier, accuracy = ood_head_terms(phi, outlier_phi, self.config.reduction, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),

@@ -38,7 +38,7 @@ from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
 from .averages import classification
 from .base import register, require_share
-from .exposure import energy_margin, risk_terms, uniformity
+from .exposure import energy_margin, ood_head_terms, uniformity
 from .options import BoundaryOptions, GaussianOptions, scalars
 from .queued import Queued, queued_outliers
 
@@ -179,5 +179,5 @@ class OE(Queued[OEConfig]):
         head = self.classifier.head
         assert isinstance(head, LinearHead) and head.ood_head is not None
         phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
-        loss, accuracy = risk_terms(phi, outlier_phi, weights=weights)
+        loss, accuracy = ood_head_terms(phi, outlier_phi, weights=weights)
         return loss, {"outlier_accuracy": accuracy}

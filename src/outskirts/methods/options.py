@@ -14,7 +14,7 @@ from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
 from .base import Config, require_share
-from .exposure import risk_terms
+from .exposure import ood_head_terms
 
 __all__ = ["BoundaryOptions", "GaussianOptions", "OODHeadOptions", "QueueOptions", "scalars"]
 
@@ -105,7 +105,7 @@ class OODHeadOptions(BoundaryOptions):
         """The loss of φ on features of images and of outliers, and how well it tells them apart."""
         assert network is not None
         reduction = "pooled" if self.reference_quirks else self.reduction
-        return risk_terms(network(features.to(outliers)), network(outliers), reduction, weights, processes())
+        return ood_head_terms(network(features.to(outliers)), network(outliers), reduction, weights, processes())
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,9 @@ class BoundarySynthesizer:
         for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("sigma", "min_rows", "classes_per_call"):
+        if self.classes_per_call is not None and self.classes_per_call < 1:
+            raise OutskirtsError(f"classes_per_call must be at least 1, not {self.classes_per_call}.")
+        for name in ("sigma", "min_rows"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
@@ -208,7 +210,7 @@ class BoundarySynthesizer:
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
         rows = there(torch.tensor(ready, dtype=torch.int64), values.device)
-        if self.classes_per_call and self.classes_per_call < len(ready):
+        if self.classes_per_call is not None and self.classes_per_call < len(ready):
             order = torch.randperm(len(ready), generator=generator, device=values.device)
             rows = rows[order[: self.classes_per_call].sort().values]
         # While all are full, which is most of the time, nothing needs a mask.

@@ -139,7 +139,11 @@ class Recipe(NamedTuple):
 
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
-        return {"method": self.method, **asdict(self.training), **asdict(self.settings)}
+        return {"method": self.method, **self.options()}
+
+    def options(self) -> dict[str, Any]:
+        """The options alone, which `resolve_recipe` takes."""
+        return {**asdict(self.training), **asdict(self.settings)}
 
 
 def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None = None) -> Recipe:

@@ -66,7 +66,8 @@ class DiffusionConfig(Config):
             raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
         if self.init and (self.model or self.codec):
             raise OutskirtsError(
-                "--init continues a generator, which has a codec of its own; leave out --model and --codec."
+                "A generator that is continued (--init) has a codec of its own; pass neither a model nor a codec "
+                "(leave out --model and --codec)."
             )
 
 

@@ -60,8 +60,8 @@ class Folder(ImageGenerator[FolderConfig]):
             if number >= len(rows):
                 raise OutskirtsError(
                     f"{self.config.source} has {len(rows)} images of the class "
-                    f"'{self.images.classes[label]}', but more are needed; lower --count, or loosen the rules "
-                    "that reject images."
+                    f"'{self.images.classes[label]}', but more are needed; ask for fewer (--count), or loosen "
+                    "the rules that reject images."
                 )
             order = torch.randperm(len(rows), generator=generator(seed, "folder", label))
             chosen.append(rows[order[number]])
