@@ -93,7 +93,7 @@ def test_a_new_detector_is_checked_without_a_word(monkeypatch):
         ("knn:k=.nan", "k must be a whole number, not nan"),
         ("knn:k=true", "k must be a whole number, not True"),
         ("knn:k=", "k must be a whole number, not None"),
-        ("knn:k=0", "k of the detector 'knn' is 0"),
+        ("knn:k=0", "parameter k of the detector 'knn' is 0"),
         ("odin:temperature=abc", "temperature must be a number, not 'abc'"),
         ("knn:space=7", "space must be one of .*, not 7"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from numbers import Integral, Real
@@ -36,8 +35,9 @@ def check_arguments(called: C) -> C:
     outskirts.errors.OutskirtsError: count must be a whole number, not 2.5.
     """
     if isinstance(called, type):
-        if set(inspect.signature(called.__init__).parameters) - {"self", "args", "kwargs"}:
-            called.__init__ = _checked(called.__init__, called if is_dataclass(called) else called.__init__)  # type: ignore[misc]
+        begin = called.__init__  # type: ignore[misc]
+        if set(inspect.signature(begin).parameters) - {"self", "args", "kwargs"}:
+            called.__init__ = _checked(begin, called if is_dataclass(called) else begin)  # type: ignore[misc]
         return called
     return _checked(called, called)
 
@@ -51,7 +51,7 @@ class _Kind(NamedTuple):
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 _PLAIN = {
@@ -106,6 +106,9 @@ def _kind(hint: Any) -> _Kind | None:
 
 
 def _fits(value: Any, kind: _Kind) -> bool:
+    # What tyro marks as still to be given on the command line is not given.
+    if type(value).__module__.startswith("tyro"):
+        return True
     # Of the type as well: True equals 1.
     return any(type(value) is type(known) and value == known for known in kind.values) or kind.accepts(value)
 

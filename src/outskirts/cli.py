@@ -35,6 +35,9 @@ COMMANDS = {
     "list": "list methods, detectors, presets, backbones, generators and benchmarks",
 }
 
+#: Command lines that end the help; a test runs them.
+EXAMPLES = ("outskirts demo", "outskirts train ascood --help")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; errors the user can mend end in one sentence and exit code 2."""
@@ -143,6 +146,7 @@ def _renamed_told() -> Iterator[None]:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    examples = "\n".join(f"  {example}" for example in EXAMPLES)
     return f"""usage: outskirts COMMAND [OPTIONS]
 
 Out-of-distribution detection for image classifiers: synthesise outliers from the
@@ -158,8 +162,7 @@ options, with any command:
   --print-completion SHELL  print completions for bash, zsh or tcsh
 
 examples:
-  outskirts demo
-  outskirts train ascood --help"""
+{examples}"""
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_raw_features(outskirts, run, sets):
     ("arguments", "sentence"),
     [
         (["--test", "BUGS/test"], "no OOD set to evaluate on"),
-        (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images: --test SPEC"),
+        (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images, or a benchmark (--test or --benchmark)"),
         (["--test", "BUGS/test", "--far", "BUGS/fog"], "--far takes NAME=SPEC"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "a=BUGS/flies"], "names the set 'a' twice"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "cannot be called 'a'"),

@@ -8,7 +8,7 @@ import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.benchmarking.jobs import plan
 from outskirts.data.benchmark import benchmarks, describe_benchmark, open_groups
-from outskirts.data.catalogue import catalogue
+from outskirts.data.catalogue import entries
 from outskirts.data.leakage import overlap
 from outskirts.data.selection import class_positions
 
@@ -25,7 +25,7 @@ ood:
 def all_there(tmp_path, monkeypatch):
     """A folder in which every set that shipped benchmarks open by a bare name seems to be."""
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    for entry in catalogue().values():
+    for entry in entries().values():
         entry.place(tmp_path).mkdir(parents=True)
     for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
         (tmp_path / f"{name}.parquet").touch()
@@ -44,7 +44,7 @@ def test_shipped_benchmarks(name, all_there):
     assert len(plan(benchmark, methods, [0], all_there / "out")) == len(methods)
     # Every set of theirs that comes from the net is one that is said to be needed.
     specs = [benchmark.train, benchmark.test, *(spec for sets in benchmark.ood.values() for spec in sets.values())]
-    for entry in catalogue().values():
+    for entry in entries().values():
         place = str(entry.place(all_there))
         if any(f"{place}{end}" in f"{spec} " for spec in specs for end in ("/", "?", "@", " ")):
             assert entry.name in benchmark.needs

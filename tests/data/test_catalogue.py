@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+import outskirts as osk
 from outskirts.data import catalogue as module
-from outskirts.data.catalogue import Entry, catalogue, fetch_entry, verify_fetched
+from outskirts.data.catalogue import Entry, entries, fetch_entry, verify_fetched
 from outskirts.data.download import Remote
 from outskirts.errors import OutskirtsError
 
@@ -61,7 +62,7 @@ def test_several_files(entry, tmp_path):
 
 def test_what_must_be_asked_for(tmp_path):
     with pytest.raises(OutskirtsError, match=r"'imagenet' has no direct link\. Ask for access"):
-        fetch_entry(catalogue()["imagenet"], tmp_path)
+        fetch_entry(entries()["imagenet"], tmp_path)
 
 
 def test_sets_of_one_layout_lie_together(entry, tmp_path):
@@ -75,7 +76,7 @@ def test_sets_of_one_layout_lie_together(entry, tmp_path):
 
 
 def test_every_entry_is_complete():
-    for name, each in catalogue().items():
+    for name, each in entries().items():
         assert (
             each.description
             and each.licence
@@ -88,7 +89,9 @@ def test_every_entry_is_complete():
 
 def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    assert "tinyimagenet: " in outskirts("data", "fetch", "list").err
+    said = outskirts("data", "fetch", "list").err
+    assert "tinyimagenet: " in said and "svhn: SVHN, downloaded by torchvision. https://" in said
+    assert {"tinyimagenet", "svhn"} <= set(osk.catalogue()) and "svhn" not in entries()
     done = outskirts("data", "fetch", "tinyimagent")
     assert done.code == 2 and "did you mean 'tinyimagenet'" in done.err
     done = outskirts("data", "fetch", "isun")

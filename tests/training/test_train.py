@@ -100,9 +100,9 @@ def bad(bugs, draw, tmp_path, finished):
         "init backbone": (
             (good,),
             {"init": str(finished), "backbone": "resnet18-cifar"},
-            "has the backbone fast, which --init takes over; leave out --backbone resnet18-cifar",
+            r"has the backbone fast, which .*; leave out the backbone \(--backbone resnet18-cifar\)",
         ),
-        "init size": ((good,), {"init": str(finished), "size": 32}, "has the size 16.*leave out --size 32"),
+        "init size": ((good,), {"init": str(finished), "size": 32}, "has the size 16.*leave out the size .--size 32"),
         "init pretrained": (
             (good,),
             {"init": str(finished), "pretrained": "true"},

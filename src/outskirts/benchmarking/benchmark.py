@@ -15,7 +15,7 @@ from .jobs import Job, plan
 from .matrix import Matrix
 from .page import page
 from .render import render
-from .run_job import forget_images
+from .run_job import Record, forget_images, record
 
 __all__ = ["benchmark", "benchmark_page"]
 
@@ -32,7 +32,7 @@ def benchmark(
     options: Mapping[str, Any] | None = None,
     command: str | None = None,
     begun: Callable[[Matrix, Path], None] = lambda matrix, out: None,
-    told: Callable[[Job, str], None] = lambda job, failure: None,
+    told: Callable[[Job, Record], None] = lambda job, record: None,
 ) -> Matrix:
     """Train methods on a benchmark with several seeds, measure all runs, and write one table.
 
@@ -50,10 +50,10 @@ def benchmark(
         options: Options of every training, over those of the benchmark.
         command: What the page says made the runs; the equal command line unless given.
         begun: Told the matrix and its folder before the first run.
-        told: Told of each run as it ends, and why it failed, or an empty text.
+        told: Told of each run as it ends, and what became of it: how long it took, and why it failed, if it did.
 
     Returns:
-        The matrix: its ``jobs``, and its ``leaderboard``, a row for each method.
+        The matrix: its ``jobs``, its ``leaderboard``, a row for each method, and its ``failures``.
 
     Raises:
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
@@ -68,7 +68,7 @@ def benchmark(
     matrix.save(folder)
     begun(matrix, folder)
     forget_images()
-    run_all(jobs, executor, told)
+    run_all(jobs, executor, lambda job, failure: told(job, record(job)))
     lines = matrix.leaderboard
     if not lines:
         raise OutskirtsError(

@@ -13,6 +13,7 @@ from ..files import load_json, save_json
 from .jobs import Job
 from .leaderboard import LeaderboardRow, leaderboard
 from .method_runs import MethodRuns, all_method_runs
+from .run_job import record
 
 __all__ = ["Matrix"]
 
@@ -46,6 +47,12 @@ class Matrix:
     def leaderboard(self) -> list[LeaderboardRow]:
         """The rows of these methods, compared with the first of the plan."""
         return leaderboard(self.all_method_runs, self.jobs[0].label if self.jobs else "")
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why runs failed, by the names of their folders, as their records say now."""
+        failed = {job.folder.name: record(job).failure for job in self.jobs}
+        return {name: failure for name, failure in failed.items() if failure}
 
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""

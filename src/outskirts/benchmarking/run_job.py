@@ -33,7 +33,7 @@ class Record:
     Arguments:
         trained: With what; a digest of its options.
         seconds: Seconds that all processes have worked on it.
-        measured: With what it was measured; a digest of the cell, empty if it was not measured.
+        measured: With what it was measured; a digest of the job, empty if it was not measured.
         failure: Why it failed, if it did.
         traceback: Where it failed, if it did.
     """

@@ -66,9 +66,9 @@ def say(sentence: str) -> None:
     console.print(sentence, soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Print a table to standard output."""
-    Console(highlight=False, markup=False, emoji=False).print(table)
+def show(result: Table | str) -> None:
+    """Print a result to standard output: a table, or a sentence in one piece."""
+    Console(highlight=False, markup=False, emoji=False).print(result, soft_wrap=isinstance(result, str))
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:

@@ -15,7 +15,7 @@ __all__ = ["COMMAND", "main"]
 
 @dataclass(frozen=True)
 class Demo(Command):
-    """Train CE and ASCOOD on handwritten digits 0-5, and try them on digits 6-9, textures, photographs and faces.
+    """Train CE and ASCOOD on handwritten digits 0-5, and test both on digits 6-9, textures, photographs and faces.
 
     Nothing is downloaded. It takes some minutes on two processor cores.
     """

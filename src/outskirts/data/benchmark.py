@@ -149,12 +149,15 @@ def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
         benchmark: A shipped name, or the path of a YAML file.
 
     Returns:
-        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``.
+        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``; and ``fetched``,
+        those of the image sets in ``needs`` that are there.
 
     Raises:
         OutskirtsError: If the file cannot be read, or a key is unknown or missing.
     """
-    return _content(benchmark)[1]
+    content = _content(benchmark)[1]
+    there = tuple(name for name in content["needs"] if known(name).place(data_folder()).is_dir())
+    return {**content, "fetched": there}
 
 
 def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:

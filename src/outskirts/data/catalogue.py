@@ -17,7 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import file_digest, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
+__all__ = ["RECORD", "Entry", "entries", "fetch_entry", "known", "verify_fetched"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -52,17 +52,17 @@ class Entry:
 
 
 @cache
-def catalogue() -> Mapping[str, Entry]:
-    """All sets, by name."""
+def entries() -> Mapping[str, Entry]:
+    """All sets of the catalogue's file, by name."""
     content = yaml.safe_load((files("outskirts.data") / "catalogue.yaml").read_text(encoding="utf-8"))
     return {name: _entry(name, about) for name, about in content.items()}
 
 
 def known(name: str) -> Entry:
     """A set by its name, or an error that names the nearest."""
-    if name not in catalogue():
-        raise unknown("image set to fetch", name, catalogue())
-    return catalogue()[name]
+    if name not in entries():
+        raise unknown("image set to fetch", name, entries())
+    return entries()[name]
 
 
 def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:

@@ -72,7 +72,7 @@ class Transform:
     @property
     def resident_size(self) -> int:
         """The side of images that leave room for random crops to `size`."""
-        return self.resize or self.size
+        return self.size if self.resize is None else self.resize
 
     def side(self, room: bool = False) -> int:
         """The side of what `host` returns, in pixels."""
@@ -151,7 +151,8 @@ class Transform:
         mean = weights @ levels
         # A constant channel has no spread to divide by; one grey level stands in for it.
         std = (weights * (levels - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1 / 255)
-        return cls(size or images.shape[2], images.shape[1], _rounded(mean), _rounded(std), resize)
+        size = images.shape[2] if size is None else size
+        return cls(size, images.shape[1], _rounded(mean), _rounded(std), resize)
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary for a JSON file."""

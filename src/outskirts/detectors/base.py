@@ -86,7 +86,7 @@ class Detector(nn.Module, ABC):
         if "detector" not in metadata:
             raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
         detector = create({"name": metadata["detector"], **metadata["params"]})
-        for key, value in tensors.items():
+        for key, value in renamed.buffers(tensors).items():
             detector.get_buffer(key)
             owner, _, buffer = key.rpartition(".")
             setattr(detector.get_submodule(owner), buffer, value)

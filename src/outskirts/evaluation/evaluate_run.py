@@ -109,11 +109,13 @@ def _sets(
     """The ID test images, and the OOD sets by group and name."""
     if benchmark is not None:
         if test is not None or ood:
-            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
+            raise OutskirtsError(
+                "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
+            )
         chosen = load_benchmark(benchmark)
         test, ood = chosen.test, chosen.ood
     if test is None:
-        raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
+        raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
     return open_images(test), open_groups(ood)
 
 

@@ -162,5 +162,5 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
                 )
             flat[name] = image_set
     if not flat:
-        raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
+        raise OutskirtsError("There is no OOD set to evaluate on; pass at least one (--far NAME=SPEC).")
     return flat

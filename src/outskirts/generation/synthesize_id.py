@@ -17,7 +17,7 @@ from ..data.sources.pool import SAMPLES, PoolWriter
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
-from ..renamed import OPTIONS, SYNTHESIS, renamed
+from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
@@ -74,20 +74,21 @@ def synthesize_id(
     options = renamed(options, SYNTHESIS, "option", ["generation_batch_size"])
     generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
-    _require_possible(data is not None, run is not None, rules, count, generation_batch_size)
+    _require_possible(data is not None, run is not None, rules)
+    _require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
     transform = _transform(train, size, classifier.transform if classifier is not None else None)
     pool = PoolWriter(
         Path(out).absolute(),
-        count or len(train),
+        len(train) if count is None else count,
         (transform.channels, transform.size, transform.size),
         train.classes,
         maker.seen(train),
         {
             "generator": maker.about(),
-            "rules": asdict(rules),
+            "rules": unset_as_before(asdict(rules)),
             "judge": None if classifier is None else classifier.fingerprint(),
             **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
         },
@@ -110,13 +111,17 @@ def synthesize_id(
     return pool.folder
 
 
-def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, size: int) -> None:
+def _require_possible(data: bool, run: bool, rules: Rules) -> None:
     if not (data or run):
-        raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
+        raise OutskirtsError("Pass training images, or a run that has some (--data SPEC or --run RUN).")
     if rules.any and not run:
-        raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
-    if (count is not None and count < 1) or size < 1:
-        raise OutskirtsError("--count and --generation-batch-size must be at least 1.")
+        raise OutskirtsError("Only a trained classifier can judge images; pass a run (--run RUN).")
+
+
+def _require_positive(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:
@@ -154,7 +159,9 @@ def _transform(images: ImageSet, size: int | None, network: Transform | None) ->
     """How training images become those that the generator learns from."""
     first = images.image(0)
     channels = network.channels if network is not None else len(first)
-    return Transform(size or (network.size if network is not None else min(first.shape[1:])), channels)
+    if size is None:
+        size = network.size if network is not None else min(first.shape[1:])
+    return Transform(size, channels)
 
 
 def _sheet(images: ImageSet, transform: Transform, rows: int = 10) -> Image.Image:

@@ -25,6 +25,13 @@ __all__ = ["Config", "Method", "register", "registry", "require_share"]
 class Config:
     """The hyper-parameters of a method; the command line's options are made from the fields."""
 
+    def require_complete(self) -> None:
+        """Called before a training begins.
+
+        Raises:
+            OutskirtsError: If an option that has no default is not given.
+        """
+
 
 def require_share(name: str, value: float) -> None:
     """Raise unless an option lies between 0 and 1."""

@@ -30,11 +30,11 @@ class EmbeddingConfig(Config):
     projection: Literal["mlp", "linear"] = "mlp"
     """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, or linear."""
     embedding: int = 128
-    """Dimension of the projected features."""
+    """Dimension of the projected features, at least 1."""
     temperature: float = 0.1
     """Temperature τ that divides the cosines, above 0."""
     views: int = 2
-    """Number of views of each image, augmented differently; the cost of a step grows with it."""
+    """Number of views of each image, at least 1, augmented differently; the cost of a step grows with it."""
     prototype_momentum: float = 0.95
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when one sample moves it."""
     neighbours: int = 50

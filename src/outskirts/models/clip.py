@@ -158,7 +158,7 @@ def clip_backbone(name: str, size: int | None = None) -> Backbone:
         return Backbone(tower, tower.shape["projection_dim"], tower.name)
     folder, frozen = _parsed(name)
     own = clip_size(name)
-    if size and size != own:
+    if size is not None and size != own:
         raise OutskirtsError(f"The CLIP model in {folder} takes images of {own} pixels, not of {size}; leave out size.")
     tower = ClipTower(_loaded("CLIPVisionModelWithProjection", folder), frozen, folder.absolute())
     return Backbone(tower, tower.shape["projection_dim"], tower.name, _transform(folder, own, tower.trunk_name))

@@ -31,7 +31,7 @@ from torch.nn.functional import normalize
 
 from ..arguments import check_arguments
 from ..devices import full_precision, there
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 from ..neighbours.cosine import Scratch, kth_cosine_about, kth_own_cosine
 from .bank import FeatureBank, evenly
 from .noise import MirroredNoise, SharedNoise
@@ -154,7 +154,9 @@ class BoundarySynthesizer:
         for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
             if getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("sigma", "min_rows", "classes_per_call"):
+        if self.classes_per_call is not None and self.classes_per_call < 1:
+            raise OutskirtsError(f"classes_per_call must be at least 1, not {self.classes_per_call}.")
+        for name in ("sigma", "min_rows"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
@@ -167,9 +169,6 @@ class BoundarySynthesizer:
                 f"{self.keep} of {self.candidates} candidates cannot be kept; "
                 f"choose keep of at most {self.candidates}, or more candidates."
             )
-        for name, choices in (("space", ("sphere", "raw")), ("selection", ("distance", "random"))):
-            if getattr(self, name) not in choices:
-                raise unknown(name, getattr(self, name), choices)
 
     @property
     def neighbor(self) -> int:
@@ -210,7 +209,7 @@ class BoundarySynthesizer:
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
         rows = there(torch.tensor(ready, dtype=torch.int64), values.device)
-        if self.classes_per_call and self.classes_per_call < len(ready):
+        if self.classes_per_call is not None and self.classes_per_call < len(ready):
             order = torch.randperm(len(ready), generator=generator, device=values.device)
             rows = rows[order[: self.classes_per_call].sort().values]
         # While all are full, which is most of the time, nothing needs a mask.

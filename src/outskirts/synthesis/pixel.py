@@ -126,8 +126,6 @@ class PixelSynthesizer:
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise OutskirtsError(f"There is no kind of outlier '{self.kind}'; choose one of {', '.join(KINDS)}.")
         if not 0 <= self.p_inv <= 1:
             raise OutskirtsError(f"p_inv, the share of an image to change, must be from 0 to 1, not {self.p_inv}.")
 

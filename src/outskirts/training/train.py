@@ -27,22 +27,24 @@ from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
 from .accuracy import accuracy
 from .batches import batches_for
-from .config import Recipe, TrainConfig, resolve_recipe
+from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
 from .freeze import freeze
 from .loop import Trainer, TrainingProgress
+from .merging import merged_recipe
 from .run import Run, assemble, load
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
 
 
 def train(
-    method: str,
-    data: ImageSet | str | Path,
+    method: str | None = None,
+    data: ImageSet | str | Path | None = None,
     val: ImageSet | str | Path | None = None,
     *,
     out: Path | str | None = None,
     preset: str | None = None,
+    config: Path | str | None = None,
     model: nn.Module | None = None,
     head: str | None = None,
     progress: TrainingProgress | None = None,
@@ -51,11 +53,13 @@ def train(
     """Train a classifier and return its run folder.
 
     Arguments:
-        method: Name of a method, such as ``"ascood"``.
-        data: Training images, or their spec.
-        val: Validation images, or their spec; by default a part of `data` is set aside.
+        method: Name of a method, such as ``"ascood"``; that of `config` unless given.
+        data: Training images, or their spec; those of `config` unless given.
+        val: Validation images, or their spec; those of `config` unless given. Without either, a part of the training
+            images is set aside.
         out: The run folder; by default one below ``runs/`` named after method, data and seed.
         preset: Named settings of the method, over which `options` go.
+        config: A YAML file of options, or a run folder to train again; `preset` and `options` go over it.
         model: A network of your own, instead of a backbone by name; it is changed in place.
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
@@ -65,10 +69,15 @@ def train(
     Raises:
         OutskirtsError: If anything asked for is not possible; nothing has been written then.
     """
+    recipe = merged_recipe(method, options, preset, config)
+    data, val = recipe.training.data if data is None else data, recipe.training.val if val is None else val
+    if data is None:
+        raise OutskirtsError("Pass training images, or a configuration that names some (--data SPEC or --config FILE).")
     images = open_images(data)
     val_images = None if val is None else open_images(val)
-    options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
-    recipe = resolve_recipe(method, options, preset)
+    # Images made in Python have no spec.
+    spec, val_spec = images.spec or None, (val_images.spec or None) if val_images is not None else None
+    recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
     run = Run(Path(out) if out is not None else default_folder(recipe))
     require_empty(run.path, f"choose another, or continue an unfinished run: outskirts train --resume {run.path}")
     return execute(run, recipe, images, val_images, model, head, progress)
@@ -132,6 +141,7 @@ def execute(
     progress: TrainingProgress | None,
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
+    recipe.settings.require_complete()
     images.require_trainable()
     images, val_images = with_validation(images, val_images, recipe.training)
     run.require_same_sets(images, val_images)
@@ -242,12 +252,12 @@ def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None
     if method.needs_outlier_images and outliers is None:
         raise OutskirtsError(
             f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
-            "any: --outlier-images SPEC"
+            "any (--outlier-images SPEC)."
         )
     if outliers is not None and not method.needs_outlier_images:
         raise OutskirtsError(
-            f"The method '{name}' takes no images of outliers; leave out --outlier-images, or train 'ncis', or 'oe' "
-            "with --outliers images."
+            f"The method '{name}' takes no images of outliers; leave them out (--outlier-images), or train 'ncis', "
+            "or 'oe' with outliers from images (--outliers images)."
         )
 
 
@@ -277,12 +287,13 @@ def _resolved(
         ):
             if own not in (getattr(TrainConfig, name), other):
                 raise OutskirtsError(
-                    f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
+                    f"The run {config.init} has the {name} {other}, which a training from it (--init) takes over; "
+                    f"leave out the {name} (--{name} {own})."
                 )
         if config.pretrained:
             raise OutskirtsError(
-                "A training begins either from an earlier run or from published weights; leave out --init or "
-                "--pretrained."
+                "A training begins either from an earlier run or from published weights; leave out one of them "
+                "(--init or --pretrained)."
             )
         backbone = earlier.architecture
     size = (

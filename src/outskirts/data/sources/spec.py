@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
-from ..catalogue import catalogue
+from ..catalogue import entries
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
 
@@ -202,7 +202,7 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
         kept = data_folder() / f"{name}{suffix}"
         if not colon and (kept.is_file() if suffix else kept.is_dir()):
             return kind, str(kept.absolute())
-    if not colon and name in catalogue():
+    if not colon and name in entries():
         raise OutskirtsError(f"'{name}' is not in {data_folder()} yet; fetch it: outskirts data fetch {name}")
     raise unknown("kind of source" if colon else "image set", name, SOURCES)
 

@@ -95,7 +95,8 @@ def invert(
         row = int((~losses.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
             f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())} and its "
-            f"codes reach {float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
+            f"codes reach {float(latents[row].abs().max()):.3g}; check the image, or lower the "
+            "learning rate (--inversion-lr)."
         )
     return vectors.detach(), losses
 

@@ -39,17 +39,18 @@ class DiffusionConfig(Config):
     """Folder of a trained diffusers autoencoder (AutoencoderKL); the model then learns to make its codes. Default:
     principal components of patches."""
     epochs: int = 100
-    """Number of training epochs of the diffusion model."""
+    """Number of training epochs of the diffusion model, at least 1."""
     batch_size: int = 128
-    """Images per training step of the diffusion model."""
+    """Images per training step of the diffusion model, at least 1."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW, above 0."""
     ema: float = 0.999
-    """Decay of the exponential moving average (EMA) of the weights, from 0 to 1; this average makes the images."""
+    """Decay of the exponential moving average (EMA) of the weights, from 0 to below 1; this average makes
+    the images."""
     augment: str = "none"
     """Augmentations in the training of the diffusion model, such as flip."""
     network_evaluations: int = 20
-    """Network evaluations per image: one for each step, or two where guidance is not 1."""
+    """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
     """Classifier-free guidance scale, at least 0; 1 disables it. Above 1, images are plainer and less varied."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -65,7 +66,8 @@ class DiffusionConfig(Config):
             raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
         if self.init and (self.model or self.codec):
             raise OutskirtsError(
-                "--init continues a generator, which has a codec of its own; leave out --model and --codec."
+                "A generator that is continued (--init) has a codec of its own; pass neither a model nor a codec "
+                "(leave out --model and --codec)."
             )
 
 

@@ -26,7 +26,7 @@ class PatchMixConfig(Config):
     """Patches of two images of a class."""
 
     grid: int = 2
-    """Number of patches along each side of an image."""
+    """Number of patches along each side of an image, at least 1."""
 
     def __post_init__(self) -> None:
         if self.grid < 1:

@@ -38,18 +38,22 @@ class PipelineConfig(Config):
     """A diffusers pipeline."""
 
     model: str | None = None
-    """Folder of the diffusers pipeline, as save_pretrained writes it."""
+    """Folder of the diffusers pipeline, as save_pretrained writes it. Required."""
     prompt: str = "a photo of a {}"
     """Text of an image, with {} in the place of the class name."""
     class_ids: str | None = None
     """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
     Default: 0, 1, 2 and so on."""
     steps: int = 20
-    """Denoising steps per image; with guidance, each step evaluates the network twice."""
+    """Denoising steps per image, at least 1; with guidance, each step evaluates the network twice."""
     guidance: float = 1.0
     """Classifier-free guidance scale; 1 disables it."""
     device: str = "auto"
     """Device of the pipeline: auto, cpu, cuda or mps."""
+
+    def require_complete(self) -> None:
+        if not self.model:
+            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -64,8 +68,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
     @property
     def _model(self) -> str:
-        if not self.config.model:
-            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
+        assert self.config.model is not None
         return self.config.model
 
     def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
@@ -141,8 +144,6 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
 
 def _loaded(folder: str, device: torch.device) -> Any:
-    if not folder:
-        raise OutskirtsError("Say where the pipeline is: --model DIR.")
     if not (Path(folder) / "model_index.json").is_file():
         raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
     try:

@@ -33,7 +33,7 @@ from torch import Generator, Tensor
 
 from ... import grouped
 from ...arguments import check_arguments
-from ...errors import OutskirtsError, unknown
+from ...errors import OutskirtsError
 from ...synthesis.gaussian import largest_squares
 from ...synthesis.outliers import Outliers
 from .class_gaussians import ClassGaussians, directions, squares_between
@@ -79,8 +79,6 @@ class ManifoldSynthesizer:
     nearest: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("radius", "invariant", "lowest"):
-            raise unknown("mode", self.mode, ("radius", "invariant", "lowest"))
         if not 1 <= self.keep <= self.draws:
             raise OutskirtsError(f"keep must be from 1 to the number of draws, {self.draws}, not {self.keep}.")
         if self.competing_classes < 0 or self.budget < 1:
