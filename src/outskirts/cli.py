@@ -107,7 +107,7 @@ def _run(arguments: list[str], quiet: bool) -> None:
     name, rest = arguments[0], arguments[1:]
     if name == "--print-completion":
         if len(rest) != 1:
-            raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh, or tcsh.")
+            raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh.")
         from .commands.completion import print_completion
 
         return print_completion(rest[0], COMMANDS)
@@ -159,7 +159,7 @@ options, with any command:
   -q, --quiet               print results and errors only
   -v, --verbose             print where in the program an error occurred
   --version                 print the version
-  --print-completion SHELL  print completions for bash, zsh or tcsh
+  --print-completion SHELL  print completions for bash or zsh
 
 examples:
 {examples}"""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
 from ..data.set_record import load_sets
-from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
@@ -145,4 +145,4 @@ def forget_images() -> None:
 @lru_cache(maxsize=32)
 def _opened(spec: str) -> ImageSet:
     """A set, opened once in a process: its files are listed, and told from those of others, only then."""
-    return open_images(spec)
+    return reopen(spec)

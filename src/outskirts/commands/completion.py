@@ -17,14 +17,14 @@ from .console import subcommands
 
 __all__ = ["print_completion"]
 
-_SHELLS = ("bash", "zsh", "tcsh")
+_SHELLS = ("bash", "zsh")
 
 
 def print_completion(shell: str, names: Iterable[str]) -> None:
     """Print a script for a shell.
 
     Arguments:
-        shell: bash, zsh or tcsh.
+        shell: bash or zsh.
         names: The commands.
     """
     if shell not in _SHELLS:

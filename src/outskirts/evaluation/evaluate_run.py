@@ -12,6 +12,7 @@ from ..data.benchmark import Benchmark, load_benchmark, open_groups
 from ..data.imageset import ImageSet
 from ..data.set_record import save_sets
 from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..detectors import Detector
 from ..devices import resolve_device
 from ..errors import OutskirtsError
@@ -113,7 +114,7 @@ def _sets(
                 "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
             )
         chosen = load_benchmark(benchmark)
-        test, ood = chosen.test, chosen.ood
+        return reopen(chosen.test), open_groups(chosen.ood, reopen)
     if test is None:
         raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
     return open_images(test), open_groups(ood)

@@ -16,6 +16,7 @@ from .. import seeding
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
@@ -122,7 +123,7 @@ def training_sets(run: Run, checked: bool = True) -> tuple[ImageSet, ImageSet]:
 
 def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
     val = recipe.training.val
-    return open_images(recipe.require_data()), open_images(val) if val else None
+    return reopen(recipe.require_data()), reopen(val) if val else None
 
 
 def default_folder(recipe: Recipe) -> Path:
