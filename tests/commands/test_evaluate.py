@@ -97,7 +97,7 @@ def test_raw_features(outskirts, run, sets):
         (["--test", "BUGS/flies", "--far", "fog=BUGS/fog"], "classes that the training set lacks: fly"),
         (["--test", "BUGS/test", "--far", "fog=BUGS/fog", "--detectors", "knm"], "did you mean 'knn'"),
         (["--test", "BUGS/test", "--far", "fog=BUGS/fog", "--device", "gpu"], "no device 'gpu'"),
-        (["--test", "BUGS/test", "--benchmark", "mnist5k"], "either --benchmark or --test"),
+        (["--test", "BUGS/test", "--benchmark", "mnist5k"], "either a benchmark or a test set"),
         (["--benchmark", "mnist5l"], "did you mean 'mnist5k'"),
         (["--benchmark", "nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],

@@ -89,7 +89,7 @@ def test_every_entry_is_complete():
 
 def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    said = outskirts("data", "fetch", "list").err
+    said = outskirts("data", "fetch", "list").out
     assert "tinyimagenet: " in said and "svhn: SVHN, downloaded by torchvision. https://" in said
     assert {"tinyimagenet", "svhn"} <= set(osk.catalogue()) and "svhn" not in entries()
     done = outskirts("data", "fetch", "tinyimagent")
@@ -97,7 +97,7 @@ def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
     done = outskirts("data", "fetch", "isun")
     assert done.code == 0 and "open it as isun" in done.err and (tmp_path / "isun").is_dir()
     done = outskirts("data", "verify", "isun")
-    assert done.code == 0 and " is whole: " in done.err
+    assert done.code == 0 and " is whole: " in done.out
 
 
 def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
@@ -108,6 +108,6 @@ def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
     )
     assert (tmp_path / "openood" / "images_largescale" / "ssb_hard").is_dir()
     done = outskirts("data", "verify", "openood-ssb-hard")
-    assert done.code == 0 and " is whole: " in done.err
+    assert done.code == 0 and " is whole: " in done.out
     assert outskirts("data", "fetch", "waterbirds").code == 0
     assert outskirts("data", "fetch", "cifar10-quick").code == 0 and (tmp_path / "dtd47").is_dir()

@@ -364,7 +364,7 @@ def test_folders_and_specs_are_taken_as_runs_and_image_sets_are(bugs, small, tmp
 
 
 def test_sets_or_a_benchmark(run, test, ood):
-    with pytest.raises(OutskirtsError, match="either --benchmark or --test"):
+    with pytest.raises(OutskirtsError, match=r"either a benchmark or a test set.*--benchmark or --test"):
         evaluate_run(run, test, ood, benchmark="mnist5k")
     with pytest.raises(OutskirtsError, match="Pass the in-distribution test images"):
         evaluate_run(run, ood=ood)

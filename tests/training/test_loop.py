@@ -208,7 +208,9 @@ def exploding(monkeypatch):
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_an_error_and_spares_the_checkpoint(exploding, bugs, small, tmp_path, factor):
     exploding(factor, after=6)
-    with pytest.raises(OutskirtsError, match=r"The loss is (nan|inf) at step 6; try a lower --lr.*--clip-norm"):
+    with pytest.raises(
+        OutskirtsError, match=r"The loss is (nan|inf) at step 6; try a lower learning rate.*--lr.*--clip-norm"
+    ):
         osk.train("ce", bugs / "train", out=tmp_path / "run", **small)
     tensors, about = load_tensors(tmp_path / "run" / "checkpoint" / "state.safetensors")
     assert about["step"] == 4

@@ -290,6 +290,6 @@ def test_training_with_images_of_outliers(bugs, small, refused, tmp_path):
 def test_methods_and_images_of_outliers_must_agree(bugs, small, tmp_path):
     with pytest.raises(OutskirtsError, match="The method 'ncis' trains with images of outliers; make some"):
         osk.train("ncis", bugs / "train", out=tmp_path / "run", **small)
-    with pytest.raises(OutskirtsError, match="The method 'ce' takes no images of outliers; leave out"):
+    with pytest.raises(OutskirtsError, match="The method 'ce' takes no images of outliers; leave them out"):
         osk.train("ce", bugs / "train", out=tmp_path / "run", outlier_images=str(bugs / "fog"), **small)
     assert not (tmp_path / "run").exists()
