@@ -162,6 +162,53 @@ def test_completions_know_every_command_and_its_options(shell, outskirts):
     assert "Name the shell" in outskirts("--print-completion").err
 
 
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory):
+    """What bash offers after some words."""
+    script = tmp_path_factory.mktemp("completion") / "outskirts.bash"
+    made = subprocess.run(
+        [sys.executable, "-m", "outskirts", "--print-completion", "bash"], capture_output=True, text=True, check=True
+    )
+    script.write_text(made.stdout)
+
+    def complete(line):
+        program = (
+            f"source {script}; COMP_WORDS=(outskirts {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+            'COMPREPLY=(); _tyro_outskirts; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        found = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+        return found.stdout.split("\n")[:-1]
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("list m", ["methods"]),
+        ("data fetch tiny", ["tinyimagenet"]),
+        ("synthesize asc", ["ascood"]),
+        ("synthesize ncis e", ["embed"]),
+        ("synthesize ncis --emb", ["--embedding-batch-size"]),
+        ("benchmark cifar10-q", ["cifar10-quick"]),
+        ("benchmark --m", ["--methods"]),
+        ("benchmark show mni", ["mnist5k"]),
+        ("import open", ["openood"]),
+        ("train ce --pre", ["--preset", "--pretrained", "--precision"]),
+        ("train ce --qui", ["--quiet"]),
+        ("--ver", ["--verbose", "--version"]),
+    ],
+)
+def test_bash_offers_what_may_follow(completed, line, offered):
+    assert completed(line) == offered
+
+
+@pytest.mark.parametrize("line", ["''", "train ''", "train ascood --", "import ''", "benchmark ''", "synthesize id --"])
+def test_words_are_offered_and_no_descriptions(completed, line):
+    words = completed(line)
+    assert len(words) > 8 and all(re.fullmatch(r"-?-?[a-z0-9][a-z0-9-]*", word) for word in words)
+
+
 def broken(arguments):
     raise KeyError("a fault\nof two lines")
 
