@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ..errors import OutskirtsError, unknown
-from ..files import file_digest, load_json, save_json
+from ..files import file_digest, is_file, load_json, save_json
 from .download import BytesDone, Remote, download, unpack
 
 __all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
@@ -112,7 +112,7 @@ def verify_fetched(folder: Path) -> int:
     record = folder / RECORD
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
-    if not record.is_file():
+    if not is_file(record):
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MissingPackage, OutskirtsError
-from ..files import load_tensors, save_tensors, write_text
+from ..files import is_file, load_tensors, save_tensors, write_text
 from . import display, plots
 from .rows import COLUMNS, ID, MEAN, TUNING, Result, headline, labels, read_rows
 from .set_groups import SHIFTED, is_full_spectrum
@@ -64,7 +64,7 @@ class Results:
         read, kept = read_rows(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
         tuning = tuple(row for row in read if row.group == TUNING)
         rows = tuple(row for row in read if row.group != TUNING)
-        if not kept.exists():
+        if not is_file(kept):
             return Results(rows, tuning=tuning)
         tensors, metadata = load_tensors(kept)
         if "skipped" not in metadata:

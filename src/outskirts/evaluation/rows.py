@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
+from ..files import reading
 
 __all__ = ["COLUMNS", "ID", "MEAN", "TUNING", "Result", "headline", "labels", "read_rows"]
 
@@ -109,10 +110,8 @@ def headline(labels: Sequence[str], published: Sequence[Mapping[str, Any]]) -> s
 def read_rows(path: Path) -> tuple[Result, ...]:
     """The rows of a results.csv; a missing, damaged or foreign file is a clear error."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with reading(path), path.open(encoding="utf-8", newline="") as file:
             header, *lines = list(csv.reader(file)) or [[]]
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise OutskirtsError(f"{path} is damaged: it is not a CSV file ({error}).") from error
     if header != COLUMNS:
