@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import OutskirtsError
 from ..files import reading
+from .csv_cells import unguarded
 
 __all__ = ["COLUMNS", "ID", "MEAN", "TUNING", "Result", "headline", "labels", "read_rows"]
 
@@ -68,7 +69,7 @@ class Result:
 
 COLUMNS = [column.name for column in fields(Result)]
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "str": str,
+    "str": unguarded,
     "int": int,
     "float": float,
     "float | None": lambda cell: float(cell) if cell else None,
