@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "reason", "unknown"]
+__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "reason", "unknown"]
 
 
 _LISTED = 100
@@ -44,6 +44,16 @@ def reason(error: Exception, most: int = 300) -> str:
     """
     said = " ".join(str(error).split())
     return next((plain for advised, plain in _ADVICE.items() if advised in said), said[:most])
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """The error to raise a sentence from: none where a trace would show advice to run what came with a file."""
+    link: BaseException | None = error
+    while link is not None:
+        if any(advised in str(link) for advised in _ADVICE):
+            return None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:

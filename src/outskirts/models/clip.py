@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..data.transform import Transform
-from ..errors import MissingExtra, OutskirtsError, reason
+from ..errors import MissingExtra, OutskirtsError, cause, reason
 from ..files import digest, is_file, load_json
 from .classifier import Backbone
 
@@ -281,7 +281,7 @@ def _reading(folder: Path) -> Iterator[Any]:
     try:
         yield library
     except _DAMAGE as error:
-        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason(error)}).") from error
+        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason(error)}).") from cause(error)
     finally:
         log.set_verbosity(verbosity)
         if bars:

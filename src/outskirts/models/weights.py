@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import OutskirtsError, reason
+from ..errors import OutskirtsError, cause, reason
 from ..files import is_file, reading
 
 __all__ = ["read_checkpoint", "read_state", "require_fit"]
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise OutskirtsError(
             f"{path} is not a state dict that can be read safely ({why}); save the weights alone: "
             "torch.save(model.state_dict(), FILE)."
-        ) from error
+        ) from cause(error)
     if not isinstance(content, Mapping):
         raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return content

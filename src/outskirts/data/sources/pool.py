@@ -179,7 +179,7 @@ class PoolWriter:
 def manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}.")
-    if (folder / "state.json").is_file():
+    if is_file(folder / "state.json"):
         raise OutskirtsError(f"The pool {folder} is not finished. To continue, give the command that began it again.")
     if not is_file(folder / "manifest.json"):
         raise OutskirtsError(f"{folder} is not a pool: it has no manifest.json.")

@@ -59,7 +59,7 @@ def table(
     _require(image, header, where)
     paths = [root / (line[image] or "") for line in lines]
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.
-    if not paths[-1].is_file():
+    if not is_file(paths[-1]):
         raise OutskirtsError(f"{where} lists {lines[-1][image]}, which is not in {root}; write csv:FILE@ROOT.")
 
     def values(column: str) -> tuple[Tensor, list[str]]:

@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
-from ...errors import MissingExtra, OutskirtsError, reason
+from ...errors import MissingExtra, OutskirtsError, cause, reason
 from ...models.pipeline_folder import SAFELY, require_no_code
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
@@ -152,6 +152,6 @@ def _loaded(folder: str, device: torch.device) -> Any:
     try:
         pipeline = DiffusionPipeline.from_pretrained(folder, **SAFELY)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from error
+        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ...devices import full_precision
-from ...errors import OutskirtsError, reason
+from ...errors import OutskirtsError, cause, reason
 from ...files import is_file, load_json
 from ..pipeline_folder import SAFELY
 
@@ -129,4 +129,4 @@ def load_codec(folder: Path) -> Codec:
             return PatchCodec.from_pretrained(folder, **SAFELY)
         return Autoencoder(AutoencoderKL.from_pretrained(folder, **SAFELY))
     except (OSError, ValueError, TypeError) as error:
-        raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason(error)}).") from error
+        raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason(error)}).") from cause(error)

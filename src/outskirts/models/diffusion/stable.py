@@ -16,7 +16,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ...errors import OutskirtsError, reason
+from ...errors import OutskirtsError, cause, reason
 from ..pipeline_folder import SAFELY, require_no_code
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
@@ -94,7 +94,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason(error)}).") from error
+        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     # Without its files a tokenizer is made all the same, of hardly any words.
     if len(tokenizer) < encoder.config.vocab_size // 2:
         raise OutskirtsError(
