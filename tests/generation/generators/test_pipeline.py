@@ -126,6 +126,14 @@ def test_pickled_weights_are_not_read(folders, tmp_path):
         fitted(tmp_path / "pickled")
 
 
+def test_damaged_weights_are_told(folders, tmp_path):
+    shutil.copytree(folders / "numbered", tmp_path / "damaged")
+    (weights,) = (tmp_path / "damaged" / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(OutskirtsError, match="cannot be loaded"):
+        fitted(tmp_path / "damaged")
+
+
 def test_a_class_that_diffusers_lacks(folders, tmp_path):
     shutil.copytree(folders / "numbered", tmp_path / "newer")
     index = json.loads((folders / "numbered" / "model_index.json").read_text())

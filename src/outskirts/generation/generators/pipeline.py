@@ -27,7 +27,7 @@ from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError, cause, reason
-from ...models.pipeline_folder import SAFELY, require_no_code
+from ...models.pipeline_folder import DAMAGE, SAFELY, require_no_code
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -151,7 +151,7 @@ def _loaded(folder: str, device: torch.device) -> Any:
         raise MissingExtra("The generator 'pipeline'", "generate") from error
     try:
         pipeline = DiffusionPipeline.from_pretrained(folder, **SAFELY)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

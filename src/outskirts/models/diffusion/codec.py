@@ -15,7 +15,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from ...devices import full_precision
 from ...errors import OutskirtsError, cause, reason
 from ...files import is_file, load_json
-from ..pipeline_folder import SAFELY
+from ..pipeline_folder import DAMAGE, SAFELY
 
 __all__ = ["Autoencoder", "Codec", "PatchCodec", "load_codec"]
 
@@ -128,5 +128,5 @@ def load_codec(folder: Path) -> Codec:
         if kind == "PatchCodec":
             return PatchCodec.from_pretrained(folder, **SAFELY)
         return Autoencoder(AutoencoderKL.from_pretrained(folder, **SAFELY))
-    except (OSError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason(error)}).") from cause(error)

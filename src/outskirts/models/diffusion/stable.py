@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ...errors import OutskirtsError, cause, reason
-from ..pipeline_folder import SAFELY, require_no_code
+from ..pipeline_folder import DAMAGE, SAFELY, require_no_code
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
 from .prompts import Prompts
@@ -93,7 +93,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
             encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY)
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     # Without its files a tokenizer is made all the same, of hardly any words.
     if len(tokenizer) < encoder.config.vocab_size // 2:
