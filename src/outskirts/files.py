@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,11 @@ __all__ = [
     "atomic",
     "digest",
     "file_digest",
+    "is_file",
+    "like_other_files",
     "load_json",
     "load_tensors",
+    "reading",
     "require_alike",
     "require_empty",
     "require_path_part",
@@ -42,10 +46,23 @@ def atomic(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.unlink(missing_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            # Libraries may put a file in its place that nobody else can read.
+            temporary.chmod(stat.S_IMODE(mode))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def like_other_files(folder: Path, known: Path) -> None:
+    """Give all files in a folder that a library wrote, which others could not read, the permissions of a known one."""
+    mode = stat.S_IMODE(known.stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 @contextmanager
@@ -58,6 +75,38 @@ def writing(path: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT) or re.search("no space left|quota exceeded", str(error), re.I):
             raise OutskirtsError(f"The disk is full: {path} was not written; free some space.") from error
         raise OutskirtsError(f"{path} cannot be written ({error}).") from error
+
+
+@contextmanager
+def reading(path: Path, missing: str = "") -> Iterator[None]:
+    """Turn what the system says when `path` cannot be read into a sentence.
+
+    Arguments:
+        path: The file.
+        missing: What to say where there is none.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OutskirtsError(missing or f"{path} is missing.") from error
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    except IsADirectoryError as error:
+        raise OutskirtsError(f"{path} is a folder, not a file.") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; an error if the system does not let us know."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    except (OSError, ValueError):
+        return False
+
+
+def _unreadable(path: Path) -> OutskirtsError:
+    return OutskirtsError(f"{path} is not readable: permission denied. Change its permissions, or run as its owner.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,9 +123,8 @@ def save_json(path: Path, value: Any) -> None:
 def load_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is a clear error."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
+        with reading(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid JSON ({error}).") from error
 
@@ -118,11 +166,9 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote: the tensors and the metadata."""
     try:
-        with safe_open(path, "pt", device=device) as file:
+        with reading(path), path.open("rb"), safe_open(path, "pt", device=device) as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
 
@@ -194,8 +240,5 @@ def digest(*parts: bytes | str | Tensor) -> str:
 
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

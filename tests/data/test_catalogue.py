@@ -9,6 +9,7 @@ from outskirts.data import catalogue as module
 from outskirts.data.catalogue import Entry, entries, fetch_entry, verify_fetched
 from outskirts.data.download import Remote
 from outskirts.errors import OutskirtsError
+from outskirts.files import load_json, save_json
 
 
 @pytest.fixture
@@ -111,3 +112,22 @@ def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
     assert done.code == 0 and " is whole: " in done.out
     assert outskirts("data", "fetch", "waterbirds").code == 0
     assert outskirts("data", "fetch", "cifar10-quick").code == 0 and (tmp_path / "dtd47").is_dir()
+
+
+def test_what_has_no_published_hash_is_told_and_keeps_its_etag(entry, tmp_path, monkeypatch):
+    cats, _ = entry
+    fetched = module.download
+
+    def download(remote, folder, progress):
+        path = fetched(remote, folder, progress)
+        save_json(folder / f"{remote.name}.origin.json", {"url": "https://example.org/cats.zip", "etag": '"7"'})
+        return path
+
+    monkeypatch.setattr(module, "download", download)
+    told = []
+    folder = fetch_entry(cats, tmp_path, say=told.append)
+    assert len(told) == 1 and told[0].startswith("No hash of cats.zip is published")
+    assert load_json(folder / "outskirts.json")["etags"] == {"cats.zip": '"7"'} and verify_fetched(folder) == 2
+    hashed = replace(cats, name="dogs", files=(replace(cats.files[0], md5="0" * 32),))
+    fetch_entry(hashed, tmp_path, say=told.append)
+    assert len(told) == 1

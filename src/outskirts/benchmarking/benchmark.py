@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.benchmark import Benchmark, load_benchmark
 from ..errors import OutskirtsError
+from ..evaluation.shareable import Shareable
 from ..files import write_text
 from .executors import run_all
 from .jobs import Job, plan
@@ -74,9 +75,14 @@ def benchmark(
         raise OutskirtsError(
             f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
         )
+    hidden = Shareable([job.to_json() for job in jobs]).text
+    told_of = [hidden(text) for text in (matrix.title, matrix.command, matrix.description)]
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
-        write_text(folder / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
-    write_text(folder / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(folder)])))
+        write_text(folder / f"results.{ending}", render(lines, kind, *told_of))
+    write_text(
+        folder / "results.md",
+        page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")])),
+    )
     return matrix
 
 

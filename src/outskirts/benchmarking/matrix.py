@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
-from ..files import load_json, save_json
+from ..files import is_file, load_json, save_json
 from .jobs import Job
 from .leaderboard import LeaderboardRow, leaderboard
 from .method_runs import MethodRuns, all_method_runs
@@ -62,7 +62,7 @@ class Matrix:
     @classmethod
     def load(cls, folder: Path) -> Matrix:
         """Read what `save` wrote, wherever the folder is now."""
-        if not (folder / _FILE).is_file():
+        if not is_file(folder / _FILE):
             raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
         about: dict[str, Any] = load_json(folder / _FILE)
         try:

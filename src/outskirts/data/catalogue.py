@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from ..errors import OutskirtsError, unknown
-from ..files import file_digest, load_json, save_json
-from .download import BytesDone, Remote, download, unpack
+from ..files import file_digest, is_file, load_json, save_json
+from ..telling import Say, silence
+from .archive import unpack
+from .download import BytesDone, Remote, download, etag_of
 
 __all__ = ["RECORD", "Entry", "entries", "fetch_entry", "known", "verify_fetched"]
 
@@ -65,7 +67,7 @@ def known(name: str) -> Entry:
     return entries()[name]
 
 
-def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
+def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None, say: Say = silence) -> Path:
     """Download and unpack a set, or what of it is not there.
 
     Arguments:
@@ -73,6 +75,7 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
         root: The folder of all sets; this one's appears when it is whole.
         progress: Called with the bytes of a file that are there and the bytes it will have; None if that is
             not known.
+        say: Told which files came without a published hash.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.
@@ -84,11 +87,16 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
         raise OutskirtsError(f"'{entry.name}' has no direct link. {entry.form} ({entry.homepage})")
     scratch = root / f".{entry.name}.fetched"
     paths = [download(remote, scratch, progress) for remote in entry.files]
+    for name in (remote.name for remote in entry.files if not remote.has_hash):
+        say(
+            f"No hash of {name} is published, so it cannot be checked that the file is the one its authors made; the "
+            "hashes of what arrived are kept, and outskirts data verify compares with them."
+        )
     made = scratch / "content"
     shutil.rmtree(made, ignore_errors=True)
-    for path in paths:
+    for path, remote in zip(paths, entry.files):
         if path.name.endswith(_ARCHIVES):
-            unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made)
+            unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made, remote.unpacked)
         else:
             made.mkdir(exist_ok=True)
             shutil.copy2(path, made)
@@ -96,7 +104,8 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
     inside = [path for path in made.iterdir() if path.name != "__MACOSX"]
     if entry.folder and len(inside) == 1 and inside[0].is_dir() and inside[0].name == folder.name:
         made = inside[0]
-    save_json(made / RECORD, {"name": entry.name, **_content(made)})
+    etags = {path.name: etag for path in paths if (etag := etag_of(path))}
+    save_json(made / RECORD, {"name": entry.name, "etags": etags, **_content(made)})
     folder.parent.mkdir(parents=True, exist_ok=True)
     made.rename(folder)
     shutil.rmtree(scratch)
@@ -112,7 +121,7 @@ def verify_fetched(folder: Path) -> int:
     record = folder / RECORD
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
-    if not record.is_file():
+    if not is_file(record):
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [

@@ -100,6 +100,8 @@ def decode(item: Item, name: str) -> Tensor:
     """
     try:
         pixels = as_uint8(np.array(item), name) if isinstance(item, np.ndarray) else _pixels(item)
+    except PermissionError as error:
+        raise CorruptImage(f"{name} is not readable: permission denied.") from error
     except _DAMAGE as error:
         raise CorruptImage(f"{name} cannot be decoded ({error}).") from error
     if min(pixels.shape[:2]) < MIN_SIDE:

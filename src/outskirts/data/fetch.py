@@ -61,7 +61,7 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
 
 
 def _fetched(entry: Entry, say: Say, progress: Progress) -> Path:
-    folder = fetch_entry(entry, data_folder(), lambda done, total: progress(entry.name, done, total))
+    folder = fetch_entry(entry, data_folder(), lambda done, total: progress(entry.name, done, total), say)
     opened = "" if entry.folder else f"; open it as {entry.name}"
     say(f"{entry.name} is in {folder}{opened}. Terms: {entry.licence}.")
     return folder

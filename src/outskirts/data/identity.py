@@ -200,6 +200,8 @@ def _read(path: Path) -> tuple[Status, str]:
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 state.update(chunk)
+    except PermissionError as error:
+        raise CorruptImage(f"{path} is not readable: permission denied.") from error
     except OSError as error:
         raise CorruptImage(f"{path} cannot be read ({error}).") from error
     return before, state.hexdigest()

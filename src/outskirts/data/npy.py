@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..errors import OutskirtsError
 
 __all__ = ["mapped", "reading"]
@@ -27,8 +28,7 @@ def mapped(path: Path) -> Any:
 def reading(path: Path) -> Iterator[None]:
     """Turn what NumPy raises on a missing or damaged file into a sentence."""
     try:
-        yield
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"There is no file {path}.") from error
+        with files.reading(path, f"There is no file {path}."):
+            yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise OutskirtsError(f"{path} is damaged, or not a file of NumPy arrays ({error}).") from error

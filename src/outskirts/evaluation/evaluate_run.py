@@ -28,6 +28,7 @@ from .misses import save_misses
 from .passes import Gathered, Passes, gather
 from .results import ID, TUNING, Results, headline
 from .separation import require_apart
+from .shareable import Shareable
 from .subgroups import group_accuracies
 from .task import Task, open_task
 from .tuning import Tuned, own_outliers
@@ -129,9 +130,8 @@ def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | N
     of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     assert gathered.val is not None
-    tuned = tune_detectors(
-        able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=outliers.spec, **about
-    )
+    name = Shareable().value(outliers.spec)
+    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
     passes.say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
     return tuned
 
@@ -162,7 +162,7 @@ def _write(task: Task, gathered: Gathered, results: Results) -> None:
     """Leave in the run folder what was measured, and the images that were told worst."""
     run, outputs = task.run, gathered.sets
     results.save(run.path)
-    save_json(run.path / "notes.json", task.notes)
+    save_json(run.path / "notes.json", Shareable(task.recipe.flat()).value(task.notes))
     save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
     _write_groups(run, outputs[ID], sets[ID])

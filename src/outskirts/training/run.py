@@ -22,8 +22,8 @@ from ..__about__ import __version__
 from ..data.imageset import ImageSet
 from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..data.transform import Transform
-from ..errors import OutskirtsError
-from ..files import load_json, load_tensors, save_json, save_tensors, write_text
+from ..errors import OutskirtsError, reason
+from ..files import is_file, load_json, load_tensors, reading, save_json, save_tensors, write_text
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
@@ -67,7 +67,7 @@ class Run:
         run = cls(Path(path))
         if not run.path.is_dir():
             raise OutskirtsError(f"The run folder {path} does not exist.")
-        if not run.config.is_file():
+        if not is_file(run.config):
             raise OutskirtsError(f"{path} is not a run folder: it has no config.yaml.")
         run.options()
         return run
@@ -233,7 +233,10 @@ class Run:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a last one that was cut off in writing does not count."""
-        lines = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.is_file() else ""
+        lines = ""
+        if is_file(self.metrics):
+            with reading(self.metrics):
+                lines = self.metrics.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(lines.split("\n")[:-1], start=1):
             try:
                 record = json.loads(line)
@@ -260,12 +263,10 @@ def read_options(file: Path) -> dict[str, Any]:
     """The options in a YAML file, or in that of a run folder, without its format, which is checked."""
     file = file / "config.yaml" if file.is_dir() else file
     try:
-        options = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"The configuration {file} does not exist.") from error
+        with reading(file, f"The configuration {file} does not exist."):
+            options = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason}).") from error
+        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
     if not isinstance(options, dict):
         raise OutskirtsError(f"{file} is damaged: it holds no mapping of options.")
     version = options.pop("format", FORMAT)
@@ -295,7 +296,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
         OutskirtsError: If the folder is missing, unfinished, damaged or of another version.
     """
     run = Run.open(path)
-    if not run.model.is_file():
+    if not is_file(run.model):
         raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
     tensors, metadata = load_tensors(run.model)
     try:
@@ -322,8 +323,7 @@ def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -
     try:
         classifier.load_state_dict(weights(tensors))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:500]
-        raise OutskirtsError(f"{source} does not fit the network it names ({reason}).") from error
+        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error
 
 
 def _processor() -> str:

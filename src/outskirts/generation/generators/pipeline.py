@@ -26,7 +26,8 @@ from torch import Generator, Tensor
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
-from ...errors import MissingExtra, OutskirtsError
+from ...errors import MissingExtra, OutskirtsError, cause, reason
+from ...models.pipeline_folder import DAMAGE, SAFELY, require_no_code
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -144,16 +145,14 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
 
 def _loaded(folder: str, device: torch.device) -> Any:
-    if not (Path(folder) / "model_index.json").is_file():
-        raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
+    require_no_code(Path(folder))
     try:
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise MissingExtra("The generator 'pipeline'", "generate") from error
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason}).") from error
+        pipeline = DiffusionPipeline.from_pretrained(folder, **SAFELY)
+    except DAMAGE as error:
+        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
