@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 from .errors import OutskirtsError
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "require_positive"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -40,6 +40,18 @@ def check_arguments(called: C) -> C:
             called.__init__ = _checked(begin, called if is_dataclass(called) else begin)  # type: ignore[misc]
         return called
     return _checked(called, called)
+
+
+def require_positive(**numbers: int | None) -> None:
+    """Raise unless each of these numbers, by its name, is at least 1, or is not given.
+
+    >>> require_positive(count=None, batch_size=0)
+    Traceback (most recent call last):
+    outskirts.errors.OutskirtsError: batch_size must be at least 1, not 0.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
 
 
 class _Kind(NamedTuple):

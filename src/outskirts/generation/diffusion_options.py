@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_arguments
+from ..arguments import check_arguments, require_positive
 from ..errors import OutskirtsError, unknown
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
@@ -51,9 +51,8 @@ class Source:
     """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
-        for name in _COUNTS & {option.name for option in fields(self)}:
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {given}.")
+        counts = [option.name for option in fields(self) if option.name in _COUNTS]
+        require_positive(**{name: getattr(self, name) for name in counts})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from .. import seeding
 from ..__about__ import __version__
-from ..arguments import check_arguments
+from ..arguments import check_arguments, require_positive
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
@@ -74,9 +74,7 @@ class FeatureBoundary(FeatureSpace):
     """Bytes that features, candidates and distances may use at the same time."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "boundary", "picks", "candidates", "keep"):
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {given}.")
+        require_positive(**{name: getattr(self, name) for name in ("k", "boundary", "picks", "candidates", "keep")})
 
     def make(
         self, features: Tensor, labels: Tensor, classes: Sequence[str], count: int, generator: Generator
@@ -159,8 +157,7 @@ def synthesize_features(
     """
     run, out, how = Run.open(run), Path(out), how or FeatureBoundary()
     require_empty(out)
-    if count < 1:
-        raise OutskirtsError(f"count must be at least 1, not {count}.")
+    require_positive(count=count)
     where, classifier = resolve_device(device), load(run.path)
     weights = classifier.fingerprint()
     images = training_sets(run)[0] if data is None else open_images(data).align(classifier.classes)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..arguments import require_positive
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import SAMPLES, PoolWriter
@@ -75,7 +76,7 @@ def synthesize_id(
     generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
     _require_possible(data is not None, run is not None, rules)
-    _require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
+    require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
@@ -116,12 +117,6 @@ def _require_possible(data: bool, run: bool, rules: Rules) -> None:
         raise OutskirtsError("Pass training images, or a run that has some (--data SPEC or --run RUN).")
     if rules.any and not run:
         raise OutskirtsError("Only a trained classifier can judge images; pass a run (--run RUN).")
-
-
-def _require_positive(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:

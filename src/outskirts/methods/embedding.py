@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import grouped
+from ..arguments import require_positive
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..errors import OutskirtsError
@@ -47,9 +48,7 @@ class EmbeddingConfig(Config):
         require_share("prototype_momentum", self.prototype_momentum)
         if not self.temperature > 0:
             raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
-        for name in ("embedding", "views", "neighbours"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("embedding", "views", "neighbours")})
 
 
 #: How the published scripts train on CIFAR images, for 500 epochs.

@@ -29,7 +29,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from ..arguments import check_arguments
+from ..arguments import check_arguments, require_positive
 from ..devices import full_precision, there
 from ..errors import OutskirtsError
 from ..neighbours.cosine import Scratch, kth_cosine_about, kth_own_cosine
@@ -105,6 +105,9 @@ def _vectors(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
 
 
+_COUNTS = ("k", "boundary", "picks", "candidates", "keep", "classes_per_call", "budget")
+
+
 @check_arguments
 @dataclass
 class BoundarySynthesizer:
@@ -151,11 +154,7 @@ class BoundarySynthesizer:
     bank: FeatureBank | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.classes_per_call is not None and self.classes_per_call < 1:
-            raise OutskirtsError(f"classes_per_call must be at least 1, not {self.classes_per_call}.")
+        require_positive(**{name: getattr(self, name) for name in _COUNTS})
         for name in ("sigma", "min_rows"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .. import renamed
-from ..arguments import check_arguments
+from ..arguments import check_arguments, require_positive
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
@@ -106,9 +106,8 @@ class TrainConfig:
         self.mixed()
         if not 0 < self.val_fraction < 1:
             raise OutskirtsError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
-        for name in ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size"):
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {given}.")
+        at_least_1 = ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size")
+        require_positive(**{name: getattr(self, name) for name in at_least_1})
         for name in ("epochs", "weight_decay", "clip_norm", "memory_budget", "workers"):
             if (given := getattr(self, name)) is not None and not given >= 0:
                 raise OutskirtsError(f"{name} must not be negative, but is {given}.")

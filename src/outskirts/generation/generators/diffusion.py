@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from torch import Tensor
 
+from ...arguments import require_positive
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
@@ -59,9 +60,7 @@ class DiffusionConfig(Config):
     """Device of the diffusion model: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "network_evaluations"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("epochs", "batch_size", "network_evaluations")})
         if not self.guidance >= 0:
             raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
         if self.init and (self.model or self.codec):

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ...arguments import require_positive
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
@@ -57,8 +58,7 @@ class PipelineConfig(Config):
             raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise OutskirtsError(f"steps must be at least 1, not {self.steps}.")
+        require_positive(steps=self.steps)
 
 
 @register("pipeline")
