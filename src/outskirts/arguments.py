@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 from .errors import OutskirtsError
 
-__all__ = ["check_arguments", "require_positive"]
+__all__ = ["check_arguments", "check_fields", "require_positive"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -40,6 +40,14 @@ def check_arguments(called: C) -> C:
             called.__init__ = _checked(begin, called if is_dataclass(called) else begin)  # type: ignore[misc]
         return called
     return _checked(called, called)
+
+
+def check_fields(instance: Any) -> None:
+    """Check a dataclass as `check_arguments` does: called in ``__post_init__``, it holds for derived classes, too."""
+    derived: Any = type(instance)
+    for name, kind in _kinds_of(derived).items():
+        if not _fits(getattr(instance, name), kind):
+            raise _error(name, getattr(instance, name), kind)
 
 
 def require_positive(**numbers: int | None) -> None:
@@ -80,23 +88,25 @@ def _checked(function: Any, hinted: Any) -> Any:
         return function
     signature = inspect.signature(function)
 
-    @functools.cache  # When it is first called: until then, names in annotations may not be defined.
-    def kinds() -> dict[str, _Kind]:
-        hints = get_type_hints(hinted)
-        single = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        names = [name for name, parameter in signature.parameters.items() if parameter.kind not in single]
-        return {name: kind for name in names if (kind := _kind(hints.get(name)))}
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    single = {name for name, parameter in signature.parameters.items() if parameter.kind not in several}
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind_partial(*args, **kwargs).arguments
-        for name, kind in kinds().items():
-            if name in given and not _fits(given[name], kind):
+        for name, kind in _kinds_of(hinted).items():
+            if name in single and name in given and not _fits(given[name], kind):
                 raise _error(name, given[name], kind)
         return function(*args, **kwargs)
 
     checked._arguments_are_checked = True  # type: ignore[attr-defined]
     return checked
+
+
+@functools.cache  # When it is first asked for: until then, names in annotations may not be defined.
+def _kinds_of(hinted: Any) -> dict[str, _Kind]:
+    """What the arguments of a function, or the fields of a dataclass, may be, as far as that can be told."""
+    return {name: kind for name, hint in get_type_hints(hinted).items() if (kind := _kind(hint))}
 
 
 def _kind(hint: Any) -> _Kind | None:

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_arguments, require_positive
+from ..arguments import check_fields, require_positive
 from ..errors import OutskirtsError, unknown
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
@@ -51,6 +51,7 @@ class Source:
     """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         counts = [option.name for option in fields(self) if option.name in _COUNTS]
         require_positive(**{name: getattr(self, name) for name in counts})
 
@@ -77,7 +78,6 @@ class Reader(OnDevice):
     """Precision of the diffusion model; auto takes bf16 where it is faster on this device."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Embed(Reader):
     """Stage embed: find a token vector for each training image."""
@@ -96,7 +96,6 @@ class Embed(Reader):
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Fit(OnDevice):
     """Stage fit: find the manifold on which the vectors of each class lie."""
@@ -119,7 +118,6 @@ class Named(Source):
     """Name of the set of vectors, and of the pool made of them, below --out."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Sample(Named):
     """Stage sample: draw vectors off the manifolds."""
@@ -139,7 +137,6 @@ class Sample(Named):
     """Fit and sample exactly as the published code does."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Aligned(Source):
     """What every stage of Dream-OOD takes in the place of images to embed."""
@@ -175,7 +172,6 @@ class SampleAtBoundary(Aligned, Named, Reader):
     0.03 for ImageNet-100."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Decode(Named, Reader):
     """Stage decode: make images of the vectors."""
@@ -204,13 +200,11 @@ class DreamDecode(Aligned, Decode):
     """Stage decode of Dream-OOD: make images of the vectors."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class NCIS(Embed, Fit, Sample, Decode):
     """All stages of NCIS: embed, fit, sample, decode. Stages that are done are not done again."""
 
 
-@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Dream(SampleAtBoundary, DreamDecode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
