@@ -15,13 +15,13 @@ import tyro
 from ..data.benchmark import benchmarks
 from ..data.fetch import catalogue
 from ..errors import unknown
-from ..generation import diffusion_options
 from ..generation.screening import Rules
 from ..listing import available
 from ..methods import registry
 from ..models.published import LAYOUTS
 from ..training.config import TrainConfig
 from .console import subcommands
+from .help import plain
 
 __all__ = ["print_completion"]
 
@@ -50,12 +50,13 @@ def print_completion(shell: str, names: Iterable[str]) -> None:
     kinds["synthesize"] = {
         **kinds["synthesize"],
         "id": _joined(make, Rules),
-        "ncis": {**kinds["synthesize"]["ncis"], _ITSELF: diffusion_options.NCIS},
-        "dream": {**kinds["synthesize"]["dream"], _ITSELF: diffusion_options.Dream},
+        **{
+            name: {**kinds["synthesize"][name], _ITSELF: kinds["synthesize"][name]["all"]} for name in ("ncis", "dream")
+        },
         **{name: modules["synthesize"].Images for name in registry.names() if name not in kinds["synthesize"]},
     }
     kinds["benchmark"] = {**kinds["benchmark"], _ITSELF: modules["benchmark"].Benchmark}
-    with redirect_stdout(StringIO()) as script, suppress(SystemExit):
+    with plain, redirect_stdout(StringIO()) as script, suppress(SystemExit):
         tyro.cli(
             subcommands(kinds),
             prog="outskirts",
@@ -89,15 +90,12 @@ def _with_values(script: str) -> str:
 
 
 def _mend(node: dict[str, Any]) -> None:
-    """Each line that the helper prints is a word to choose, so descriptions have one line; and `_ITSELF` is no word."""
+    """Let a command have the options of `_ITSELF`, which is no word to choose, and those of every command."""
     below = node.setdefault("subcommands", {})
     for child in below.values():
         _mend(child)
     if itself := below.pop(_ITSELF, None):
         node["options"] += [option for option in itself["options"] if "--help" not in option["flags"]]
-    for option in node["options"]:
-        about = " ".join(option["description"].split())
-        option["description"] = about.replace("{None}|", "").removesuffix(" (default: None)")
     node["options"] += [_flag("-q", "--quiet", description="Print results and errors only.")]
     node["options"] += [_flag("-v", "--verbose", description="Print where in the program an error occurred.")]
 
