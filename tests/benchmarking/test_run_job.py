@@ -136,6 +136,22 @@ def test_a_run_is_measured_anew_where_images_changed(own_images, bench, tmp_path
     assert {row.n_ood for run in method.runs.values() for row in run.results.rows} == {9}
 
 
+def test_results_stay_where_images_are_gone(own_images, bench, tmp_path):
+    benchmark, own = own_images
+    before = run_all(benchmark, bench, tmp_path / "out", [0]).leaderboard
+    shutil.rmtree(own / "fog")
+    assert run_all(benchmark, bench, tmp_path / "out", [0]).leaderboard == before
+
+
+def test_shifted_images_of_some_classes_are_measured_once(own_images, bench, tmp_path, monkeypatch):
+    benchmark, own = own_images
+    shifted = {"faint": f"{own / 'test'}?classes=bee&contrast=50"}
+    benchmark = replace(benchmark, ood={**benchmark.ood, "shifted": shifted})
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    monkeypatch.setattr(module, "evaluate_run", None)
+    assert run_all(benchmark, bench, tmp_path / "out", [0]).failures == {}
+
+
 def test_runs_of_different_images_are_not_averaged(own_images, bench, tmp_path, draw):
     benchmark, own = own_images
     run_all(benchmark, bench, tmp_path / "out", [0, 1])

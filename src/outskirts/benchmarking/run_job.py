@@ -16,11 +16,12 @@ from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import ID
+from ..evaluation.set_groups import SHIFTED
 from ..files import digest, load_json, save_json
 from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
-from ..training.train import resume, train, training_sets
+from ..training.train import resume, train, with_validation
 from .jobs import Job
 
 __all__ = ["Record", "finished", "forget_images", "record", "run_job"]
@@ -90,13 +91,20 @@ def run_job(job: Job) -> str:
 
 def _images_changed(job: Job) -> bool:
     """Whether the specs of a finished job open other images now than those that it was trained and measured on."""
+    try:
+        _open_all(job)
+    except OutskirtsError:
+        return False  # They are gone, and what was measured on them stays.
     run = Run(job.folder)
-    training = dict(zip(("training", "validation"), training_sets(run, checked=False)))
-    outliers = {name: images for sets in open_groups(job.ood, _opened).values() for name, images in sets.items()}
-    classes = training["training"].classes
-    now = {ID: _opened(job.sets["test"]).align(classes), **outliers}
+    try:
+        images, val_images = with_validation(*_training_images(job), run.recipe().training)
+        now = {"training": images, "validation": val_images, ID: _opened(job.sets["test"]).align(images.classes)}
+        for group, sets in open_groups(job.ood, _opened).items():
+            now |= {name: one.align(images.classes) if group == SHIFTED else one for name, one in sets.items()}
+    except OutskirtsError:
+        return True  # They have other classes, of which the measurement will tell.
     known = {**load_sets(run.data), **load_sets(run.measured)}
-    return any(known[name].difference(images) for name, images in {**training, **now}.items() if name in known)
+    return any(known[name].difference(images) for name, images in now.items() if name in known)
 
 
 def _digest(job: Job) -> str:
@@ -113,13 +121,20 @@ def _trained(job: Job) -> Run:
     run = Run(job.folder)
     if run.config.is_file():
         return run if run.model.is_file() else resume(job.folder)
-    for spec in _specs(job):  # What cannot be opened shall be known before hours of training.
-        _opened(spec)
+    _open_all(job)  # What cannot be opened shall be known before hours of training.
     # Whoever began was stopped before the options were written, the first that is needed to go on.
     run.clear_unbegun("choose another --out.")
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
-    val = _opened(job.sets["val"]) if "val" in job.sets else None
-    return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)
+    return train(job.method, *_training_images(job), out=job.folder, **options)
+
+
+def _open_all(job: Job) -> None:
+    for spec in _specs(job):
+        _opened(spec)
+
+
+def _training_images(job: Job) -> tuple[ImageSet, ImageSet | None]:
+    return _opened(job.sets["train"]), _opened(job.sets["val"]) if "val" in job.sets else None
 
 
 def _measure(job: Job, run: Run) -> None:

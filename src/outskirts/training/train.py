@@ -104,20 +104,15 @@ def resume(
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
-def training_sets(run: Run, checked: bool = True) -> tuple[ImageSet, ImageSet]:
+def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
     """The training and the validation images of a run.
-
-    Arguments:
-        run: A run that was begun.
-        checked: Whether they must be those that it was trained on.
 
     Raises:
         OutskirtsError: If its specs open other images than those that it was trained on.
     """
     recipe = run.recipe()
     images, val_images = with_validation(*_opened(recipe), recipe.training)
-    if checked:
-        run.require_same_sets(images, val_images)
+    run.require_same_sets(images, val_images)
     return images, val_images
 
 
