@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import combinations
 
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED
+from ..data.leakage import TOLERATED, overlap
 from ..errors import OutskirtsError
 from .results import ID
 
@@ -34,14 +35,14 @@ def shared_images(
     for name, images in sets.items():
         if not len(images):
             raise OutskirtsError(f"The set '{name}' ({images.spec}) holds no images.")
-    known = _Keys(skip_corrupt)
+    among = _Among(skip_corrupt)
     return [
         *(f"{name}: {images.note}" for name, images in sets.items() if images.note),
-        *_copies(sets, known),
-        *_beside_own(sets, {"ID test": sets[ID], "training": train}, known),
-        *_beside_validation(sets, val, known),
-        *_beside_training(train, val, known),
-        *_beside_each_other({name: images for name, images in sets.items() if name != ID}, known),
+        *_copies(sets, among),
+        *_beside_own(sets, {"ID test": sets[ID], "training": train}, among),
+        *_beside_validation(sets, val, among),
+        *_beside_training(train, val, among),
+        *_beside_each_other({name: images for name, images in sets.items() if name != ID}, among),
     ]
 
 
@@ -53,65 +54,57 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
         val: Validation images to choose them on; they may have a few in common with the sets, as real ones do.
         sets: The others, by name.
     """
-    known = _Keys()
     for name, images in sets.items():
-        if (shared := len(known(val) & known(images))) > TOLERATED * len(images):
+        if (shared := overlap(val, images)) > TOLERATED * len(images):
             raise OutskirtsError(
                 f"{shared:,} of the {len(images):,} images of '{name}' are also validation images ({val.spec}), on "
                 "which parameters would be chosen. Evaluate without tuning, or on other images."
             )
     for name, images in sets.items():
-        if shared := len(known(outliers) & known(images)):
+        if shared := overlap(outliers, images):
             raise OutskirtsError(
                 f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
                 "choose others, or other parts of it: SPEC?part=0-50%."
             )
 
 
-class _Keys:
-    """The keys of image sets, each asked for once.
+class _Among:
+    """How many images sets have in common.
 
     Arguments:
-        decodable: Whether to leave out images that cannot be decoded where a set shares any with another.
+        skip_corrupt: Whether to leave out images that cannot be decoded, of sets that have any in common.
     """
 
-    def __init__(self, decodable: bool = False) -> None:
-        self.decodable = decodable
-        self._known: dict[tuple[int, bool], frozenset[str]] = {}
-
-    def __call__(self, images: ImageSet, sound: bool = False) -> frozenset[str]:
-        if (id(images), sound) not in self._known:
-            keys = (images.decodable() if sound else images).keys
-            self._known[id(images), sound] = frozenset(keys) - {""}
-        return self._known[id(images), sound]
+    def __init__(self, skip_corrupt: bool) -> None:
+        # Every image of a set is decoded for it, so that it is done once.
+        self._sound = cache(ImageSet.decodable) if skip_corrupt else lambda images: images
 
     def shared(self, images: ImageSet, others: ImageSet) -> int:
         """How many different images two sets share."""
-        shared = len(self(images) & self(others))
-        return len(self(images, sound=True) & self(others)) if shared and self.decodable else shared
+        return overlap(images, others) and overlap(self._sound(images), others)
 
     def copies(self, images: ImageSet) -> int:
         """How many images of a set are copies of others of it."""
-        copies = sum(map(bool, images.keys)) - len(self(images))
-        if not (copies and self.decodable):
-            return copies
-        sound = images.decodable()
-        return len(sound) - len(self(images, sound=True))
+        return _repeated(images) and _repeated(self._sound(images))
 
 
-def _copies(sets: Mapping[str, ImageSet], known: _Keys) -> Iterator[str]:
+def _repeated(images: ImageSet) -> int:
+    return sum(map(bool, images.keys)) - len(images.distinct)
+
+
+def _copies(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for name, images in sets.items():
-        if copies := known.copies(images):
+        if copies := among.copies(images):
             yield (
                 f"{copies:,} of the {len(images):,} images of {name} are copies of others of them. Intervals take "
                 "images for independent, so they are too narrow."
             )
 
 
-def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], known: _Keys) -> Iterator[str]:
+def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for name, images in sets.items():
         for other, against in own.items():
-            if images is against or not (shared := known.shared(images, against)):
+            if images is against or not (shared := among.shared(images, against)):
                 continue
             if shared > TOLERATED * len(images):
                 raise OutskirtsError(
@@ -121,24 +114,24 @@ def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], known
             yield f"{shared:,} of the {len(images):,} images of {name} are also among the {other} images."
 
 
-def _beside_validation(sets: Mapping[str, ImageSet], val: ImageSet, known: _Keys) -> Iterator[str]:
+def _beside_validation(sets: Mapping[str, ImageSet], val: ImageSet, among: _Among) -> Iterator[str]:
     for name, images in sets.items():
-        if shared := known.shared(images, val):
+        if shared := among.shared(images, val):
             yield (
                 f"{shared:,} of the {len(images):,} images of {name} are also among the validation images, on which "
                 "detectors are calibrated."
             )
 
 
-def _beside_training(train: ImageSet, val: ImageSet, known: _Keys) -> Iterator[str]:
-    if shared := known.shared(val, train):
+def _beside_training(train: ImageSet, val: ImageSet, among: _Among) -> Iterator[str]:
+    if shared := among.shared(val, train):
         yield (
             f"{shared:,} of the {len(val):,} validation images are also training images. What is fitted or chosen on "
             "validation images is too sure of itself."
         )
 
 
-def _beside_each_other(sets: Mapping[str, ImageSet], known: _Keys) -> Iterator[str]:
+def _beside_each_other(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for (name, images), (other, others) in combinations(sets.items(), 2):
-        if shared := known.shared(images, others):
+        if shared := among.shared(images, others):
             yield f"{shared:,} of the {len(images):,} images of {name} are also in {other}."
