@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -108,3 +109,15 @@ def test_whole_numbers_of_other_libraries_are_numbers():
 
     assert osk.detectors.KNN(k=np.int64(7)).k == 7
     assert osk.detectors.create("odin:temperature=10").temperature == 10
+
+
+def test_every_stage_of_diffusion_is_checked():
+    from outskirts.generation.diffusion_options import DreamDecode, Fit, SampleAtBoundary
+
+    given = {"out": Path("o"), "run": Path("r"), "model": Path("m")}
+    with pytest.raises(OutskirtsError, match="precision must be one of auto, bf16, fp32, not 'half'"):
+        SampleAtBoundary(**given, precision="half")
+    with pytest.raises(OutskirtsError, match="resize must be one of both, bilinear, nearest, not 'cubic'"):
+        DreamDecode(**given, resize="cubic")
+    with pytest.raises(OutskirtsError, match=r"blocks must be a whole number, not 2\.5"):
+        Fit(out=Path("o"), blocks=2.5)
