@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import unknown
 from ..telling import Progress, Say, nobody, silence
+from ..training.run import Run
 from . import diffusion_stages as stages
 from .diffusion_options import NCIS, Decode, Dream, DreamDecode, Embed, Fit, Sample, SampleAtBoundary, Source, filled
 
@@ -49,7 +50,7 @@ def synthesize_ncis(
     out: Path | str,
     *,
     model: Path | str | None = None,
-    run: Path | str | None = None,
+    run: Run | Path | str | None = None,
     data: str | None = None,
     stage: str | None = None,
     preset: str | None = None,
@@ -66,7 +67,7 @@ def synthesize_ncis(
         out: Folder of all stages: new, empty, or begun with the same options.
         model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
             Required by the stages embed and decode; the others do not take it.
-        run: A trained run, which judges the outliers and names the images to embed.
+        run: A trained run, or its folder, which judges the outliers and names the images to embed.
         data: Labelled images to embed, as a spec; the training images of `run` unless given.
         stage: One of embed, fit, sample, decode; all of them unless given.
         preset: Named settings, which other options override.
@@ -91,7 +92,7 @@ def synthesize_dream(
     out: Path | str,
     *,
     model: Path | str,
-    run: Path | str,
+    run: Run | Path | str,
     data: str | None = None,
     stage: str | None = None,
     preset: str | None = None,
@@ -107,7 +108,7 @@ def synthesize_dream(
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
         model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
-        run: A trained run of the method ``dream``, trained with this model.
+        run: A trained run of the method ``dream``, or its folder, trained with this model.
         data: Labelled images whose features are used, as a spec; the training images of `run` unless given.
         stage: One of sample, decode; both of them unless given.
         preset: Named settings, which other options override.

@@ -121,6 +121,10 @@ class Run:
         current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
         return self.seen_as_outliers
 
+    def __fspath__(self) -> str:
+        """A run stands for its folder wherever a path is taken."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"Run({', '.join([repr(str(self.path)), *self._facts().values()])})"
 
