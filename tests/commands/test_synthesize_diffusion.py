@@ -264,15 +264,15 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
     starts = load_model(stable_folder, ["ant", "bee"]).prompts.vectors(torch.arange(2))
     lengths = vectors["values"].norm(dim=1)
     torch.testing.assert_close(lengths, starts.norm(dim=1)[vectors["labels"]], rtol=1e-4, atol=0)
-    # Records of version 0.1 have a 0 for a k that was not given.
-    record = tmp_path / "work" / "outliers.json"
-    save_json(record, {**load_json(record), "k": 0})
-    assert outskirts("synthesize", "dream", "sample", *arguments[:8], *arguments[14:]).code == 0
     # A run stands for its folder, as it does elsewhere.
     options = {"per_class": 6, "count": 12, "network_evaluations": 4, "max_confidence": 1.0, "boundary": 4}
     options |= {"picks": 3, "candidates": 20, "sigma": 0.2}
     pool = osk.synthesize_dream(tmp_path / "work", model=stable_folder, run=osk.Run.open(aligned), say=print, **options)
     assert pool == tmp_path / "work" / "outliers"
+    # Records of version 0.1 have a 0 for a k that was not given.
+    record = tmp_path / "work" / "outliers.json"
+    save_json(record, {**load_json(record), "k": 0})
+    assert outskirts("synthesize", "dream", "sample", *arguments[:8], *arguments[14:]).code == 0
 
 
 def test_dream_wants_a_run_of_its_own(judge, aligned, stable_folder, trained, refused, tmp_path):
