@@ -1,5 +1,8 @@
 """Folders of tiny coloured images, a small CLIP, and one small run that many tests read."""
 
+import builtins
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -221,3 +224,22 @@ def stable_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vae, text, tokenizer, unet, noising, None, None, requires_safety_checker=False
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a path one that may not be read, even where the tests' user may read everything."""
+
+    def forbid(path: Path) -> None:
+        def refusing(usual: Any) -> Any:
+            def refuse(where: Any, *given: Any, **named: Any) -> Any:
+                if isinstance(where, str | Path) and Path(where) == path:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return usual(where, *given, **named)
+
+            return refuse
+
+        for holder, name in ((Path, "open"), (builtins, "open"), (io, "open")):
+            monkeypatch.setattr(holder, name, refusing(getattr(holder, name)))
+
+    return forbid

@@ -1,6 +1,7 @@
 """The command line as a whole: quick to answer, one sentence for what is wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,37 +104,7 @@ def test_what_may_not_be_read_is_one_sentence(refused, monkeypatch):
     assert refused("list") == "outskirts: secret.png cannot be read: permission denied."
 
 
-def test_a_defect_is_not_hidden(monkeypatch):
-    def fail(arguments):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("outskirts.commands.list.main", fail)
-    monkeypatch.setenv("OUTSKIRTS_DEBUG", "1")
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["list"])
-
-
-def test_a_defect_is_one_sentence_and_its_trace_in_a_file(outskirts, monkeypatch, tmp_path):
-    def fail(arguments):
-        raise ZeroDivisionError("by\nzero")
-
-    monkeypatch.setattr("outskirts.commands.list.main", fail)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("OUTSKIRTS_DEBUG", "0")
-    outcome = outskirts("list")
-    (file,) = tmp_path.iterdir()
-    assert outcome.code == 70 and outcome.out == ""
-    assert outcome.err == (
-        "outskirts: this is a defect of outskirts (ZeroDivisionError: by zero). Please report it at "
-        f"{ISSUES} with the file {file}, which says where.\n"
-    )
-    text = file.read_text()
-    assert text.startswith(f"outskirts {osk.__version__}\n") and "in fail" in text
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    assert "with what OUTSKIRTS_DEBUG=1 shows" in outskirts("list").err
-
-
-def test_defects_are_reported_where_the_package_says():
+def test_faults_are_reported_where_the_package_says():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["urls"]["Issues"] == ISSUES
 
@@ -210,6 +181,21 @@ def test_quiet_says_results_alone(flag, bugs, small, outskirts, tmp_path):
     assert "Trained" in outskirts("train", "ce", "--data", bugs / "train", "--out", tmp_path / "again", *arguments).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (["benchmark", "list"], "mnist5k: Digits"),
+        (["benchmark", "show", "cifar10"], "source: OpenOOD v1.5"),
+        (["data", "fetch", "list"], "usps: "),
+        (["list", "detectors"], "relative_mahalanobis"),
+    ],
+)
+def test_quiet_keeps_results(arguments, result, outskirts):
+    quiet = outskirts("-q", *arguments)
+    assert quiet.code == 0 and result in quiet.out and quiet.err == ""
+    assert outskirts(*arguments).out == quiet.out
+
+
 @pytest.mark.parametrize("flag", ["-v", "--verbose"])
 def test_verbose_says_where_an_error_arose(flag, outskirts):
     plain, more = outskirts("train", "cee", "--data", "x"), outskirts("train", "cee", "--data", "x", flag)
@@ -224,3 +210,80 @@ def test_completions_know_every_command_and_its_options(shell, outskirts):
         assert word in script, word
     assert "did you mean 'zsh'" in outskirts("--print-completion", "zhs").err
     assert "Name the shell" in outskirts("--print-completion").err
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory):
+    """What bash offers after some words."""
+    script = tmp_path_factory.mktemp("completion") / "outskirts.bash"
+    made = subprocess.run(
+        [sys.executable, "-m", "outskirts", "--print-completion", "bash"], capture_output=True, text=True, check=True
+    )
+    script.write_text(made.stdout)
+
+    def complete(line):
+        program = (
+            f"source {script}; COMP_WORDS=(outskirts {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+            'COMPREPLY=(); _tyro_outskirts; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        found = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+        return found.stdout.split("\n")[:-1]
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("list m", ["methods"]),
+        ("data fetch tiny", ["tinyimagenet"]),
+        ("synthesize asc", ["ascood"]),
+        ("synthesize ncis e", ["embed"]),
+        ("synthesize ncis --emb", ["--embedding-batch-size"]),
+        ("benchmark cifar10-q", ["cifar10-quick"]),
+        ("benchmark --m", ["--methods"]),
+        ("benchmark show mni", ["mnist5k"]),
+        ("import open", ["openood"]),
+        ("train ce --pre", ["--preset", "--pretrained", "--precision"]),
+        ("train ce --qui", ["--quiet"]),
+        ("--ver", ["--verbose", "--version"]),
+    ],
+)
+def test_bash_offers_what_may_follow(completed, line, offered):
+    assert completed(line) == offered
+
+
+@pytest.mark.parametrize("line", ["''", "train ''", "train ascood --", "import ''", "benchmark ''", "synthesize id --"])
+def test_words_are_offered_and_no_descriptions(completed, line):
+    words = completed(line)
+    assert len(words) > 8 and all(re.fullmatch(r"-?-?[a-z0-9][a-z0-9-]*", word) for word in words)
+
+
+def broken(arguments):
+    raise KeyError("a fault\nof two lines")
+
+
+def test_a_fault_is_one_sentence_and_a_file(outskirts, monkeypatch):
+    monkeypatch.setattr("outskirts.commands.list.main", broken)
+    outcome = outskirts("list", "methods", "two words")
+    assert outcome.code == 70 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+    assert "a fault of outskirts stopped this command (KeyError: 'a fault\\nof two lines')" in outcome.err
+    assert "Please report it at https://" in outcome.err
+    file = Path(re.search(r"The details are in (\S+\.txt)\.", outcome.err)[1])
+    try:
+        assert "Traceback" in file.read_text() and "outskirts list methods 'two words'" in file.read_text()
+    finally:
+        file.unlink()
+
+
+def test_a_fault_is_shown_to_who_asks(outskirts, monkeypatch):
+    monkeypatch.setattr("outskirts.commands.list.main", broken)
+    monkeypatch.setenv("OUTSKIRTS_DEBUG", "1")
+    with pytest.raises(KeyError):
+        outskirts("list")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    command = f"{sys.executable} -m outskirts list detectors | head -1"
+    found = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert found.returncode in (0, 141) and found.stderr == ""

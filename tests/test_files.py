@@ -1,5 +1,7 @@
 import errno
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +12,12 @@ from outskirts.errors import OutskirtsError
 from outskirts.files import (
     atomic,
     digest,
+    file_digest,
+    is_file,
     load_json,
     load_tensors,
     require_empty,
-    require_name,
+    require_path_part,
     reserve,
     save_json,
     save_tensors,
@@ -136,16 +140,16 @@ def test_digests_depend_on_content_only():
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../evil", "a/b", "/etc", "a\\b", ".hidden", "a\0b", "a\nb", "x" * 151, "é" * 80]
+    "name", ["", ".", "..", "../evil", "-x", "a/b", "/etc", "a\\b", ".hidden", "a\0b", "a\nb", "x" * 151, "é" * 80]
 )
 def test_a_name_is_a_single_part_of_a_path(name):
     with pytest.raises(OutskirtsError, match="A benchmark cannot be called"):
-        require_name("A benchmark", name)
+        require_path_part("A benchmark", name)
 
 
 @pytest.mark.parametrize("name", ["photos", "photos 64", "ce+sio-s0", "a..b", "Füchse", 7])
 def test_other_names_are_fine(name):
-    assert require_name("A benchmark", name) == str(name)
+    assert require_path_part("A benchmark", name) == str(name)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -170,3 +174,57 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["one"]
     with pytest.raises(OutskirtsError, match="set exists and is not an empty folder"):
         require_empty(tmp_path / "set")
+
+
+@pytest.mark.parametrize("text", ["plain", 'quoted "ä" \\ 漢字 \x07\n'])
+def test_equal_tensors_give_equal_bytes(tmp_path, text):
+    tensors = {"a": torch.arange(7.0), "b": torch.ones(2, 3, dtype=torch.int64)}
+    metadata = {f"key {i} {text}": [text, i] for i in range(20)}
+    for i in range(5):
+        save_tensors(tmp_path / f"{i}.safetensors", tensors, dict(reversed(metadata.items())) if i % 2 else metadata)
+    assert len({(tmp_path / f"{i}.safetensors").read_bytes() for i in range(5)}) == 1
+    loaded, about = load_tensors(tmp_path / "0.safetensors")
+    assert about == metadata and all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o002])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_files_have_the_mode_of_the_umask(tmp_path, umask):
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2)})
+    save_json(tmp_path / "x.json", {})
+    for _ in range(2):
+        with atomic(tmp_path / "private") as temporary:
+            temporary.unlink(missing_ok=True)
+            os.close(os.open(temporary, os.O_CREAT, 0o600))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("x.safetensors", "x.json", "private"), 0o666 & ~umask)
+
+
+@pytest.mark.parametrize("read", [load_json, load_tensors, file_digest])
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path, forbidden, read):
+    path = tmp_path / "x"
+    save_tensors(path, {"a": torch.zeros(1)})
+    forbidden(path)
+    with pytest.raises(OutskirtsError, match="x is not readable: permission denied") as told:
+        read(path)
+    assert "missing" not in str(told.value) and "damaged" not in str(told.value)
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path):
+    with pytest.raises(OutskirtsError, match="is a folder, not a file"):
+        load_json(tmp_path)
+    assert not is_file(tmp_path) and not is_file(tmp_path / "absent" / "x") and not is_file(Path("a\0b"))
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_not_called_missing(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(OutskirtsError, match="x is not readable: permission denied"):
+        is_file(tmp_path / "x")

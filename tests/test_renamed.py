@@ -13,8 +13,8 @@ def test_options_of_a_training_as_version_0_1_wrote_them():
 
 
 def test_what_was_not_given():
-    now = {"val": None, "size": None, "real_weight": None, "preset": None, "epochs": 0}
-    before = {"val": "", "size": 0, "real_weight": -1.0, "preset": None, "epochs": 0}
+    now = {"val": None, "size": None, "real_weight": None, "clip_norm": None, "preset": None, "epochs": 0}
+    before = {"val": "", "size": 0, "real_weight": -1.0, "clip_norm": 0.0, "preset": None, "epochs": 0}
     assert renamed.unset_as_before(now) == before
     assert renamed.unset_as_now(before) == now
 

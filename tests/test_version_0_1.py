@@ -37,9 +37,11 @@ def test_a_finished_run_opens_and_evaluates(folder, outskirts):
     assert found.err.count("is now called 'ood_head'") == 1
     after = Results.load(folder / "npos")
     assert [row.detector for row in after.rows] == [row.detector.replace("risk", "ood_head") for row in before.rows]
+    # No two of 16 known and 8 other images may change places, which alone would move an AUROC by 1/128. Another
+    # processor's rounding moves scores by far less than the least gap between two of them: 9e-4 of the largest (msp).
     for row, old in zip(after.rows, before.rows, strict=True):
         assert (row.auroc, row.fpr95, row.id_accuracy) == pytest.approx(
-            (old.auroc, old.fpr95, old.id_accuracy), abs=0.05
+            (old.auroc, old.fpr95, old.id_accuracy), abs=1e-3
         )
     assert outskirts("report", folder / "npos", "--out", folder / "report.html").code == 0
 

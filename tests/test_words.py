@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -100,6 +101,50 @@ def test_help_of_an_option_stands_alone(name):
     kind = KINDS[name]
     texts = {field.name: help_of(kind, field.name) for field in fields(kind) if field.init}
     assert {field: (text, found) for field, text in texts.items() if (found := faults_of_help(text))} == {}
+
+
+#: What names the range or the unit of a number.
+RANGE = re.compile(r"\d|\b(?:above|at least|at most|pixels|seconds|bytes|nats|units)\b", re.IGNORECASE)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether an option of this type is a number; one that need not be given too."""
+    return any(own in (int, float) for own in (kind, *get_args(kind)))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_help_of_a_number_names_its_range_or_unit(name):
+    kind, types = KINDS[name], get_type_hints(KINDS[name])
+    numbers = [field.name for field in fields(kind) if field.init and is_number(types[field.name])]
+    texts = {number: help_of(kind, number) for number in numbers if number != "seed"}
+    assert {number: text for number, text in texts.items() if not RANGE.search(text)} == {}
+
+
+#: What a heading of a group of options neither begins with nor contains: it stands before what it could refer to.
+LEANING = re.compile(r"^(?:From|How|What|When|Where|Which|All)\b|\b(?:they|them|their)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_headings_of_options_stand_alone(name):
+    kind, types = KINDS[name], get_type_hints(KINDS[name])
+    groups = [help_of(kind, field.name) for field in fields(kind) if is_dataclass(types[field.name])]
+    headings = [(inspect.getdoc(kind) or "").partition("\n\n")[0], *groups]
+    assert [text for text in headings if LEANING.search(text) or not text.endswith(".")] == []
+
+
+@pytest.mark.parametrize("words", [("train", "ce"), ("synthesize", "id"), ("synthesize", "boundary")])
+def test_titles_of_options_are_nouns(words, outskirts):
+    titles = re.findall(r"^(?:╭─)? (\w+) options ", outskirts(*words, "--help").out, re.MULTILINE)
+    assert titles and set(titles) <= {
+        "run",
+        "training",
+        "method",
+        "pool",
+        "screening",
+        "generator",
+        "outliers",
+        "synthesis",
+    }
 
 
 def entries(docstring: str) -> Iterator[tuple[str, str]]:

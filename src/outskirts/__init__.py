@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .data.benchmark import benchmarks as benchmarks
     from .data.benchmark import describe_benchmark as describe_benchmark
     from .data.benchmark import load_benchmark as load_benchmark
-    from .data.catalogue import catalogue as catalogue
+    from .data.fetch import catalogue as catalogue
     from .data.fetch import fetch as fetch
     from .data.imageset import ImageSet as ImageSet
     from .data.pack import pack as pack
@@ -68,7 +68,7 @@ _HOMES = {
     "benchmark": "benchmarking.benchmark",
     "benchmark_page": "benchmarking.benchmark",
     "benchmarks": "data.benchmark",
-    "catalogue": "data.catalogue",
+    "catalogue": "data.fetch",
     "cut_backgrounds": "synthesis.backgrounds",
     "demo": "benchmarking.demo",
     "describe_benchmark": "data.benchmark",

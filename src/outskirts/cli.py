@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from .__about__ import ISSUES, __version__
 
 __all__ = ["main"]
 
+#: Exit code of a fault of the program itself, as sysexits.h calls it.
+_FAULT = 70
+
 _QUIET, _VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
 
 COMMANDS = {
@@ -31,6 +35,9 @@ COMMANDS = {
     "data": "fetch, verify, pack or extract sets of images",
     "list": "list methods, detectors, presets, backbones, generators and benchmarks",
 }
+
+#: Command lines that end the help; a test runs them.
+EXAMPLES = ("outskirts demo", "outskirts train ascood --help")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
-        _end(_defect(error), 70)
+        _end(_fault(error, arguments), _FAULT)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -101,18 +108,18 @@ def _lacks_memory(error: Exception) -> bool:
     return named or "can't allocate memory" in str(error)
 
 
-def _defect(error: Exception) -> str:
-    """What to do about an error that nobody foresaw; its trace is in a file then."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
+def _fault(error: Exception, arguments: list[str]) -> str:
+    """A sentence that says that the program is at fault; what its authors need to know is in a file then."""
+    command = shlex.join(["outskirts", *arguments])
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="outskirts-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(f"outskirts {__version__}\n\n{traceback.format_exc()}")
-        told = f"with the file {file.name}, which says where"
+        number, name = tempfile.mkstemp(prefix="outskirts-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"outskirts {__version__}, Python {sys.version}\n{command}\n\n{traceback.format_exc()}")
+        where = f"The details are in {name}."
     except OSError:
-        told = "with what OUTSKIRTS_DEBUG=1 shows"
-    return f"this is a defect of outskirts ({reason}). Please report it at {ISSUES} {told}."
+        where = "Set OUTSKIRTS_DEBUG=1 to see the details."
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
+    return f"a fault of outskirts stopped this command ({reason}). {where} Please report it at {ISSUES}."
 
 
 def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:
@@ -131,7 +138,7 @@ def _run(arguments: list[str], quiet: bool) -> None:
         return print(f"outskirts {__version__}")
     if name == "--print-completion":
         if len(rest) != 1:
-            raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh, or tcsh.")
+            raise OutskirtsError("Name the shell: outskirts --print-completion bash, or zsh.")
         from .commands.completion import print_completion
 
         return print_completion(rest[0], COMMANDS)
@@ -170,6 +177,7 @@ def _renamed_told() -> Iterator[None]:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    examples = "\n".join(f"  {example}" for example in EXAMPLES)
     return f"""usage: outskirts COMMAND [OPTIONS]
 
 Out-of-distribution detection for image classifiers: synthesise outliers from the
@@ -182,11 +190,10 @@ options, with any command:
   -q, --quiet               print results and errors only
   -v, --verbose             print where in the program an error occurred
   --version                 print the version
-  --print-completion SHELL  print completions for bash, zsh or tcsh
+  --print-completion SHELL  print completions for bash or zsh
 
 examples:
-  outskirts demo
-  outskirts train ascood --help"""
+{examples}"""
 
 
 if __name__ == "__main__":

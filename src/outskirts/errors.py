@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "unknown"]
+__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "reason", "unknown"]
 
 
 _LISTED = 100
+#: What libraries advise to people whose file is not safe, which nobody should do.
+_ADVICE = {
+    "weights_only": "it holds more than weights, or is damaged",
+    "trust_remote_code": "it asks to run code of its own",
+}
 
 
 class OutskirtsError(Exception):
@@ -29,6 +34,26 @@ class MissingPackage(OutskirtsError):
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(f"{what} needs {package}: python -m pip install {package}.")
+
+
+def reason(error: Exception, most: int = 300) -> str:
+    """What a library says is wrong, in one line, without advice to run what came with a file.
+
+    >>> reason(ValueError("no such\\n   key"))
+    'no such key'
+    """
+    said = " ".join(str(error).split())
+    return next((plain for advised, plain in _ADVICE.items() if advised in said), said[:most])
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """The error to raise a sentence from: none where a trace would show advice to run what came with a file."""
+    link: BaseException | None = error
+    while link is not None:
+        if any(advised in str(link) for advised in _ADVICE):
+            return None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +27,14 @@ __all__ = [
     "atomic",
     "digest",
     "file_digest",
+    "is_file",
+    "like_other_files",
     "load_json",
     "load_tensors",
+    "reading",
     "require_alike",
     "require_empty",
-    "require_name",
+    "require_path_part",
     "reserve",
     "save_json",
     "save_tensors",
@@ -56,10 +60,23 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary = temporary_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.unlink(missing_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            # Libraries may put a file in its place that nobody else can read.
+            temporary.chmod(stat.S_IMODE(mode))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def like_other_files(folder: Path, known: Path) -> None:
+    """Give all files in a folder that a library wrote, which others could not read, the permissions of a known one."""
+    mode = stat.S_IMODE(known.stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 @contextmanager
@@ -95,6 +112,38 @@ def writing(path: Path) -> Iterator[None]:
         raise OutskirtsError(f"{path} cannot be written ({error}).") from error
 
 
+@contextmanager
+def reading(path: Path, missing: str = "") -> Iterator[None]:
+    """Turn what the system says when `path` cannot be read into a sentence.
+
+    Arguments:
+        path: The file.
+        missing: What to say where there is none.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OutskirtsError(missing or f"{path} is missing.") from error
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    except IsADirectoryError as error:
+        raise OutskirtsError(f"{path} is a folder, not a file.") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; an error if the system does not let us know."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    except (OSError, ValueError):
+        return False
+
+
+def _unreadable(path: Path) -> OutskirtsError:
+    return OutskirtsError(f"{path} is not readable: permission denied. Change its permissions, or run as its owner.")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
@@ -109,9 +158,8 @@ def save_json(path: Path, value: Any) -> None:
 def load_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is a clear error."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
+        with reading(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid JSON ({error}).") from error
 
@@ -121,6 +169,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     encoded = {key: json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic(path) as temporary:
         save_file(_separate(tensors), temporary, encoded)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Bring the metadata of a safetensors file into one order: the library's changes by chance, and with it the bytes
+    of files that are otherwise equal.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -138,11 +201,9 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote: the tensors and the metadata."""
     try:
-        with safe_open(path, "pt", device=device) as file:
+        with reading(path), path.open("rb"), safe_open(path, "pt", device=device) as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
 
@@ -157,18 +218,22 @@ def require_empty(folder: Path, remedy: str = "choose another.") -> None:
         raise OutskirtsError(f"{folder} exists and is not an empty folder; {remedy}")
 
 
-def require_name(what: str, name: object) -> str:
-    """Raise unless a name can be that of a single file or folder, wherever it is put; returns the name.
+def require_path_part(what: str, name: object) -> str:
+    """Raise unless a name can be that of a single file or folder, and leads to nowhere else; returns the name.
 
-    >>> require_name("A benchmark", "photos-64")
+    Arguments:
+        what: What it is the name of, for the message.
+        name: The name.
+
+    >>> require_path_part("A benchmark", "photos-64")
     'photos-64'
     """
     text = str(name)
-    bad = not text or text.startswith(".") or re.search(r"[/\\\x00-\x1f]", text)
+    bad = not text or text[0] in ".-" or re.search(r"[/\\\x00-\x1f\x7f]", text)
     if bad or len(os.fsencode(text)) > _NAME_BYTES:
         raise OutskirtsError(
-            f"{what} cannot be called {text[:80]!r}; a name has no '/' or '\\', does not begin with a dot, and has "
-            f"from 1 to {_NAME_BYTES} bytes."
+            f"{what} cannot be called {text[:80]!r}. A name begins with neither '.' nor '-', has no '/' or '\\', and "
+            f"has from 1 to {_NAME_BYTES} bytes."
         )
     return text
 
@@ -236,8 +301,5 @@ def digest(*parts: bytes | str | Tensor) -> str:
 
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from .arguments import check_arguments
 from .errors import unknown
 
 __all__ = ["Kind", "available"]
@@ -13,6 +14,7 @@ __all__ = ["Kind", "available"]
 Kind: TypeAlias = Literal["methods", "presets", "detectors", "backbones", "generators", "benchmarks"]
 
 
+@check_arguments
 def available(kind: Kind | None = None) -> dict[str, list[tuple[str, ...]]]:
     """The methods, presets, detectors, backbones, generators and benchmarks that there are.
 

@@ -15,6 +15,7 @@ __all__ = [
     "VALUES",
     "RenamedWarning",
     "as_before",
+    "buffers",
     "current",
     "current_value",
     "records",
@@ -68,7 +69,8 @@ UNSET: Mapping[str, Any] = {
         ("val", "synthetic", "outlier_images", "pretrained", "init", "train_layers", "tracker", "anchors", "words"), ""
     ),
     **dict.fromkeys(("data", "model", "codec", "source", "class_ids"), ""),
-    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden"), 0),
+    **dict.fromkeys(("size", "outlier_batch", "classes_per_step", "hidden", "k"), 0),
+    **dict.fromkeys(("clip_norm", "distinct"), 0.0),
     "real_weight": -1.0,
 }
 
@@ -79,9 +81,10 @@ _NEW: Mapping[str, Any] = {"compile": False}
 DETECTORS = {"risk": "ood_head"}
 
 #: Parameters of detectors.
-PARAMETERS = {"normalise": "normalize"}
+PARAMETERS = {"normalise": "normalize", "centred": "centered"}
 
 _WEIGHTS = {"head.risk.": "head.ood_head."}
+_BUFFERS = {"centre": "center"}
 
 
 class RenamedWarning(FutureWarning):
@@ -168,9 +171,22 @@ def unset_as_now(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def weights(state: Mapping[str, T]) -> dict[str, T]:
     """A state dict of any version with the keys of this one."""
+    return _replaced(state, _WEIGHTS)
+
+
+def buffers(state: Mapping[str, T]) -> dict[str, T]:
+    """What a file of a detector of any version holds, with the keys of this one.
+
+    >>> buffers({"transform0": 1, "centres0": 2})
+    {'transform0': 1, 'centers0': 2}
+    """
+    return _replaced(state, _BUFFERS)
+
+
+def _replaced(state: Mapping[str, T], table: Mapping[str, str]) -> dict[str, T]:
     current: dict[str, T] = {}
     for key, value in state.items():
-        for old, new in _WEIGHTS.items():
+        for old, new in table.items():
             key = key.replace(old, new)
         current[key] = value
     return current

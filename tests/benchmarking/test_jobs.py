@@ -56,6 +56,8 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
         (["ce"], {}, ["plan"], "variant of the benchmark 'bugs' 'plan'"),
         (["ce", "ce"], {}, [], "none of them twice"),
         ([], {}, [], "needs methods: name at least one"),
+        (["ce"], {"seed": 3}, [], "A benchmark sets seed itself"),
+        (["ce"], {"data": "cifar10"}, [], "A benchmark sets data itself"),
     ):
         with pytest.raises(OutskirtsError, match=match):
             plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)
@@ -79,3 +81,9 @@ def test_presets_of_a_benchmark(bench):
 def test_seeds_that_are_none(text):
     with pytest.raises(OutskirtsError, match="Seeds are written as"):
         seeds(text)
+
+
+def test_a_misspelt_method_under_recipes_is_told(bench):
+    benchmark = replace(load_benchmark(bench), recipes={"all": {}, "ascod": {"p_inv": 0.2}})
+    with pytest.raises(OutskirtsError, match="under 'recipes' of the benchmark 'bugs' 'ascod'; did you mean 'ascood'"):
+        plan(benchmark, ["ce"], [0], Path("out"))

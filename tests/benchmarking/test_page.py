@@ -53,3 +53,12 @@ def test_all_on_one_page(matrix):
         OutskirtsError, match=r"No run of 'bugs' is finished\. Finish one with: outskirts benchmark bugs"
     ):
         page([Matrix("bugs", "", "", "outskirts benchmark bugs", [])], "")
+
+
+def test_a_folder_alone_or_in_a_list(matrix, tmp_path):
+    folder = matrix.jobs[0].folder.parent
+    matrix.save(folder)
+    page_of_one = osk.benchmark_page(str(folder), tmp_path / "one.md").read_text()
+    assert page_of_one == osk.benchmark_page([folder], tmp_path / "two.md").read_text().replace("two.md", "one.md")
+    with pytest.raises(OutskirtsError, match="none is not the folder of a benchmark's runs"):
+        osk.benchmark_page("none")

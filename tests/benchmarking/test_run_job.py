@@ -1,14 +1,19 @@
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
+import outskirts as osk
 from outskirts.benchmarking import run_job as module
 from outskirts.benchmarking.jobs import plan
 from outskirts.benchmarking.run_job import finished, record, run_job
-from outskirts.data.benchmark import load_benchmark
+from outskirts.data.benchmark import Benchmark, load_benchmark
 from outskirts.errors import OutskirtsError
+from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.training.loop import Interrupted
+
+MADE = json.dumps({"command": "outskirts benchmark", "outskirts": "0.1.0"})
 
 
 @pytest.fixture
@@ -104,25 +109,105 @@ def test_ctrl_c_is_no_failure(job, monkeypatch):
 
 def test_a_folder_that_was_hardly_begun_is_begun_anew(job):
     job.folder.mkdir()
-    (job.folder / "environment.json").write_text('{"command": "outskirts benchmark", "outskirts": "0.1.0"}')
+    (job.folder / "environment.json").write_text(MADE)
     assert run_job(job) == ""
-
-
-@pytest.mark.parametrize("files", [["thesis.tex"], ["environment.json"], ["environment.json", "thesis.tex"]])
-def test_a_folder_of_somebody_else_is_left_as_it_is(job, files):
-    job.folder.mkdir()
-    for name in files:
-        (job.folder / name).write_text("mine")
-    if len(files) > 1:
-        (job.folder / files[0]).write_text('{"command": "outskirts benchmark", "outskirts": "0.1.0"}')
-    said = run_job(job)
-    assert "'thesis.tex', which is not known" in said if len(files) > 1 else "is not an empty folder" in said
-    assert sorted(path.name for path in job.folder.iterdir()) == files
-    assert (job.folder / files[-1]).read_text() == "mine"
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(job, held):
     with held(job.folder):
         assert f"{job.folder} is being written by process" in run_job(job)
         assert not job.record.exists()
+    assert run_job(job) == ""
+
+
+@pytest.fixture
+def own_images(bugs, tmp_path):
+    """A benchmark on a copy of the bugs that a test may change, and where the copy is."""
+    own = shutil.copytree(bugs, tmp_path / "bugs")
+    return Benchmark("own", str(own / "train"), str(own / "test"), {"far": {"fog": str(own / "fog")}}), own
+
+
+def run_all(benchmark, bench, out, seeds):
+    options = load_benchmark(bench).recipes["all"]
+    return osk.benchmark(benchmark, "ce", seeds=seeds, detectors="msp", out=out, options={**options, "epochs": 1})
+
+
+def test_a_run_is_measured_anew_where_images_changed(own_images, bench, tmp_path, draw):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    before = (tmp_path / "out" / "ce-s0" / "results.csv").read_text()
+    shutil.rmtree(own / "fog")
+    draw(own / "fog", (), count=9, seed=5)
+    # A second seed is not averaged with what was measured on other images.
+    matrix = run_all(benchmark, bench, tmp_path / "out", [0, 1])
+    assert (tmp_path / "out" / "ce-s0" / "results.csv").read_text() != before
+    (method,) = matrix.all_method_runs
+    assert {row.n_ood for run in method.runs.values() for row in run.results.rows} == {9}
+
+
+def test_results_stay_where_images_are_gone(own_images, bench, tmp_path):
+    benchmark, own = own_images
+    before = run_all(benchmark, bench, tmp_path / "out", [0]).leaderboard
+    shutil.rmtree(own / "fog")
+    assert run_all(benchmark, bench, tmp_path / "out", [0]).leaderboard == before
+
+
+def test_shifted_images_of_some_classes_are_measured_once(own_images, bench, tmp_path, monkeypatch):
+    benchmark, own = own_images
+    shifted = {"faint": f"{own / 'test'}?classes=bee&contrast=50"}
+    benchmark = replace(benchmark, ood={**benchmark.ood, "shifted": shifted})
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    monkeypatch.setattr(module, "evaluate_run", None)
+    assert run_all(benchmark, bench, tmp_path / "out", [0]).failures == {}
+
+
+def test_runs_of_different_images_are_not_averaged(own_images, bench, tmp_path, draw):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0, 1])
+    shutil.rmtree(own / "fog")
+    draw(own / "fog", (), count=9, seed=5)
+    run = tmp_path / "out" / "ce-s1"
+    evaluate_run(run, own / "test", {"far": {"fog": own / "fog"}}, ["msp"])
+    with pytest.raises(OutskirtsError, match=r"ce-s0 and ce-s1 were measured on different images of 'fog'"):
+        osk.benchmark_page([tmp_path / "out"], tmp_path / "page.md")
+
+
+def test_a_run_of_other_training_images_fails(own_images, bench, tmp_path):
+    benchmark, own = own_images
+    run_all(benchmark, bench, tmp_path / "out", [0])
+    (own / "train" / "ant" / "0.png").unlink()
+    with pytest.raises(OutskirtsError, match="No run of the benchmark succeeded"):
+        run_all(benchmark, bench, tmp_path / "out", [0])
+    (failed,) = plan(
+        benchmark, ["ce"], [0], tmp_path / "out", detectors=["msp"], options=load_benchmark(bench).recipes["all"]
+    )
+    assert "was trained on other training images" in record(failed).failure
+
+
+@pytest.mark.parametrize("begun", [{}, {"environment.json": MADE}])
+@pytest.mark.parametrize("name", ["thesis.tex", "metrics.jsonl", "environment.json", ".environment.json"])
+def test_files_of_others_are_not_removed(job, name, begun):
+    if name == "metrics.jsonl":
+        begun = {}
+    job.folder.mkdir(parents=True)
+    files = {**begun, name: '{"torch": "2.6"}'}
+    for file, text in files.items():
+        (job.folder / file).write_text(text)
+    assert f"holds files that outskirts has not made, such as {name}. Move them" in run_job(job)
+    assert {path.name: path.read_text() for path in job.folder.iterdir()} == files
+
+
+def test_a_folder_that_is_a_file_stays(job):
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    job.folder.write_text("mine")
+    assert "exists and is not an empty folder" in run_job(job)
+    assert job.folder.read_text() == "mine"
+
+
+def test_a_run_that_was_killed_while_it_began_is_begun_again(job, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("outskirts.training.run.yaml.safe_dump", lambda *given, **options: 1 / 0)
+        assert "ZeroDivisionError" in run_job(job)
+    left = {path.name for path in job.folder.iterdir()}
+    assert left == {"environment.json", "data.json", "metrics.jsonl"}
     assert run_job(job) == ""

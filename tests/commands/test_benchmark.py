@@ -7,6 +7,8 @@ import time
 import pytest
 import yaml
 
+import outskirts as osk
+
 
 @pytest.fixture
 def bench(bugs, tmp_path):
@@ -33,23 +35,41 @@ def test_a_folder_of_ones_own_is_a_benchmark(outskirts, bench, tmp_path):
     tables = {path.suffix: path.read_text() for path in (tmp_path / "out").glob("results.*")}
     assert set(tables) == {".md", ".csv", ".tex", ".html"} and "outskirts benchmark" in tables[".md"]
     # Once more, nothing is made; the table is the same.
-    again = outskirts(*asked, "--out", tmp_path / "out", "--set", "epochs=1")
+    again = outskirts("-q", *asked, "--out", tmp_path / "out", "--set", "epochs=1")
+    assert again.out == done.out and again.err == ""
     assert again.code == 0 and (tmp_path / "out" / "results.csv").read_text() == tables[".csv"]
+
+
+def test_runs_that_failed_and_the_time_that_others_took(bench, tmp_path):
+    (tmp_path / "out" / "ce-s1").mkdir(parents=True)
+    (tmp_path / "out" / "ce-s1" / "config.yaml").write_text("[")
+    told = {}
+    matrix = osk.benchmark(
+        bench,
+        seeds=[0, 1],
+        detectors=["msp"],
+        out=tmp_path / "out",
+        options={"epochs": 1},
+        told=lambda job, record: told.update({job.folder.name: record}),
+    )
+    assert told["ce-s0"].seconds > 0 and not told["ce-s0"].failure
+    assert matrix.failures == {"ce-s1": told["ce-s1"].failure} and "not valid YAML" in matrix.failures["ce-s1"]
 
 
 def test_the_benchmarks_that_there_are(outskirts):
     done = outskirts("benchmark", "list")
-    assert done.code == 0 and "mnist5k: Digits" in done.err and "imagenet1k: " in done.err
+    assert done.code == 0 and "mnist5k: Digits" in done.out and "imagenet1k: " in done.out
 
 
 def test_what_a_benchmark_consists_of(outskirts, bench, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
     (tmp_path / "openood" / "images_classic" / "svhn").mkdir(parents=True)
     done = outskirts("benchmark", "show", "cifar10")
-    said = " ".join(done.err.split())
+    said = " ".join(done.out.split())
     assert done.code == 0 and "near: tin: imglist:openood/" in said and "source: OpenOOD v1.5" in said
     assert "needs: openood-svhn, there" in said and "needs: openood-tin, not fetched yet" in said and "Terms:" in said
-    assert "flies" in outskirts("benchmark", "show", bench).err
+    assert osk.describe_benchmark("cifar10")["fetched"] == ("openood-svhn",)
+    assert "flies" in outskirts("benchmark", "show", bench).out
     done = outskirts("benchmark", "show", "cifar1O")
     assert done.code == 2 and "did you mean 'cifar10'" in done.err
 

@@ -1,7 +1,10 @@
+import importlib
+
 import pytest
+from rich.progress import Progress
 
 import outskirts as osk
-from outskirts import OutskirtsError
+from outskirts import OutskirtsError, bars
 from outskirts.commands.console import console, current_flags, merged, pairs, say, training_progress
 from outskirts.generation.diffusion_options import NCIS
 from outskirts.renamed import RenamedWarning
@@ -69,3 +72,27 @@ def test_a_warning_is_printed_once_whenever_it_begins(capsys, monkeypatch, termi
     assert len(warnings) == 2
     assert "cider: warning at step 3 of 7: collapsed for 10 steps" in warnings[0]
     assert "cider: warning at step 6 of 7: collapsed for 5 steps" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "title", "arguments"),
+    [("demo", "training", []), ("synthesize_id", "mixup", ["--data", "mnist5k", "--out", "pool"])],
+)
+def test_a_terminal_shows_one_display_at_a_time(monkeypatch, command, title, arguments):
+    """Not every rich that is supported can show two."""
+    module = importlib.import_module(f"outskirts.commands.{command}")
+    displays = []
+
+    def work(*_, progress, learning, **options):
+        progress("making", 1, 2)
+        learning(1, 2, {"kind": "train", "step": 1, "loss": 0.5})
+        (display,) = displays
+        assert {task.description for task in display.tasks if task.visible} == {"making", title}
+
+    def bar(*_, **options):
+        displays.append(Progress(disable=True))
+        return displays[-1]
+
+    monkeypatch.setattr(bars, "bar", bar)
+    monkeypatch.setattr(module, command, work)
+    module.main(arguments)

@@ -89,7 +89,7 @@ def test_bad_input(refused, outskirts, tokens, clip_folder, bugs, tmp_path):
     sentence = refused("data", "extract", "--backbone", "resnet18", "--data", data, "--out", out)
     assert "Only CLIP models" in sentence
     sentence = refused("data", "extract", "--backbone", clip, "--data", data, "--out", out, "--shard", 0)
-    assert "shard is at least 1" in sentence
+    assert "shard must be at least 1" in sentence
     train = ["train", "npos-clip", "--backbone", clip, "--device", "cpu", "--out", out]
     assert "pass --augment none" in refused(*train, "--data", f"tokens:{tokens / 'train'}")
     other = ["train", "ce", "--backbone", "fast", "--device", "cpu", "--out", out, "--augment", "none"]

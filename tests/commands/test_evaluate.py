@@ -87,7 +87,7 @@ def test_raw_features(outskirts, run, sets):
     ("arguments", "sentence"),
     [
         (["--test", "BUGS/test"], "no OOD set to evaluate on"),
-        (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images: --test SPEC"),
+        (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images, or a benchmark (--test or --benchmark)"),
         (["--test", "BUGS/test", "--far", "BUGS/fog"], "--far takes NAME=SPEC"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "a=BUGS/flies"], "names the set 'a' twice"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "cannot be called 'a'"),
@@ -97,7 +97,7 @@ def test_raw_features(outskirts, run, sets):
         (["--test", "BUGS/flies", "--far", "fog=BUGS/fog"], "classes that the training set lacks: fly"),
         (["--test", "BUGS/test", "--far", "fog=BUGS/fog", "--detectors", "knm"], "did you mean 'knn'"),
         (["--test", "BUGS/test", "--far", "fog=BUGS/fog", "--device", "gpu"], "no device 'gpu'"),
-        (["--test", "BUGS/test", "--benchmark", "mnist5k"], "either --benchmark or --test"),
+        (["--test", "BUGS/test", "--benchmark", "mnist5k"], "either a benchmark or a test set"),
         (["--benchmark", "mnist5l"], "did you mean 'mnist5k'"),
         (["--benchmark", "nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],

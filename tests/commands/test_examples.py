@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from outskirts.cli import COMMANDS, main
-from outskirts.models.diffusion import SIZES
-from outskirts.models.diffusion.model import Size
+from outskirts import methods
+from outskirts.cli import COMMANDS, EXAMPLES, main
+from outskirts.generation import generators
 
 #: What is there where the examples are called; in the order of what they need.
 ORDER = ("data", "train", "evaluate", "report", "synthesize", "import", "benchmark", "list", "demo")
+#: What examples that need the pools of others have in common; in the order of what they need.
+LATER = ("verify pool:", "--anchors ", "synthesize ncis", "synthesize dream")
 
 #: Examples that are read here but not run: what each needs that a test has not.
 NOT_RUN = {
@@ -22,9 +24,13 @@ NOT_RUN = {
     "outskirts data fetch cifar10": "a network",
     "outskirts data backgrounds --data folder:photos/test --objects 7-24 --out backgrounds": "ImageNet weights",
     "outskirts import openood resnet18.ckpt --data folder:photos/train --out runs/imported": "a checkpoint",
-    "outskirts data verify pool:pools/photos": "a pool, which the example of synthesize id makes later",
-    "outskirts synthesize ncis --model pools/photos/generator --run runs/photos --out imagined-all": "minutes",
-    "outskirts synthesize dream --model pools/photos/generator --run runs/dream --out imagined-dream-all": "minutes",
+}
+
+#: What keeps the examples of all stages of a method short.
+FEW = "--per-class 6 --count 12 --network-evaluations 2 --max-confidence 1"
+SHORTER = {
+    "outskirts synthesize ncis --model": f"--draws 2 --fit-epochs 3 --competing-classes 0 {FEW}",
+    "outskirts synthesize dream --model": f"--boundary 4 --picks 2 {FEW}",
 }
 
 
@@ -38,16 +44,32 @@ def commands(kinds: Any) -> Iterator[Any]:
 
 def examples() -> list[str]:
     """All of them, in the order in which they can be run."""
-    listed = []
+    listed = [*EXAMPLES]
     for name in ORDER:
         module = importlib.import_module(f"outskirts.commands.{name}")
         extra = [module.Benchmark] if name == "benchmark" else [module.Images] if name == "synthesize" else []
         listed += getattr(module, "EXAMPLES", ())
         for kind in [*extra, *commands(module.COMMAND)]:
             listed += getattr(kind, "examples", ())
-    ids = importlib.import_module("outskirts.commands.synthesize_id")
-    listed += ids.EXAMPLES
+    listed += importlib.import_module("outskirts.commands.synthesize_id").EXAMPLES
     return list(dict.fromkeys(listed))
+
+
+def pages() -> Iterator[list[str]]:
+    """The words before --help of every page: of each command, subcommand and stage, method and generator."""
+    yield from ([name] for name in COMMANDS)
+    for name in ("benchmark", "data", "synthesize"):
+        yield from below([name], importlib.import_module(f"outskirts.commands.{name}").COMMAND)
+    yield ["synthesize", "ascood"]
+    yield from (["train", name] for name in methods.registry.names())
+    yield from (["synthesize", "id", "--generator", name] for name in generators.registry.names())
+
+
+def below(words: list[str], kinds: Any) -> Iterator[list[str]]:
+    for name, kind in kinds.items():
+        yield [*words, name]
+        if isinstance(kind, dict):
+            yield from below([*words, name], kind)
 
 
 def test_every_command_has_examples():
@@ -60,20 +82,29 @@ def test_what_is_not_run_is_an_example():
     assert set(NOT_RUN) <= set(examples())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_ends_with_examples(name, outskirts):
-    page = outskirts(name, "--help").out
-    assert "\nexample" in page and f"\n  outskirts {name}" in page.partition("\nexample")[2]
+@pytest.mark.parametrize("words", [*pages()], ids=" ".join)
+def test_the_help_ends_with_examples(words, outskirts):
+    page = outskirts(*words, "--help").out
+    command = " ".join(words).removesuffix(" all").removesuffix(" --generator mixup")
+    assert "\nexample" in page and f"\n  outskirts {command}" in page.partition("\nexample")[2]
+    shown = [line.strip() for line in page.partition("\nexample")[2].splitlines() if line.startswith("  outskirts")]
+    assert set(shown) <= set(examples())
+
+
+def test_the_help_of_all_ends_with_examples(outskirts):
+    page = outskirts("--help").out
+    assert page.endswith("examples:\n" + "".join(f"  {example}\n" for example in EXAMPLES))
 
 
 @pytest.fixture(scope="module")
-def place(draw, clip_folder, tmp_path_factory):
-    """A folder with photos, textures, a CLIP, a benchmark and a small generator."""
+def place(draw, clip_folder, stable_folder, tmp_path_factory):
+    """A folder with photos, textures, a CLIP, a Stable Diffusion and a benchmark."""
     folder = tmp_path_factory.mktemp("examples")
     draw(folder / "photos" / "train")
     draw(folder / "photos" / "test", count=6, seed=1)
     draw(folder / "textures", (), count=8, seed=2)
     (folder / "clip").symlink_to(clip_folder)
+    (folder / "stable-diffusion").symlink_to(stable_folder)
     benchmark = {
         "description": "Two kinds of photos.",
         "train": "folder:photos/train",
@@ -87,22 +118,19 @@ def place(draw, clip_folder, tmp_path_factory):
 def test_they_run(place, monkeypatch):
     pytest.importorskip("diffusers")
     monkeypatch.chdir(place)
-    monkeypatch.setitem(SIZES, "tiny", Size((16, 16), 1, 16, 2))
     every = [example for example in examples() if example not in NOT_RUN]
-    with_a_model = [example for example in every if "--model " in example]
-    aligned = [example for example in every if "--anchors " in example]
+    after = [example for part in LATER for example in every if part in example]
     for example in every:
-        if example not in (*with_a_model, *aligned):
+        if example not in after:
             run(example)
-    run("outskirts data verify pool:pools/photos")
-    small = "--network tiny --epochs 1 --batch-size 8 --network-evaluations 2 --count 4"
-    run(f"outskirts synthesize id --generator diffusion --run runs/photos --out g {small}")
-    (place / "g" / "generator").rename(place / "pools" / "photos" / "generator")
-    for example in (*(f"{example} --embedding 16" for example in aligned), *with_a_model):
-        run(example)
+    for example in after:
+        run(" ".join([example, *(options for start, options in SHORTER.items() if example.startswith(start))]))
 
 
 def run(example):
     words = shlex.split(example)
     assert words[0] == "outskirts"
-    main(words[1:])
+    try:
+        main(words[1:])
+    except SystemExit as end:
+        assert words[-1] == "--help" and not end.code

@@ -38,3 +38,12 @@ def test_bad_input_is_one_sentence(refused, measured, finished, tmp_path):
     (measured / "results.csv").write_text("damaged")
     assert "results.csv" in refused("report", measured, "--out", out)
     assert not out.exists()
+
+
+def test_what_is_shared_names_no_folder_unless_asked(outskirts, measured, tmp_path):
+    page = tmp_path / "page.html"
+    assert outskirts("report", measured, "--out", page).code == 0
+    assert str(tmp_path.parent) not in page.read_text()
+    assert str(tmp_path) not in (measured / "results.csv").read_text() + (measured / "notes.json").read_text()
+    assert outskirts("report", measured, "--out", page, "--full-environment").code == 0
+    assert str(tmp_path.parent) in page.read_text()

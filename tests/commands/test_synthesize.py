@@ -56,7 +56,7 @@ def test_other_images_and_seeds(outskirts, finished, bugs, tmp_path):
         (["ascood", "--run", "RUN", "--out", "OUT", "--count", "0"], "choose at least 1"),
         (
             ["ascood", "--run", "RUN", "--out", "OUT", "--epoch", "3"],
-            "trained for 2 epochs; choose --epoch from 1 to 2",
+            "trained for 2 epochs; choose an epoch from 1 to 2",
         ),
     ],
 )
@@ -65,6 +65,12 @@ def test_bad_input_is_one_sentence(refused, finished, bugs, tmp_path, arguments,
     arguments = [str(names.get(argument, argument)).replace("BUGS", str(bugs)) for argument in arguments]
     assert sentence in refused("synthesize", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_method_asked_for_is_that_of_the_run(finished, tmp_path):
+    with pytest.raises(osk.OutskirtsError, match=r"trained with 'ascood', not 'ce'; name the method of the run"):
+        osk.synthesize_images(finished, tmp_path / "out", method="ce")
+    assert len(osk.synthesize_images(finished, tmp_path / "out", method="ascood", count=3)) == 3
 
 
 def test_a_method_without_outliers_is_told(refused, bugs, small, tmp_path):
@@ -152,6 +158,10 @@ def test_a_class_with_too_few_features_is_named(outskirts, run, draw, tmp_path):
         (["--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1"),
         (["--run", "RUN", "--out", "OUT", "--k", "19"], "k = 19 with boundary = 3 needs 20; choose a k of at most 18"),
         (["--run", "RUN", "--out", "OUT", "--picks", "4"], "choose picks of at most 3"),
+        *(
+            (["--run", "RUN", "--out", "OUT", f"--{name}", "0"], f"{name} must be at least 1, not 0")
+            for name in ("k", "boundary", "picks", "candidates", "keep")
+        ),
         (["--run", "RUN", "--out", "OUT", "--data", "BUGS/fog"], "without a label"),
         (["--run", "RUN", "--out", "OUT", "--data", "BUGS/flies"], "classes that the training set lacks"),
         (["--run", "RUN", "--out", "OUT", "--device", "gpu"], "no device 'gpu'"),

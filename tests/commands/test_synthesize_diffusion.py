@@ -10,7 +10,7 @@ import outskirts as osk
 from outskirts.cli import main
 from outskirts.data.sources.pool import verify_pool
 from outskirts.errors import OutskirtsError
-from outskirts.files import load_tensors
+from outskirts.files import load_json, load_tensors, save_json
 
 pytest.importorskip("diffusers")
 
@@ -21,10 +21,12 @@ SHARED = ["--precision", "fp32"]
 #: Options that keep each stage short.
 STAGES = {
     "embed": ["--draws", "2", *SHARED],
-    "fit": ["--fit-epochs", "3", *SHARED],
-    "sample": ["--per-class", "6", "--competing-classes", "0", *SHARED],
+    "fit": ["--fit-epochs", "3"],
+    "sample": ["--per-class", "6", "--competing-classes", "0"],
     "decode": ["--count", "12", "--network-evaluations", "4", "--max-confidence", "1", *SHARED],
 }
+#: Stages that read the model; the others do not take it.
+READERS = ("embed", "decode")
 FEW = [*STAGES["embed"][:2], *STAGES["fit"][:2], *STAGES["sample"][:4], *STAGES["decode"]]  # fmt: skip
 
 
@@ -65,9 +67,10 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
 
 
 def test_all_stages_on_a_generator_trained_here(trained, judge, outskirts, tmp_path):
-    arguments = ["--model", trained, "--run", judge, "--out", tmp_path / "work"]
+    arguments = ["--run", judge, "--out", tmp_path / "work"]
     for stage, few in STAGES.items():
-        assert outskirts("synthesize", "ncis", stage, *arguments, *few).code == 0
+        model = ["--model", trained] if stage in READERS else []
+        assert outskirts("synthesize", "ncis", stage, *model, *arguments, *few).code == 0
     assert verify_pool(tmp_path / "work" / "outliers")["count"] == 12
     vectors, _ = load_tensors(tmp_path / "work" / "embeddings" / "vectors-00000.safetensors")
     assert vectors["vectors"].shape == (38, 16)
@@ -122,8 +125,9 @@ def test_a_folder_alone_repeats_itself(imagined, judge, stable_folder, outskirts
 
 
 def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_path):
-    arguments = ["--model", stable_folder, "--run", judge, "--out", tmp_path / "work"]
+    arguments = ["--run", judge, "--out", tmp_path / "work"]
     embed, fit = ([*arguments, *STAGES[stage]] for stage in ("embed", "fit"))
+    embed += ["--model", stable_folder]
     done = outskirts("synthesize", "ncis", "embed", *embed, "--shard", "1/2")
     assert done.code == 0 and "The blocks of shard 1/2 are embedded" in done.err
     assert "blocks are missing" in refused("synthesize", "ncis", "fit", *fit)
@@ -133,8 +137,9 @@ def test_several_processes_embed(judge, stable_folder, outskirts, refused, tmp_p
 
 def test_another_sample_of_one_fit(imagined, judge, stable_folder, outskirts, refused, tmp_path):
     work = shutil.copytree(imagined, tmp_path / "work")
-    shared = ["--model", stable_folder, "--run", judge, "--out", work]
-    sample, decode = [*shared, *STAGES["sample"], "--max-radius", "3"], [*shared, *STAGES["decode"]]
+    shared = ["--run", judge, "--out", work]
+    sample = [*shared, *STAGES["sample"], "--max-radius", "3"]
+    decode = ["--model", stable_folder, *shared, *STAGES["decode"]]
     assert "was begun with the max_radius 1.5, not 3.0" in refused("synthesize", "ncis", "sample", *sample)
     assert outskirts("synthesize", "ncis", "sample", *sample, "--name", "farther").code == 0
     assert outskirts("synthesize", "ncis", "decode", *decode, "--name", "farther").code == 0
@@ -147,6 +152,28 @@ def test_an_option_of_another_stage_is_an_error(judge, stable_folder, outskirts,
     assert found.code == 2 and "--fit-epochs" in found.err and not (tmp_path / "work").exists()
     page = outskirts("synthesize", "ncis", "embed", "--help").out
     assert "--draws" in page and "--fit-epochs" not in page and "--per-class" not in page
+    for stage in ("fit", "sample"):
+        found = outskirts("synthesize", "ncis", stage, *arguments)
+        assert found.code == 2 and "--model" in found.err
+        page = outskirts("synthesize", "ncis", stage, "--help").out
+        assert not any(option in page for option in ("--model", "--words", "--template", "--precision"))
+    with pytest.raises(OutskirtsError, match="no option of Fit 'model'"):
+        osk.synthesize_ncis(tmp_path / "work", model=stable_folder, run=judge, stage="fit")
+
+
+def test_a_stage_that_reads_the_model_needs_it(judge, outskirts, tmp_path):
+    with pytest.raises(OutskirtsError, match="The option model is required by Decode"):
+        osk.synthesize_ncis(tmp_path / "work", run=judge, stage="decode")
+    for method, stage in (("ncis", "embed"), ("ncis", "decode"), ("dream", "sample"), ("dream", "decode")):
+        found = outskirts("synthesize", method, stage, "--run", judge, "--out", tmp_path / "work")
+        assert found.code == 2 and "--model" in found.err
+
+
+def test_dream_requires_a_run_and_embeds_nothing(stable_folder, outskirts, tmp_path):
+    found = outskirts("synthesize", "dream", "--model", stable_folder, "--out", tmp_path / "work")
+    assert found.code == 2 and "Required options" in found.err and "--run" in found.err
+    for stage in ([], ["sample"], ["decode"]):
+        assert "embed" not in outskirts("synthesize", "dream", *stage, "--help").out
 
 
 def test_training_with_them(imagined, bugs, small, refused, tmp_path):
@@ -176,13 +203,16 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "SD", "--out", "OUT"], "Pass the images to embed: --run RUN, or --data SPEC"),
+        (["--model", "SD", "--out", "OUT"], "Pass the images to embed, or a run (--data SPEC or --run RUN)"),
         (["--model", "TRAIN", "--run", "RUN", "--out", "OUT"], "is not a folder of a diffusion model"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--words", "ant"], "There are 2 classes and 1 --words"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--template", "a bug"], "must have one place for a class"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--template", "a bug {}"], "reads no words"),
         (["--model", "OURS", "--run", "RUN", "--out", "OUT", "--words", "ant,bee"], "reads no words"),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"], "--shard must be k/n with k from 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--shard", "2/2"],
+            "The shard (--shard) must be k/n with k from 0",
+        ),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--preset", "cifar"], "did you mean 'cifar100'"),
         (["--model", "OURS", "--data", "TRAIN", "--out", "OUT"], "has seen other images than"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--network-evaluations", "0"], "must be at least 1, not 0"),
@@ -194,7 +224,7 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--fit-epochs", "0"], "epochs must be at least 1, not 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--name", "../../evil"], "cannot be called '../../evil'"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),
-        (["fit", "--model", "SD", "--run", "RUN", "--out", "OUT"], "holds no embeddings; make them with"),
+        (["fit", "--run", "RUN", "--out", "OUT"], "holds no embeddings; make them with"),
     ],
 )
 def test_requests_that_cannot_be_met(arguments, said, bugs, judge, stable_folder, trained, refused, tmp_path):
@@ -243,11 +273,22 @@ def test_both_stages_of_dream(aligned, stable_folder, outskirts, tmp_path):
     starts = load_model(stable_folder, ["ant", "bee"]).prompts.vectors(torch.arange(2))
     lengths = vectors["values"].norm(dim=1)
     torch.testing.assert_close(lengths, starts.norm(dim=1)[vectors["labels"]], rtol=1e-4, atol=0)
+    # A run stands for its folder, as it does elsewhere.
+    options = {"per_class": 6, "count": 12, "network_evaluations": 4, "max_confidence": 1.0, "boundary": 4}
+    options |= {"picks": 3, "candidates": 20, "sigma": 0.2}
+    pool = osk.synthesize_dream(tmp_path / "work", model=stable_folder, run=osk.Run.open(aligned), say=print, **options)
+    assert pool == tmp_path / "work" / "outliers"
+    # Records of version 0.1 have a 0 for a k that was not given.
+    record = tmp_path / "work" / "outliers.json"
+    save_json(record, {**load_json(record), "k": 0})
+    assert outskirts("synthesize", "dream", "sample", *arguments[:8], *arguments[14:]).code == 0
 
 
 def test_dream_wants_a_run_of_its_own(judge, aligned, stable_folder, trained, refused, tmp_path):
     given = ["--out", tmp_path / "work", "--per-class", "4"]
     sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", judge, *given)
-    assert "a run of the method 'dream' as --run RUN" in sentence
+    assert "pass a run of the method 'dream' (--run RUN)" in sentence
+    sentence = refused("synthesize", "dream", "--model", stable_folder, "--run", aligned, *given, "--k", "0")
+    assert "k must be at least 1, not 0" in sentence
     sentence = refused("synthesize", "dream", "--model", trained, "--run", aligned, *given)
     assert "have 8 dimensions, and the vectors of" in sentence

@@ -31,7 +31,8 @@ def test_a_pool_with_its_record(pool, judge):
 
 
 def test_verify(pool, outskirts, refused, tmp_path):
-    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).err
+    assert "is whole: 24 images of 2 classes, made by mixup" in outskirts("data", "verify", pool).out
+    assert "is whole" in outskirts("-q", "data", "verify", pool).out
     assert "There is no folder" in refused("data", "verify", tmp_path / "nowhere")
 
 
@@ -146,11 +147,14 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--out", "OUT"], "Pass training images: --data SPEC, or --run RUN"),
+        (["--out", "OUT"], "Pass training images, or a run that has some (--data SPEC or --run RUN)"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "count must be at least 1, not -1"),
+        (["--data", "TRAIN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
+        (["--data", "TRAIN", "--out", "OUT", "--size", "0"], "size must be at least 1, not 0"),
         (
-            ["--data", "TRAIN", "--out", "OUT", "--count", "-1"],
-            "--count and --generation-batch-size must be at least 1",
+            ["--data", "TRAIN", "--out", "OUT", "--generation-batch-size", "0"],
+            "generation_batch_size must be at least 1, not 0",
         ),
         (["--data", "TRAIN", "--out", "OUT", "--size", "0"], "--size must be at least 1, not 0"),
         (["--generator", "pipeline", "--data", "TRAIN", "--out", "OUT"], "Say where the pipeline is"),
@@ -160,7 +164,8 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
             ["--generator", "diffusion", "--init", "TRAIN", "--data", "TRAIN", "--out", "OUT"],
             "holds no trained generator",
         ),
-        (["--generator", "folder", "--data", "TRAIN", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "folder", "--data", "nowhere", "--out", "OUT"], "Say where the images are"),
+        (["--generator", "pipeline", "--data", "nowhere", "--out", "OUT"], "Say where the pipeline is"),
     ],
 )
 def test_requests_that_cannot_be_met(arguments, said, bugs, refused, tmp_path):

@@ -8,8 +8,11 @@ from dataclasses import fields
 import pytest
 import yaml
 
+import outskirts as osk
+from outskirts.errors import OutskirtsError
 from outskirts.files import load_tensors
 from outskirts.methods import registry
+from outskirts.renamed import RenamedWarning
 from outskirts.training import schedule
 from outskirts.training.config import TrainConfig
 
@@ -50,6 +53,33 @@ def test_a_config_repeats_the_run_bit_equal(train, outskirts, tmp_path):
         assert outskirts("train", "--config", tmp_path / "one" / given, "--out", out).code == 0
         assert config(tmp_path / "one") == config(out)
         assert_equal(tmp_path / "one", out)
+
+
+def test_the_call_takes_a_config_as_the_command_does(train, outskirts, bugs, tmp_path):
+    train("npos", "one", "--outlier-weight", "0.3")
+    file = tmp_path / "one" / "config.yaml"
+    # Version 0.1 named an option otherwise.
+    file.write_text(file.read_text().replace("ood_head_lr_factor: 1.0", "risk_lr_factor: 0.5"))
+    with pytest.warns(RenamedWarning):
+        again = osk.train(config=tmp_path / "one", out=tmp_path / "again", epochs=1)
+        outskirts("train", "--config", tmp_path / "one", "--out", tmp_path / "command", "--epochs", "1")
+    assert config(again.path) == config(tmp_path / "command")
+    assert config(again.path)["ood_head_lr_factor"] == 0.5 and config(again.path)["epochs"] == 1
+    assert_equal(again.path, tmp_path / "command")
+    with pytest.warns(RenamedWarning):
+        over = {"ood_head_lr_factor": 2.0, "val": bugs / "test"}
+        run = osk.train(config=file, data=osk.open(bugs / "train"), out=tmp_path / "over", epochs=1, **over)
+    found = config(run.path)
+    assert found["ood_head_lr_factor"] == 2.0 and str(bugs / "test") in found["val"]
+
+
+def test_what_a_call_lacks_is_told(bugs, tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: 1\n")
+    with pytest.raises(OutskirtsError, match="Name a method"):
+        osk.train(data=bugs / "train", config=tmp_path / "mine.yaml")
+    with pytest.raises(OutskirtsError, match="Pass training images, or a configuration that names some"):
+        osk.train("ce", config=tmp_path / "mine.yaml", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_go_over_a_config(train, outskirts, tmp_path):

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+import outskirts as osk
 from outskirts.data import catalogue as module
-from outskirts.data.catalogue import Entry, catalogue, fetch_entry, verify_fetched
+from outskirts.data.catalogue import Entry, entries, fetch_entry, verify_fetched
 from outskirts.data.download import Remote
 from outskirts.errors import OutskirtsError
+from outskirts.files import load_json, save_json
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_several_files(entry, tmp_path):
 
 def test_what_must_be_asked_for(tmp_path):
     with pytest.raises(OutskirtsError, match=r"'imagenet' has no direct link\. Ask for access"):
-        fetch_entry(catalogue()["imagenet"], tmp_path)
+        fetch_entry(entries()["imagenet"], tmp_path)
 
 
 def test_sets_of_one_layout_lie_together(entry, tmp_path):
@@ -75,7 +77,7 @@ def test_sets_of_one_layout_lie_together(entry, tmp_path):
 
 
 def test_every_entry_is_complete():
-    for name, each in catalogue().items():
+    for name, each in entries().items():
         assert (
             each.description
             and each.licence
@@ -88,13 +90,15 @@ def test_every_entry_is_complete():
 
 def test_the_commands(outskirts, entry, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    assert "tinyimagenet: " in outskirts("data", "fetch", "list").err
+    said = outskirts("data", "fetch", "list").out
+    assert "tinyimagenet: " in said and "svhn: SVHN, downloaded by torchvision. https://" in said
+    assert {"tinyimagenet", "svhn"} <= set(osk.catalogue()) and "svhn" not in entries()
     done = outskirts("data", "fetch", "tinyimagent")
     assert done.code == 2 and "did you mean 'tinyimagenet'" in done.err
     done = outskirts("data", "fetch", "isun")
     assert done.code == 0 and "open it as isun" in done.err and (tmp_path / "isun").is_dir()
     done = outskirts("data", "verify", "isun")
-    assert done.code == 0 and " is whole: " in done.err
+    assert done.code == 0 and " is whole: " in done.out
 
 
 def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
@@ -105,6 +109,25 @@ def test_all_sets_of_a_benchmark(outskirts, entry, tmp_path, monkeypatch):
     )
     assert (tmp_path / "openood" / "images_largescale" / "ssb_hard").is_dir()
     done = outskirts("data", "verify", "openood-ssb-hard")
-    assert done.code == 0 and " is whole: " in done.err
+    assert done.code == 0 and " is whole: " in done.out
     assert outskirts("data", "fetch", "waterbirds").code == 0
     assert outskirts("data", "fetch", "cifar10-quick").code == 0 and (tmp_path / "dtd47").is_dir()
+
+
+def test_what_has_no_published_hash_is_told_and_keeps_its_etag(entry, tmp_path, monkeypatch):
+    cats, _ = entry
+    fetched = module.download
+
+    def download(remote, folder, progress):
+        path = fetched(remote, folder, progress)
+        save_json(folder / f"{remote.name}.origin.json", {"url": "https://example.org/cats.zip", "etag": '"7"'})
+        return path
+
+    monkeypatch.setattr(module, "download", download)
+    told = []
+    folder = fetch_entry(cats, tmp_path, say=told.append)
+    assert len(told) == 1 and told[0].startswith("No hash of cats.zip is published")
+    assert load_json(folder / "outskirts.json")["etags"] == {"cats.zip": '"7"'} and verify_fetched(folder) == 2
+    hashed = replace(cats, name="dogs", files=(replace(cats.files[0], md5="0" * 32),))
+    fetch_entry(hashed, tmp_path, say=told.append)
+    assert len(told) == 1

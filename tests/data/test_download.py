@@ -1,16 +1,13 @@
 """Against a server that breaks off, sends wrong bytes, half files, or all of them again."""
 
 import hashlib
-import io
-import tarfile
 import threading
-import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from outskirts.data.download import Remote, download, unpack
+from outskirts.data.download import Remote, download, etag_of
 from outskirts.errors import OutskirtsError
 
 CONTENT = bytes(range(256)) * 5000
@@ -23,6 +20,8 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.sent, self.versions = 0, [CONTENT]
+        self.conditions: list[str | None] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,6 +47,9 @@ class Server:
         if kind == "deaf":
             start = 0  # It knows nothing of ranges.
         body = bytes(len(CONTENT)) if kind == "wrong" else CONTENT[: len(CONTENT) // 2] if kind == "half" else CONTENT
+        if kind.startswith("tagged"):
+            self.serve_tagged(to, start)
+            return
         if start >= len(body):
             to.send_error(416)
             return
@@ -61,6 +63,22 @@ class Server:
         if kind == "silent":
             sent = b""
         to.wfile.write(sent)
+        to.close_connection = True
+
+    def serve_tagged(self, to: BaseHTTPRequestHandler, start: int) -> None:
+        """A file with an ETag, which breaks off at first, and may change between two answers."""
+        body, etag, first = self.versions[min(self.sent, len(self.versions) - 1)], "", self.sent == 0
+        etag = f'"{hashlib.md5(body).hexdigest()}"'
+        self.conditions.append(to.headers.get("If-Range"))
+        kept = to.path == "/tagged-careless" or to.headers.get("If-Range") == etag
+        start = start if kept else 0
+        self.sent += 1
+        to.send_response(206 if start else 200)
+        to.send_header("Content-Length", str(len(body) - start))
+        if to.path != "/tagged-not":
+            to.send_header("ETag", etag)
+        to.end_headers()
+        to.wfile.write(body[start : start + 300_000] if first else body[start:])
         to.close_connection = True
 
     def close(self) -> None:
@@ -134,21 +152,60 @@ def test_no_mirror_has_it(get, tmp_path):
         get("whole", sha256="0" * 64)
 
 
-def test_archives(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
-        packed.writestr("cats/1.png", "cat")
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:
-        entry = tarfile.TarInfo("cats/1.png")
-        entry.size = 3
-        packed.addfile(entry, io.BytesIO(b"cat"))
-    for name in ("a.zip", "a.tar.gz"):
-        unpack(tmp_path / name, tmp_path / name.replace(".", "-"))
-        assert (tmp_path / name.replace(".", "-") / "cats" / "1.png").read_text() == "cat"
-    (tmp_path / "b.tar").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:60])
-    with pytest.raises(OutskirtsError, match="damaged, or is not an archive"):
-        unpack(tmp_path / "b.tar", tmp_path / "b")
-    with tarfile.open(tmp_path / "c.tar", "w") as packed:
-        packed.addfile(tarfile.TarInfo("../outside"))
-    with pytest.raises(OutskirtsError):
-        unpack(tmp_path / "c.tar", tmp_path / "c")
-    assert not (tmp_path / "outside").exists() and not (tmp_path / "b").exists() and not (tmp_path / "c").exists()
+OTHER = bytes(reversed(CONTENT))
+
+
+def test_what_has_no_hash_is_continued_by_its_etag(server, get):
+    path = get("tagged", sha256=None)
+    etag = f'"{MD5}"'
+    assert path.read_bytes() == CONTENT and etag_of(path) == etag
+    assert server.asked == [("/tagged", ""), ("/tagged", "bytes=300000-")] and server.conditions == [None, etag]
+
+
+@pytest.mark.parametrize("name", ["tagged", "tagged-careless"])
+def test_a_file_that_changed_meanwhile_begins_again(server, get, name):
+    server.versions = [CONTENT, OTHER]
+    path = get(name, sha256=None)
+    assert path.read_bytes() == OTHER and etag_of(path) == f'"{hashlib.md5(OTHER).hexdigest()}"'
+
+
+def test_a_file_that_changes_all_the_time_is_told(server, get):
+    server.versions = [bytes([i]) * 1_000_000 for i in range(20)]
+
+    with pytest.raises(OutskirtsError, match="the file changed while it was fetched"):
+        # Each answer after the first is of another file, and breaks off.
+        server.serve_tagged = lambda to, start: _ever_changing(server, to, start)
+        get("tagged", sha256=None)
+
+
+def _ever_changing(server, to, start):
+    body = server.versions[server.sent]
+    server.sent += 1
+    to.send_response(206 if start else 200)
+    to.send_header("Content-Length", str(len(body) - start))
+    to.send_header("ETag", f'"{server.sent}"')
+    to.end_headers()
+    to.wfile.write(body[start : start + 300_000])
+    to.close_connection = True
+
+
+def test_without_hash_and_etag_it_begins_again(server, get):
+    assert get("tagged-not", sha256=None).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == ["", ""]
+
+
+def test_what_was_left_of_another_file_is_not_continued_without_a_hash(server, get, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set.bin.part").write_bytes(b"another" * 10)
+    assert get("whole", sha256=None).read_bytes() == CONTENT and server.asked == [("/whole", "")]
+
+
+def test_no_trace_of_an_etag_is_left_of_what_a_hash_vouches_for(server, get):
+    path = get("tagged")
+    assert path.read_bytes() == CONTENT and [file.name for file in path.parent.iterdir()] == ["set.bin"]
+
+
+def test_more_than_was_published_is_not_waited_for(get, tmp_path):
+    with pytest.raises(OutskirtsError, match=r"bytes instead of 1,000"):
+        get("whole", sha256="", size=1000)
+    assert list((tmp_path / "data").iterdir()) == []

@@ -67,16 +67,12 @@ def test_all_or_none(named, files, tmp_path):
         pack(named, tmp_path / "pets.parquet")
     for options, match in (
         ({"quality": 96}, "from 1 to 95, not 96"),
+        ({"quality": 0}, "from 1 to 95, not 0"),
+        ({"side": 0}, "at least 1, not 0"),
         ({"side": -1}, "side must be a number of pixels"),
     ):
         with pytest.raises(OutskirtsError, match=match):
             pack(named, tmp_path / "new.parquet", **options)
-
-
-def test_zeros_of_version_0_1_are_not_given(named, tmp_path):
-    pack(named, tmp_path / "new.parquet")
-    pack(named, tmp_path / "old.parquet", side=0, quality=0)
-    assert (tmp_path / "old.parquet").read_bytes() == (tmp_path / "new.parquet").read_bytes()
 
 
 def test_the_command(outskirts, bugs, tmp_path, monkeypatch):

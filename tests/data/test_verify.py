@@ -24,7 +24,7 @@ def test_a_fetched_set_by_name_and_by_folder(outskirts, fetched, tmp_path):
     assert record["name"] == "isun" and sorted(record["files"]) == ["0.png", "1.png"]
     assert said == [f"{fetched} is whole: 2 files, as they were fetched."]
     assert osk.verify(fetched) == osk.verify(shutil.copytree(fetched, tmp_path / "elsewhere")) == record
-    assert " ".join(outskirts("data", "verify", "isun").err.split()) == said[0]
+    assert " ".join(outskirts("data", "verify", "isun").out.split()) == said[0]
     (fetched / "0.png").unlink()
     with pytest.raises(OutskirtsError, match=r"0\.png is missing"):
         osk.verify("isun")
@@ -36,7 +36,7 @@ def test_a_pool(outskirts, bugs, tmp_path):
     assert manifest["count"] == 6 and manifest["generator"]["name"] == "mixup"
     assert said == [f"{pool} is whole: 6 images of 2 classes, made by mixup."]
     assert osk.verify(f"pool:{pool}") == manifest
-    assert " ".join(outskirts("data", "verify", pool).err.split()) == said[0]
+    assert " ".join(outskirts("data", "verify", pool).out.split()) == said[0]
     (pool / "labels.npy").write_bytes(b"others")
     with pytest.raises(OutskirtsError):
         osk.verify(pool)

@@ -1,13 +1,20 @@
+import pytest
 import torch
 
-from outskirts.detectors import FDBD
+from outskirts.detectors import FDBD, create
 from outskirts.detectors.fdbd import boundary_distance
+from outskirts.renamed import RenamedWarning
+
+
+def test_the_parameter_of_version_0_1_is_read():
+    with pytest.warns(RenamedWarning, match="'centred' is now called 'centered'"):
+        assert create("fdbd:centred=false").params == {"centered": False}
 
 
 def test_vectors(toy, train, queries):
     # The published sum is over the other classes, ours their mean.
-    for centred, key in ((True, "fdbd_distance"), (False, "fdbd_norm")):
-        torch.testing.assert_close(FDBD(centred).fit(train).score(queries), -toy[key] / 2)
+    for centered, key in ((True, "fdbd_distance"), (False, "fdbd_norm")):
+        torch.testing.assert_close(FDBD(centered).fit(train).score(queries), -toy[key] / 2)
 
 
 def test_equals_the_distance_to_each_boundary():

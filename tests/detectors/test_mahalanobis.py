@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError
-from outskirts.detectors import Mahalanobis
+from outskirts.detectors import Detector, Mahalanobis, RelativeMahalanobis
 from outskirts.detectors.mahalanobis import tied_gaussians, whitening
 from outskirts.extraction import blocks
+from outskirts.files import save_tensors
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_scale_of_the_features_does_not_matter(blobs):
 
 def test_absent_class_is_left_out(blobs):
     some = blobs[blobs.labels != 2]
-    assert len(Mahalanobis().fit(some).centres) == 3
+    assert len(Mahalanobis().fit(some).centers) == 3
 
 
 def test_whitening_inverts_what_has_variance():
@@ -90,3 +91,12 @@ def test_normalised_features_forget_their_length(blobs):
     torch.testing.assert_close(detector.score(scaled), detector.score(blobs), rtol=1e-3, atol=1e-3)
     with pytest.raises(OutskirtsError, match="total"):
         Mahalanobis(covariance="totl")
+
+
+@pytest.mark.parametrize("kind", [Mahalanobis, RelativeMahalanobis])
+def test_a_file_of_version_0_1_is_read(kind, train, queries, tmp_path):
+    detector = kind().fit(train)
+    state = {key.replace("center", "centre"): value for key, value in detector.state_dict().items()}
+    assert state.keys() != detector.state_dict().keys()
+    save_tensors(tmp_path / "old.safetensors", state, {"detector": detector.name, "params": detector.params})
+    assert torch.equal(Detector.load(tmp_path / "old.safetensors").score(queries), detector.score(queries))

@@ -111,6 +111,31 @@ def test_few_shared_images_are_a_note(run, test, bugs, draw, tmp_path):
     assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed are also among the ID test images."]
 
 
+def test_what_sets_share_is_said(run, test, bugs, draw, tmp_path):
+    fog = draw(tmp_path / "fog", (), count=10, seed=9)
+    shutil.copy(fog / "0.png", fog / "again.png")
+    ood = {"near": {"fog": osk.open(fog)}, "far": {"same": osk.open(fog)}}
+    evaluate_run(run, test, ood, ["msp"])
+    copies = "1 of the 11 images of {} are copies of others of them. Intervals take images for independent"
+    notes = load_json(run.path / "notes.json")
+    assert [note.partition(", so")[0] for note in notes] == [
+        copies.format("fog"),
+        copies.format("same"),
+        "10 of the 11 images of fog are also in same.",
+    ]
+
+
+def test_images_that_validate_are_said_and_nothing_is_chosen_on_them(bugs, small, tmp_path):
+    run = osk.train("ce", bugs / "train", bugs / "test", out=tmp_path / "run", **{**small, "epochs": 1})
+    ood = {"far": {"fog": bugs / "fog"}}
+    evaluate_run(run, bugs / "test", ood, ["msp"])
+    assert load_json(run.path / "notes.json") == [
+        "20 of the 20 images of id are also among the validation images, on which detectors are calibrated."
+    ]
+    with pytest.raises(OutskirtsError, match=r"20 of the 20 images of 'id' are also validation images \(folder:.*test"):
+        evaluate_run(run, bugs / "test", ood, ["msp"], tune="own")
+
+
 def test_notes_of_sets_are_kept(run, test, bugs):
     fog = osk.open(bugs / "fog")
     fog.note = "All of one morning."
@@ -141,6 +166,20 @@ def test_unlabelled_test_images_have_no_accuracy(run, ood, draw, tmp_path):
 def test_names_that_cannot_be_are_refused(run, test, bugs, name):
     with pytest.raises(OutskirtsError, match=f"cannot be called '{name}'"):
         evaluate_run(run, test, {"far": {name: osk.open(bugs / "fog")}})
+
+
+def test_where_no_detector_can_be_computed_earlier_results_stay(run, test, ood):
+    evaluate_run(run, test, ood, ["msp"])
+    before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    with pytest.raises(OutskirtsError, match="No detector can be computed, and nothing was written: ood_head needs"):
+        evaluate_run(run, test, {"far": ood["far"]}, ["ood_head"])
+    assert {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("group", ["tuning", "a/b", "", "a b"])
+def test_groups_that_cannot_be_are_refused(run, test, bugs, group):
+    with pytest.raises(OutskirtsError, match=f"A group of OOD sets cannot be called '{group}'"):
+        evaluate_run(run, test, {group: {"fog": bugs / "fog"}})
 
 
 def test_one_name_in_two_groups_is_refused(run, test, bugs):
@@ -329,7 +368,7 @@ def test_folders_and_specs_are_taken_as_runs_and_image_sets_are(bugs, small, tmp
 
 
 def test_sets_or_a_benchmark(run, test, ood):
-    with pytest.raises(OutskirtsError, match="either --benchmark or --test"):
+    with pytest.raises(OutskirtsError, match=r"either a benchmark or a test set.*--benchmark or --test"):
         evaluate_run(run, test, ood, benchmark="mnist5k")
     with pytest.raises(OutskirtsError, match="Pass the in-distribution test images"):
         evaluate_run(run, ood=ood)

@@ -88,9 +88,9 @@ def test_scores_without_an_order_are_an_error(scores, sentence):
 
 
 def test_options_are_checked():
-    with pytest.raises(OutskirtsError, match="positive class 'odd'; did you mean 'ood'"):
+    with pytest.raises(OutskirtsError, match="positive must be one of id, ood, not 'odd'; did you mean 'ood'"):
         metrics.fpr_at_tpr([0.0], [1.0], positive="odd")
-    with pytest.raises(OutskirtsError, match="rule of integration"):
+    with pytest.raises(OutskirtsError, match="rule must be one of trapezoid, step, not 'simpson'"):
         metrics.aupr([0.0], [1.0], rule="simpson")
     with pytest.raises(OutskirtsError, match="tpr is 95"):
         metrics.fpr_at_tpr([0.0], [1.0], tpr=95)

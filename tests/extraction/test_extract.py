@@ -329,3 +329,11 @@ def test_an_interrupted_pass_leaves_nothing(classifier, images, tmp_path, where)
         osk.extract(classifier, images, store=tmp_path, batch_size=2, **ways[where])
     assert set(threading.enumerate()) == running and held.tb
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_images_are_given_by_their_spec_as_well(finished, bugs):
+    classifier = osk.load(finished)
+    outputs = [
+        osk.extract(classifier, images) for images in (osk.open(bugs / "test"), str(bugs / "test"), bugs / "test")
+    ]
+    assert all(torch.equal(one.features, outputs[0].features) for one in outputs)

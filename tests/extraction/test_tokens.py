@@ -38,7 +38,7 @@ def test_images_may_be_left_out(clip_folder, draw, tmp_path):
 
 
 def test_what_cannot_be(bugs, tmp_path):
-    for options, match in (({"shard": 0}, "shard is at least 1"), ({}, "Only CLIP models")):
+    for options, match in (({"shard": 0}, "shard must be at least 1"), ({}, "Only CLIP models")):
         with pytest.raises(OutskirtsError, match=match):
             osk.extract_tokens("resnet18", bugs / "test", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

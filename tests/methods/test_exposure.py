@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 
-from outskirts.methods.exposure import balanced_accuracy, energy_margin, open_risk, uniformity
+from outskirts.methods.exposure import balanced_accuracy, energy_margin, ood_head_loss, uniformity
 
 
 def tensor(values):
@@ -32,30 +32,30 @@ def test_uniformity_and_log_c_are_the_loss_of_outlier_exposure(logits):
     torch.testing.assert_close(uniformity(logits) + math.log(4), (logits.logsumexp(1) - logits.mean(1)).mean())
 
 
-# open_risk (T7, invariant 14)
+# ood_head_loss (T7, invariant 14)
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("pooled", 0.5471548710), ("balanced", 1.1807797311)])
-def test_open_risk_vectors(reduction, expected):
-    assert open_risk(tensor(PHI), tensor(OUTLIER_PHI), reduction).item() == pytest.approx(expected, abs=1e-10)
+def test_ood_head_loss_vectors(reduction, expected):
+    assert ood_head_loss(tensor(PHI), tensor(OUTLIER_PHI), reduction).item() == pytest.approx(expected, abs=1e-10)
 
 
-def test_open_risk_is_binary_cross_entropy():
+def test_ood_head_loss_is_binary_cross_entropy():
     phi = torch.tensor(PHI + OUTLIER_PHI)
     targets = torch.tensor([1.0] * 2 + [0.0] * 4)
-    pooled = open_risk(phi[:2], phi[2:], "pooled")
+    pooled = ood_head_loss(phi[:2], phi[2:], "pooled")
     torch.testing.assert_close(pooled, binary_cross_entropy_with_logits(phi, targets))
 
 
 def test_only_the_balanced_form_ignores_how_many_outliers_there_are():
     phi, outliers = tensor(PHI), tensor(OUTLIER_PHI)
-    torch.testing.assert_close(open_risk(phi, outliers.repeat(3)), open_risk(phi, outliers))
-    assert not torch.isclose(open_risk(phi, outliers.repeat(3), "pooled"), open_risk(phi, outliers, "pooled"))
+    torch.testing.assert_close(ood_head_loss(phi, outliers.repeat(3)), ood_head_loss(phi, outliers))
+    assert not torch.isclose(ood_head_loss(phi, outliers.repeat(3), "pooled"), ood_head_loss(phi, outliers, "pooled"))
 
 
-def test_open_risk_is_stable_at_large_logits():
+def test_ood_head_loss_is_stable_at_large_logits():
     far = torch.tensor([1e4, -1e4])
-    assert open_risk(far, -far).item() == 1e4
+    assert ood_head_loss(far, -far).item() == 1e4
 
 
 # energy_margin
@@ -95,8 +95,8 @@ def test_balanced_accuracy_is_the_mean_of_two_rates():
     "loss",
     [
         lambda z, o: uniformity(o) + 0 * z.sum(),
-        lambda z, o: open_risk(z.sum(1), o.sum(1)),
-        lambda z, o: open_risk(z.sum(1), o.sum(1), "pooled"),
+        lambda z, o: ood_head_loss(z.sum(1), o.sum(1)),
+        lambda z, o: ood_head_loss(z.sum(1), o.sum(1), "pooled"),
         lambda z, o: energy_margin(z, o, -3, -1),
     ],
     ids=["uniformity", "balanced", "pooled", "margin"],
@@ -113,5 +113,5 @@ def test_without_rows_losses_are_finite_and_have_a_gradient(loss, images, outlie
 def test_the_term_of_no_outliers_is_zero():
     phi = tensor(PHI)
     empty = torch.zeros(0, dtype=torch.float64)
-    torch.testing.assert_close(open_risk(phi, empty), (1 + (-phi).exp()).log().mean())
+    torch.testing.assert_close(ood_head_loss(phi, empty), (1 + (-phi).exp()).log().mean())
     assert uniformity(torch.zeros(0, 3)).item() == 0

@@ -37,14 +37,14 @@ def test_the_published_example():
         risk.network.weight.fill_(2.0)  # The difference of the two.
         risk.network.bias.fill_(-3.0)
     from outskirts.methods.averages import classification
-    from outskirts.methods.exposure import risk_terms
+    from outskirts.methods.exposure import ood_head_terms
 
     logits = torch.tensor([[2.0, 0, 0]], dtype=torch.float64)
     others = torch.zeros(1, 3, dtype=torch.float64)
     assert logits.logsumexp(1).item() == pytest.approx(2.239545, abs=1e-6)
     assert others.logsumexp(1).item() == pytest.approx(1.098612, abs=1e-6)
     loss_id = classification(logits, torch.tensor([0]))
-    loss, _ = risk_terms(risk(logits, logits), risk(others, others), "pooled")
+    loss, _ = ood_head_terms(risk(logits, logits), risk(others, others), "pooled")
     assert loss_id.item() == pytest.approx(0.239545, abs=1e-6)
     assert loss.item() == pytest.approx(0.287751, abs=1e-6)
     assert (loss_id + loss).item() == pytest.approx(0.527296, abs=1e-6)

@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 from outskirts.data.loading.batches import Batch
 from outskirts.errors import OutskirtsError
 from outskirts.methods.cider import CIDER, CIDERConfig
-from outskirts.methods.exposure import open_risk
+from outskirts.methods.exposure import ood_head_loss
 from outskirts.methods.npos import NPOS, NPOSConfig
 from outskirts.testing import check_method
 
@@ -44,7 +44,7 @@ def test_the_loss_is_that_of_cider_and_the_risk(make):
     (again,) = batches(1)
     outliers = twin.outliers(again)
     assert outliers is not None and scalars["ready"] == 1
-    risk = open_risk(twin.classifier.ood_logit(features), twin.classifier.ood_logit(outliers.values))
+    risk = ood_head_loss(twin.classifier.ood_logit(features), twin.classifier.ood_logit(outliers.values))
     expected = twin.embedding_loss(projections, labels, batch)["loss"] + 0.3 * risk
     torch.testing.assert_close(scalars["loss"], expected)
     torch.testing.assert_close(scalars["loss_outlier"], risk.detach())
@@ -110,7 +110,7 @@ def test_learning_rate_of_the_risk(make):
 
 def test_the_average_of_the_published_code_hardly_counts_the_images():
     images, outliers = torch.tensor([2.0, -1.0]), torch.zeros(1000)
-    pooled, balanced = (open_risk(images, outliers, how) for how in ("pooled", "balanced"))
+    pooled, balanced = (ood_head_loss(images, outliers, how) for how in ("pooled", "balanced"))
     assert abs(pooled - 0.6931) < 0.01 and balanced > 1.3
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from outskirts.errors import OutskirtsError
 from outskirts.methods.ce import CE
-from outskirts.methods.exposure import energy_margin, open_risk, uniformity
+from outskirts.methods.exposure import energy_margin, ood_head_loss, uniformity
 from outskirts.methods.oe import OE, FeatureKind, OEConfig, PixelKind
 from outskirts.testing import check_method
 from outskirts.training.config import resolve_recipe
@@ -51,8 +51,8 @@ def test_the_loss_by_hand(make, batch, outliers, exposure):
         expected = {
             "uniform": lambda: uniformity(other_logits),
             "margin": lambda: energy_margin(logits, other_logits, -23, -5),
-            "energy": lambda: open_risk(logits.logsumexp(1), other_logits.logsumexp(1)),
-            "features": lambda: open_risk(*(method.classifier.ood_logit(rows) for rows in (features, others))),
+            "energy": lambda: ood_head_loss(logits.logsumexp(1), other_logits.logsumexp(1)),
+            "features": lambda: ood_head_loss(*(method.classifier.ood_logit(rows) for rows in (features, others))),
         }[exposure]()
     loss_id = cross_entropy(logits, batch.labels, label_smoothing=0.1)
     torch.testing.assert_close(scalars["loss_outlier"], expected)

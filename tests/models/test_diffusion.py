@@ -328,3 +328,10 @@ def test_a_trained_generator_is_trained_further_on_more_images(nano, tmp_path, p
         train_part("other", "0-20%", init=init, side=16)
     with pytest.raises(OutskirtsError, match="leave out --model and --codec"):
         registry["diffusion"].Config(init=init, codec="somewhere")
+
+
+def test_all_files_of_a_model_have_the_same_usual_mode(nano, tmp_path):
+    nano.save(tmp_path / "model")
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "model").rglob("*") if path.is_file()} == {usual}

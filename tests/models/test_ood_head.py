@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from outskirts.methods.exposure import open_risk
+from outskirts.methods.exposure import ood_head_loss
 from outskirts.models.heads import LinearHead
 from outskirts.models.ood_head import EnergyOODHead, FeatureOODHead
 from outskirts.seeding import isolated
@@ -69,7 +69,7 @@ def test_the_gradient_reaches_the_features_and_the_risk(kind, generator):
     features = torch.randn(6, 3, generator=generator, requires_grad=True)
     outliers = torch.randn(2, 3, generator=generator)
     phi, outlier_phi = (head.ood_head(rows, head(rows)) for rows in (features, outliers))
-    open_risk(phi, outlier_phi).backward()
+    ood_head_loss(phi, outlier_phi).backward()
     assert features.grad.abs().sum(1).min() > 0
     assert all(parameter.grad.any() for parameter in head.ood_head.parameters())
 
@@ -81,7 +81,7 @@ def test_both_learn_to_tell_rows_apart(generator):
         optimizer = torch.optim.Adam(risk.parameters(), lr=0.05)
         for _ in range(150):
             optimizer.zero_grad()
-            open_risk(risk(logits, logits), risk(outliers, outliers)).backward()
+            ood_head_loss(risk(logits, logits), risk(outliers, outliers)).backward()
             optimizer.step()
         right = (risk(logits, logits) > 0).sum() + (risk(outliers, outliers) < 0).sum()
         assert right > 120

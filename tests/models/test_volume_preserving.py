@@ -297,7 +297,8 @@ def test_the_state_dict_holds_all(options):
         ({"classes": 0}, "not 6, 0 and 4"),
         ({"blocks": -1}, "not 6, 3 and -1"),
         ({"hidden": -5}, "a width of at least 1, not -5"),
-        ({"rotation": "caley"}, "no rotation 'caley'; did you mean 'cayley'"),
+        ({"hidden": 0}, "a width of at least 1, not 0"),
+        ({"rotation": "caley"}, "rotation must be one of cayley, expm, fixed, not 'caley'; did you mean 'cayley'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options, sentence):

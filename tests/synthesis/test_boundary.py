@@ -292,10 +292,11 @@ def test_a_sample_before_the_features_is_told(small, seeded):
         ({"picks": 7}, "7 boundary points cannot be drawn from a set of 6; choose picks of at most 6"),
         ({"sigma": -1.0}, "sigma must be finite and at least 0, not -1.0"),
         ({"sigma": float("nan")}, "sigma must be finite and at least 0, not nan"),
-        ({"classes_per_call": -1}, "classes_per_call must be finite and at least 0"),
+        ({"classes_per_call": -1}, "classes_per_call must be at least 1, not -1"),
+        ({"classes_per_call": 0}, "classes_per_call must be at least 1, not 0"),
         ({"budget": 0}, "budget must be at least 1"),
-        ({"space": "spere"}, "no space 'spere'; did you mean 'sphere'"),
-        ({"selection": "nearest"}, "no selection 'nearest'"),
+        ({"space": "spere"}, "space must be one of sphere, raw, not 'spere'; did you mean 'sphere'"),
+        ({"selection": "nearest"}, "selection must be one of distance, random, not 'nearest'"),
     ],
 )
 def test_impossible_options_are_told(options, sentence, small):

@@ -281,7 +281,7 @@ def test_bounds_clamp_each_channel(network, images, labels, generator):
 
 
 def test_impossible_options_are_told():
-    with pytest.raises(OutskirtsError, match=r"'noise'.*choose one of gradient, dense"):
+    with pytest.raises(OutskirtsError, match=r"kind must be one of gradient, dense.*, not 'noise'"):
         PixelSynthesizer("noise")
     with pytest.raises(OutskirtsError, match="from 0 to 1, not 10"):
         PixelSynthesizer(p_inv=10)

@@ -124,6 +124,9 @@ def test_the_images_by_their_spec(foreign, bugs, tmp_path, outskirts):
         import_checkpoint("openood", f"{file}", f"{bugs / 'train'}", f"{tmp_path / 'a'}"),
         import_checkpoint("openood", file, osk.open(bugs / "train"), tmp_path / "b", size=32),
     ]
+    before = import_checkpoint("openood", file, bugs / "train", tmp_path / "d", backbone="", size=0, resize=0)
+    assert before.recipe() == runs[0].recipe()
+    assert osk.load(before.path).transform == osk.load(runs[0].path).transform
     assert outskirts("import", "openood", file, "--data", bugs / "train", "--out", tmp_path / "c").code == 0
     prints = {osk.load(path).fingerprint() for path in (runs[0].path, runs[1].path, tmp_path / "c")}
     assert len(prints) == 1 and runs[1].recipe().training.size == 32

@@ -49,6 +49,32 @@ def measure_run(run: osk.Run, folder: Path) -> Path:
     return osk.benchmark_page([folder / "benchmark"], folder / "results.md", command="me")
 
 
+def synthesize(run: osk.Run, folder: Path) -> Path:
+    with osk.progress("synthesising") as told:
+        pictures: osk.synthesis.Outliers = osk.synthesize_images(run, folder / "pictures", method="ascood", count=12)
+        features: osk.synthesis.Outliers = osk.synthesize_features(run.path, folder / "edge", count=12, seed=1)
+        pool: Path = osk.synthesize_id(folder / "pool", "mixup", run=run, count=12, size=None, lam=0.5, say=print)
+        near: Path = osk.synthesize_ncis(folder / "ncis", model=pool / "generator", run=run, draws=2, say=print)
+        dream: Path = osk.synthesize_dream(folder / "dream", model="sd", run=run, stage="sample", preset="cifar100")
+    print(pictures.values.shape, features.labels, told, dream.name)
+    return near
+
+
+def many(folder: Path) -> osk.Run:
+    matrix = osk.benchmark(
+        "mnist5k",
+        ["ce", "ascood"],
+        seeds=[0, 1],
+        out=folder / "benchmark",
+        options={"epochs": 1},
+        told=lambda job, record: print(job.folder.name, record.seconds / 60, record.failure),
+    )
+    fetched: list[Path] = osk.fetch("isun", say=print)
+    print(matrix.failures, [row.auroc for row in matrix.leaderboard], len(fetched))
+    osk.train(config=folder / "config.yaml", seed=1)
+    return osk.resume(matrix.jobs[0].folder)
+
+
 def known() -> list[str]:
     print(osk.describe_benchmark("cifar10")["needs"], osk.available("methods")["methods"][0][0])
     return osk.benchmarks()

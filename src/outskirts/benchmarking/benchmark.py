@@ -9,29 +9,31 @@ from typing import Any
 
 from ..data.benchmark import Benchmark, load_benchmark
 from ..errors import OutskirtsError
+from ..evaluation.shareable import Shareable
 from ..files import write_text
 from .executors import run_all
 from .jobs import Job, plan
 from .matrix import Matrix
 from .page import page
 from .render import render
+from .run_job import Record, forget_images, record
 
 __all__ = ["benchmark", "benchmark_page"]
 
 
 def benchmark(
     benchmark: str | Path | Benchmark,
-    methods: Sequence[str] = ("ce",),
+    methods: str | Sequence[str] = ("ce",),
     *,
-    variants: Sequence[str] = (),
+    variants: str | Sequence[str] = (),
     seeds: Iterable[int] = range(3),
-    detectors: Sequence[str] = ("all",),
+    detectors: str | Sequence[str] = ("all",),
     out: Path | str | None = None,
     executor: str = "local",
     options: Mapping[str, Any] | None = None,
     command: str | None = None,
     begun: Callable[[Matrix, Path], None] = lambda matrix, out: None,
-    told: Callable[[Job, str], None] = lambda job, failure: None,
+    told: Callable[[Job, Record], None] = lambda job, record: None,
 ) -> Matrix:
     """Train methods on a benchmark with several seeds, measure all runs, and write one table.
 
@@ -49,14 +51,16 @@ def benchmark(
         options: Options of every training, over those of the benchmark.
         command: What the page says made the runs; the equal command line unless given.
         begun: Told the matrix and its folder before the first run.
-        told: Told of each run as it ends, and why it failed, or an empty text.
+        told: Told of each run as it ends, and what became of it: how long it took, and why it failed, if it did.
 
     Returns:
-        The matrix: its ``jobs``, and its ``leaderboard``, a row for each method.
+        The matrix: its ``jobs``, its ``leaderboard``, a row for each method, and its ``failures``.
 
     Raises:
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
     """
+    # A text would else be read letter by letter.
+    methods, variants, detectors = ([one] if isinstance(one, str) else one for one in (methods, variants, detectors))
     chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
     jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
@@ -64,23 +68,31 @@ def benchmark(
     matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs)
     matrix.save(folder)
     begun(matrix, folder)
-    run_all(jobs, executor, told)
+    forget_images()
+    run_all(jobs, executor, lambda job, failure: told(job, record(job)))
     lines = matrix.leaderboard
     if not lines:
         raise OutskirtsError(
             f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
         )
+    hidden = Shareable([job.to_json() for job in jobs]).text
+    told_of = [hidden(text) for text in (matrix.title, matrix.command, matrix.description)]
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
-        write_text(folder / f"results.{ending}", render(lines, kind, matrix.title, matrix.command, matrix.description))
-    write_text(folder / "results.md", page([matrix], shlex.join(["outskirts", "benchmark", "page", str(folder)])))
+        write_text(folder / f"results.{ending}", render(lines, kind, *told_of))
+    write_text(
+        folder / "results.md",
+        page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")])),
+    )
     return matrix
 
 
-def benchmark_page(folders: Sequence[Path | str], out: Path | str = "results.md", command: str | None = None) -> Path:
-    """Put the results of several benchmarks on one page, in Markdown.
+def benchmark_page(
+    folders: Path | str | Sequence[Path | str], out: Path | str = "results.md", command: str | None = None
+) -> Path:
+    """Put the results of a benchmark, or of several, on one page, in Markdown.
 
     Arguments:
-        folders: Folders that `benchmark` wrote.
+        folders: A folder that `benchmark` wrote, or several.
         out: The page.
         command: What the page says made it; the equal command line unless given.
 
@@ -90,6 +102,7 @@ def benchmark_page(folders: Sequence[Path | str], out: Path | str = "results.md"
     Raises:
         OutskirtsError: If there is no folder, one is not of a benchmark, or no run of one is finished.
     """
+    folders = [folders] if isinstance(folders, Path | str) else folders
     if not folders:
         raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
     command = command or shlex.join(["outskirts", "benchmark", "page", *map(str, folders), "--out", str(out)])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.benchmark import load_benchmark, open_groups
-from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
 from ..files import require_empty
@@ -69,8 +69,8 @@ def demo(
     def small(spec: str) -> str:
         return spec + ("&" if "?" in spec else "?") + "limit=300" if quick else spec
 
-    test = open_images(small(benchmark.test))
-    ood = open_groups(benchmark.ood, lambda spec: open_images(small(spec)))
+    test = reopen(small(benchmark.test))
+    ood = open_groups(benchmark.ood, lambda spec: reopen(small(spec)))
     for note in {image_set.note for sets in ood.values() for image_set in sets.values() if image_set.note}:
         say(f"Note: {note}")
     options, runs, results = {**_BUDGET, "seed": seed, "epochs": 3 if quick else 8}, list[Run](), dict[str, Results]()

@@ -11,7 +11,8 @@ from typing import Any, Self
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
-from ..files import require_name
+from ..files import require_path_part
+from ..methods import registry
 from ..training.config import resolve_recipe
 
 __all__ = ["Job", "plan", "seeds"]
@@ -67,7 +68,7 @@ class Job:
             "sets": {name: spec for name, spec in about["sets"].items() if spec},
             "tune_on": about["tune_on"] or None,
             "detectors": tuple(about["detectors"]),
-            "folder": folder / require_name("A run", about["folder"]),
+            "folder": folder / require_path_part("A run", about["folder"]),
         }
         return cls(**{**about, **known})
 
@@ -102,6 +103,13 @@ def plan(
     for variant in variants:
         if variant not in benchmark.variants:
             raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
+    known = ["all", *registry.names()]
+    for name in benchmark.recipes:
+        if name not in known:
+            raise unknown(f"method under 'recipes' of the benchmark '{benchmark.name}'", name, known)
+    for name in ("data", "val", "seed"):
+        if name in (options or {}):
+            raise OutskirtsError(f"A benchmark sets {name} itself; choose seeds by seeds, and images by the benchmark.")
     choose_detectors(asked_for(detectors))
     sets = {"train": benchmark.train, "test": benchmark.test} | ({"val": benchmark.val} if benchmark.val else {})
     jobs = []
@@ -127,7 +135,7 @@ def plan(
                 {group: dict(members) for group, members in benchmark.ood.items()},
                 benchmark.tune_on,
                 tuple(detectors),
-                out / require_name("A run", f"{_label(method, added)}-s{seed}"),
+                out / require_path_part("A run", f"{_label(method, added)}-s{seed}"),
             )
         )
     return jobs

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
-from ..files import load_json, save_json
+from ..files import is_file, load_json, save_json
 from .jobs import Job
 from .leaderboard import LeaderboardRow, leaderboard
 from .method_runs import MethodRuns, all_method_runs
+from .run_job import record
 
 __all__ = ["Matrix"]
 
@@ -47,6 +48,12 @@ class Matrix:
         """The rows of these methods, compared with the first of the plan."""
         return leaderboard(self.all_method_runs, self.jobs[0].label if self.jobs else "")
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why runs failed, by the names of their folders, as their records say now."""
+        failed = {job.folder.name: record(job).failure for job in self.jobs}
+        return {name: failure for name, failure in failed.items() if failure}
+
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +62,7 @@ class Matrix:
     @classmethod
     def load(cls, folder: Path) -> Matrix:
         """Read what `save` wrote, wherever the folder is now."""
-        if not (folder / _FILE).is_file():
+        if not is_file(folder / _FILE):
             raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
         about: dict[str, Any] = load_json(folder / _FILE)
         try:

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from ..evaluation.results import MEAN, Result
 from ..reporting.run_report import RunReport
+from ..reporting.same_images import require_same_images
 from .jobs import Job
 from .run_job import finished, record
 
@@ -76,7 +77,7 @@ def all_method_runs(jobs: Sequence[Job]) -> list[MethodRuns]:
     there: dict[str, list[Job]] = {}
     for job in filter(finished, jobs):
         there.setdefault(job.label, []).append(job)
-    return [
+    methods = [
         MethodRuns(
             label,
             {job.seed: RunReport.read(job.folder, job.folder.name) for job in own},
@@ -84,6 +85,8 @@ def all_method_runs(jobs: Sequence[Job]) -> list[MethodRuns]:
         )
         for label, own in there.items()
     ]
+    require_same_images([run for method in methods for run in method.runs.values()])
+    return methods
 
 
 def _tuned(run: RunReport) -> dict[str, Result]:

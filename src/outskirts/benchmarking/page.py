@@ -10,9 +10,11 @@ from ..data.sources.spec import brief
 from ..errors import OutskirtsError
 from ..evaluation.results import MEAN, Result
 from ..evaluation.set_groups import is_ood
+from ..evaluation.shareable import Shareable
 from ..evaluation.subgroups import GroupAccuracy
 from ..reporting.seeds import Spread
 from ..training.config import resolve_recipe
+from .escaping import code_block, markdown
 from .jobs import Job
 from .matrix import Matrix
 from .method_runs import MethodRuns
@@ -33,10 +35,11 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
     """
     parts = [
         "# Results",
-        f"This command made the page from the run folders:\n\n```bash\n{command}\n```",
+        f"This command made the page from the run folders:\n\n{code_block(command)}",
         *map(section, matrices),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    shareable = Shareable([[job.to_json() for job in matrix.jobs] for matrix in matrices])
+    return shareable.text("\n\n".join(part.strip() for part in parts)) + "\n"
 
 
 def section(matrix: Matrix) -> str:
@@ -46,7 +49,7 @@ def section(matrix: Matrix) -> str:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished. Finish one with: {matrix.command}")
     parts = [
         render(matrix.leaderboard, "markdown", matrix.title, matrix.command, matrix.description),
-        matrix.notes,
+        markdown(matrix.notes),
         "### Each set\n\nAUROC and FPR95 of the chosen detector. FPR95 is given twice: ID as the positive "
         f"class \\| OOD as the positive class.\n\n{_sets(there)}",
         _groups(there),
@@ -129,7 +132,7 @@ def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
         f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(job.detectors)}"
     )
     machine = _machine([run.environment or {} for method in there for run in method.runs.values()])
-    return "```bash\n" + "\n".join(commands) + f"\n```\n\n{machine}"
+    return code_block("\n".join(commands)) + f"\n\n{markdown(machine)}"
 
 
 def _train(job: Job) -> str:

@@ -7,9 +7,11 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 
+from ..evaluation.csv_cells import guarded
 from ..evaluation.set_groups import is_ood
 from ..reporting.filters import p_value
 from ..reporting.seeds import Spread
+from .escaping import code_block, latex, markdown
 from .leaderboard import Group, LeaderboardRow
 
 __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
@@ -105,7 +107,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(markdown, cells)) + " |"
 
     return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
 
@@ -117,9 +119,9 @@ def spread(of: Spread | None) -> str:
 
 def _markdown(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     parts = [
-        f"## {title}" if title else "",
-        about,
-        f"```bash\n{command}\n```" if command else "",
+        f"## {markdown(title)}" if title else "",
+        markdown(about),
+        code_block(command) if command else "",
         *(markdown_table(*each) for each in tables(lines)),
         _read(lines),
     ]
@@ -129,15 +131,15 @@ def _markdown(lines: Sequence[LeaderboardRow], title: str, command: str, about: 
 def _csv(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
     header, rows = table(lines)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows(
+        [guarded(cell, numbers=True) for cell in row] for row in (header, *rows)
+    )
     return text.getvalue()
 
 
 def _latex(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
-    special = {"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$", "−": "$-$"}
-
     def line(cells: Sequence[str]) -> str:
-        return " & ".join("".join(special.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
+        return " & ".join(map(latex, cells)) + r" \\"
 
     def tabular(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         body = [r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}"]

@@ -10,20 +10,23 @@ from functools import lru_cache
 
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
-from ..data.sources import open as open_images
+from ..data.set_record import load_sets
+from ..data.sources import reopen
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
+from ..evaluation.results import ID
+from ..evaluation.set_groups import SHIFTED
 from ..files import digest, load_json, save_json
 from ..locking import InUse, only_writer
 from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
-from ..training.train import resume, train
+from ..training.train import resume, train, with_validation
 from .jobs import Job
 
-__all__ = ["Record", "finished", "record", "run_job"]
+__all__ = ["Record", "finished", "forget_images", "record", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Record:
     Arguments:
         trained: With what; a digest of its options.
         seconds: Seconds that all processes have worked on it.
-        measured: With what it was measured; a digest of the cell, empty if it was not measured.
+        measured: With what it was measured; a digest of the job, empty if it was not measured.
         failure: Why it failed, if it did.
         traceback: Where it failed, if it did.
     """
@@ -65,7 +68,7 @@ def run_job(job: Job) -> str:
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
-    if finished(job):
+    if finished(job) and not _images_changed(job):
         return ""
     try:
         # Of a file in its place, the training will tell.
@@ -98,6 +101,24 @@ def _made(job: Job) -> str:
     return failure
 
 
+def _images_changed(job: Job) -> bool:
+    """Whether the specs of a finished job open other images now than those that it was trained and measured on."""
+    try:
+        _open_all(job)
+    except OutskirtsError:
+        return False  # They are gone, and what was measured on them stays.
+    run = Run(job.folder)
+    try:
+        images, val_images = with_validation(*_training_images(job), run.recipe().training)
+        now = {"training": images, "validation": val_images, ID: _opened(job.sets["test"]).align(images.classes)}
+        for group, sets in open_groups(job.ood, _opened).items():
+            now |= {name: one.align(images.classes) if group == SHIFTED else one for name, one in sets.items()}
+    except OutskirtsError:
+        return True  # They have other classes, of which the measurement will tell.
+    known = {**load_sets(run.data), **load_sets(run.measured)}
+    return any(known[name].difference(images) for name, images in now.items() if name in known)
+
+
 def _digest(job: Job) -> str:
     about = {**job.to_json(), "folder": ""}
     return digest(*(f"{name} {about[name]}" for name in sorted(about)))
@@ -112,11 +133,18 @@ def _trained(job: Job) -> Run:
     run = Run(job.folder)
     if run.config.is_file():
         return run if run.model.is_file() else resume(job.folder)
-    for spec in _specs(job):  # What cannot be opened shall be known before hours of training.
-        _opened(spec)
+    _open_all(job)  # What cannot be opened shall be known before hours of training.
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
-    val = _opened(job.sets["val"]) if "val" in job.sets else None
-    return train(job.method, _opened(job.sets["train"]), val, out=job.folder, **options)
+    return train(job.method, *_training_images(job), out=job.folder, **options)
+
+
+def _open_all(job: Job) -> None:
+    for spec in _specs(job):
+        _opened(spec)
+
+
+def _training_images(job: Job) -> tuple[ImageSet, ImageSet | None]:
+    return _opened(job.sets["train"]), _opened(job.sets["val"]) if "val" in job.sets else None
 
 
 def _measure(job: Job, run: Run) -> None:
@@ -134,7 +162,12 @@ def _measure(job: Job, run: Run) -> None:
     )
 
 
+def forget_images() -> None:
+    """Open all sets anew from now on: their files may have changed."""
+    _opened.cache_clear()
+
+
 @lru_cache(maxsize=32)
 def _opened(spec: str) -> ImageSet:
     """A set, opened once in a process: its files are listed, and told from those of others, only then."""
-    return open_images(spec)
+    return reopen(spec)

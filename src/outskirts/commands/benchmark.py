@@ -18,10 +18,10 @@ from ..benchmarking.jobs import Job, seeds
 from ..benchmarking.leaderboard import LeaderboardRow
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.render import tables
-from ..benchmarking.run_job import record
+from ..benchmarking.run_job import Record
 from ..data.benchmark import benchmarks, describe_benchmark
-from ..data.catalogue import Entry, known
-from ..data.sources.spec import data_folder
+from ..data.catalogue import Entry
+from ..data.fetch import catalogue
 from ..errors import OutskirtsError
 from ..texts import comma_separated
 from .console import Command, choose, merged, parse, say, show
@@ -76,9 +76,8 @@ class Benchmark(Command):
             told=_told,
         )
         show(_shown(matrix.leaderboard))
-        for job in matrix.jobs:
-            if failure := record(job).failure:
-                say(f"Failed: {job.folder.name}: {failure}")
+        for name, failure in matrix.failures.items():
+            show(f"Failed: {name}: {failure}")
         say(f"Tables: {matrix.jobs[0].folder.parent / 'results.md'}, .csv, .tex, .html")
 
 
@@ -90,7 +89,7 @@ class List(Command):
 
     def __call__(self) -> None:
         for name in benchmarks():
-            say(f"{name}: {describe_benchmark(name)['description']}")
+            show(f"{name}: {describe_benchmark(name)['description']}")
         say("Show one with: outskirts benchmark show NAME. Fetch its images with: outskirts data fetch NAME.")
 
 
@@ -113,7 +112,7 @@ class Page(Command):
 
 @dataclass(frozen=True)
 class Show(Command):
-    """Show the image sets of a benchmark, where the images come from, and under what terms they may be used."""
+    """Show the image sets of a benchmark, with the source and the terms of use of each."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts benchmark show cifar10",)
 
@@ -124,14 +123,14 @@ class Show(Command):
         about = describe_benchmark(self.benchmark)
         for key, value in about.items():
             if isinstance(value, str) and key != "classes":
-                say(f"{key}: {' '.join(value.split())}")
+                show(f"{key}: {' '.join(value.split())}")
         for group, sets in about["ood"].items():
             for name, spec in sets.items():
-                say(f"{group}: {name}: {spec}")
+                show(f"{group}: {name}: {spec}")
         for name in about["needs"]:
-            entry = known(name)
-            there = "there" if entry.place(data_folder()).is_dir() else "not fetched yet"
-            say(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
+            entry = catalogue()[name]
+            there = "there" if name in about["fetched"] else "not fetched yet"
+            show(f"needs: {name}, {there}: {entry.description}. {_sources(entry)} Terms: {entry.licence}.")
 
 
 COMMAND: dict[str, type[Command]] = {"list": List, "page": Page, "show": Show}
@@ -156,8 +155,9 @@ def _sources(entry: Entry) -> str:
     return "; ".join(places) or entry.form or "no address"
 
 
-def _told(job: Job, failure: str) -> None:
-    say(f"{job.folder.name}: {f'failed ({failure})' if failure else f'{record(job).seconds / 60:.1f} minutes'}")
+def _told(job: Job, record: Record) -> None:
+    ended = f"failed ({record.failure})" if record.failure else f"{record.seconds / 60:.1f} minutes"
+    say(f"{job.folder.name}: {ended}")
 
 
 def _option(text: str) -> tuple[str, object]:

@@ -35,11 +35,15 @@ __all__ = [
     "show",
     "subcommands",
     "telling",
+    "telling_with_training",
     "training_progress",
     "value",
 ]
 
 T = TypeVar("T")
+
+#: Told of each step of a training: its number, how many there are, and the latest record.
+Learning = Callable[[int, int, dict[str, Any]], None]
 
 #: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
 #: processes, the first one speaks for all.
@@ -62,9 +66,9 @@ def say(sentence: str) -> None:
     console.print(sentence, soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Print a table to standard output."""
-    Console(highlight=False, markup=False, emoji=False).print(table)
+def show(result: Table | str) -> None:
+    """Print a result to standard output: a table, or a sentence in one piece."""
+    Console(highlight=False, markup=False, emoji=False).print(result, soft_wrap=isinstance(result, str))
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
@@ -221,35 +225,51 @@ class Telling(NamedTuple):
 def telling() -> Iterator[Telling]:
     """Sentences on the terminal, and a bar for each thing that is being done."""
     with bar() as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total, figures="")
-            shown.update(tasks[what], completed=done, total=total, visible=done != total)
-
-        yield Telling(say, progress)
+        yield Telling(say, _of_work(shown))
 
 
 @contextmanager
-def training_progress(title: str) -> Iterator[Callable[[int, int, dict[str, Any]], None]]:
+def training_progress(title: str) -> Iterator[Learning]:
     """A bar on a terminal; a line for each validation elsewhere. A warning is printed when it begins."""
-    with bar() as progress:
-        task = progress.add_task(title, total=None, figures="")
-        reported = -1
-        warned = False
+    with bar() as shown:
+        yield _of_training(shown, title)
 
-        def update(step: int, steps: int, latest: dict[str, Any]) -> None:
-            nonlocal reported, warned
-            # Its numbers change with every step, so that its text would tell nothing.
-            warning = latest.get("warning", "")
-            if warning and not warned:
-                say(f"{title}: warning at step {step} of {steps}: {warning}")
-            warned = bool(warning)
-            figures = bars.figures(latest)
-            progress.update(task, completed=step, total=steps, figures=figures)
-            if latest.get("kind") == "val" and latest["step"] != reported and not console.is_terminal:
-                reported = latest["step"]
-                say(f"{title}: step {step} of {steps}  {figures}")
 
-        yield update
+@contextmanager
+def telling_with_training(title: str) -> Iterator[tuple[Say, Progress, Learning]]:
+    """`telling` and `training_progress` for work that does both: a terminal shows one display at a time."""
+    with bar() as shown:
+        yield say, _of_work(shown), _of_training(shown, title)
+
+
+def _of_work(shown: Bars) -> Progress:
+    tasks: dict[str, TaskID] = {}
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = shown.add_task(what, total=total, figures="")
+        shown.update(tasks[what], completed=done, total=total, visible=done != total)
+
+    return progress
+
+
+def _of_training(shown: Bars, title: str) -> Learning:
+    # It is shown from the first step on.
+    task = shown.add_task(title, total=None, figures="", visible=False)
+    reported = -1
+    warned = False
+
+    def update(step: int, steps: int, latest: dict[str, Any]) -> None:
+        nonlocal reported, warned
+        # Its numbers change with every step, so that its text would tell nothing.
+        warning = latest.get("warning", "")
+        if warning and not warned:
+            say(f"{title}: warning at step {step} of {steps}: {warning}")
+        warned = bool(warning)
+        figures = bars.figures(latest)
+        shown.update(task, completed=step, total=steps, figures=figures, visible=step != steps)
+        if latest.get("kind") == "val" and latest["step"] != reported and not console.is_terminal:
+            reported = latest["step"]
+            say(f"{title}: step {step} of {steps}  {figures}")
+
+    return update

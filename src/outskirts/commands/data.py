@@ -9,15 +9,13 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from ..data.catalogue import catalogue
-from ..data.fetch import fetch
+from ..data.fetch import catalogue, fetch
 from ..data.pack import pack
 from ..data.sources.token_set import DType
-from ..data.sources.torchvision_sets import SETS
 from ..data.verify import verify
 from ..extraction.tokens import extract_tokens
 from ..synthesis.backgrounds import cut_backgrounds
-from .console import Command, choose, say, telling
+from .console import Command, choose, show, telling
 
 __all__ = ["COMMAND", "main"]
 
@@ -46,9 +44,9 @@ class Extract(Command):
     device: str = "auto"
     """Device of the network: auto, cpu, cuda or mps."""
     batch_size: int = 64
-    """Images per forward pass."""
+    """Images per forward pass, at least 1."""
     shard: int = 512
-    """Images per file."""
+    """Images per file, at least 1."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
@@ -71,7 +69,7 @@ class Extract(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Backgrounds(Command):
-    """Cut the surroundings of an object out of images, to use them as OOD images.
+    """Cut the surroundings of an object out of images, for use as OOD images.
 
     Of eight windows along the border of an image, the one is taken in which a classifier trained on ImageNet sees the
     least of the object.
@@ -92,7 +90,7 @@ class Backgrounds(Command):
     weights: str = "IMAGENET1K_V1"
     """Name of the published weights of that classifier."""
     share: float = 0.4
-    """Side of a window, as a share of the shorter side of the image, from 0 to 1."""
+    """Side of a window, as a share of the shorter side of the image, above 0 and at most 0.5."""
     max_probability: float = 0.05
     """Largest probability of the object in the window, from 0 to 1; images in which all windows exceed it are left
     out."""
@@ -127,8 +125,7 @@ class Fetch(Command):
     def __call__(self) -> None:
         if self.name == "list":
             for entry in catalogue().values():
-                say(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
-            say(f"By torchvision, when first opened: {', '.join(sorted(SETS))}.")
+                show(f"{entry.name}: {entry.description}. {entry.homepage}; terms: {entry.licence}.")
             return
         with telling() as (saying, progress):
             fetch(self.name, say=saying, progress=progress)
@@ -147,7 +144,7 @@ class Pack(Command):
     out: str
     """The file to write. A bare name stands for a file beside all fetched sets, and is opened by that name."""
     side: int | None = None
-    """Shorter side of the images in pixels. Default: images keep their size."""
+    """Shorter side of the images in pixels, at least 1. Default: images keep their size."""
     quality: int | None = None
     """JPEG quality from 1 to 95. Default: images are stored without loss."""
 
@@ -166,7 +163,7 @@ class Verify(Command):
     """The folder, or the name of a fetched set."""
 
     def __call__(self) -> None:
-        verify(self.folder, say=say)
+        verify(self.folder, say=show)
 
 
 COMMAND: dict[str, type[Command]] = {

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..benchmarking.demo import demo
-from .console import Command, parse, show, telling, training_progress
+from .console import Command, parse, show, telling_with_training
 
 __all__ = ["COMMAND", "main"]
 
 
 @dataclass(frozen=True)
 class Demo(Command):
-    """Train CE and ASCOOD on handwritten digits 0-5, and try them on digits 6-9, textures, photographs and faces.
+    """Train CE and ASCOOD on handwritten digits 0-5, and test both on digits 6-9, textures, photographs and faces.
 
     Nothing is downloaded. It takes some minutes on two processor cores.
     """
@@ -30,7 +30,7 @@ class Demo(Command):
     """Seed of all random numbers."""
 
     def __call__(self) -> None:
-        with telling() as (saying, progress), training_progress("training") as learning:
+        with telling_with_training("training") as (saying, progress, learning):
             demo(
                 self.out,
                 quick=self.quick,

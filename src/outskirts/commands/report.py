@@ -29,8 +29,12 @@ class Report(Command):
     out: Path = Path("report.html")
     """The HTML file to write, or a folder for it."""
 
+    full_environment: bool = False
+    """Keep absolute paths and the names of the user and of the machine on the page. They are left out otherwise."""
+
     def __call__(self) -> None:
-        say(f"Report: {report([Run.open(path) for path in (self.baseline, *self.others)], self.out)}")
+        runs = [Run.open(path) for path in (self.baseline, *self.others)]
+        say(f"Report: {report(runs, self.out, full_environment=self.full_environment)}")
 
 
 COMMAND = Report

@@ -10,10 +10,9 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from ..errors import OutskirtsError, unknown
-from ..generation.synthesize_features import Boundary, FeatureSpace, Gaussian, synthesize_features
+from ..generation.synthesize_features import FeatureBoundary, FeatureGaussian, FeatureSpace, synthesize_features
 from ..generation.synthesize_images import synthesize_images
 from ..methods import registry
-from ..training.run import Run
 from . import synthesize_diffusion, synthesize_id
 from .console import Command, parse, telling
 from .help import ending
@@ -36,7 +35,7 @@ class Images(Command):
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 96
-    """Number of images to make outliers of."""
+    """Number of images to make outliers of, at least 1."""
     epoch: int | None = None
     """Epoch of the training, from 1 on, whose strength is used. Default: the last epoch."""
     seed: int = 0
@@ -45,15 +44,11 @@ class Images(Command):
     def __call__(self) -> None:
         if self.method not in registry.names():
             raise unknown("method", self.method, {*registry.names(), *COMMAND})
-        trained = Run.open(self.run).recipe().method
-        if trained != self.method:
-            raise OutskirtsError(
-                f"{self.run} was trained with '{trained}', not '{self.method}'; write outskirts synthesize {trained}."
-            )
         with telling() as (saying, progress):
             synthesize_images(
                 self.run,
                 self.out,
+                method=self.method,
                 data=self.data,
                 count=self.count,
                 epoch=self.epoch,
@@ -65,7 +60,7 @@ class Images(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """From which run, how many, and where to."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run of any method."""
@@ -74,7 +69,7 @@ class Features:
     data: str | None = None
     """Labelled images of the run's classes, as a spec. Default: its training images."""
     count: int = 200
-    """Number of outliers."""
+    """Number of outliers, at least 1."""
     seed: int = 0
     """Seed of the synthesis."""
     device: str = "auto"
@@ -97,9 +92,9 @@ class BoundaryFeatures(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize boundary --run runs/photos --out edge",)
 
     outliers: Features
-    """From which run, how many, and where to."""
-    synthesis: Boundary
-    """How they are found by nearest neighbours."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
+    synthesis: FeatureBoundary
+    """Search at the edge of each class, by distances to nearest neighbours."""
 
     def __call__(self) -> None:
         self.outliers.made_by(self.synthesis)
@@ -112,9 +107,9 @@ class GaussianFeatures(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts synthesize gaussian --run runs/photos --out tails",)
 
     outliers: Features
-    """From which run, how many, and where to."""
-    synthesis: Gaussian
-    """How they are drawn from Gaussians."""
+    """The trained run, the number of outliers, and the folder of the outliers."""
+    synthesis: FeatureGaussian
+    """Draws from the tails of the Gaussian of each class."""
 
     def __call__(self) -> None:
         self.outliers.made_by(self.synthesis)

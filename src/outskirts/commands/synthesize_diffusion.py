@@ -14,14 +14,15 @@ from .console import Command, parse, telling, value
 
 __all__ = ["DREAM", "NCIS", "main"]
 
-_NCIS = "outskirts synthesize ncis {}--model pools/photos/generator --run runs/photos --out imagined{}"
+_MODEL = "--model pools/diffusion/generator"
+_NCIS = "outskirts synthesize ncis {} --run runs/photos --out imagined{}"
+_DREAM = f"outskirts synthesize dream {{}}{_MODEL} --run runs/dream --out imagined-dream{{}}"
 _FEW = " --count 12 --network-evaluations 2 --max-confidence 1"
-_DREAM = "outskirts synthesize dream {}--model pools/photos/generator --run runs/dream --out imagined-dream{}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staged(Command):
-    """A stage, or all of them."""
+    """One stage of a method, or all stages."""
 
     method: ClassVar[str] = "ncis"
     stage: ClassVar[str | None] = None
@@ -34,7 +35,9 @@ class Staged(Command):
             from ..generation.synthesize_diffusion import synthesize_dream, synthesize_ncis
         except ImportError as error:
             raise MissingExtra(f"synthesize {self.method}", "generate") from error
-        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        # The preset is in the defaults of the options already.
+        names = [field.name for field in fields(self) if field.name != "preset"]
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         synthesize = synthesize_dream if self.method == "dream" else synthesize_ncis
         with telling() as (saying, progress):
             synthesize(stage=self.stage, say=saying, progress=progress, **given)
@@ -45,7 +48,7 @@ class NCISEmbed(options.Embed, Staged):
     """Stage embed of NCIS: find a token vector for each training image."""
 
     stage: ClassVar[str | None] = "embed"
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("embed ", " --draws 2"),)
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format(f"embed {_MODEL}", " --draws 2"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class NCISFit(options.Fit, Staged):
     """Stage fit of NCIS: find the manifold on which the vectors of each class lie."""
 
     stage: ClassVar[str | None] = "fit"
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("fit ", " --fit-epochs 3"),)
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("fit", " --fit-epochs 3"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class NCISSample(options.Sample, Staged):
     """Stage sample of NCIS: draw vectors off the manifolds."""
 
     stage: ClassVar[str | None] = "sample"
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("sample ", " --per-class 6 --competing-classes 0"),)
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("sample", " --per-class 6 --competing-classes 0"),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ class NCISDecode(options.Decode, Staged):
     """Stage decode of NCIS: make images of the vectors."""
 
     stage: ClassVar[str | None] = "decode"
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("decode ", _FEW),)
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format(f"decode {_MODEL}", _FEW),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +83,11 @@ class NCISAll(options.NCIS, Staged):
     synthesize ncis STAGE --help.
     """
 
-    examples: ClassVar[tuple[str, ...]] = (_NCIS.format("", "-all"),)
+    examples: ClassVar[tuple[str, ...]] = (_NCIS.format(_MODEL, "-all"),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamSample(options.Boundary, Staged):
+class DreamSample(options.SampleAtBoundary, Staged):
     """Stage sample of Dream-OOD: draw vectors at the boundary of the features of each class."""
 
     method: ClassVar[str] = "dream"
@@ -93,7 +96,7 @@ class DreamSample(options.Boundary, Staged):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamDecode(options.Decode, Staged):
+class DreamDecode(options.DreamDecode, Staged):
     """Stage decode of Dream-OOD: make images of the vectors."""
 
     method: ClassVar[str] = "dream"
@@ -124,10 +127,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     stage, flags = (arguments[0], arguments[1:]) if named else ("all", arguments)
     if stage not in kinds:
         raise unknown("stage", stage, kinds)
-    kind, preset = kinds[stage], value(flags, "--preset")
-    if preset is not None and preset not in options.PRESETS:
-        raise unknown("preset", preset, options.PRESETS)
-    known = {field.name for field in fields(kind)}
-    chosen = {key: setting for key, setting in (options.PRESETS[preset] if preset else {}).items() if key in known}
-    default = kind(out=tyro.MISSING, model=tyro.MISSING, **chosen)
+    kind = kinds[stage]
+    chosen = options.preset_options(kind, value(flags, "--preset"))
+    default = kind(**dict.fromkeys(options.required(kind), tyro.MISSING), **chosen)
     parse(kind, f"synthesize {name}{f' {stage}' * named}", flags, default)()

@@ -12,19 +12,31 @@ import tyro
 from ..generation.generators import Config, registry
 from ..generation.screening import Rules
 from ..generation.synthesize_id import synthesize_id
-from .console import parse_parts, telling, training_progress, value
+from .console import parse_parts, telling_with_training, value
 
 __all__ = ["COMMAND", "EXAMPLES", "main"]
 
-EXAMPLES = (
-    "outskirts synthesize id --data folder:photos/train --out pools/photos --count 20",
-    "outskirts synthesize id --generator patchmix --data folder:photos/train --out pools/patches --count 20",
-)
+#: Options without which an example of a generator says little, or nothing at all.
+_OPTIONS = {
+    # The examples of ncis and dream go on with this model, which has to have seen the images of the run.
+    "diffusion": "--run runs/photos --network tiny --epochs 1",
+    "folder": "--data folder:photos/train --source folder:photos/test",
+    "pipeline": "--data folder:photos/train --model stable-diffusion",
+}
+
+
+def example(generator: str) -> str:
+    """A command line that makes images with a generator."""
+    chosen = "" if generator == Make.generator else f" --generator {generator}"
+    # The example of data verify goes on with pools/photos.
+    place = "photos" if generator == Make.generator else generator
+    options = _OPTIONS.get(generator, "--data folder:photos/train")
+    return f"outskirts synthesize id{chosen} {options} --out pools/{place} --count 12"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Make:
-    """What to make, and from which images."""
+    """The new pool, and the images that it is made from."""
 
     generator: str = "mixup"
     """Name of what makes the images; outskirts list generators names all."""
@@ -35,27 +47,29 @@ class Make:
     out: Path
     """Folder of the pool: new, empty, or begun with the same options, and then it goes on."""
     count: int | None = None
-    """Images to keep. Default: as many as there are training images."""
+    """Images to keep, at least 1. Default: as many as there are training images."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     generation_batch_size: int = 256
-    """Images made at the same time. Another number gives other images where a generator computes with them together."""
+    """Images made at the same time, at least 1. Another number gives other images where a generator computes with
+    all of them together."""
     seed: int = 0
     """Seed of the generator and of the images."""
 
 
 COMMAND = Make
+EXAMPLES = tuple(map(example, registry.names()))
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write a pool, ``samples.png`` and, last, its manifest."""
     name = value(arguments, "--generator") or Make.generator
     kind = registry[name].Config
-    parts = {"make": Make(out=tyro.MISSING), "rules": Rules(), "settings": kind()}
+    parts = {"pool": Make(out=tyro.MISSING), "screening": Rules(), "generator": kind()}
     about = f"Make images of the training classes with '{name}', to train with: outskirts train --synthetic pool:DIR."
-    make, rules, settings = parse_parts(parts, "synthesize id", arguments, about, EXAMPLES)
+    make, rules, settings = parse_parts(parts, "synthesize id", arguments, about, [example(name)])
     assert isinstance(make, Make) and isinstance(rules, Rules) and isinstance(settings, Config)
-    with telling() as (saying, progress), training_progress(name) as learning:
+    with telling_with_training(name) as (saying, progress, learning):
         synthesize_id(
             make.out,
             name,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from ..errors import OutskirtsError
 from ..methods import Config, registry
 from ..training import train as training
-from ..training.config import Recipe, TrainConfig, preset_options, resolve_recipe
-from ..training.run import Run, read_options
+from ..training.config import Recipe, TrainConfig
+from ..training.merging import merged_recipe
+from ..training.run import Run
 from .console import parse_parts, say, training_progress, value
 from .help import ending
 
@@ -22,7 +22,7 @@ __all__ = ["COMMAND", "EXAMPLES", "main"]
 #: Options without which an example of a method says little, or nothing at all.
 _OPTIONS = {
     "ascood": ["--outliers shuffle"],
-    "dream": ["--anchors pools/photos/generator"],
+    "dream": ["--anchors pools/diffusion/generator --embedding 64"],
     "ncis": ["--outlier-images folder:textures"],
     "npos-clip": ["--backbone clip:clip"],
     "oe": ["--outliers images --outlier-images folder:textures"],
@@ -49,7 +49,7 @@ EXAMPLES = tuple(map(example, registry.names()))
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training starts from, and where it is kept."""
+    """The folder of the run, and the options that the training starts from."""
 
     out: Path | None = None
     """Folder of the run. Default: runs/METHOD-DATA-sSEED."""
@@ -58,7 +58,7 @@ class Start:
     config: Path | None = None
     """The config.yaml of a run to train again, or a YAML file of options."""
     resume: Path | None = None
-    """Folder of an unfinished run to go on with. No other option can be given with it."""
+    """Folder of an unfinished run to go on with. It excludes every other option."""
 
 
 COMMAND = Start
@@ -81,39 +81,22 @@ def main(arguments: Sequence[str]) -> None:
         return
     recipe, start = _recipe(arguments)
     with training_progress(recipe.method) as progress:
-        run = training.train(out=start.out, progress=progress, **_arguments(recipe))
+        run = training.train(recipe.method, out=start.out, progress=progress, **recipe.options())
     _finish(run)
 
 
 def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
-    """Options over a preset over a file, each by name."""
-    file = value(arguments, "--config")
-    base: dict[str, Any] = read_options(Path(file)) if file else {}
-    method = base.pop("method", None)
-    method = method if arguments[0].startswith("-") else arguments[0]
-    if method is None:
-        raise OutskirtsError(
-            f"Name a method: outskirts train METHOD --data SPEC. Methods: {', '.join(registry.names())}."
-        )
-    defaults = resolve_recipe(method, {**base, **preset_options(method, value(arguments, "--preset"))})
+    """What the options come to, which are the flags over a preset over a file."""
+    given = None if arguments[0].startswith("-") else arguments[0]
+    defaults = merged_recipe(given, {}, value(arguments, "--preset"), value(arguments, "--config"))
+    method = defaults.method
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     # A file may say what to train on; if none does, the command line has to.
     config = defaults.training if defaults.training.data else replace(defaults.training, data=tyro.MISSING)
-    parts = {"start": Start(), "training": config, "settings": defaults.settings}
+    parts = {"run": Start(), "training": config, "method": defaults.settings}
     start, config, settings = parse_parts(parts, f"train {method}", flags, f"Train with '{method}'.", [example(method)])
     assert isinstance(start, Start) and isinstance(config, TrainConfig) and isinstance(settings, Config)
     return Recipe(method, config, settings), start
-
-
-def _arguments(recipe: Recipe) -> dict[str, Any]:
-    config = asdict(recipe.training)
-    return {
-        "method": recipe.method,
-        "data": config.pop("data"),
-        "val": config.pop("val"),
-        **config,
-        **asdict(recipe.settings),
-    }
 
 
 def _finish(run: Run) -> None:

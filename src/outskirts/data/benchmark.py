@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ..errors import OutskirtsError, unknown
-from ..files import require_name
+from ..files import require_path_part
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -64,11 +64,12 @@ class Benchmark:
     needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_name("A benchmark", self.name)
+        # They become names of files and folders.
+        require_path_part("A benchmark", self.name)
         for name in (name for sets in self.ood.values() for name in sets):
-            require_name("An OOD set", name)
+            require_path_part("An OOD set", name)
         for name in self.variants:
-            require_name("A variant of a benchmark", name)
+            require_path_part("A variant of a benchmark", name)
 
 
 def benchmarks() -> list[str]:
@@ -150,12 +151,15 @@ def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
         benchmark: A shipped name, or the path of a YAML file.
 
     Returns:
-        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``.
+        The content by key: those of `Benchmark`, with specs as they are written, and ``classes``; and ``fetched``,
+        those of the image sets in ``needs`` that are there.
 
     Raises:
         OutskirtsError: If the file cannot be read, or a key is unknown or missing.
     """
-    return _content(benchmark)[1]
+    content = _content(benchmark)[1]
+    there = tuple(name for name in content["needs"] if known(name).place(data_folder()).is_dir())
+    return {**content, "fetched": there}
 
 
 def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -15,11 +14,13 @@ from urllib.parse import urlsplit
 import yaml
 
 from ..errors import OutskirtsError, unknown
-from ..files import file_digest, load_json, save_json, temporary_folder
+from ..files import file_digest, is_file, load_json, save_json, temporary_folder
 from ..locking import only_writer
-from .download import BytesDone, Remote, download, unpack
+from ..telling import Say, silence
+from .archive import unpack
+from .download import BytesDone, Remote, download, etag_of
 
-__all__ = ["RECORD", "Entry", "catalogue", "fetch_entry", "known", "verify_fetched"]
+__all__ = ["RECORD", "Entry", "entries", "fetch_entry", "known", "verify_fetched"]
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
@@ -54,20 +55,20 @@ class Entry:
 
 
 @cache
-def catalogue() -> Mapping[str, Entry]:
-    """All sets, by name."""
+def entries() -> Mapping[str, Entry]:
+    """All sets of the catalogue's file, by name."""
     content = yaml.safe_load((files("outskirts.data") / "catalogue.yaml").read_text(encoding="utf-8"))
     return {name: _entry(name, about) for name, about in content.items()}
 
 
 def known(name: str) -> Entry:
     """A set by its name, or an error that names the nearest."""
-    if name not in catalogue():
-        raise unknown("image set to fetch", name, catalogue())
-    return catalogue()[name]
+    if name not in entries():
+        raise unknown("image set to fetch", name, entries())
+    return entries()[name]
 
 
-def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None) -> Path:
+def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, total: None, say: Say = silence) -> Path:
     """Download and unpack a set, or what of it is not there.
 
     Arguments:
@@ -75,6 +76,7 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
         root: The folder of all sets; this one's appears when it is whole.
         progress: Called with the bytes of a file that are there and the bytes it will have; None if that is
             not known.
+        say: Told which files came without a published hash.
 
     Raises:
         OutskirtsError: If it cannot be had, or must be asked for by hand.
@@ -87,22 +89,25 @@ def fetch_entry(entry: Entry, root: Path, progress: BytesDone = lambda done, tot
     scratch = root / f".{entry.name}.fetched"
     with only_writer(scratch):
         paths = [download(remote, scratch, progress) for remote in entry.files]
+        for name in (remote.name for remote in entry.files if not remote.has_hash):
+            say(
+                f"No hash of {name} is published, so it cannot be checked that the file is the one its authors made; "
+                "the hashes of what arrived are kept, and outskirts data verify compares with them."
+            )
         with temporary_folder(folder) as made:
-            for path in paths:
+            for path, remote in zip(paths, entry.files):
                 if path.name.endswith(_ARCHIVES):
-                    unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made)
+                    unpack(path, made / path.name.partition(".")[0] if len(paths) > 1 else made, remote.unpacked)
                 else:
                     shutil.copy2(path, made)
             # Of those that lie together, some archives hold the folder itself, some what is in it.
             inside = [path for path in made.iterdir() if path.name != "__MACOSX"]
             nested = entry.folder and len(inside) == 1 and inside[0].is_dir() and inside[0].name == folder.name
             whole = inside[0] if nested else made
-            save_json(whole / RECORD, {"name": entry.name, **_content(whole)})
+            etags = {path.name: etag for path in paths if (etag := etag_of(path))}
+            save_json(whole / RECORD, {"name": entry.name, "etags": etags, **_content(whole)})
             whole.rename(folder)
-        for path in paths:
-            path.unlink()
-    with suppress(OSError):
-        scratch.rmdir()
+        shutil.rmtree(scratch)
     return folder
 
 
@@ -115,7 +120,7 @@ def verify_fetched(folder: Path) -> int:
     record = folder / RECORD
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
-    if not record.is_file():
+    if not is_file(record):
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
     then, now = load_json(record)["files"], _content(folder)["files"]
     wrong = [

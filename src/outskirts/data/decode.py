@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import warnings
@@ -31,6 +32,7 @@ __all__ = [
     "open_picture",
     "picture",
     "plain_pixels",
+    "regular",
     "scaled",
 ]
 
@@ -100,6 +102,8 @@ def decode(item: Item, name: str) -> Tensor:
     """
     try:
         pixels = as_uint8(np.array(item), name) if isinstance(item, np.ndarray) else _pixels(item)
+    except PermissionError as error:
+        raise CorruptImage(f"{name} is not readable: permission denied.") from error
     except _DAMAGE as error:
         raise CorruptImage(f"{name} cannot be decoded ({error}).") from error
     if min(pixels.shape[:2]) < MIN_SIDE:
@@ -143,6 +147,18 @@ def as_uint8(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return (pixels * 255).round().astype(np.uint8)
 
 
+def regular(path: Path) -> os.stat_result:
+    """What the system knows of a file that has an end; a pipe with the name of an image would be waited for for ever.
+
+    Raises:
+        OSError: If it is no such file.
+    """
+    known = path.stat()
+    if not stat.S_ISREG(known.st_mode):
+        raise OSError("it is not a regular file")
+    return known
+
+
 @contextmanager
 def open_picture(where: bytes | Path) -> Iterator[Image.Image]:
     """An encoded image, to be read in this block; of a format that starts no other program, and of a bounded size.
@@ -150,9 +166,8 @@ def open_picture(where: bytes | Path) -> Iterator[Image.Image]:
     Raises:
         OSError: If it is none.
     """
-    if isinstance(where, Path) and not stat.S_ISREG(where.stat().st_mode):
-        # A pipe that bears the name of an image would be waited for without end.
-        raise OSError("it is not a regular file")
+    if isinstance(where, Path):
+        regular(where)
     with warnings.catch_warnings():
         # The limit below is an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

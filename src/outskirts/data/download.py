@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ..errors import OutskirtsError
-from ..files import whole_folder, writing
+from ..files import is_file, load_json, save_json, writing
 
-__all__ = ["Remote", "download", "unpack"]
+__all__ = ["Remote", "download", "etag_of"]
 
 _PIECE = 2**20
 #: Times that a mirror may break off without having sent anything more.
@@ -36,6 +35,7 @@ class Remote:
         sha256: SHA-256 of the content, in hexadecimal, if it is known.
         md5: MD5 of the content, in hexadecimal, where only that was published.
         size: Size in bytes, if it is known.
+        unpacked: Bytes that it may unpack to, if it is an archive and they are more than usual.
     """
 
     name: str
@@ -43,13 +43,20 @@ class Remote:
     sha256: str | None = None
     md5: str | None = None
     size: int | None = None
+    unpacked: int | None = None
+
+    @property
+    def has_hash(self) -> bool:
+        """Whether it can be told if what arrived is what was published."""
+        return bool(self.sha256 or self.md5)
 
 
 def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, total: None, pause: float = 1.0) -> Path:
     """Fetch a file, or what of it is not there.
 
     Stopped at any moment, it goes on where it was. A mirror that breaks off is asked for the rest; one that sends
-    other bytes than were published, or does not answer, gives way to the next.
+    other bytes than were published, or does not answer, gives way to the next. Without a published hash, only what has
+    the same ETag on the same server is continued, so that two files are never mixed; all else begins again.
 
     Arguments:
         remote: The file.
@@ -74,7 +81,7 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
         # What was there may be of another file, or wrong, so that it is asked for all of it then.
         for _ in range(1 + part.is_file()):
             try:
-                _fetch(url, part, remote, progress, pause)
+                _fetch(url, path, part, remote, progress, pause)
             except (HTTPException, OSError) as error:
                 # What it has sent may be right, so that the next one goes on from there.
                 reasons.append(f"{url}: {_reason(error)}")
@@ -82,43 +89,46 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
             wrong = _wrong(part, remote)
             if not wrong:
                 os.replace(part, path)
+                if remote.has_hash:
+                    _origin_file(path).unlink(missing_ok=True)
                 return path
             part.unlink()
+            _origin_file(path).unlink(missing_ok=True)
         else:
             reasons.append(f"{url}: {wrong}")
     raise OutskirtsError(f"{remote.name} could not be fetched. " + " ".join(f"{reason}." for reason in reasons))
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar file into a folder that appears when all is there; nothing can land outside of it."""
-    with writing(folder), whole_folder(folder) as scratch:
-        try:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as packed:
-                    packed.extractall(scratch)
-            else:
-                with tarfile.open(archive) as packed:
-                    packed.extractall(scratch, filter="data")
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise OutskirtsError(
-                f"{archive} is damaged, or is not an archive ({error}); remove it, and fetch it again."
-            ) from error
+def etag_of(path: Path) -> str | None:
+    """The ETag that the server gave for a file without a published hash, if it gave one."""
+    return _origin(path).get("etag")
 
 
-def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: float) -> None:
+class _Changed(OSError):
+    """The file on the server is another than the one that was begun."""
+
+
+def _fetch(url: str, path: Path, part: Path, remote: Remote, progress: BytesDone, pause: float) -> None:
     """Append to the part until the mirror says that it is whole."""
-    fruitless = 0
+    fruitless = changes = 0
     while True:
-        start = part.stat().st_size if part.is_file() else 0
+        start, etag = _start(url, path, part, remote)
         try:
-            if _append(url, part, remote, start, progress):
+            if _append(url, path, part, remote, start, etag, progress):
                 return
             raise OSError("the connection broke off")
         except HTTPError as error:
-            if error.code == 416 and start:
+            if error.code != 416 or not start:
+                raise
+            if remote.has_hash or error.headers.get("Content-Range") == f"bytes */{start}":
                 # There is no more than what is there already.
                 return
-            raise
+            part.unlink()
+        except _Changed:
+            part.unlink()
+            changes += 1
+            if changes >= _PATIENCE:
+                raise
         except (HTTPException, OSError):
             grown = part.is_file() and part.stat().st_size > start
             fruitless = 0 if grown else fruitless + 1
@@ -127,22 +137,72 @@ def _fetch(url: str, part: Path, remote: Remote, progress: BytesDone, pause: flo
             time.sleep(pause)
 
 
-def _append(url: str, part: Path, remote: Remote, start: int, progress: BytesDone) -> bool:
+def _start(url: str, path: Path, part: Path, remote: Remote) -> tuple[int, str | None]:
+    """From which byte to ask for, and the ETag that the rest must have.
+
+    What is there is continued if a hash will tell whether it belongs together, or if the ETag does.
+    """
+    start, known = part.stat().st_size if part.is_file() else 0, _origin(path)
+    etag = known.get("etag") if known.get("url") == url else None
+    if start and etag and not etag.startswith("W/"):
+        return start, etag
+    return (start if remote.has_hash else 0), None
+
+
+def _append(
+    url: str, path: Path, part: Path, remote: Remote, start: int, etag: str | None, progress: BytesDone
+) -> bool:
     """Ask for what is missing; returns whether all of it came."""
-    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urlopen(request, timeout=60) as answer:
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if etag:
+        headers["If-Range"] = etag
+    with urlopen(Request(url, headers=headers), timeout=60) as answer:
+        now = answer.headers.get("ETag")
         if start and answer.status != 206:
             # It sends everything again, from the beginning.
             start = 0
+        elif start and ((etag and now != etag) or not _begins_at(start, answer.headers.get("Content-Range"))):
+            raise _Changed("the file changed while it was fetched")
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else remote.size
         done = start
         with writing(part), part.open("ab" if start else "wb") as file:
+            if not start:
+                # Never before the part is empty, which is of another file perhaps.
+                _keep_origin(path, url, now)
             while piece := answer.read(_PIECE):
                 file.write(piece)
                 done += len(piece)
                 progress(done, total)
+                if remote.size and done > remote.size:
+                    # Its size is wrong, however much more would come.
+                    return True
     return not total or done >= total
+
+
+def _begins_at(start: int, content_range: str | None) -> bool:
+    return content_range is None or content_range.startswith(f"bytes {start}-")
+
+
+def _origin_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.origin.json")
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """Where a file, or what is there of it, comes from: ``url`` and ``etag``."""
+    file = _origin_file(path)
+    try:
+        known = load_json(file) if is_file(file) else {}
+    except OutskirtsError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _keep_origin(path: Path, url: str, etag: str | None) -> None:
+    if etag:
+        save_json(_origin_file(path), {"url": url, "etag": etag})
+    else:
+        _origin_file(path).unlink(missing_ok=True)
 
 
 def _wrong(path: Path, remote: Remote) -> str:

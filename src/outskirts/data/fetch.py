@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
 from .benchmark import benchmarks, describe_benchmark
-from .catalogue import Entry, catalogue, fetch_entry, known
+from .catalogue import Entry, entries, fetch_entry, known
 from .sources import open as open_images
 from .sources.spec import data_folder
 from .sources.torchvision_sets import SETS
 
-__all__ = ["fetch"]
+__all__ = ["catalogue", "fetch"]
+
+_TORCHVISION = "https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.{}.html"
+
+
+def catalogue() -> Mapping[str, Entry]:
+    """All image sets that `fetch` takes, by name, with their sources and terms; those of torchvision have no files."""
+    theirs = {
+        name: Entry(name, f"{one.name}, downloaded by torchvision", _TORCHVISION.format(one.name), "see its page")
+        for name, one in sorted(SETS.items())
+    }
+    return {**entries(), **theirs}
 
 
 def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list[Path]:
@@ -32,10 +44,10 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     if name in SETS:
         say(f"{len(open_images(name)):,} images in {data_folder()}; open them as {name}")
         return [data_folder()]
-    if name in catalogue():
+    if name in entries():
         return [_fetched(known(name), say, progress)]
     if name not in benchmarks():
-        raise unknown("image set or benchmark to fetch", name, [*catalogue(), *SETS, *benchmarks()])
+        raise unknown("image set or benchmark to fetch", name, [*catalogue(), *benchmarks()])
     folders, failed = [], 0
     for needed in describe_benchmark(name)["needs"]:
         try:
@@ -49,7 +61,7 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
 
 
 def _fetched(entry: Entry, say: Say, progress: Progress) -> Path:
-    folder = fetch_entry(entry, data_folder(), lambda done, total: progress(entry.name, done, total))
+    folder = fetch_entry(entry, data_folder(), lambda done, total: progress(entry.name, done, total), say)
     opened = "" if entry.folder else f"; open it as {entry.name}"
     say(f"{entry.name} is in {folder}{opened}. Terms: {entry.licence}.")
     return folder

@@ -7,9 +7,8 @@ so that another run asks the file system alone.
 from __future__ import annotations
 
 import os
-import stat
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ import xxhash
 
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
-from .decode import CorruptImage, Item, Items, plain_pixels
+from .decode import CorruptImage, Item, Items, plain_pixels, regular
 from .threads import BLOCK, in_order
 
 __all__ = ["first_key", "item_key", "item_keys", "keys_folder"]
@@ -77,8 +76,9 @@ def first_key(item: Item) -> str:
     """
     if isinstance(item, Path):
         try:
+            size = regular(item).st_size
             with item.open("rb") as file:
-                return digest(str(_status(item)[0]), file.read(2**16))
+                return digest(str(size), file.read(2**16))
         except OSError as error:
             raise CorruptImage(f"{item} cannot be read ({error}).") from error
     if isinstance(item, bytes):
@@ -105,20 +105,19 @@ def item_keys(items: Items, rows: Sequence[int], first: bool = False) -> list[st
 
 
 def _of_files(paths: Sequence[Path]) -> list[str]:
-    """The keys of files, each folder's record opened once."""
-    keys: dict[Path, str] = {}
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_folder[path.parent].append(path)
-    for folder, inside in by_folder.items():
-        record = _Record.of(folder)
-        statuses = dict(zip(inside, _threaded(_status_or_none, inside)))
-        keys |= {path: record.key(path.name, status) for path, status in statuses.items()}
-        unknown = [path for path in inside if not keys[path] and statuses[path] is not None]
-        for path, (status, key) in zip(unknown, _threaded(_read_or_none, unknown)):
-            keys[path] = key
-            record.add(path.name, status, key)
-        record.save()
+    """The keys of files; each folder's record is opened once, and saved as soon as its last file was read."""
+    records = {folder: _Record.of(folder) for folder in {path.parent for path in paths}}
+    # All at once, since many folders hold less than what keeps one thread busy.
+    statuses = dict(zip(paths, _threaded(_status_or_none, paths)))
+    keys = {path: records[path.parent].key(path.name, status) for path, status in statuses.items()}
+    unknown = [path for path, status in statuses.items() if not keys[path] and status is not None]
+    left = Counter(path.parent for path in unknown)
+    for path, (status, key) in zip(unknown, _threaded(_read_or_none, unknown)):
+        keys[path] = key
+        records[path.parent].add(path.name, status, key)
+        left[path.parent] -= 1
+        if not left[path.parent]:
+            records[path.parent].save()
     return [keys[path] for path in paths]
 
 
@@ -200,16 +199,16 @@ def _read(path: Path) -> tuple[Status, str]:
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 state.update(chunk)
+    except PermissionError as error:
+        raise CorruptImage(f"{path} is not readable: permission denied.") from error
     except OSError as error:
         raise CorruptImage(f"{path} cannot be read ({error}).") from error
     return before, state.hexdigest()
 
 
 def _status(path: Path) -> Status:
-    """Raises what the file system does, and where the path is no regular file, such as a pipe that has no end."""
-    known = path.stat()
-    if not stat.S_ISREG(known.st_mode):
-        raise OSError(f"{path} is not a regular file")
+    """Raises what `regular` does."""
+    known = regular(path)
     return known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
 
 

@@ -232,6 +232,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return item_keys(self.items, self.index.tolist())
 
     @cached_property
+    def distinct(self) -> frozenset[str]:
+        """The keys of the images that can be read, each once."""
+        return frozenset(self.keys) - {""}
+
+    @cached_property
     def first_keys(self) -> list[str]:
         """The keys that version 0.1 gave the images, to compare them with what it has written."""
         return item_keys(self.items, self.index.tolist(), first=True)

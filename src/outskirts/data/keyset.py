@@ -59,7 +59,7 @@ class KeySet:
 
     def shared(self, images: ImageSet) -> int:
         """How many different images of a set are among these."""
-        return len(self.keys & set(images.keys)) + (len(self.first & set(images.first_keys)) if self.first else 0)
+        return len(self.keys & images.distinct) + (len(self.first & set(images.first_keys)) if self.first else 0)
 
 
 def _hexadecimal(rows: np.ndarray) -> frozenset[str]:

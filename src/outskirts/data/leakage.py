@@ -93,4 +93,4 @@ def save_seen_outliers(outliers: ImageSet, gallery: Path) -> None:
 
 def overlap(a: ImageSet, b: ImageSet) -> int:
     """The number of different images that two sets share."""
-    return len((set(a.keys) & set(b.keys)) - {""})
+    return len(a.distinct & b.distinct)

@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..errors import OutskirtsError
 
-__all__ = ["mapped", "reading"]
+__all__ = ["mapped", "reading_arrays"]
 
 
 def mapped(path: Path) -> Any:
     """The array in an ``.npy`` file, read as it is used."""
-    with reading(path):
+    with reading_arrays(path):
         if zipfile.is_zipfile(path):
             raise OutskirtsError(f"{path} is an .npz file; write npz:{path}.")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading_arrays(path: Path) -> Iterator[None]:
     """Turn what NumPy raises on a missing or damaged file into a sentence."""
     try:
-        yield
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"There is no file {path}.") from error
+        with files.reading(path, f"There is no file {path}."):
+            yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise OutskirtsError(f"{path} is damaged, or not a file of NumPy arrays ({error}).") from error

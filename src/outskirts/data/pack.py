@@ -57,10 +57,9 @@ def pack(
     images, out = open_images(data), placed(out).with_suffix(".parquet")
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
-    # 0 was the default of both in version 0.1.
-    if quality and not 1 <= quality <= 95:
+    if quality is not None and not 1 <= quality <= 95:
         raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {quality}.")
-    if side and side < 1:
+    if side is not None and side < 1:
         raise OutskirtsError(f"side must be a number of pixels, at least 1, not {side}.")
     known = images.attribute
     names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
@@ -84,9 +83,9 @@ def pack(
 
 def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:
     shown = picture(images.image(i))
-    shown = scaled(shown, side) if side else shown
+    shown = shown if side is None else scaled(shown, side)
     content = io.BytesIO()
-    if quality:
+    if quality is not None:
         shown.save(content, "jpeg", quality=quality)
     elif shown.mode == "L":  # WebP has no grey images.
         shown.save(content, "png")

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..errors import OutskirtsError
-from ..files import load_json, save_json
-from .imageset import ImageSet
+from ..files import is_file, load_json, save_json
+from .imageset import SUBSET, ImageSet
 
 __all__ = ["SetRecord", "load_sets", "require_same_sets", "save_sets"]
 
@@ -66,7 +66,7 @@ def save_sets(file: Path, sets: Mapping[str, ImageSet]) -> None:
 
 def load_sets(file: Path) -> dict[str, SetRecord]:
     """The records in a file; none where there is no file, as in runs of version 0.1."""
-    if not file.is_file():
+    if not is_file(file):
         return {}
     about: Any = load_json(file)
     try:
@@ -88,7 +88,8 @@ def require_same_sets(known: Mapping[str, SetRecord], sets: Mapping[str, ImageSe
     """
     for name, images in sets.items():
         if name in known and (clause := known[name].difference(images)):
+            spec = images.spec.removesuffix(SUBSET) or "these"
             raise OutskirtsError(
-                f"{whose} on other {name} images than {images.spec or 'these'} holds now: {clause}. Put back what was "
-                "there, or begin a new run."
+                f"{whose} on other {name} images than {spec} holds now: {clause}. Put back what was there, or begin a "
+                "new run."
             )

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from ..files import load_json, require_alike, require_empty, save_json, save_tensors, writing
+from ..files import load_json, reading, require_alike, require_empty, save_json, save_tensors, writing
 from ..temporary import is_temporary, temporary_path
 
 __all__ = ["ShardKind", "Shards"]
@@ -145,10 +145,9 @@ class Shards:
         """The safetensors file of a shard; where it is missing or damaged, an error says what to do."""
         file = self.file(number)
         try:
-            with safe_open(file, "pt") as stream:
+            missing = f"{file} is missing. To make it again, {self.kind.resume}."
+            with reading(file, missing), file.open("rb"), safe_open(file, "pt") as stream:
                 yield stream
-        except FileNotFoundError as error:
-            raise OutskirtsError(f"{file} is missing. To make it again, {self.kind.resume}.") from error
         except SafetensorError as error:
             raise OutskirtsError(f"{file} is damaged ({error}); delete it and {self.kind.remake}.") from error
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ..arguments import check_arguments
 from ..devices import constant
 from ..errors import OutskirtsError, unknown
 
@@ -22,6 +23,7 @@ HALF = (torch.float16, torch.bfloat16)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+@check_arguments
 @dataclass(frozen=True)
 class Transform:
     """From an image of any size to the network's input, in two steps.
@@ -64,14 +66,13 @@ class Transform:
         if min(self.std) <= 0:
             raise OutskirtsError(f"std must be above 0 in every channel, not {self.std}.")
         if not 0 < self.size <= self.resident_size:
-            raise OutskirtsError(
-                f"resize={self.resize} does not leave a crop of size={self.size} pixels; size must be from 1 to resize."
-            )
+            most = "" if self.resize is None else f" and at most resize={self.resize}"
+            raise OutskirtsError(f"size must be at least 1{most}, not {self.size}.")
 
     @property
     def resident_size(self) -> int:
         """The side of images that leave room for random crops to `size`."""
-        return self.resize or self.size
+        return self.size if self.resize is None else self.resize
 
     def side(self, room: bool = False) -> int:
         """The side of what `host` returns, in pixels."""
@@ -150,7 +151,8 @@ class Transform:
         mean = weights @ levels
         # A constant channel has no spread to divide by; one grey level stands in for it.
         std = (weights * (levels - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1 / 255)
-        return cls(size or images.shape[2], images.shape[1], _rounded(mean), _rounded(std), resize)
+        size = images.shape[2] if size is None else size
+        return cls(size, images.shape[1], _rounded(mean), _rounded(std), resize)
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary for a JSON file."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..files import load_json
 from ..telling import Say, silence
-from .catalogue import RECORD, catalogue, verify_fetched
+from .catalogue import RECORD, entries, verify_fetched
 from .sources.pool import verify_pool
 from .sources.spec import data_folder
 
@@ -27,8 +27,8 @@ def verify(folder: Path | str, *, say: Say = silence) -> dict[str, Any]:
     Raises:
         OutskirtsError: If a file is missing, left over or changed, or the folder has no record.
     """
-    named = str(folder) in catalogue()
-    place = catalogue()[str(folder)].place(data_folder()) if named else Path(str(folder).removeprefix("pool:"))
+    named = str(folder) in entries()
+    place = entries()[str(folder)].place(data_folder()) if named else Path(str(folder).removeprefix("pool:"))
     place = place.absolute()
     if named or (place / RECORD).is_file():
         say(f"{place} is whole: {verify_fetched(place):,} files, as they were fetched.")

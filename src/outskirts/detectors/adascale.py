@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..devices import full_precision
-from ..errors import unknown
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from ..extraction.probes import FeatureProbe
@@ -118,8 +117,6 @@ class AdaScale(Detector):
         scorer: str = "energy",
     ) -> None:
         super().__init__()
-        if variant not in ("a", "l"):
-            raise unknown("variant of the detector 'adascale'", str(variant), ("a", "l"))
         self.low = checked(self.name, "low", low, least=0, most=high)
         self.high = checked(self.name, "high", high, most=100)
         self.share = checked(self.name, "share", share, above=0, most=100)

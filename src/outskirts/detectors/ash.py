@@ -11,7 +11,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import unknown
 from .base import choices, register
 from .common.inputs import checked
 from .common.shaping import ShapingDetector, kept_count, scaling
@@ -37,8 +36,6 @@ class ASH(ShapingDetector):
     def __init__(self, percentile: float = 90.0, variant: Literal["p", "b", "s"] = "b", scorer: str = "energy") -> None:
         super().__init__(scorer)
         self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
-        if variant not in ("p", "b", "s"):
-            raise unknown("variant of the detector 'ash'", str(variant), ("p", "b", "s"))
         self.variant = variant
 
     def shape(self, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from .. import renamed
+from ..arguments import check_arguments
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
@@ -85,7 +86,7 @@ class Detector(nn.Module, ABC):
         if "detector" not in metadata:
             raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
         detector = create({"name": metadata["detector"], **metadata["params"]})
-        for key, value in tensors.items():
+        for key, value in renamed.buffers(tensors).items():
             detector.get_buffer(key)
             owner, _, buffer = key.rpartition(".")
             setattr(detector.get_submodule(owner), buffer, value)
@@ -100,8 +101,13 @@ registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors")
 
 
 def register(name: str) -> Callable[[D], D]:
-    """Register a detector class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a detector class under `name`; its parameters are checked from then on."""
+
+    def add(part: D) -> D:
+        check_arguments(part)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add
 
 
 def create(spec: str | Detector | Mapping[str, Any]) -> Detector:

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
 from .base import Detector, create, register
 from .common.members import fit_members
@@ -52,8 +52,6 @@ class Combination(Detector):
 
     def __init__(self, detectors: Sequence[str] = ("energy", "knn"), rule: Literal["sum", "fisher"] = "sum") -> None:
         super().__init__()
-        if rule not in ("sum", "fisher"):
-            raise unknown("rule of the detector 'combination'", str(rule), ("sum", "fisher"))
         if len(detectors) < 2 or isinstance(detectors, str):
             raise OutskirtsError("A combination needs two detectors or more: combination:detectors=[energy,knn].")
         self.detectors, self.rule = list(detectors), rule

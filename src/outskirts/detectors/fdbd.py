@@ -42,17 +42,17 @@ class FDBD(Detector):
     """Mean distance to the decision boundaries, in units of the feature's distance from the mean training feature.
 
     Arguments:
-        centred: Take that distance; otherwise the feature's own length.
+        centered: Take that distance; otherwise the feature's own length.
     """
 
     needs = frozenset({"features", "logits", "head"})
     fit_on = "train"
-    grid = choices(centred=(True, False))
+    grid = choices(centered=(True, False))
     mean: Tensor | None
 
-    def __init__(self, centred: bool = True) -> None:
+    def __init__(self, centered: bool = True) -> None:
         super().__init__()
-        self.centred = centred
+        self.centered = centered
         self.register_buffer("mean", None)
 
     def fit(self, outputs: Outputs) -> FDBD:
@@ -61,7 +61,7 @@ class FDBD(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, _ = linear_head(outputs, self.name)
-        origin = self.require("mean") * self.centred
+        origin = self.require("mean") * self.centered
 
         def score(rows: Tensor, logits: Tensor) -> Tensor:
             length = (rows.to(origin) - origin).norm(dim=1).clamp_min(torch.finfo(origin.dtype).tiny)

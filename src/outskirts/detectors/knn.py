@@ -11,12 +11,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
 from ..neighbours.approximate import InvertedIndex
 from ..neighbours.exact import distances
 from .base import Detector, choices, register
 from .common.derived import unit
+from .common.inputs import checked
 
 __all__ = ["KNN"]
 
@@ -44,11 +45,8 @@ class KNN(Detector):
         index: Literal["exact", "faiss"] = "exact",
     ) -> None:
         super().__init__()
-        if space not in ("features", "projection"):
-            raise unknown("space of the detector 'knn'", str(space), ("features", "projection"))
-        if index not in ("exact", "faiss"):
-            raise unknown("index of the detector 'knn'", str(index), ("exact", "faiss"))
-        self.k, self.space, self.index = k, space, index
+        self.k = checked(self.name, "k", k, least=1)
+        self.space, self.index = space, index
         self._lists: InvertedIndex | None = None
         self.needs = frozenset({space})
         self.register_buffer("bank", None)

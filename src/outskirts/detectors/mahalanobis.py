@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..errors import unknown
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, register
@@ -121,18 +120,16 @@ class Mahalanobis(Detector):
     needs = frozenset({"features", "labels"})
     fit_on = "train"
     transform: Tensor | None
-    centres: Tensor | None
+    centers: Tensor | None
 
     def __init__(
         self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = False
     ) -> None:
         super().__init__()
-        if covariance not in ("within", "total"):
-            raise unknown(f"covariance of the detector '{self.name}'", str(covariance), ("within", "total"))
         self.covariance, self.normalize = covariance, normalize
         self.ridge = checked(self.name, "ridge", ridge, least=0)
         self.register_buffer("transform", None)
-        self.register_buffer("centres", None)
+        self.register_buffer("centers", None)
 
     def fit(self, outputs: Outputs) -> Mahalanobis:
         labels = training_labels(outputs, self.name)
@@ -141,11 +138,11 @@ class Mahalanobis(Detector):
         if self.covariance == "total":
             covariance = features.double().T.cov()
         self.transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())
-        self.centres = means @ self.transform
+        self.centers = means @ self.transform
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        return nearest_distance(self._scaled(outputs.features), self.require("transform"), self.require("centres"))
+        return nearest_distance(self._scaled(outputs.features), self.require("transform"), self.require("centers"))
 
     def _scaled(self, features: Tensor) -> Tensor:
         return normalize(features.float(), dim=1) if self.normalize else features

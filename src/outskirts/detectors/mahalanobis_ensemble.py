@@ -64,7 +64,7 @@ class MahalanobisEnsemble(Detector):
         self.ridge = checked(self.name, "ridge", ridge, least=0)
         self.probes = tuple(PooledMaps(-1 - place) for place in range(stages))
         for place in range(stages):
-            for part in ("transform", "centres", "scale"):
+            for part in ("transform", "centers", "scale"):
                 self.register_buffer(f"{part}{place}", None)
 
     def fit(self, outputs: Outputs) -> MahalanobisEnsemble:
@@ -75,14 +75,14 @@ class MahalanobisEnsemble(Detector):
             transform = whitening(covariance, self.ridge * covariance.diagonal().mean().item())
             distances = nearest_distance(pooled, transform, means @ transform)
             spread = torch.stack([distances.mean(), distances.std(correction=0).clamp_min(1e-12)])
-            for part, value in (("transform", transform), ("centres", means @ transform), ("scale", spread)):
+            for part, value in (("transform", transform), ("centers", means @ transform), ("scale", spread)):
                 setattr(self, f"{part}{place}", value)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         scores = []
         for place, probe in enumerate(self.probes):
-            transform, centres, spread = (self.require(f"{part}{place}") for part in ("transform", "centres", "scale"))
-            distances = nearest_distance(outputs.need(probe.key, self.name), transform, centres)
+            transform, centers, spread = (self.require(f"{part}{place}") for part in ("transform", "centers", "scale"))
+            distances = nearest_distance(outputs.need(probe.key, self.name), transform, centers)
             scores.append((distances - spread[0]) / spread[1])
         return torch.stack(scores).mean(0)

@@ -46,7 +46,7 @@ class NECO(Detector):
     def fit(self, outputs: Outputs) -> NECO:
         features = training_rows(outputs, self.name)
         dimension = features.shape[1]
-        dim = self.dim or max(1, min(outputs.classes, dimension // 2))
+        dim = max(1, min(outputs.classes, dimension // 2)) if self.dim is None else self.dim
         checked(self.name, f"dim, for features of dimension {dimension},", dim, most=dimension)
         self.mean = mean_feature(outputs, self.name)
         scatter = scatter_about(features, self.mean)

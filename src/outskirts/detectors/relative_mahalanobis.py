@@ -31,14 +31,14 @@ class RelativeMahalanobis(Detector):
     needs = frozenset({"features", "labels"})
     fit_on = "train"
     transform: Tensor | None
-    centres: Tensor | None
+    centers: Tensor | None
     background: Tensor | None
-    centre: Tensor | None
+    center: Tensor | None
 
     def __init__(self, ridge: float = 1e-6) -> None:
         super().__init__()
         self.ridge = checked(self.name, "ridge", ridge, least=0)
-        for buffer in ("transform", "centres", "background", "centre"):
+        for buffer in ("transform", "centers", "background", "center"):
             self.register_buffer(buffer, None)
 
     def fit(self, outputs: Outputs) -> RelativeMahalanobis:
@@ -48,9 +48,9 @@ class RelativeMahalanobis(Detector):
         mean, total = tied_gaussians(features, torch.zeros_like(labels))
         ridge = self.ridge * within.diagonal().mean().item()
         self.transform, self.background = whitening(within, ridge), whitening(total, ridge)
-        self.centres, self.centre = means @ self.transform, mean @ self.background
+        self.centers, self.center = means @ self.transform, mean @ self.background
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        nearest = nearest_distance(outputs.features, self.require("transform"), self.require("centres"))
-        return nearest - nearest_distance(outputs.features, self.require("background"), self.require("centre"))
+        nearest = nearest_distance(outputs.features, self.require("transform"), self.require("centers"))
+        return nearest - nearest_distance(outputs.features, self.require("background"), self.require("center"))

@@ -47,7 +47,7 @@ def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor
     """
     head, features = linear_head(outputs, who), training_rows(outputs, who)
     dimension = features.shape[1]
-    dim = dim or default_dim(dimension)
+    dim = default_dim(dimension) if dim is None else dim
     checked(who, f"dim, for features of dimension {dimension},", dim, most=dimension - 1)
 
     def directions() -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..errors import unknown
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
@@ -41,8 +40,6 @@ class SHE(Detector):
 
     def __init__(self, metric: Literal["inner_product", "euclidean", "cosine"] = "inner_product") -> None:
         super().__init__()
-        if metric not in ("inner_product", "euclidean", "cosine"):
-            raise unknown("metric of the detector 'she'", str(metric), ("inner_product", "euclidean", "cosine"))
         self.metric = metric
         self.register_buffer("means", None)
 

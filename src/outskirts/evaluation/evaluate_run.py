@@ -7,10 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ..arguments import check_arguments
 from ..data.benchmark import Benchmark, load_benchmark, open_groups
 from ..data.imageset import ImageSet
-from ..data.leakage import overlap
+from ..data.set_record import save_sets
 from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..detectors import Detector
 from ..devices import resolve_device
 from ..errors import OutskirtsError
@@ -27,6 +29,8 @@ from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
 from .results import ID, TUNING, Results, headline
+from .separation import require_apart
+from .shareable import Shareable
 from .subgroups import group_accuracies
 from .task import Task, open_task
 from .tuning import Tuned, own_outliers
@@ -38,6 +42,7 @@ __all__ = ["evaluate_run"]
 Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
 
 
+@check_arguments
 def evaluate_run(
     run: Run | Path | str,
     test: ImageSet | str | Path | None = None,
@@ -110,11 +115,13 @@ def _sets(
     """The ID test images, and the OOD sets by group and name."""
     if benchmark is not None:
         if test is not None or ood:
-            raise OutskirtsError("Pass either --benchmark or --test with --near, --far and the like, not both.")
+            raise OutskirtsError(
+                "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
+            )
         chosen = load_benchmark(benchmark)
-        test, ood = chosen.test, chosen.ood
+        return reopen(chosen.test), open_groups(chosen.ood, reopen)
     if test is None:
-        raise OutskirtsError("Pass the in-distribution test images: --test SPEC.")
+        raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
     return open_images(test), open_groups(ood)
 
 
@@ -123,13 +130,12 @@ def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | N
     seed = task.recipe.training.seed
     if outliers is None:
         outliers = own_outliers(task.classifier, task.val, seed)
-    _require_apart(outliers, {**task.sets, "train": task.train})
+    require_apart(outliers, task.val, {**task.sets, "train": task.train})
     of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     assert gathered.val is not None
-    tuned = tune_detectors(
-        able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=outliers.spec, **about
-    )
+    name = Shareable().value(outliers.spec)
+    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
     passes.say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
     return tuned
 
@@ -167,7 +173,8 @@ def _write(task: Task, gathered: Gathered, results: Results) -> None:
     """Leave in the run folder what was measured, and the images that were told worst."""
     run, outputs = task.run, gathered.sets
     results.save(run.path)
-    save_json(run.path / "notes.json", task.notes)
+    save_json(run.path / "notes.json", Shareable(task.recipe.flat()).value(task.notes))
+    save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
     _write_groups(run, outputs[ID], sets[ID])
     shown = headline(list(results.scores), task.published)
@@ -208,13 +215,3 @@ def _without_skipped(image_set: ImageSet) -> ImageSet:
         if skipped
         else image_set
     )
-
-
-def _require_apart(outliers: ImageSet, sets: Mapping[str, ImageSet]) -> None:
-    """Raise if parameters would be chosen on images of a test set."""
-    for name, image_set in sets.items():
-        if shared := overlap(outliers, image_set):
-            raise OutskirtsError(
-                f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
-                "choose others, or other parts of it: SPEC?part=0-50%."
-            )

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
+from ..arguments import check_arguments
 from ..errors import OutskirtsError
 from ..seeding import subseed
 from .metrics import Array, Positive, Rule, Scores, as_scores, at_least, aupr, oriented, placements, recall_rank
@@ -160,6 +161,7 @@ def delong_test(
     return DeLong(gap.mean, lo, hi, p_value)
 
 
+@check_arguments
 def aupr_interval(
     id_scores: Scores,
     ood_scores: Scores,
@@ -185,6 +187,7 @@ def aupr_interval(
     return Interval(min(lo, area), max(hi, area))
 
 
+@check_arguments
 def fpr_interval(
     id_scores: Scores,
     ood_scores: Scores | Sequence[Scores],

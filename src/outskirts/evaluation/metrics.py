@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..errors import OutskirtsError, unknown
 
 __all__ = ["Positive", "Rule", "Scores", "aupr", "auroc", "fpr_at_tpr"]
@@ -87,6 +88,7 @@ def auroc(id_scores: Scores, ood_scores: Scores) -> float:
     return float(placements(as_scores(id_scores), as_scores(ood_scores))[1].mean())
 
 
+@check_arguments
 def aupr(id_scores: Scores, ood_scores: Scores, positive: Positive = "id", rule: Rule = "trapezoid") -> float:
     """The area under the precision-recall curve.
 
@@ -112,6 +114,7 @@ def aupr(id_scores: Scores, ood_scores: Scores, positive: Positive = "id", rule:
     return float(np.sum(np.diff(recall) * heights))
 
 
+@check_arguments
 def fpr_at_tpr(
     id_scores: Scores,
     ood_scores: Scores,

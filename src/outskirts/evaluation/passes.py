@@ -16,6 +16,7 @@ from ..extraction.outputs import Outputs
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from .results import ID
+from .shareable import Shareable
 from .task import Task
 
 __all__ = ["Gathered", "Passes", "gather"]
@@ -68,6 +69,7 @@ class Passes:
                 f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "
                 f"left out, such as {image_set.skipped[0]}."
             )
+            self.say(f"{name}: left out first: {image_set.skipped[0]}")
         return outputs
 
     def raw(self, image_set: ImageSet) -> tuple[Tensor, Tensor]:
@@ -77,7 +79,8 @@ class Passes:
         return outputs.features, outputs.labels
 
     def note(self, sentence: str) -> None:
-        """Tell now, and the reader of the results."""
+        """Tell now, and the reader of the results, without the folders of this machine."""
+        sentence = Shareable().text(sentence)
         self.notes.append(sentence)
         self.say(sentence)
 

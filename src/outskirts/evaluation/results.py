@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MissingPackage, OutskirtsError
-from ..files import load_tensors, save_tensors, write_text
+from ..files import is_file, load_tensors, save_tensors, write_text
 from . import display, plots
+from .csv_cells import guarded
 from .rows import COLUMNS, ID, MEAN, TUNING, Result, headline, labels, read_rows
 from .set_groups import SHIFTED, is_full_spectrum
 
@@ -55,8 +56,13 @@ class Results:
         tensors = {f"{label}/{name}": t for label, sets in self.scores.items() for name, t in sets.items()}
         save_tensors(Path(folder) / "scores.safetensors", tensors, {"skipped": dict(self.skipped)})
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *map(astuple, (*self.rows, *self.tuning))])
+        rows = [[guarded(cell) if isinstance(cell, str) else cell for cell in astuple(row)] for row in self._all]
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
         write_text(Path(folder) / "results.csv", text.getvalue())
+
+    @property
+    def _all(self) -> tuple[Result, ...]:
+        return (*self.rows, *self.tuning)
 
     @staticmethod
     def load(folder: Path | str) -> Results:
@@ -64,7 +70,7 @@ class Results:
         read, kept = read_rows(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
         tuning = tuple(row for row in read if row.group == TUNING)
         rows = tuple(row for row in read if row.group != TUNING)
-        if not kept.exists():
+        if not is_file(kept):
             return Results(rows, tuning=tuning)
         tensors, metadata = load_tensors(kept)
         if "skipped" not in metadata:
@@ -111,7 +117,7 @@ class Results:
             import pandas
         except ModuleNotFoundError as error:
             raise MissingPackage("Results.to_dataframe", "pandas") from error
-        rows = (*self.rows, *self.tuning) if tuning else self.rows
+        rows = self._all if tuning else self.rows
         return pandas.DataFrame([astuple(row) for row in rows], columns=COLUMNS)
 
     def plot_roc(self, detector: str | Sequence[str] | None = None, group: str | None = None) -> Figure:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutskirtsError
+from ..files import reading
+from .csv_cells import unguarded
 
 __all__ = ["COLUMNS", "ID", "MEAN", "TUNING", "Result", "headline", "labels", "read_rows"]
 
@@ -67,7 +69,7 @@ class Result:
 
 COLUMNS = [column.name for column in fields(Result)]
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "str": str,
+    "str": unguarded,
     "int": int,
     "float": float,
     "float | None": lambda cell: float(cell) if cell else None,
@@ -109,10 +111,8 @@ def headline(labels: Sequence[str], published: Sequence[Mapping[str, Any]]) -> s
 def read_rows(path: Path) -> tuple[Result, ...]:
     """The rows of a results.csv; a missing, damaged or foreign file is a clear error."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with reading(path), path.open(encoding="utf-8", newline="") as file:
             header, *lines = list(csv.reader(file)) or [[]]
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise OutskirtsError(f"{path} is damaged: it is not a CSV file ({error}).") from error
     if header != COLUMNS:

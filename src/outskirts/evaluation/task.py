@@ -10,18 +10,19 @@ from typing import Any, Literal
 import torch
 
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED, overlap, require_unseen
+from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..files import require_name
+from ..files import require_path_part
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .evaluate import choose_detectors
-from .results import ID
+from .results import ID, TUNING
+from .separation import shared_images
 from .set_groups import SHIFTED
 
 __all__ = ["Task", "open_task"]
@@ -98,11 +99,16 @@ def open_task(
     """
     classifier = load(run.path)
     recipe = run.recipe()
-    train, val = training_sets(recipe)
+    train, val = training_sets(run)
+    if train.classes != classifier.classes:  # Of runs of version 0.1, nothing else is known.
+        raise OutskirtsError(
+            f"The network of {run.path} has the classes {', '.join(classifier.classes)}, and {train.spec} now holds "
+            f"{', '.join(train.classes)}. Put back what it was trained on, or train again."
+        )
     chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
     sets = {ID: test.align(classifier.classes), **_flat(ood)}
     sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
-    notes = _check(sets, train, options.skip_corrupt)
+    notes = shared_images(sets, train, val, options.skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
         require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
@@ -144,36 +150,17 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
 
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     flat: dict[str, ImageSet] = {}
-    for members in ood.values():
+    for group, members in ood.items():
+        require_path_part("A group of OOD sets", group)
+        if group == TUNING:
+            raise OutskirtsError(f"A group of OOD sets cannot be called '{TUNING}', as results call their parameters.")
         for name, image_set in members.items():
             if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
                 raise OutskirtsError(
                     f"An OOD set cannot be called '{name}'. Each set needs another name, and id, train, val "
                     "and mean are taken. A name has only letters, digits and . + - _"
                 )
-            flat[require_name("An OOD set", name)] = image_set
+            flat[name] = image_set
     if not flat:
-        raise OutskirtsError("There is no OOD set to evaluate on; name at least one, such as --far svhn=svhn.")
+        raise OutskirtsError("There is no OOD set to evaluate on; pass at least one (--far NAME=SPEC).")
     return flat
-
-
-def _check(sets: Mapping[str, ImageSet], train: ImageSet, skip_corrupt: bool) -> list[str]:
-    """Refuse sets that share images; returns what a reader of the results should know."""
-    notes = []
-    for name, image_set in sets.items():
-        if not len(image_set):
-            raise OutskirtsError(f"The set '{name}' ({image_set.spec}) holds no images.")
-        if image_set.note:
-            notes.append(f"{name}: {image_set.note}")
-        for other, against in {"ID test": sets[ID], "training": train}.items():
-            shared = 0 if image_set is against else overlap(image_set, against)
-            if shared and skip_corrupt:  # Empty files are all alike.
-                shared = overlap(image_set.decodable(), against)
-            if shared > TOLERATED * len(image_set):
-                raise OutskirtsError(
-                    f"{shared:,} of the {len(image_set):,} images of '{name}' ({image_set.spec}) are also among the "
-                    f"{other} images ({against.spec}); results would mean nothing. Choose another set."
-                )
-            if shared:
-                notes.append(f"{shared} of the {len(image_set):,} images of {name} are also among the {other} images.")
-    return notes

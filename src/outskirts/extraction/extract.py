@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
 from ..devices import repeatable
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
@@ -26,9 +28,10 @@ from .transfer import to_host
 __all__ = ["extract"]
 
 
+@check_arguments
 def extract(
     classifier: Classifier,
-    image_set: ImageSet,
+    image_set: ImageSet | str | Path,
     *,
     probes: Iterable[Probe] = (),
     features: Space = "head",
@@ -44,7 +47,7 @@ def extract(
 
     Arguments:
         classifier: Is put in evaluation mode.
-        image_set: Brought to the classifier's input by its transform.
+        image_set: Images, or their spec; they are brought to the classifier's input by its transform.
         probes: What else detectors need; gathered in the same pass, but not of tokens, which have no pixels.
         features: What `Outputs.features` are: ``head`` for what the linear layer is applied to, ``raw`` for what
             the backbone gives, ``projection`` for points on the sphere where the head has prototypes. The first two
@@ -64,6 +67,7 @@ def extract(
     Raises:
         OutskirtsError: If there is no image, one cannot be decoded, or a file in the store is damaged.
     """
+    image_set = open_images(image_set)
     if not len(image_set):
         raise OutskirtsError(f"There is nothing to extract: {image_set.spec or 'the image set'} holds no images.")
     options = PassOptions(precision, keep, torch.device(device), batch_size, skip_corrupt)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.loading.ahead import batches
 from ..devices import sent
@@ -24,6 +25,7 @@ __all__ = ["PASS", "PassOptions", "forward"]
 PASS = "pass"
 
 
+@check_arguments
 @dataclass(frozen=True)
 class PassOptions:
     """How images go through a network; see `outskirts.extraction.extract.extract`.

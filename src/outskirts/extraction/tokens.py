@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ..arguments import check_arguments, require_positive
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.token_set import DType, write_tokens
@@ -16,6 +17,7 @@ from ..telling import Progress, Say, nobody, silence
 __all__ = ["extract_tokens"]
 
 
+@check_arguments
 def extract_tokens(
     backbone: str,
     data: ImageSet | str | Path,
@@ -55,9 +57,7 @@ def extract_tokens(
         OutskirtsError: If the backbone is no CLIP folder, the folder holds anything else, or an image cannot be
             decoded.
     """
-    for name, given in (("batch_size", batch_size), ("shard", shard)):
-        if given < 1:
-            raise OutskirtsError(f"{name} is at least 1, not {given}.")
+    require_positive(batch_size=batch_size, shard=shard)
     if not backbone.startswith(PREFIX):
         raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
     images, out = open_images(data), Path(out).absolute()

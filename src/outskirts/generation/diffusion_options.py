@@ -3,73 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..errors import unknown
-from ..files import require_name
+from ..arguments import check_fields, require_positive
+from ..errors import OutskirtsError, unknown
+from ..files import require_path_part
 from ..renamed import SYNTHESIS, renamed
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 
-__all__ = ["NCIS", "PRESETS", "Boundary", "Decode", "Dream", "Embed", "Fit", "Sample", "Source", "filled"]
+__all__ = [
+    "NCIS",
+    "PRESETS",
+    "Decode",
+    "Dream",
+    "DreamDecode",
+    "Embed",
+    "Fit",
+    "Named",
+    "OnDevice",
+    "Reader",
+    "Sample",
+    "SampleAtBoundary",
+    "Source",
+    "filled",
+    "required",
+]
+
+#: Options that no other class checks before the work begins.
+_COUNTS = {"limit", "per_class", "count", "embedding_batch_size", "generation_batch_size"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What every stage takes: the images, the model, and the folder."""
+    """What every stage takes: the folder and the images."""
 
     out: Path
     """Folder of all stages: new, empty, or begun with the same options, and then it goes on."""
-    model: Path
-    """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
     run: Path | None = None
     """A trained run. Its classifier judges the outliers; its training images are the images to embed."""
     data: str | None = None
     """Labelled training images to embed, as a spec. Default: the training images of --run."""
     limit: int | None = None
-    """Largest number of training images to embed. Default: all of them."""
+    """Largest number of training images to embed, at least 1. Default: all of them."""
+    seed: int = 0
+    """Seed of all random numbers."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        counts = [option.name for option in fields(self) if option.name in _COUNTS]
+        require_positive(**{name: getattr(self, name) for name in counts})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice(Source):
+    """What a stage takes that computes with a network."""
+
+    device: str = "auto"
+    """Device of the stage's networks: auto, cpu, cuda or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(OnDevice):
+    """What a stage takes that reads the diffusion model."""
+
+    model: Path
+    """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     template: str = "an image of a {}"
     """Text of an image, with {} in the place of its token vector."""
-    seed: int = 0
-    """Seed of all random numbers."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision of the diffusion model; auto takes bf16 where it is faster on this device."""
-    device: str = "auto"
-    """Device of the diffusion model: auto, cpu, cuda or mps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embed(Source):
+class Embed(Reader):
     """Stage embed: find a token vector for each training image."""
 
     steps: int = 3
-    """Optimisation steps for each vector."""
+    """Optimisation steps for each vector, at least 1."""
     inversion_lr: float = 1e-2
-    """Learning rate of the vectors."""
+    """Learning rate of the vectors, above 0."""
     draws: int = 8
-    """Pairs of time and noise drawn per step and image."""
+    """Pairs of time and noise drawn per step and image, at least 1; an even number unless --independent is given."""
     independent: bool = False
     """Draw times and noises independently, as the published code does. Default: in pairs spread over all times."""
     embedding_batch_size: int = 64
-    """Images embedded at the same time."""
+    """Images embedded at the same time, at least 1."""
     shard: str = "0/1"
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Source):
+class Fit(OnDevice):
     """Stage fit: find the manifold on which the vectors of each class lie."""
 
     fit_epochs: int = ManifoldOptions.epochs
-    """Largest number of epochs; the fit stops earlier when the loss on held-out vectors no longer falls."""
+    """Largest number of epochs, at least 1; the fit stops earlier when the loss on held-out vectors no longer falls."""
     blocks: int = ManifoldOptions.blocks
-    """Number of coupling blocks in the volume-preserving network."""
+    """Number of coupling blocks in the volume-preserving network, at least 0."""
     hidden: int | None = None
-    """Width of the coupling blocks. Default: twice the dimension of the vectors."""
+    """Width of the coupling blocks in units. Default: twice the dimension of the vectors."""
     reference_quirks: bool = False
     """Fit and sample exactly as the published code does."""
 
@@ -82,7 +119,7 @@ class Named(Source):
     """Name of the set of vectors, and of the pool made of them, below --out."""
 
     def __post_init__(self) -> None:
-        require_name("A set of vectors", self.name)
+        require_path_part("A set of vectors", self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +127,14 @@ class Sample(Named):
     """Stage sample: draw vectors off the manifolds."""
 
     per_class: int = 200
-    """Vectors to draw for each class."""
+    """Vectors to draw for each class, at least 1."""
     mode: Literal["radius", "invariant", "lowest"] = ManifoldSynthesizer.mode
     """Where vectors lie: at a distance from the manifold, at a distance in its invariants alone, or the least likely
     of many, as published."""
     min_radius: float = ManifoldSynthesizer.span[0]
-    """Shortest distance; 1 is the distance within which 95 % of held-out vectors lie."""
+    """Shortest distance, above 0; 1 is the distance within which 95 % of held-out vectors lie."""
     max_radius: float = ManifoldSynthesizer.span[1]
-    """Longest distance; 1 is the distance within which 95 % of held-out vectors lie."""
+    """Longest distance, at least the shortest; 1 is the distance within which 95 % of held-out vectors lie."""
     competing_classes: int = ManifoldSynthesizer.competing_classes
     """Number of nearest other classes that a vector must not be typical of; 0 accepts every vector."""
     reference_quirks: bool = False
@@ -105,36 +142,50 @@ class Sample(Named):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundary(Named):
+class Aligned(Source):
+    """What every stage of Dream-OOD takes in the place of images to embed."""
+
+    run: Path = field()
+    """A run of the method dream, trained with this diffusion model. Its features are aligned with the token vectors;
+    its classifier judges the outliers."""
+    data: str | None = None
+    """Labelled training images whose features are used, as a spec. Default: the training images of --run."""
+    limit: int | None = None
+    """Largest number of training images to use, at least 1. Default: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleAtBoundary(Aligned, Named, Reader):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
     per_class: int = 200
-    """Vectors to draw for each class."""
+    """Vectors to draw for each class, at least 1."""
     k: int | None = None
     """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
     and which candidates are kept. Default: 30 % of the images of the smallest class, at most 300."""
     boundary: int = 50
-    """Size of the boundary set of each class."""
+    """Size of the boundary set of each class, at least 1."""
     picks: int = 50
-    """Boundary features of each class to make vectors of at a time."""
+    """Boundary features of each class to make vectors of at a time, at least 1 and at most --boundary."""
     candidates: int = 1500
-    """Candidates drawn for each boundary feature."""
+    """Candidates drawn for each boundary feature, at least --keep."""
     keep: int = 2
-    """Candidates to keep for each boundary feature: the farthest."""
+    """Candidates to keep for each boundary feature, at least 1: the farthest."""
     sigma: float = 0.07
-    """Standard deviation of the noise in every dimension, on the unit sphere; published as 0.03 for ImageNet-100."""
+    """Standard deviation of the noise in every dimension, on the unit sphere, at least 0; published as
+    0.03 for ImageNet-100."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decode(Named):
+class Decode(Named, Reader):
     """Stage decode: make images of the vectors."""
 
     count: int = 2000
-    """Images to keep."""
+    """Images to keep, at least 1."""
     network_evaluations: int = 20
-    """Network evaluations per image: one for each step, or two where guidance is not 1."""
+    """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
-    """Classifier-free guidance scale; 1 disables it."""
+    """Classifier-free guidance scale, at least 0; 1 disables it."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     resize: Literal["both", "bilinear", "nearest"] = "both"
@@ -145,7 +196,12 @@ class Decode(Named):
     min_confidence: float = 0.0
     """Drop images for which the run is less confident than this in every class; 0 keeps all."""
     generation_batch_size: int = 256
-    """Images made at the same time."""
+    """Images made at the same time, at least 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamDecode(Aligned, Decode):
+    """Stage decode of Dream-OOD: make images of the vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +210,7 @@ class NCIS(Embed, Fit, Sample, Decode):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dream(Boundary, Decode):
+class Dream(SampleAtBoundary, DreamDecode):
     """All stages of Dream-OOD: sample, decode. Stages that are done are not done again."""
 
 
@@ -181,19 +237,39 @@ PRESETS: dict[str, dict[str, Any]] = {
 S = TypeVar("S", bound=Source)
 
 
+def required(kind: type[Source]) -> list[str]:
+    """The names of the options that have no default."""
+    return [option.name for option in fields(kind) if option.default is MISSING]
+
+
 def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -> S:
     """The options of a stage, or of all, from what is given over a preset.
 
     Raises:
-        OutskirtsError: If there is no such option or preset; the nearest known one is named.
+        OutskirtsError: If there is no such option or preset, and the nearest known one is named; or if a required
+            option is not given.
     """
-    known = {field.name for field in fields(kind)}
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    chosen = {name: value for name, value in (PRESETS[preset] if preset else {}).items() if name in known}
-    options = {**chosen, **renamed(given, SYNTHESIS, "option", known)}
+    known = {option.name for option in fields(kind)}
+    options = {**preset_options(kind, preset), **renamed(given, SYNTHESIS, "option", known)}
     for name in options:
         if name not in known:
             raise unknown(f"option of {kind.__name__}", name, known)
+    for name in required(kind):
+        if options.get(name) is None:
+            raise OutskirtsError(f"The option {name} is required by {kind.__name__}.")
     paths = {name: Path(options[name]) for name in ("out", "model", "run") if options.get(name) is not None}
     return kind(**{**options, **paths})
+
+
+def preset_options(kind: type[Source], preset: str | None) -> dict[str, Any]:
+    """The settings of a preset that a stage, or all of them, has; none without a name.
+
+    Raises:
+        OutskirtsError: If there is no such preset; the nearest known one is named.
+    """
+    if preset is None:
+        return {}
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    known = {field.name for field in fields(kind)}
+    return {name: value for name, value in PRESETS[preset].items() if name in known}

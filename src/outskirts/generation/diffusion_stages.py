@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import seeding
+from .. import grouped, seeding
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import OUTLIERS, SAMPLES, PoolWriter
@@ -27,7 +27,7 @@ from ..files import digest, load_json, require_alike, save_json
 from ..locking import only_writer
 from ..models.diffusion.latent import LatentDiffusion
 from ..models.diffusion.load_model import load_model
-from ..renamed import records
+from ..renamed import records, unset_as_now
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
@@ -37,19 +37,22 @@ from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeata
 from .diffusion.embeddings import embed as embed_images
 from .diffusion.inversion import Inversion
 from .diffusion.training import begun, require_seen
-from .diffusion_options import Boundary, Decode, Embed, Fit, Named, Sample, Source
+from .diffusion_options import Decode, Embed, Fit, Named, OnDevice, Reader, Sample, SampleAtBoundary, Source
 from .generators.base import weights
 from .manifold.fitting import fit_manifold, require_enough
 from .manifold.model import Manifold, ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 from .populate import populate
 from .screening import Judge
-from .synthesize_features import Boundary as FeatureBoundary
+from .synthesize_features import FeatureBoundary
 
 __all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
 
 #: What defines the vectors of a stage, whatever other options its class has.
-_SETTINGS = {"ncis": {field.name for field in fields(Sample)}, "dream": {field.name for field in fields(Boundary)}}
+_SETTINGS = {
+    name: {field.name for field in fields(kind)} - {field.name for field in (*fields(Source), *fields(Reader))}
+    for name, kind in {"ncis": Sample, "dream": SampleAtBoundary}.items()
+}
 
 
 class Work:
@@ -68,12 +71,12 @@ class Work:
     def __init__(self, name: str, source: Source, say: Say = silence, progress: Progress = nobody) -> None:
         self.name, self.source, self.say, self.progress = name, source, say, progress
         if not (source.run or source.data):
-            raise OutskirtsError("Pass the images to embed: --run RUN, or --data SPEC.")
+            raise OutskirtsError("Pass the images to embed, or a run (--data SPEC or --run RUN).")
         _require_possible(source)
         self.out = source.out.absolute()
         self.run = Run.open(self.source.run) if self.source.run else None
         self.classifier = load(self.run.path) if self.run is not None else None
-        images = open_images(self.source.data) if self.source.data else training_sets(self.run.recipe())[0]  # type: ignore[union-attr]
+        images = open_images(self.source.data) if self.source.data else training_sets(self.run)[0]  # type: ignore[arg-type]
         if self.classifier is not None:
             images = images.align(self.classifier.classes)
         images.require_trainable()
@@ -81,8 +84,8 @@ class Work:
         self.images = images if source.limit is None else images.limit(min(source.limit, len(images)))
         # What cannot be fitted need not be embedded.
         require_enough(self.images.labels, self.images.classes)
-        self.device = resolve_device(self.source.device)
-        self.precision: str = self.source.precision
+        self.device = resolve_device(source.device if isinstance(source, OnDevice) else "auto")
+        self.precision: str = source.precision if isinstance(source, Reader) else "auto"
         if self.precision == "auto":
             # What was begun in one precision goes on in it.
             begun = [file for file in (self.out / "embeddings" / "manifest.json", *self._record) if file.is_file()]
@@ -96,10 +99,16 @@ class Work:
         """The file that says what the vectors of this name are."""
         return self.out / f"{name}.json"
 
+    @property
+    def reader(self) -> Reader:
+        """The options of a stage that reads the diffusion model."""
+        assert isinstance(self.source, Reader)
+        return self.source
+
     @cached_property
     def model(self) -> LatentDiffusion:
         """The diffusion model, on its device."""
-        folder, source = self.source.model, self.source
+        folder, source = self.reader.model, self.reader
         if begun(folder):
             require_seen(folder, self.whole)
         model = load_model(folder, self.images.classes, source.words, source.template)
@@ -108,7 +117,7 @@ class Work:
     @cached_property
     def model_digest(self) -> str:
         """Digest of the model's weights, wherever they lie."""
-        return digest(*(f"{name} {sha}" for name, sha in weights(self.source.model).items()))
+        return digest(*(f"{name} {sha}" for name, sha in weights(self.reader.model).items()))
 
     @property
     def transform(self) -> Transform:
@@ -129,7 +138,7 @@ def embed(work: Work, own: Embed) -> None:
     folder = work.out / "embeddings"
     shard = _shard(own.shard)
     embedder = Embedder(work.model, _inversion(own), work.precision)
-    about = {"model": work.model_digest, "words": work.model.classes, "template": work.source.template}
+    about = {"model": work.model_digest, "words": work.model.classes, "template": work.reader.template}
     embed_images(
         embedder,
         work.images,
@@ -193,25 +202,25 @@ def sample(work: Work, own: Sample) -> None:
         )
 
 
-def around(work: Work, own: Boundary) -> None:
+def around(work: Work, own: SampleAtBoundary) -> None:
     """Write ``NAME.safetensors``, vectors at the boundary of each class of a `dream` run, and ``NAME.json``."""
     run = work.run
     if run is None or work.classifier is None or run.recipe().method != "dream":
         raise OutskirtsError(
-            "This stage needs features that are aligned with the vectors; pass a run of the method 'dream' as "
-            "--run RUN."
+            "This stage needs features that are aligned with the vectors; pass a run of the method 'dream' (--run RUN)."
         )
     outputs = extract(work.classifier, work.images, features="projection", store=run.outputs)
     starts = work.model.prompts.starts(torch.arange(len(work.images.classes)))
     if outputs.features.shape[1] != starts.shape[1]:
         raise OutskirtsError(
             f"The features of {run.path} have {outputs.features.shape[1]} dimensions, and the vectors of "
-            f"{work.source.model} {starts.shape[1]}; the run was trained with another model."
+            f"{work.reader.model} {starts.shape[1]}; the run was trained with another model."
         )
 
+    names = ("k", "boundary", "picks", "candidates", "keep", "sigma")
+    boundary, count = FeatureBoundary(**{name: getattr(own, name) for name in names}), own.per_class * len(starts)
+
     def about(generator: Generator) -> Outliers:
-        names = ("k", "boundary", "picks", "candidates", "keep", "sigma")
-        boundary, count = FeatureBoundary(**{name: getattr(own, name) for name in names}), own.per_class * len(starts)
         labels = outputs.need("labels", "dream")
         made, _ = boundary.make(outputs.features, labels, work.images.classes, count, generator)
         # Features are directions; a word's vector has a length.
@@ -225,16 +234,15 @@ def around(work: Work, own: Boundary) -> None:
 
 
 def _sampled(
-    work: Work, own: Sample | Boundary, of: dict[str, Any], make: Callable[[Generator], Outliers]
+    work: Work, own: Sample | SampleAtBoundary, of: dict[str, Any], make: Callable[[Generator], Outliers]
 ) -> dict[str, float]:
     """Write vectors and what they are, unless they are there; returns their scalars."""
     name = own.name
     file, record = work.out / f"{name}.safetensors", work.record(name)
-    shared = {field.name for field in fields(Source)}
-    about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name] and key not in shared}
+    about = {key: value for key, value in asdict(own).items() if key in _SETTINGS[work.name]}
     asked = {**about, **of, "seed": work.source.seed, "precision": work.precision}
     if file.is_file() and record.is_file():
-        require_alike(str(file), records(load_json(record)), asked)
+        require_alike(str(file), unset_as_now(records(load_json(record))), asked)
         return {}
     outliers = make(seeding.generator(work.source.seed, "vectors", name))
     scalars = {key: float(value) for key, value in outliers.info.items() if value.ndim == 0}
@@ -247,9 +255,9 @@ def decode(work: Work, own: Decode) -> None:
     """Write ``NAME/``, a pool of images of these vectors."""
     name = own.name
     vectors = Outliers.load(work.out / f"{name}.safetensors")
-    size = own.size or (
-        work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
-    )
+    size = own.size
+    if size is None:
+        size = work.classifier.transform.size if work.classifier is not None else min(work.images.image(0).shape[1:])
     decoder = Decoder(work.model, vectors, replace(_decoding(own), size=size, precision=work.precision))
     about = {
         "content": OUTLIERS,
@@ -282,7 +290,7 @@ def decode(work: Work, own: Decode) -> None:
             seed=work.source.seed,
             batch=own.generation_batch_size,
             keep=_keeping(judge, own.min_confidence, own.max_confidence),
-            progress=lambda done: work.progress("imagining", done, own.count),
+            progress=lambda done: work.progress("making", done, own.count),
         )
         images = ImageSet(pool.images, pool.written, work.images.classes)
         save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
@@ -312,7 +320,7 @@ def _sheet(work: Work, images: ImageSet, how: Decoding, columns: int = 12) -> Im
         vectors.insert(0, work.embeddings.vectors[rows])
     seeds = [seeding.subseed(work.source.seed, "sheet", column) for column in range(columns)]
     lines = [real, *(decoded(work.model, own, seeds, how) for own in vectors)]
-    earlier = (labels[:, None] == labels).tril(-1).sum(1)
+    earlier = grouped.ranks(labels, len(work.images.classes))
     for line in range(3):
         of_class = [(images.labels == label).nonzero().flatten() for label in labels.tolist()]
         chosen = [of[(3 * before + line) % len(of)] for of, before in zip(of_class, earlier.tolist())]
@@ -332,7 +340,9 @@ def _learned(work: Work) -> dict[str, Any]:
 def _shard(text: str) -> tuple[int, int]:
     number, slash, of = text.partition("/")
     if not (slash and number.isdigit() and of.isdigit() and int(number) < int(of)):
-        raise OutskirtsError(f"--shard must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'.")
+        raise OutskirtsError(
+            f"The shard (--shard) must be k/n with k from 0 to n - 1, such as 0/2 and 1/2, not '{text}'."
+        )
     return int(number), int(of)
 
 
@@ -347,9 +357,6 @@ def _require_possible(own: Source) -> None:
         _synthesizer(own)
     if isinstance(own, Decode):
         _decoding(own)
-    for name in ("limit", "embedding_batch_size", "per_class", "count", "generation_batch_size", "size"):
-        if (number := getattr(own, name, None)) is not None and number < 1:
-            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
 
 
 def _inversion(own: Embed) -> Inversion:

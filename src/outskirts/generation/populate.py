@@ -65,8 +65,8 @@ def populate(
             worst = int(missing.argmax())
             raise OutskirtsError(
                 f"Of {drawn} images, {pool.done} were kept. {int(missing[worst])} images of "
-                f"'{pool.classes[worst]}' are still missing; train the generator longer, lower --count, or "
-                "loosen the rules that reject images."
+                f"'{pool.classes[worst]}' are still missing; train the generator longer, ask for fewer (--count), "
+                "or loosen the rules that reject images."
             )
 
 

@@ -26,26 +26,26 @@ _COPY = 0.95
 
 @dataclass(frozen=True)
 class Rules:
-    """What an image must be to be kept; all of them off unless given."""
+    """Rules that an image must pass to be kept. Without a rule, all images are kept."""
 
     agreement: bool = False
     """Keep an image only if the classifier predicts the class that it was made for."""
     confidence: float = 0.0
     """Keep an image only if the classifier's confidence in its class reaches this quantile of the confidences on
     training images, from 0 to 1; 0 keeps all."""
-    distinct: float = 0.0
-    """Largest cosine similarity, from 0 to 1, between an image's feature and the nearest training feature; images above
-    it are dropped as copies. 0 keeps all."""
+    distinct: float | None = None
+    """Largest cosine similarity, above 0 and at most 1, between an image's feature and the nearest training feature;
+    images above it are dropped as copies. Default: none are dropped."""
 
     def __post_init__(self) -> None:
         for name in ("confidence", "distinct"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OutskirtsError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+            if (given := getattr(self, name)) is not None and not 0 <= given <= 1:
+                raise OutskirtsError(f"{name} must be from 0 to 1, not {given}.")
 
     @property
     def any(self) -> bool:
         """Whether anything is asked."""
-        return self.agreement or self.confidence > 0 or self.distinct > 0
+        return self.agreement or self.confidence > 0 or bool(self.distinct)
 
 
 class Judge:

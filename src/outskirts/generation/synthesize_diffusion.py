@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import unknown
 from ..telling import Progress, Say, nobody, silence
+from ..training.run import Run
 from . import diffusion_stages as stages
-from .diffusion_options import NCIS, Boundary, Decode, Dream, Embed, Fit, Sample, Source, filled
+from .diffusion_options import NCIS, Decode, Dream, DreamDecode, Embed, Fit, Sample, SampleAtBoundary, Source, filled
 
 __all__ = ["STAGES", "run_stages", "synthesize_dream", "synthesize_ncis"]
 
@@ -23,7 +24,7 @@ STAGES: Mapping[str, Mapping[str, tuple[type[Source], Stage]]] = {
         "sample": (Sample, stages.sample),
         "decode": (Decode, stages.decode),
     },
-    "dream": {"sample": (Boundary, stages.around), "decode": (Decode, stages.decode)},
+    "dream": {"sample": (SampleAtBoundary, stages.around), "decode": (DreamDecode, stages.decode)},
 }
 
 #: The options of all stages together.
@@ -48,8 +49,8 @@ def run_stages(method: str, given: Source, say: Say = silence, progress: Progres
 def synthesize_ncis(
     out: Path | str,
     *,
-    model: Path | str,
-    run: Path | str | None = None,
+    model: Path | str | None = None,
+    run: Run | Path | str | None = None,
     data: str | None = None,
     stage: str | None = None,
     preset: str | None = None,
@@ -65,7 +66,8 @@ def synthesize_ncis(
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
         model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
-        run: A trained run, which judges the outliers and names the images to embed.
+            Required by the stages embed and decode; the others do not take it.
+        run: A trained run, or its folder, which judges the outliers and names the images to embed.
         data: Labelled images to embed, as a spec; the training images of `run` unless given.
         stage: One of embed, fit, sample, decode; all of them unless given.
         preset: Named settings, which other options override.
@@ -82,7 +84,7 @@ def synthesize_ncis(
     References:
         | NCIS: see `outskirts.methods.ncis`
     """
-    given = {"out": out, "model": model, "run": run, "data": data, **options}
+    given = {"out": out, "run": run, "data": data, **({} if model is None else {"model": model}), **options}
     return _synthesized("ncis", given, stage, preset, say, progress)
 
 
@@ -90,7 +92,7 @@ def synthesize_dream(
     out: Path | str,
     *,
     model: Path | str,
-    run: Path | str,
+    run: Run | Path | str,
     data: str | None = None,
     stage: str | None = None,
     preset: str | None = None,
@@ -106,7 +108,7 @@ def synthesize_dream(
     Arguments:
         out: Folder of all stages: new, empty, or begun with the same options.
         model: Folder of a diffusion model: that of a pool's generator, or a Stable Diffusion in diffusers' layout.
-        run: A trained run of the method ``dream``, trained with this model.
+        run: A trained run of the method ``dream``, or its folder, trained with this model.
         data: Labelled images whose features are used, as a spec; the training images of `run` unless given.
         stage: One of sample, decode; both of them unless given.
         preset: Named settings, which other options override.

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from .. import seeding
 from ..__about__ import __version__
+from ..arguments import check_arguments, require_positive
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..devices import resolve_device
@@ -28,7 +29,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run, load
 from ..training.train import training_sets
 
-__all__ = ["Boundary", "FeatureSpace", "Gaussian", "synthesize_features"]
+__all__ = ["FeatureBoundary", "FeatureGaussian", "FeatureSpace", "synthesize_features"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ class FeatureSpace(ABC):
         """`count` outliers of features [N, D] with labels [N], and the parameters they were made with."""
 
 
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
-class Boundary(FeatureSpace):
+class FeatureBoundary(FeatureSpace):
     """Outliers at the edge of each class, found by distances to nearest neighbours, as in NPOS."""
 
     name: ClassVar[str] = "boundary"
@@ -72,20 +74,23 @@ class Boundary(FeatureSpace):
     memory_budget: int = 2**26
     """Bytes that features, candidates and distances may use at the same time."""
 
+    def __post_init__(self) -> None:
+        require_positive(**{name: getattr(self, name) for name in ("k", "boundary", "picks", "candidates", "keep")})
+
     def make(
         self, features: Tensor, labels: Tensor, classes: Sequence[str], count: int, generator: Generator
     ) -> tuple[Outliers, Mapping[str, Any]]:
         counts = torch.bincount(labels, minlength=len(classes))
         smallest = min(self.rows, int(counts[counts > 0].min()))
         per_class = -(-count // len(classes))
-        boundary = self.boundary or max(1, min(200, smallest // 5))
-        picks = self.picks or min(boundary, per_class)
-        keep = self.keep or -(-per_class // picks)
+        boundary = max(1, min(200, smallest // 5)) if self.boundary is None else self.boundary
+        picks = min(boundary, per_class) if self.picks is None else self.picks
+        keep = -(-per_class // picks) if self.keep is None else self.keep
         synthesizer = BoundarySynthesizer(
-            k=self.k or max(1, min(300, 3 * smallest // 10)),
+            k=max(1, min(300, 3 * smallest // 10)) if self.k is None else self.k,
             boundary=boundary,
             picks=picks,
-            candidates=self.candidates or max(600, 3 * keep),
+            candidates=max(600, 3 * keep) if self.candidates is None else self.candidates,
             keep=keep,
             sigma=self.sigma,
             space=self.space,
@@ -98,7 +103,7 @@ class Boundary(FeatureSpace):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussian(FeatureSpace):
+class FeatureGaussian(FeatureSpace):
     """Outliers in the tails of a Gaussian fitted to each class, as in VOS."""
 
     name: ClassVar[str] = "gaussian"
@@ -136,7 +141,7 @@ def synthesize_features(
     Arguments:
         run: A trained run of any method, or its folder.
         out: A new or empty folder.
-        how: `Boundary`, which is the default, or `Gaussian`, with its options.
+        how: `FeatureBoundary`, which is the default, or `FeatureGaussian`, with its options.
         data: Labelled images of the run's classes, or their spec; the run's training images unless given.
         count: Number of outliers.
         seed: Seed of the synthesis.
@@ -151,13 +156,12 @@ def synthesize_features(
     Raises:
         OutskirtsError: If the folder is not empty, the run is not finished, or an image has no label.
     """
-    run, out, how = Run.open(run), Path(out), how or Boundary()
+    run, out, how = Run.open(run), Path(out), how or FeatureBoundary()
     require_empty(out)
-    if count < 1:
-        raise OutskirtsError(f"count must be at least 1, not {count}.")
+    require_positive(count=count)
     where, classifier = resolve_device(device), load(run.path)
     weights = classifier.fingerprint()
-    images = training_sets(run.recipe())[0] if data is None else open_images(data).align(classifier.classes)
+    images = training_sets(run)[0] if data is None else open_images(data).align(classifier.classes)
     outputs = extract(
         classifier,
         images,

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..arguments import require_positive
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import SAMPLES, PoolWriter
@@ -18,7 +19,7 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..locking import only_writer
-from ..renamed import OPTIONS, SYNTHESIS, renamed
+from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
@@ -75,20 +76,23 @@ def synthesize_id(
     options = renamed(options, SYNTHESIS, "option", ["generation_batch_size"])
     generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
-    _require_possible(data is not None, run is not None, rules, count, generation_batch_size)
+    _require_possible(data is not None, run is not None, rules)
+    require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
     transform = _transform(train, size, classifier.transform if classifier is not None else None)
     about = {
         "generator": maker.about(),
-        "rules": asdict(rules),
+        "rules": unset_as_before(asdict(rules)),
         "judge": None if classifier is None else classifier.fingerprint(),
         **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
     }
     shape, folder = (transform.channels, transform.size, transform.size), Path(out).absolute()
     with only_writer(folder):
-        pool = PoolWriter(folder, count or len(train), shape, train.classes, maker.seen(train), about)
+        pool = PoolWriter(
+            folder, len(train) if count is None else count, shape, train.classes, maker.seen(train), about
+        )
         with pool.beginning():
             judge = None if judging is None or classifier is None else Judge(classifier, train, judging.outputs)
             maker.fit(train, transform, folder / "generator", learning)
@@ -108,13 +112,11 @@ def synthesize_id(
     return folder
 
 
-def _require_possible(data: bool, run: bool, rules: Rules, count: int | None, batch: int) -> None:
+def _require_possible(data: bool, run: bool, rules: Rules) -> None:
     if not (data or run):
-        raise OutskirtsError("Pass training images: --data SPEC, or --run RUN.")
+        raise OutskirtsError("Pass training images, or a run that has some (--data SPEC or --run RUN).")
     if rules.any and not run:
-        raise OutskirtsError("Only a trained classifier can judge images; pass --run RUN.")
-    if (count is not None and count < 1) or batch < 1:
-        raise OutskirtsError("--count and --generation-batch-size must be at least 1.")
+        raise OutskirtsError("Only a trained classifier can judge images; pass a run (--run RUN).")
 
 
 def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) -> ImageGenerator[Any]:
@@ -134,7 +136,7 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
 def _training_images(data: ImageSet | str | Path | None, run: Run | None, classes: Sequence[str] | None) -> ImageSet:
     if data is None:
         assert run is not None
-        data = training_sets(run.recipe())[0]
+        data = training_sets(run)[0]
     images = open_images(data)
     images = images if classes is None else images.align(classes)
     images.require_trainable()
@@ -150,11 +152,11 @@ def _passing(judge: Judge | None, images: ImageSet, rules: Rules) -> Tensor:
 
 def _transform(images: ImageSet, size: int | None, network: Transform | None) -> Transform:
     """How training images become those that the generator learns from."""
-    if size is not None and size < 1:
-        raise OutskirtsError(f"--size must be at least 1, not {size}.")
     first = images.image(0)
     channels = network.channels if network is not None else len(first)
-    return Transform(size or (network.size if network is not None else min(first.shape[1:])), channels)
+    if size is None:
+        size = network.size if network is not None else min(first.shape[1:])
+    return Transform(size, channels)
 
 
 def _sheet(images: ImageSet, transform: Transform, rows: int = 10) -> Image.Image:

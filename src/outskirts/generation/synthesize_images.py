@@ -29,6 +29,7 @@ def synthesize_images(
     run: Run | Path | str,
     out: Path | str,
     *,
+    method: str | None = None,
     data: ImageSet | str | Path | None = None,
     count: int = 96,
     epoch: int | None = None,
@@ -43,6 +44,7 @@ def synthesize_images(
     Arguments:
         run: A trained run of a method that makes outliers of images, or its folder.
         out: Folder for the pictures: new, empty, or begun with the same options and stopped, and then it goes on.
+        method: The method that the run must be of; any method that makes outliers of images unless given.
         data: Labelled images of the run's classes, or their spec; its training images unless given.
         count: Number of images to make outliers of.
         epoch: Epoch of the training, counted from 1, whose strength is used; the last one unless given.
@@ -51,19 +53,26 @@ def synthesize_images(
         progress: Told of the pictures written.
 
     Raises:
-        OutskirtsError: If the folder is not empty, or the run's method makes no outliers of images.
+        OutskirtsError: If the folder is not empty, the run is of another method, or its method makes no
+            outliers of images.
     """
     run, out = Run.open(run), Path(out)
+    recipe = run.recipe()
+    if method not in (None, recipe.method):
+        raise OutskirtsError(
+            f"{run.path} was trained with '{recipe.method}', not '{method}'; name the method of the run "
+            f"(outskirts synthesize {recipe.method})."
+        )
     if (out / "manifest.json").is_file():
         require_empty(out)
-    recipe, classifier = run.recipe(), load(run.path)
+    classifier = load(run.path)
     images = open_images(recipe.require_data() if data is None else data).align(classifier.classes)
     images = images.limit(min(count, len(images)), seed)
     epochs = max(1, recipe.training.epochs)
     if epoch is not None and not 1 <= epoch <= epochs:
-        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose --epoch from 1 to {epochs}.")
-    method = registry[recipe.method](recipe.settings, classifier)
-    if method.queue_size:
+        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose an epoch from 1 to {epochs} (--epoch).")
+    trained = registry[recipe.method](recipe.settings, classifier)
+    if trained.queue_size:
         raise OutskirtsError(
             f"The method '{recipe.method}' makes outliers of features; make some with: outskirts synthesize boundary "
             f"--run {run.path} --out {out}"
@@ -73,7 +82,7 @@ def synthesize_images(
     asked |= {"data": images.spec, "fingerprint": images.fingerprint}
     with only_writer(out):
         with _begun(out, asked):
-            outliers = synthesize(method, images, out, seed=seed, epoch=last, epochs=epochs)
+            outliers = synthesize(trained, images, out, seed=seed, epoch=last, epochs=epochs)
             if outliers is None:
                 raise OutskirtsError(
                     f"The method '{recipe.method}' makes no outliers; pass a run of a method that does, such as "

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from ..arguments import check_arguments
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
@@ -23,6 +24,13 @@ __all__ = ["Config", "Method", "register", "registry", "require_share"]
 @dataclass(frozen=True)
 class Config:
     """The hyper-parameters of a method; the command line's options are made from the fields."""
+
+    def require_complete(self) -> None:
+        """Called before a training begins.
+
+        Raises:
+            OutskirtsError: If an option that has no default is not given.
+        """
 
 
 def require_share(name: str, value: float) -> None:
@@ -96,5 +104,10 @@ registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Register a method class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a method class under `name`; its options are checked from then on."""
+
+    def add(part: M) -> M:
+        check_arguments(part.Config)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add

@@ -70,7 +70,7 @@ class CIDERConfig(EmbeddingConfig):
     """Weight of the compactness loss, which pulls images to the prototype of their class; published as 2, times 0.1 /
     0.07 in the code."""
     dispersion_weight: float = 1.0
-    """Weight of the dispersion loss, which pushes prototypes apart."""
+    """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """With the epoch-cosine schedule, warm up as the published code does: the learning rate starts below zero."""
 

@@ -40,12 +40,12 @@ class DreamConfig(Config):
 
     anchors: str | None = None
     """Folder of the diffusion model whose token vectors the features are aligned with: POOL/generator, or a Stable
-    Diffusion."""
+    Diffusion. Required."""
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     embedding: int = 128
-    """Dimension of the token vectors: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of size tiny, small or
-    base."""
+    """Dimension of the token vectors, at least 1: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of
+    size tiny, small or base."""
     temperature: float = 0.1
     """Temperature τ that divides the cosines, above 0."""
     label_smoothing: float = 0.0
@@ -57,6 +57,13 @@ class DreamConfig(Config):
             raise OutskirtsError(
                 f"embedding must be at least 1, and temperature positive; they are {self.embedding} and "
                 f"{self.temperature}."
+            )
+
+    def require_complete(self) -> None:
+        if not self.anchors:
+            raise OutskirtsError(
+                "The method 'dream' aligns features with the class vectors of a diffusion model; pass its folder "
+                "as --anchors DIR."
             )
 
 
@@ -83,11 +90,7 @@ class Dream(Method[DreamConfig]):
     @torch.no_grad()
     def setup(self) -> None:
         """Put each prototype at the token vector of its class."""
-        if not self.config.anchors:
-            raise OutskirtsError(
-                "The method 'dream' aligns features with the class vectors of a diffusion model; pass its folder "
-                "as --anchors DIR."
-            )
+        assert self.config.anchors is not None
         try:
             from ..models.diffusion.load_model import load_model
         except ImportError as error:

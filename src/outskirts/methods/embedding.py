@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import grouped
+from ..arguments import require_positive
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..errors import OutskirtsError
@@ -30,11 +31,11 @@ class EmbeddingConfig(Config):
     projection: Literal["mlp", "linear"] = "mlp"
     """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, or linear."""
     embedding: int = 128
-    """Dimension of the projected features."""
+    """Dimension of the projected features, at least 1."""
     temperature: float = 0.1
     """Temperature τ that divides the cosines, above 0."""
     views: int = 2
-    """Number of views of each image, augmented differently; the cost of a step grows with it."""
+    """Number of views of each image, at least 1, augmented differently; the cost of a step grows with it."""
     prototype_momentum: float = 0.95
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when one sample moves it."""
     neighbours: int = 50
@@ -47,9 +48,7 @@ class EmbeddingConfig(Config):
         require_share("prototype_momentum", self.prototype_momentum)
         if not self.temperature > 0:
             raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
-        for name in ("embedding", "views", "neighbours"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("embedding", "views", "neighbours")})
 
 
 #: How the published scripts train on CIFAR images, for 500 epochs.

@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax, softplus
 
 from .averages import mean
 
-__all__ = ["balanced_accuracy", "energy_margin", "open_risk", "risk_terms", "uniformity"]
+__all__ = ["balanced_accuracy", "energy_margin", "ood_head_loss", "ood_head_terms", "uniformity"]
 
 
 def uniformity(logits: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def uniformity(logits: Tensor) -> Tensor:
     return -math.log(logits.shape[1]) - log_softmax(logits, dim=1).mean()
 
 
-def open_risk(
+def ood_head_loss(
     id_logits: Tensor,
     outlier_logits: Tensor,
     reduction: Literal["balanced", "pooled"] = "balanced",
@@ -56,7 +56,7 @@ def open_risk(
         | Non-Parametric Outlier Synthesis (Tao et al., 2023): equation 6
         | https://arxiv.org/abs/2303.02966
 
-    >>> open_risk(Tensor([2.0, -1.0]), Tensor([0.5, -2.0, -3.0, 0.0])).item()
+    >>> ood_head_loss(Tensor([2.0, -1.0]), Tensor([0.5, -2.0, -3.0, 0.0])).item()
     1.18077...
     """
     id_losses, outlier_losses = softplus(-id_logits), softplus(outlier_logits)
@@ -98,16 +98,16 @@ def balanced_accuracy(id_logits: Tensor, outlier_logits: Tensor) -> Tensor:
     return (mean((id_logits > 0).float()) + mean((outlier_logits <= 0).float())) / 2
 
 
-def risk_terms(
+def ood_head_terms(
     id_logits: Tensor,
     outlier_logits: Tensor,
     reduction: Literal["balanced", "pooled"] = "balanced",
     weights: Tensor | None = None,
     sharing: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """The `open_risk` and the `balanced_accuracy` of a network φ, both 0 where there are no outliers: without them
+    """The `ood_head_loss` and the `balanced_accuracy` of a network φ, both 0 where there are no outliers: without them
     there is nothing to tell the images from.
     """
     id_logits, outlier_logits = id_logits.float(), outlier_logits.float()
-    loss = open_risk(id_logits, outlier_logits, reduction, weights, sharing) * (len(outlier_logits) > 0)
+    loss = ood_head_loss(id_logits, outlier_logits, reduction, weights, sharing) * (len(outlier_logits) > 0)
     return loss, balanced_accuracy(id_logits.detach(), outlier_logits.detach())

@@ -29,7 +29,7 @@ class LogitNormConfig(Config):
     """LogitNorm."""
 
     temperature: float = 0.04
-    """Temperature τ; in training, the norm of the logits is 1 / τ."""
+    """Temperature τ, above 0; in training, the norm of the logits is 1 / τ."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

@@ -41,7 +41,7 @@ from ..models.ood_head import PlainEnergyOODHead
 from ..synthesis.jigsaw import far_outliers
 from .averages import classification
 from .base import Config, Method, register, require_share
-from .exposure import risk_terms
+from .exposure import ood_head_terms
 
 __all__ = ["NCIS", "NCISConfig"]
 
@@ -51,12 +51,12 @@ class NCISConfig(Config):
     """NCIS."""
 
     outlier_weight: float = 1.0
-    """Weight w of the loss that separates the energies of images and outliers."""
+    """Weight w of the loss that separates the energies of images and outliers; 0 disables it."""
     ood_head: Literal["linear", "mlp"] = "linear"
     """Network that separates the energies: a logistic regression, as published for CIFAR-100 (linear), or a network
     with 512 hidden units (mlp)."""
     temperature: float = 1.0
-    """Temperature T of the energy."""
+    """Temperature T of the energy; 1 is the usual energy."""
     reduction: Literal["pooled", "balanced"] = "pooled"
     """Average of the outlier loss: one mean over images and outliers together (pooled), or the sum of both means
     (balanced)."""
@@ -113,7 +113,7 @@ class NCIS(Method[NCISConfig]):
         assert isinstance(head, LinearHead) and head.ood_head is not None
         phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
-        loss_outlier, accuracy = risk_terms(phi, outlier_phi, self.config.reduction, batch.weights)
+        loss_outlier, accuracy = ood_head_terms(phi, outlier_phi, self.config.reduction, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),

@@ -67,7 +67,7 @@ class NPOSConfig(CIDERConfig, OODHeadOptions):
     """Weight of the compactness loss, which pulls images to the prototype of their class; published as 1, times 0.1 /
     0.07 in the code."""
     dispersion_weight: float = 0.5
-    """Weight of the dispersion loss, which pushes prototypes apart."""
+    """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """Make outliers, average and warm up exactly as the published code does."""
 

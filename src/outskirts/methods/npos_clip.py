@@ -79,7 +79,7 @@ class NPOSCLIPConfig(OODHeadOptions):
     logitnorm_temperature: float = 8.0
     """Temperature of logitnorm, above 0; the norm of the logits is 1 divided by it."""
     ood_head_lr_factor: float = 0.1
-    """Learning rate of the network φ, as a multiple of the learning rate of the rest."""
+    """Learning rate of the network φ, as a multiple of the learning rate of the rest; 1 is the same rate."""
     reference_quirks: bool = False
     """Divide by the norm of the batch, make outliers and average exactly as the published code does."""
 

@@ -38,7 +38,7 @@ from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
 from .averages import classification
 from .base import register, require_share
-from .exposure import energy_margin, risk_terms, uniformity
+from .exposure import energy_margin, ood_head_terms, uniformity
 from .options import BoundaryOptions, GaussianOptions, scalars
 from .queued import Queued, queued_outliers
 
@@ -67,7 +67,7 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     p_inv: float = 0.1
     """Share of each image, from 0 to 1, that decides its class and is changed in outliers made from pixels."""
     alpha: float = 1.0
-    """Strength of the gradient, relative to the image, or standard deviation of the noise."""
+    """Strength of the gradient, relative to the image, or standard deviation of the noise; 0 adds nothing."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""
@@ -179,5 +179,5 @@ class OE(Queued[OEConfig]):
         head = self.classifier.head
         assert isinstance(head, LinearHead) and head.ood_head is not None
         phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
-        loss, accuracy = risk_terms(phi, outlier_phi, weights=weights)
+        loss, accuracy = ood_head_terms(phi, outlier_phi, weights=weights)
         return loss, {"outlier_accuracy": accuracy}

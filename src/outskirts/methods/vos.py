@@ -46,7 +46,7 @@ from ..models.heads import LinearHead
 from ..models.ood_head import EnergyOODHead
 from .averages import classification
 from .base import register, require_share
-from .exposure import risk_terms
+from .exposure import ood_head_terms
 from .options import GaussianOptions, scalars
 from .queued import Queued
 
@@ -58,9 +58,9 @@ class VOSConfig(GaussianOptions):
     """VOS."""
 
     keep: int = 1
-    """Outliers to keep of the points drawn for each class: the least likely ones."""
+    """Outliers to keep of the points drawn for each class, at least 1: the least likely ones."""
     outlier_weight: float = 0.1
-    """Weight β of the regulariser, which separates images and outliers."""
+    """Weight β of the regulariser, which separates images and outliers; 0 disables it."""
     label_smoothing: float = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False
@@ -128,4 +128,4 @@ class VOS(Queued[VOSConfig]):
         if quirks:
             logits, outlier_logits = logits.detach(), outlier_logits.detach()
         phi, outlier_phi = head.ood_head(features, logits), head.ood_head(outlier_features, outlier_logits)
-        return risk_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights, processes())
+        return ood_head_terms(phi, outlier_phi, "pooled" if quirks else "balanced", weights, processes())

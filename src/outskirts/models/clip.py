@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..data.transform import Transform
-from ..errors import MissingExtra, OutskirtsError
-from ..files import digest, load_json
+from ..errors import MissingExtra, OutskirtsError, cause, reason
+from ..files import digest, is_file, load_json
 from .classifier import Backbone
 
 __all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_size", "prompts", "text_prototypes"]
@@ -158,7 +158,7 @@ def clip_backbone(name: str, size: int | None = None) -> Backbone:
         return Backbone(tower, tower.shape["projection_dim"], tower.name)
     folder, frozen = _parsed(name)
     own = clip_size(name)
-    if size and size != own:
+    if size is not None and size != own:
         raise OutskirtsError(f"The CLIP model in {folder} takes images of {own} pixels, not of {size}; leave out size.")
     tower = ClipTower(_loaded("CLIPVisionModelWithProjection", folder), frozen, folder.absolute())
     return Backbone(tower, tower.shape["projection_dim"], tower.name, _transform(folder, own, tower.trunk_name))
@@ -200,14 +200,14 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
         classes: Names of the classes.
         templates: A name in `TEMPLATES`, or your own texts with ``{}`` where the name goes, separated by ``|``.
     """
-    if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
+    if not (is_file(folder / "tokenizer.json") or is_file(folder / "vocab.json")):
         raise OutskirtsError(
             f"The CLIP folder {folder} has no tokenizer, which reads the class names; put the model's tokenizer.json, "
             "or vocab.json and merges.txt, into it."
         )
     model = _loaded("CLIPTextModelWithProjection", folder)
     with _reading(folder) as library:
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     most = model.config.max_position_embeddings
     embeddings = []
     for texts in prompts(classes, templates):
@@ -281,8 +281,7 @@ def _reading(folder: Path) -> Iterator[Any]:
     try:
         yield library
     except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason}).") from error
+        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason(error)}).") from cause(error)
     finally:
         log.set_verbosity(verbosity)
         if bars:

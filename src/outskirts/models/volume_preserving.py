@@ -29,8 +29,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from ..arguments import check_arguments
 from ..devices import full_precision
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 
 __all__ = ["Pinned", "Rotation", "VolumePreserving"]
 
@@ -100,6 +101,7 @@ class Coupling(nn.Module):
         return self.outputs(self.inputs(second) + condition)
 
 
+@check_arguments
 class VolumePreserving(nn.Module):
     """An invertible map of R^D for each class, with a Jacobian of determinant 1.
 
@@ -135,11 +137,9 @@ class VolumePreserving(nn.Module):
                 "A volume-preserving network needs at least 2 dimensions, 1 class and 0 blocks, not "
                 f"{dim}, {classes} and {blocks}."
             )
-        if hidden and hidden < 0:
+        if hidden is not None and hidden < 1:
             raise OutskirtsError(f"The couplings have a width of at least 1, not {hidden}.")
-        if rotation not in ("cayley", "expm", "fixed"):
-            raise unknown("rotation", rotation, ("cayley", "expm", "fixed"))
-        hidden = hidden or 4 * (dim - dim // 2)
+        hidden = 4 * (dim - dim // 2) if hidden is None else hidden
         self.dim = dim
         self.rotations = Rotations(blocks + 1, dim, "expm" if reference_quirks else rotation, reference_quirks)
         self.couplings = nn.ModuleList(Coupling(dim, hidden, reference_quirks) for _ in range(blocks))

@@ -11,27 +11,30 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, cause, reason
+from ..files import is_file, reading
 
 __all__ = ["read_checkpoint", "read_state", "require_fit"]
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """What a file of tensors holds: a state dict, or a mapping of several and of plain numbers and texts."""
-    if not path.is_file():
+    if not is_file(path):
         raise OutskirtsError(f"The weights {path} do not exist.")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            if path.suffix == ".safetensors":
+                return load_file(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OutskirtsError:
+        raise
     except Exception as error:  # What is no pickle makes the reader fail in any way.
-        # torch's own sentences advise to run what is in the file.
         other = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {other[1]}" if other else str(error).partition("\n")[0]
+        why = f"it holds {other[1]}" if other else reason(error)
         raise OutskirtsError(
-            f"{path} is not a state dict that can be read safely ({reason}); save the weights alone: "
+            f"{path} is not a state dict that can be read safely ({why}); save the weights alone: "
             "torch.save(model.state_dict(), FILE)."
-        ) from error
+        ) from cause(error)
     if not isinstance(content, Mapping):
         raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return content

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..data.decode import open_picture
 from ..errors import OutskirtsError
+from ..files import reading
 
 __all__ = ["data_uri"]
 
@@ -17,10 +18,9 @@ __all__ = ["data_uri"]
 def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
     """The picture as PNG, no wider than `widest` pixels, or as JPEG if that exceeds `heaviest` bytes."""
     try:
-        with open_picture(path) as file:
+        missing = f"{path} is missing, but the gallery names it; evaluate the run again."
+        with reading(path, missing), open_picture(path) as file:
             image = file.convert("RGB")
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing, but the gallery names it; evaluate the run again.") from error
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise OutskirtsError(f"{path} is damaged or not a picture ({error}).") from error
     if image.width > widest:

@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import yaml
 from torch import Tensor
 
+from ..data.set_record import SetRecord, load_sets
 from ..errors import OutskirtsError
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
 from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
-from ..files import load_json
+from ..files import is_file, load_json, reading
 from ..methods import registry
 from ..training.config import resolve_recipe
+from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
 
@@ -55,6 +57,7 @@ class RunReport:
     misses: list[dict[str, Any]] | None
     notes: list[str] | None
     groups: list[GroupAccuracy] | None
+    measured: Mapping[str, SetRecord]
 
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
@@ -84,6 +87,7 @@ class RunReport:
             ),
             notes=_optional(path / "notes.json", load_json),
             groups=_groups(path / "groups.json"),
+            measured=load_sets(Run(path).measured),
         )
 
     @cached_property
@@ -141,7 +145,7 @@ class RunReport:
 
 
 def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
-    return read(path) if path.exists() else None
+    return read(path) if is_file(path) else None
 
 
 def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[str, Any]] | None:
@@ -160,9 +164,8 @@ def _groups(path: Path) -> list[GroupAccuracy] | None:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"{path} is missing: {path.parent} is not a run folder.") from error
+        with reading(path, f"{path} is missing: {path.parent} is not a run folder."):
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({error}).") from error
     if not isinstance(settings, dict):
@@ -182,7 +185,9 @@ def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             lines.append(json.loads(line))
         except json.JSONDecodeError as error:

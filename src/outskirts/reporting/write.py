@@ -8,30 +8,40 @@ from pathlib import Path
 import jinja2
 
 from ..errors import OutskirtsError
+from ..evaluation.shareable import Shareable
 from ..files import write_text
 from ..training.run import Run
 from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
 from .run_report import RunReport
+from .same_images import require_same_images
 from .seeds import over_seeds
 
 __all__ = ["report"]
 
 
-def report(runs: Run | Path | str | Sequence[Run | Path | str], out: Path | str | None = None) -> Path:
+def report(
+    runs: Run | Path | str | Sequence[Run | Path | str],
+    out: Path | str | None = None,
+    *,
+    full_environment: bool = False,
+) -> Path:
     """Write one self-contained HTML page about a run, or about several.
 
     Arguments:
         runs: An evaluated run, or its folder, or several of them; then the others are compared with the first.
         out: The page, or a folder that shall hold it as ``report.html``. Unless given, this is the folder of a run that
             stands alone, and the working folder for a list of runs.
+        full_environment: Whether the page keeps absolute paths and the names of the user and of the machine, as the
+            files of the runs hold them. Otherwise each path is shown by its last part.
 
     Returns:
         The path of the page.
 
     Raises:
-        OutskirtsError: If there is no run, or a file of a run is damaged.
+        OutskirtsError: If there is no run, a file of a run is damaged, or two runs were measured on different images
+            under one name.
     """
     if isinstance(runs, Run | Path | str):
         out, runs = out or Run.open(runs).path, [runs]
@@ -41,20 +51,23 @@ def report(runs: Run | Path | str | Sequence[Run | Path | str], out: Path | str 
     path = Path(out or "report.html")
     path = path if path.suffix == ".html" else path / "report.html"
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
-    page = _environment().get_template("page.html.j2")
-    write_text(path, page.render(runs=read, repeated=over_seeds(read), differences=compare(read)))
+    require_same_images(read)
+    content = {"runs": read, "repeated": over_seeds(read), "differences": compare(read)}
+    if not full_environment:
+        content = Shareable(*([run.config, run.environment] for run in read)).value(content)
+    write_text(path, _environment().get_template("page.html.j2").render(content))
     return path
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell the runs apart."""
-    paths = [folder.resolve() for folder in folders]
+    paths = [folder.resolve().parts[1:] for folder in folders]
     if len(set(paths)) < len(paths):
         raise OutskirtsError("A run folder is given twice; each run is reported once.")
     depth = 1
-    while len({path.parts[-depth:] for path in paths}) < len(paths):
+    while len({path[-depth:] for path in paths}) < len(paths):
         depth += 1
-    return ["/".join(path.parts[-depth:]) for path in paths]
+    return ["/".join(path[-depth:]) for path in paths]
 
 
 def _environment() -> jinja2.Environment:

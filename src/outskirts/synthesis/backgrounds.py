@@ -28,7 +28,7 @@ from ..data.sources import open as open_images
 from ..data.sources.spec import placed
 from ..data.transform import IMAGENET
 from ..errors import OutskirtsError, unknown
-from ..files import require_empty, require_name, save_json, whole_folder
+from ..files import require_empty, require_path_part, save_json, whole_folder
 from ..models.adapter import adapt
 from ..models.stages import find_stages, hooked
 from ..telling import Progress, Say, nobody, silence
@@ -216,7 +216,7 @@ def save_backgrounds(
         for background, pixels in cutouts:
             known = images.attribute
             value = known.values[int(known.index[background.image])] if known else None
-            folder = scratch if value is None else scratch / require_name("A value of an attribute", value)
+            folder = scratch if value is None else scratch / require_path_part("A value of an attribute", value)
             folder.mkdir(parents=True, exist_ok=True)
             picture(pixels).save(folder / f"{background.image:06d}.png")
             cut.append(asdict(background))

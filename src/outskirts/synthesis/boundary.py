@@ -29,8 +29,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from ..arguments import check_arguments, require_positive
 from ..devices import full_precision, there
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 from ..neighbours.cosine import Scratch, kth_cosine_about, kth_own_cosine
 from .bank import FeatureBank, evenly
 from .noise import MirroredNoise, SharedNoise
@@ -104,6 +105,10 @@ def _vectors(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(-2, index[..., None].expand(*index.shape, values.shape[-1]))
 
 
+_COUNTS = ("k", "boundary", "picks", "candidates", "keep", "classes_per_call", "budget")
+
+
+@check_arguments
 @dataclass
 class BoundarySynthesizer:
     """Keeps the candidates around boundary points that are farthest from their class.
@@ -149,10 +154,8 @@ class BoundarySynthesizer:
     bank: FeatureBank | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("k", "boundary", "picks", "candidates", "keep", "budget"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("sigma", "min_rows", "classes_per_call"):
+        require_positive(**{name: getattr(self, name) for name in _COUNTS})
+        for name in ("sigma", "min_rows"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise OutskirtsError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
         if self.picks > self.boundary:
@@ -165,9 +168,6 @@ class BoundarySynthesizer:
                 f"{self.keep} of {self.candidates} candidates cannot be kept; "
                 f"choose keep of at most {self.candidates}, or more candidates."
             )
-        for name, choices in (("space", ("sphere", "raw")), ("selection", ("distance", "random"))):
-            if getattr(self, name) not in choices:
-                raise unknown(name, getattr(self, name), choices)
 
     @property
     def neighbor(self) -> int:
@@ -208,7 +208,7 @@ class BoundarySynthesizer:
         counts = filled.tolist()
         ready = [c for c, count in enumerate(counts) if count >= self.needed]
         rows = there(torch.tensor(ready, dtype=torch.int64), values.device)
-        if self.classes_per_call and self.classes_per_call < len(ready):
+        if self.classes_per_call is not None and self.classes_per_call < len(ready):
             order = torch.randperm(len(ready), generator=generator, device=values.device)
             rows = rows[order[: self.classes_per_call].sort().values]
         # While all are full, which is most of the time, nothing needs a mask.

@@ -25,6 +25,7 @@ from scipy.special import gammainccinv
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from ..arguments import require_positive
 from ..devices import HostBuffers, full_precision, there
 from ..errors import OutskirtsError
 from ..seeding import on_host
@@ -129,8 +130,7 @@ class GaussianSynthesizer(HostBuffers):
         super().__init__()
         if not 1 <= keep <= draws:
             raise OutskirtsError(f"keep must be from 1 to the number of draws, {draws}, not {keep}.")
-        if refresh < 1:
-            raise OutskirtsError(f"refresh must be at least 1, not {refresh}.")
+        require_positive(refresh=refresh)
         if min_rows < 2:
             raise OutskirtsError(f"A class needs at least 2 features for a variance; min_rows is {min_rows}.")
         self.draws, self.keep, self.refresh, self.min_rows = draws, keep, refresh, min_rows

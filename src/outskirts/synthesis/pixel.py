@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from ..arguments import check_arguments
 from ..devices import constant
 from ..errors import OutskirtsError
 from ..seeding import per_image
@@ -99,6 +100,7 @@ def gaussian_noise(images: Tensor, alpha: float, generator: Generator) -> Tensor
     return alpha * per_image(torch.randn, images.shape, generator, dtype=images.dtype)
 
 
+@check_arguments
 @dataclass(frozen=True)
 class PixelSynthesizer:
     """Makes one outlier of every image, with the current classifier.
@@ -124,8 +126,6 @@ class PixelSynthesizer:
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise OutskirtsError(f"There is no kind of outlier '{self.kind}'; choose one of {', '.join(KINDS)}.")
         if not 0 <= self.p_inv <= 1:
             raise OutskirtsError(f"p_inv, the share of an image to change, must be from 0 to 1, not {self.p_inv}.")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, reason
 from ..files import load_tensors, save_tensors
 from ..renamed import weights
 from .ema import EMA
@@ -63,8 +63,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer, ema: EM
     except OutskirtsError as error:
         raise OutskirtsError(f"{error} {_REMEDY}") from error
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OutskirtsError(f"{path} is not a state of this training ({reason}). {_REMEDY}") from error
+        raise OutskirtsError(f"{path} is not a state of this training ({reason(error, 200)}). {_REMEDY}") from error
 
 
 def _load_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .. import renamed
+from ..arguments import check_arguments, require_positive
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
@@ -16,6 +17,7 @@ from ..methods import Config, registry
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
 
+@check_arguments
 @dataclass(frozen=True)
 class TrainConfig:
     """Data, network and optimisation."""
@@ -60,9 +62,9 @@ class TrainConfig:
     augment: str = "flip,crop:2"
     """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
     epochs: int = 16
-    """Passes over the training images; 0 leaves the network as it is."""
+    """Passes over the training images, at least 0; 0 leaves the network as it is."""
     batch_size: int = 256
-    """Images per step, over all processes."""
+    """Images per step over all processes, at least 1."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser: SGD with Nesterov momentum, or AdamW."""
     lr: float = 0.3
@@ -75,8 +77,8 @@ class TrainConfig:
     """Cosine schedule of the learning rate: it falls at every step, or once an epoch as in CIDER's code."""
     warmup: float = 0.15
     """Share of the steps, from 0 to below 1, in which the learning rate rises to its peak."""
-    clip_norm: float = 0.0
-    """Largest norm of the gradient; 0 disables clipping."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient, above 0. Default: gradients are not clipped."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, from 0 to below 1; the average is kept. 0 disables it."""
     seed: int = 0
@@ -92,9 +94,9 @@ class TrainConfig:
     checkpoint_every: int = 1
     """Epochs between two checkpoints, at least 1."""
     memory_budget: int = 2**31
-    """Bytes of decoded images to hold in memory; larger sets are read again in every epoch."""
+    """Bytes of decoded images to hold in memory, at least 0; larger sets are read again in every epoch."""
     workers: int = 2
-    """Worker processes that read sets which are too large for memory."""
+    """Worker processes, at least 0, that read sets which are too large for memory."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
     tracker: str | None = None
@@ -104,12 +106,11 @@ class TrainConfig:
         self.mixed()
         if not 0 < self.val_fraction < 1:
             raise OutskirtsError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
-        for name in ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size"):
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        at_least_1 = ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size")
+        require_positive(**{name: getattr(self, name) for name in at_least_1})
         for name in ("epochs", "weight_decay", "clip_norm", "memory_budget", "workers"):
-            if not getattr(self, name) >= 0:
-                raise OutskirtsError(f"{name} must not be negative, but is {getattr(self, name)}.")
+            if (given := getattr(self, name)) is not None and not given >= 0:
+                raise OutskirtsError(f"{name} must not be negative, but is {given}.")
         if not 0 < self.lr < float("inf"):
             raise OutskirtsError(f"lr must be positive, not {self.lr}.")
         if not 0 <= self.momentum < 1:
@@ -139,7 +140,11 @@ class Recipe(NamedTuple):
 
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
-        return {"method": self.method, **asdict(self.training), **asdict(self.settings)}
+        return {"method": self.method, **self.options()}
+
+    def options(self) -> dict[str, Any]:
+        """The options alone, which `resolve_recipe` takes."""
+        return {**asdict(self.training), **asdict(self.settings)}
 
 
 def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None = None) -> Recipe:

@@ -35,8 +35,8 @@ def accelerator(config: TrainConfig, folder: Path, has_unused_parameters: bool =
     )
     if engine.device.type != config.device:
         raise OutskirtsError(
-            f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'; pass --device "
-            f"{engine.device.type}."
+            f"Accelerate runs on '{engine.device.type}' here, not on '{config.device}'; pass this device "
+            f"(--device {engine.device.type})."
         )
     if engine.num_processes > 1:
         atexit.register(engine.state.destroy_process_group)

@@ -24,6 +24,7 @@ from ..models.weights import read_checkpoint, require_fit
 from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
 from .run import Run, assemble
+from .train import with_validation
 
 __all__ = ["import_checkpoint"]
 
@@ -63,13 +64,14 @@ def import_checkpoint(
     images.require_trainable()
     published = LAYOUTS[layout](read_checkpoint(file), backbone or "")
     usual = native_size(published.backbone) or (_SMALL if published.backbone.endswith("-cifar") else _LARGE)
-    side = usual if size is None else size
+    # 0 was the default of both sizes in version 0.1.
+    side = size or usual
     options = {"backbone": published.backbone, "size": size, "data": images.spec, **published.settings}
     recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
         network = build_backbone(published.backbone, 3, side)
         mean, std = published.normalization
-        transform = network.transform or Transform(side, 3, mean, std, resize)
+        transform = network.transform or Transform(side, 3, mean, std, resize or None)
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     with only_writer(out):
@@ -82,7 +84,7 @@ def _written(run: Run, recipe: Recipe, classifier: Classifier, images: ImageSet,
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
-    run.begin(recipe, len(images), 0, [])
+    run.begin(recipe, *with_validation(images, None, recipe.training))
     run.save_classifier(classifier, recipe)
     return run
 

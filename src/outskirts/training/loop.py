@@ -238,7 +238,10 @@ def _require_finite(method: Trainable, step: int) -> None:
 
 
 def _diverged(what: str, step: int) -> OutskirtsError:
-    return OutskirtsError(f"{what} at step {step}; try a lower --lr, a longer --warmup or --clip-norm 1.")
+    return OutskirtsError(
+        f"{what} at step {step}; try a lower learning rate (--lr), a longer "
+        "warm-up (--warmup), or to clip gradients (--clip-norm 1)."
+    )
 
 
 def _forget_after(run: Run, step: int) -> None:

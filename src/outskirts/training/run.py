@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,21 @@ from torch import Tensor, nn
 
 from .. import notebook
 from ..__about__ import __version__
+from ..data.imageset import ImageSet
+from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..data.transform import Transform
-from ..errors import OutskirtsError
-from ..files import LOCK_FILES, load_json, load_tensors, require_empty, save_json, save_tensors, write_text
+from ..errors import OutskirtsError, reason
+from ..files import (
+    LOCK_FILES,
+    is_file,
+    load_json,
+    load_tensors,
+    reading,
+    require_empty,
+    save_json,
+    save_tensors,
+    write_text,
+)
 from ..methods import registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone
@@ -46,6 +58,7 @@ class Run:
     ========================  ==========================================================
     ``config.yaml``           all options, resolved; trains the same run again
     ``metrics.jsonl``         one line per record of the training
+    ``data.json``             which images it was trained and validated on
     ``checkpoint/``           the latest state to resume from
     ``model.safetensors``     the trained classifier, with its transform and class names
     ``environment.json``      the command, the versions and the machine
@@ -65,7 +78,7 @@ class Run:
         run = cls(Path(path))
         if not run.path.is_dir():
             raise OutskirtsError(f"The run folder {path} does not exist.")
-        if not run.config.is_file():
+        if not is_file(run.config):
             raise OutskirtsError(f"{path} is not a run folder: it has no config.yaml.")
         run.options()
         return run
@@ -77,6 +90,15 @@ class Run:
     @property
     def environment(self) -> Path:
         return self.path / "environment.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def measured(self) -> Path:
+        """Which images its results are of."""
+        return self.path / "measured.json"
 
     @property
     def metrics(self) -> Path:
@@ -113,6 +135,10 @@ class Run:
         """`seen_as_outliers` by its name in version 0.1."""
         current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
         return self.seen_as_outliers
+
+    def __fspath__(self) -> str:
+        """A run stands for its folder wherever a path is taken."""
+        return str(self.path)
 
     def __repr__(self) -> str:
         return f"Run({', '.join([repr(str(self.path)), *self._facts().values()])})"
@@ -160,32 +186,42 @@ class Run:
 
     def require_new(self) -> None:
         """Raise unless the folder is new or empty, or holds only what a training that was killed writes first."""
-        if self.path.is_dir() and not self.config.exists() and self._begun_here():
+        if self.path.is_dir() and not self.config.exists():
             remove_abandoned(self.path)
-            kept = {self.environment.name, self.metrics.name, *LOCK_FILES}
-            if foreign := sorted(path.name for path in self.path.iterdir() if path.name not in kept):
+            begun = {self.environment.name, self.data.name, self.metrics.name}
+            found = sorted({path.name for path in self.path.iterdir()} - set(LOCK_FILES))
+            # The file that is written first says who made the folder.
+            if others := [name for name in found if name not in begun or not self._begun_here()]:
                 raise OutskirtsError(
-                    f"{self.path} holds a training that was stopped as it began, and '{foreign[0]}', which is not "
-                    "known; remove it, or choose another folder."
+                    f"{self.path} exists and is not an empty folder: it holds files that outskirts has not made, such "
+                    f"as {others[0]}. Move them, or choose another folder."
                 )
             return
         require_empty(self.path, f"choose another, or continue an unfinished run: outskirts train --resume {self.path}")
 
     def _begun_here(self) -> bool:
-        """Whether the first file of a run is there, and was written by this program."""
         try:
             about = load_json(self.environment)
-        except (OutskirtsError, OSError):
+        except OutskirtsError:
             return False
-        return isinstance(about, dict) and {"command", "outskirts"} <= about.keys()
+        return isinstance(about, Mapping) and {"command", "outskirts"} <= about.keys()
 
-    def begin(self, recipe: Recipe, images: int, val_images: int, skipped: Sequence[str]) -> None:
-        """Make the folder: what the run is made with, where, and from how many images, of them `skipped` left out."""
+    def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
+        """Make the folder: what the run is made with, where, and from which images."""
         self._write_environment()
-        counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": images, "val_images": val_images}
-        write_text(self.metrics, json.dumps({**counts, "skipped": list(skipped)}) + "\n")
+        save_sets(self.data, {"training": images, "validation": val_images})
+        counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
+        write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
+
+    def require_same_sets(self, images: ImageSet, val_images: ImageSet) -> None:
+        """Raise if these are not the training and validation images that the run was begun with.
+
+        Runs of version 0.1 do not say which they were.
+        """
+        sets = {"training": images, "validation": val_images}
+        require_same_sets(load_sets(self.data), sets, f"The run {self.path} was trained")
 
     def _write_environment(self) -> None:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
@@ -207,7 +243,10 @@ class Run:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a last one that was cut off in writing does not count."""
-        lines = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.is_file() else ""
+        lines = ""
+        if is_file(self.metrics):
+            with reading(self.metrics):
+                lines = self.metrics.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(lines.split("\n")[:-1], start=1):
             try:
                 record = json.loads(line)
@@ -234,12 +273,10 @@ def read_options(file: Path) -> dict[str, Any]:
     """The options in a YAML file, or in that of a run folder, without its format, which is checked."""
     file = file / "config.yaml" if file.is_dir() else file
     try:
-        options = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OutskirtsError(f"The configuration {file} does not exist.") from error
+        with reading(file, f"The configuration {file} does not exist."):
+            options = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason}).") from error
+        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
     if not isinstance(options, dict):
         raise OutskirtsError(f"{file} is damaged: it holds no mapping of options.")
     version = options.pop("format", FORMAT)
@@ -269,7 +306,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
         OutskirtsError: If the folder is missing, unfinished, damaged or of another version.
     """
     run = Run.open(path)
-    if not run.model.is_file():
+    if not is_file(run.model):
         raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
     tensors, metadata = load_tensors(run.model)
     try:
@@ -296,8 +333,7 @@ def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -
     try:
         classifier.load_state_dict(weights(tensors))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:500]
-        raise OutskirtsError(f"{source} does not fit the network it names ({reason}).") from error
+        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error
 
 
 def _processor() -> str:

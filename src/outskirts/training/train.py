@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.leakage import describe, require_content, require_unseen, save_seen_outliers, seen
+from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
+from ..data.sources import reopen
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
@@ -28,23 +29,25 @@ from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
 from .accuracy import accuracy
 from .batches import batches_for
-from .config import Recipe, TrainConfig, resolve_recipe
+from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
 from .freeze import freeze
 from .loop import Trainer, TrainingProgress
+from .merging import merged_recipe
 from .run import Run, assemble, load
 from .signals import stop_requests
 
-__all__ = ["default_folder", "execute", "resume", "train", "training_sets"]
+__all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
 
 
 def train(
-    method: str,
-    data: ImageSet | str | Path,
+    method: str | None = None,
+    data: ImageSet | str | Path | None = None,
     val: ImageSet | str | Path | None = None,
     *,
     out: Path | str | None = None,
     preset: str | None = None,
+    config: Path | str | None = None,
     model: nn.Module | None = None,
     head: str | None = None,
     progress: TrainingProgress | None = None,
@@ -53,11 +56,13 @@ def train(
     """Train a classifier and return its run folder.
 
     Arguments:
-        method: Name of a method, such as ``"ascood"``.
-        data: Training images, or their spec.
-        val: Validation images, or their spec; by default a part of `data` is set aside.
+        method: Name of a method, such as ``"ascood"``; that of `config` unless given.
+        data: Training images, or their spec; those of `config` unless given.
+        val: Validation images, or their spec; those of `config` unless given. Without either, a part of the training
+            images is set aside.
         out: The run folder; by default one below ``runs/`` named after method, data and seed.
         preset: Named settings of the method, over which `options` go.
+        config: A YAML file of options, or a run folder to train again; `preset` and `options` go over it.
         model: A network of your own, instead of a backbone by name; it is changed in place.
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
@@ -67,10 +72,15 @@ def train(
     Raises:
         OutskirtsError: If anything asked for is not possible; nothing has been written then.
     """
+    recipe = merged_recipe(method, options, preset, config)
+    data, val = recipe.training.data if data is None else data, recipe.training.val if val is None else val
+    if data is None:
+        raise OutskirtsError("Pass training images, or a configuration that names some (--data SPEC or --config FILE).")
     images = open_images(data)
     val_images = None if val is None else open_images(val)
-    options |= {"data": images.spec, "val": val_images.spec if val_images is not None else None}
-    recipe = resolve_recipe(method, options, preset)
+    # Images made in Python have no spec.
+    spec, val_spec = images.spec or None, (val_images.spec or None) if val_images is not None else None
+    recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
     run = Run(Path(out) if out is not None else default_folder(recipe))
     run.require_new()
     return execute(run, recipe, images, val_images, model, head, progress)
@@ -95,15 +105,21 @@ def resume(
     return execute(run, recipe, images, val_images, model, head, progress)
 
 
-def training_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
-    """The training and the validation images of a recipe, disjoint."""
-    images, val_images = _opened(recipe)
-    return _with_validation(images, val_images, recipe.training)
+def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
+    """The training and the validation images of a run.
+
+    Raises:
+        OutskirtsError: If its specs open other images than those that it was trained on.
+    """
+    recipe = run.recipe()
+    images, val_images = with_validation(*_opened(recipe), recipe.training)
+    run.require_same_sets(images, val_images)
+    return images, val_images
 
 
 def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
     val = recipe.training.val
-    return open_images(recipe.require_data()), open_images(val) if val else None
+    return reopen(recipe.require_data()), reopen(val) if val else None
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -122,8 +138,12 @@ def execute(
     progress: TrainingProgress | None,
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
+    recipe.settings.require_complete()
     images.require_trainable()
-    images, val_images = _with_validation(images, val_images, recipe.training)
+    images, val_images = with_validation(images, val_images, recipe.training)
+    if begun := run.config.is_file():
+        run.require_same_sets(images, val_images)
+    _require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
     outliers = _outliers(recipe.training, val_images)
     sample = _sample(images, recipe.training.skip_corrupt)
@@ -141,7 +161,6 @@ def execute(
         method.setup()
     _require_agreement(method, recipe.method, outliers)
     engine = accelerator(config, run.path, method.has_unused_parameters)
-    begun = run.config.is_file()
     # Before any process writes what would make another find the folder taken.
     engine.wait_for_everyone()
     with only_writer(run.path) if engine.is_main_process else nullcontext():
@@ -154,7 +173,7 @@ def execute(
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
-                run.begin(recipe, len(images), len(val_images), images.skipped + val_images.skipped)
+                run.begin(recipe, images, val_images)
                 _keep_known(run, config, outliers, transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             again = f"outskirts train --resume {run.path}"
@@ -184,7 +203,8 @@ def _require_unfinished(run: Run) -> None:
         raise OutskirtsError(f"The run {run.path} is finished; there is nothing to resume.")
 
 
-def _with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+def with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    """Training and validation images: a part of the former is set aside unless there are some of the latter."""
     if val_images is not None:
         val_images = val_images.align(images.classes)
     else:
@@ -199,6 +219,17 @@ def _with_validation(images: ImageSet, val_images: ImageSet | None, config: Trai
     if (val_images.labels < 0).any():
         raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
     return images, val_images
+
+
+def _require_apart(images: ImageSet, val_images: ImageSet) -> None:
+    """Raise unless validation images are others than training images, but for the copies that real sets have."""
+    shared = overlap(images, val_images)
+    if shared > TOLERATED * len(val_images):
+        raise OutskirtsError(
+            f"{shared:,} of the {len(val_images):,} validation images ({val_images.spec}) are also training images, so "
+            "they would measure what was memorised. Pass others, or leave out val: a part of the training images is "
+            "then set aside."
+        )
 
 
 def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageSet | None:
@@ -236,12 +267,12 @@ def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None
     if method.needs_outlier_images and outliers is None:
         raise OutskirtsError(
             f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
-            "any: --outlier-images SPEC"
+            "any (--outlier-images SPEC)."
         )
     if outliers is not None and not method.needs_outlier_images:
         raise OutskirtsError(
-            f"The method '{name}' takes no images of outliers; leave out --outlier-images, or train 'ncis', or 'oe' "
-            "with --outliers images."
+            f"The method '{name}' takes no images of outliers; leave them out (--outlier-images), or train 'ncis', "
+            "or 'oe' with outliers from images (--outliers images)."
         )
 
 
@@ -271,12 +302,13 @@ def _resolved(
         ):
             if own not in (getattr(TrainConfig, name), other):
                 raise OutskirtsError(
-                    f"The run {config.init} has the {name} {other}, which --init takes over; leave out --{name} {own}."
+                    f"The run {config.init} has the {name} {other}, which a training from it (--init) takes over; "
+                    f"leave out the {name} (--{name} {own})."
                 )
         if config.pretrained:
             raise OutskirtsError(
-                "A training begins either from an earlier run or from published weights; leave out --init or "
-                "--pretrained."
+                "A training begins either from an earlier run or from published weights; leave out one of them "
+                "(--init or --pretrained)."
             )
         backbone = earlier.architecture
     size = (

@@ -6,6 +6,8 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.benchmark import open_groups
+from outskirts.data.sources import reopen
 
 NAMES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
 
@@ -354,3 +356,11 @@ def test_csv_errors(csv_table, files, tmp_path, fails):
     fails(f"{csv_table}&label=kind", "'kind' of .* is empty in line 1")
     (tmp_path / "table.csv").write_bytes(b"file\n\xff\xfe")
     fails(csv_table, "not a table in CSV")
+
+
+def test_sets_of_a_benchmark_are_meant_wherever_one_works(tmp_path, monkeypatch, fails):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fails("photos", "write ./photos for the folder, or photos: for the set")
+    benchmark = osk.load_benchmark("mnist5k")
+    assert len(open_groups(benchmark.ood, reopen)["far"]["photos"]) == 600

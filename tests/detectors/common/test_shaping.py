@@ -38,7 +38,7 @@ def test_the_variants_of_ash():
     torch.testing.assert_close(ASH(50, "p").shape(features), pruned)
     factor = torch.tensor([[9 / 8], [8 / 6]], dtype=torch.float64).exp()
     torch.testing.assert_close(ASH(50, "s").shape(features), pruned * factor)
-    with pytest.raises(OutskirtsError, match="variant of the detector 'ash'"):
+    with pytest.raises(OutskirtsError, match="variant must be one of p, b, s, not 'x'"):
         ASH(variant="x")
 
 

@@ -70,7 +70,7 @@ def test_own_size_is_left_alone(model, vectors):
     assert not Decoder(model, vectors, Decoding(size=16)).both and Decoder(model, vectors, Decoding(size=8)).both
     assert Decoder(model, vectors, Decoding()).side == 16
     # Manifests of pools have a 0, as in version 0.1.
-    assert Decoder(model, vectors, Decoding()).about() == Decoder(model, vectors, Decoding(size=0)).about() | {
+    assert Decoder(model, vectors, Decoding()).about() == Decoder(model, vectors, Decoding(size=16)).about() | {
         "size": 0
     }
 
@@ -81,6 +81,7 @@ def test_what_will_not_do(model, vectors):
         Decoder(model, uneven, Decoding())
     for options, said in (
         ({"network_evaluations": 0}, "network_evaluations"),
+        ({"size": 0}, "size must be at least 1"),
         ({"guidance": -1.0}, "guidance must not be negative"),
     ):
         with pytest.raises(OutskirtsError, match=said):

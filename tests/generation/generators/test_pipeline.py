@@ -1,10 +1,13 @@
 """The pipelines are real ones, with networks made from tiny configurations."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from outskirts.data.imageset import ImageSet
 from outskirts.data.transform import Transform
@@ -90,3 +93,50 @@ def test_a_damaged_pipeline(folders, tmp_path):
         fitted(tmp_path)
     with pytest.raises(OutskirtsError, match="Say where the pipeline is"):
         fitted("")
+
+
+def test_code_in_the_folder_is_never_run(folders, tmp_path):
+    ran = tmp_path / "ran"
+    folder = tmp_path / "pipeline"
+    shutil.copytree(folders / "numbered", folder)
+    code = f"open({str(ran)!r}, 'w').close()\nfrom diffusers import UNet2DModel as UNet, DDPMPipeline as Pipeline\n"
+    index = json.loads((folder / "model_index.json").read_text())
+    for name, changed in (
+        ("evil.py", {"_class_name": ["evil", "Pipeline"]}),
+        ("unet/evil.py", {"unet": ["evil", "UNet"]}),
+        ("unet/diffusers.py", {}),
+    ):
+        (folder / name).write_text(code)
+        (folder / "model_index.json").write_text(json.dumps({**index, **changed}))
+        with pytest.raises(OutskirtsError, match=r"holds code|must name|makes the part"):
+            fitted(folder)
+        (folder / name).unlink()
+        if changed:
+            with pytest.raises(OutskirtsError, match=r"must name|makes the part"):
+                fitted(folder)
+    assert not ran.exists()
+
+
+def test_pickled_weights_are_not_read(folders, tmp_path):
+    shutil.copytree(folders / "numbered", tmp_path / "pickled")
+    (weights,) = (tmp_path / "pickled" / "unet").glob("*.safetensors")
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(OutskirtsError, match="cannot be loaded"):
+        fitted(tmp_path / "pickled")
+
+
+def test_damaged_weights_are_told(folders, tmp_path):
+    shutil.copytree(folders / "numbered", tmp_path / "damaged")
+    (weights,) = (tmp_path / "damaged" / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(OutskirtsError, match="cannot be loaded"):
+        fitted(tmp_path / "damaged")
+
+
+def test_a_class_that_diffusers_lacks(folders, tmp_path):
+    shutil.copytree(folders / "numbered", tmp_path / "newer")
+    index = json.loads((folders / "numbered" / "model_index.json").read_text())
+    (tmp_path / "newer" / "model_index.json").write_text(json.dumps({**index, "_class_name": "NoSuchPipeline"}))
+    with pytest.raises(OutskirtsError, match="cannot be loaded"):
+        fitted(tmp_path / "newer")

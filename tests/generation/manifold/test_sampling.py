@@ -303,7 +303,7 @@ def test_it_takes_something_fitted():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"mode": "radios"}, "no mode 'radios'; did you mean 'radius'"),
+        ({"mode": "radios"}, "not 'radios'; did you mean 'radius'"),
         ({"keep": 0}, "keep must be from 1 to the number of draws, 3330, not 0"),
         ({"keep": 6, "draws": 5}, "keep must be from 1 to the number of draws, 5, not 6"),
         ({"competing_classes": -1}, "competing_classes must be at least 0, and budget at least 1; they are -1"),

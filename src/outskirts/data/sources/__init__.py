@@ -10,6 +10,6 @@ from . import samples as samples
 from . import table as table
 from . import token_set as token_set
 from . import torchvision_sets as torchvision_sets
-from .spec import open, resolve
+from .spec import open, reopen, resolve
 
-__all__ = ["open", "resolve"]
+__all__ = ["open", "reopen", "resolve"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import OutskirtsError, unknown
 from ..imageset import ImageSet
-from ..npy import mapped, reading
+from ..npy import mapped, reading_arrays
 from ..pixel_array import checked_pixels
 from .labels import class_indices
 from .spec import source
@@ -30,7 +30,7 @@ def npz(where: Path, images: str | None = None, labels: str | None = None) -> Im
         images: The key of the images, if it is another.
         labels: The key of the labels; `labels` or `y`, where there is one, unless given.
     """
-    with reading(where), where.open("rb") as stream:
+    with reading_arrays(where), where.open("rb") as stream:
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise OutskirtsError(f"{where} is an .npy file; write npy:{where}.")

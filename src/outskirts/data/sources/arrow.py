@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ...errors import MissingExtra, OutskirtsError, unknown
+from ...files import reading
 from ..decode import CorruptImage, Item
 from ..imageset import Attribute, ImageSet
 from .labels import class_indices, named
@@ -52,7 +53,7 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
     tables = []
     for shard in shards:
         try:
-            with pq.ParquetFile(shard) as file:
+            with reading(shard), pq.ParquetFile(shard) as file:
                 tables.append(file.read(_checked(image, label, attribute, file.schema_arrow.names, shard)))
         except (pa.ArrowException, OSError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ...errors import OutskirtsError
+from ...files import is_file, reading
 from ..imageset import ImageSet
 from .spec import source
 
@@ -28,13 +29,15 @@ def imglist(where: Path, root: Path) -> ImageSet:
         | OpenOOD: Benchmarking Generalized Out-of-Distribution Detection (Yang et al., 2022)
         | https://arxiv.org/abs/2210.07242
     """
-    if not where.is_file():
+    if not is_file(where):
         raise OutskirtsError(f"There is no file {where}; write imglist:FILE@ROOT.")
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write imglist:FILE@ROOT.")
     items = []
     labels = []
-    for number, line in enumerate(where.read_text(encoding="utf-8").splitlines(), start=1):
+    with reading(where):
+        text = where.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")

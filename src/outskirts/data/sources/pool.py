@@ -24,7 +24,17 @@ from torch import Tensor
 
 from ...__about__ import __version__
 from ...errors import OutskirtsError
-from ...files import LOCK_FILES, atomic, file_digest, load_json, require_alike, require_empty, reserve, save_json
+from ...files import (
+    LOCK_FILES,
+    atomic,
+    file_digest,
+    is_file,
+    load_json,
+    require_alike,
+    require_empty,
+    reserve,
+    save_json,
+)
 from ..imageset import ImageSet
 from ..keyset import KeySet
 from ..npy import mapped
@@ -193,9 +203,9 @@ class PoolWriter:
 def manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise OutskirtsError(f"There is no folder {folder}.")
-    if (folder / "state.json").is_file():
+    if is_file(folder / "state.json"):
         raise OutskirtsError(f"The pool {folder} is not finished. To continue, give the command that began it again.")
-    if not (folder / "manifest.json").is_file():
+    if not is_file(folder / "manifest.json"):
         raise OutskirtsError(f"{folder} is not a pool: it has no manifest.json.")
     about = load_json(folder / "manifest.json")
     if about.get("format") not in (1, FORMAT):

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
-from ..catalogue import catalogue
+from ..catalogue import entries
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
 
-__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "resolve", "source"]
+__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "reopen", "resolve", "source"]
 
 Opener = Callable[..., ImageSet]
 
@@ -96,9 +96,10 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     Raises:
         OutskirtsError: saying what is wrong with the text or with what it names.
     """
-    if isinstance(spec, ImageSet):
-        return spec
-    parsed = parse_spec(spec)
+    return spec if isinstance(spec, ImageSet) else _opened(parse_spec(spec))
+
+
+def _opened(parsed: Spec) -> ImageSet:
     image_set = SOURCES[parsed.source](**parsed.arguments)
     seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
     if expected is not None and len(image_set) != expected:
@@ -115,12 +116,19 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     if "limit" in parsed.view:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
-        raise OutskirtsError(f"'{spec}' selects no image; choose more with ?classes=, ?part=, ?limit= or ?rows=.")
+        raise OutskirtsError(f"'{parsed}' selects no image; choose more with ?classes=, ?part=, ?limit= or ?rows=.")
     for name, change in CHANGES.items():
         if name in parsed.view:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
     image_set.spec = str(parsed)
     return image_set
+
+
+def reopen(spec: str) -> ImageSet:
+    """The image set of a canonical text, such as a run or a benchmark holds: a folder of the working folder that is
+    called as a set is not meant.
+    """
+    return _opened(parse_spec(spec, canonical=True))
 
 
 def brief(spec: str) -> str:
@@ -138,15 +146,21 @@ def resolve(spec: str | Path, base: Path | None = None) -> str:
     return str(parse_spec(spec, base))
 
 
-def parse_spec(spec: str | Path, base: Path | None = None) -> Spec:
-    """Take a spec apart and check every name in it."""
+def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = False) -> Spec:
+    """Take a spec apart and check every name in it.
+
+    Arguments:
+        spec: The text.
+        base: Folder that relative paths start from; the working folder unless given.
+        canonical: Whether the text is one that this function has made before, so that a bare name is that of a set.
+    """
     text = str(spec)
     if text.endswith(SUBSET):
         raise OutskirtsError(
             f"'{text}' was cut in Python and cannot be reopened; cut it with ?classes=, ?part= or ?limit=."
         )
     body, _, query = text.partition("?")
-    name, where = _locate(body, base or Path())
+    name, where = _locate(body, base or Path(), canonical)
     parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
     kinds = {key: parameter.annotation for key, parameter in parameters.items()}
     given = _options(query, text)
@@ -170,7 +184,7 @@ def parse_spec(spec: str | Path, base: Path | None = None) -> Spec:
     return Spec(name, arguments, values, colon=where is not None)
 
 
-def _locate(body: str, base: Path) -> tuple[str, str | None]:
+def _locate(body: str, base: Path, canonical: bool) -> tuple[str, str | None]:
     """A source, and the path after its colon; none if there is no colon."""
     name, colon, where = body.partition(":")
     if name in SOURCES:
@@ -179,7 +193,8 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
             raise OutskirtsError(f"'{body}' names no path; write {name}:PATH.")
         if where and not takes_path:
             raise OutskirtsError(f"'{body}' names a path, but {name} takes none.")
-        if not colon and (base / name).is_dir() and base.absolute() != data_folder().absolute():
+        ambiguous = not (colon or canonical) and base.absolute() != data_folder().absolute()
+        if ambiguous and (base / name).is_dir():
             raise OutskirtsError(
                 f"'{name}' is a set that comes with outskirts, and {base / name} is a folder; write ./{name} for the "
                 f"folder, or {name}: for the set."
@@ -202,7 +217,7 @@ def _locate(body: str, base: Path) -> tuple[str, str | None]:
         kept = data_folder() / f"{name}{suffix}"
         if not colon and (kept.is_file() if suffix else kept.is_dir()):
             return kind, str(kept.absolute())
-    if not colon and name in catalogue():
+    if not colon and name in entries():
         raise OutskirtsError(f"'{name}' is not in {data_folder()} yet; fetch it: outskirts data fetch {name}")
     raise unknown("kind of source" if colon else "image set", name, SOURCES)
 

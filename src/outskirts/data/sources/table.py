@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...errors import OutskirtsError, unknown
+from ...files import is_file, reading
 from ..imageset import Attribute, ImageSet
 from .labels import class_indices, named
 from .spec import source
@@ -37,12 +38,12 @@ def table(
         rows: Which lines: ``COLUMN:VALUE``, such as ``split:0``; all unless given. Several are parted by commas,
             and a line must have them all.
     """
-    if not where.is_file():
+    if not is_file(where):
         raise OutskirtsError(f"There is no file {where}; write csv:FILE@ROOT.")
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write csv:FILE@ROOT.")
     try:
-        with where.open(encoding="utf-8", newline="") as file:
+        with reading(where), where.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header, lines = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -58,7 +59,7 @@ def table(
     _require(image, header, where)
     paths = [root / (line[image] or "") for line in lines]
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.
-    if not paths[-1].is_file():
+    if not is_file(paths[-1]):
         raise OutskirtsError(f"{where} lists {lines[-1][image]}, which is not in {root}; write csv:FILE@ROOT.")
 
     def values(column: str) -> tuple[Tensor, list[str]]:

@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ... import grouped
+from ...arguments import check_arguments
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 from ...renamed import unset_as_before
@@ -21,6 +22,7 @@ from ...synthesis.outliers import Outliers
 __all__ = ["Decoder", "Decoding", "decoded"]
 
 
+@check_arguments
 @dataclass(frozen=True)
 class Decoding:
     """How vectors become images.
@@ -41,7 +43,7 @@ class Decoding:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.network_evaluations < 1 or (self.size or 0) < 0:
+        if self.network_evaluations < 1 or (self.size is not None and self.size < 1):
             raise OutskirtsError(
                 f"network_evaluations and size must be at least 1, not {self.network_evaluations} and {self.size}."
             )
@@ -81,7 +83,7 @@ class Decoder:
     @property
     def side(self) -> int:
         """Side of the images, in pixels."""
-        return self.how.size or self.model.side
+        return self.model.side if self.how.size is None else self.how.size
 
     @property
     def both(self) -> bool:

@@ -19,6 +19,7 @@ from ...data.imageset import ImageSet
 from ...data.shards import ShardKind, Shards
 from ...data.transform import Transform
 from ...errors import OutskirtsError
+from ...files import is_file
 from ...models.diffusion.latent import LatentDiffusion
 from ...seeding import subseed
 from .inversion import Inversion, denoising_losses, invert
@@ -153,7 +154,7 @@ def embed(
 
 def open_embeddings(folder: Path) -> Embeddings:
     """The embeddings in a folder; an error if some are not made yet."""
-    if not (folder / "manifest.json").is_file():
+    if not is_file(folder / "manifest.json"):
         raise OutskirtsError(f"{folder} holds no embeddings; make them with: outskirts synthesize ncis embed")
     shards = Shards.open(folder, _KIND)
     vectors, labels, course, keys = shards.columns("vectors", "labels", "course", "keys")

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from ...arguments import require_positive
 from ...errors import OutskirtsError
 from ...models.diffusion.latent import LatentDiffusion
 
@@ -54,9 +55,7 @@ class Inversion:
     chunk: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("steps", "draws", "grid", "chunk"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("steps", "draws", "grid", "chunk")})
         if not 0 < self.lr < float("inf"):
             raise OutskirtsError(f"lr must be positive, not {self.lr}.")
         if self.paired and self.draws % 2:
@@ -95,7 +94,8 @@ def invert(
         row = int((~losses.isfinite()).any(0).nonzero()[0, 0])
         raise OutskirtsError(
             f"The loss of image {row} of a batch of {len(latents)} is {float(losses[:, row].max())} and its "
-            f"codes reach {float(latents[row].abs().max()):.3g}; check the image, or lower --inversion-lr."
+            f"codes reach {float(latents[row].abs().max()):.3g}; check the image, or lower the "
+            "learning rate (--inversion-lr)."
         )
     return vectors.detach(), losses
 

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor
 
+from ...arguments import check_arguments
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...files import file_digest
 from ...registry import Registry
+from ...renamed import unset_as_before
 from ...seeding import subseed
 from ...training.loop import TrainingProgress
 
@@ -23,6 +25,13 @@ __all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 @dataclass(frozen=True)
 class Config:
     """The options of a generator; the command line's are made from the fields."""
+
+    def require_complete(self) -> None:
+        """Called when a generator is made.
+
+        Raises:
+            OutskirtsError: If an option that has no default is not given.
+        """
 
 
 C = TypeVar("C", bound=Config)
@@ -39,6 +48,7 @@ class ImageGenerator(ABC, Generic[C]):
     Config: ClassVar[type[Config]] = Config
 
     def __init__(self, config: C) -> None:
+        config.require_complete()
         self.config = config
 
     @abstractmethod
@@ -73,7 +83,7 @@ class ImageGenerator(ABC, Generic[C]):
 
     def about(self) -> Mapping[str, Any]:
         """What a pool's manifest says of the generator, known before it is fitted."""
-        return {"name": self.name, **asdict(self.config)}
+        return {"name": self.name, **unset_as_before(asdict(self.config))}
 
     def learned(self) -> Mapping[str, Any]:
         """What else the manifest says once it is fitted: the training of its network, the SHA-256 of its weights."""
@@ -95,5 +105,10 @@ registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.gene
 
 
 def register(name: str) -> Callable[[G], G]:
-    """Register a generator class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a generator class under `name`; its options are checked from then on."""
+
+    def add(part: G) -> G:
+        check_arguments(part.Config)
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from torch import Tensor
 
+from ...arguments import require_positive
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
@@ -39,17 +40,18 @@ class DiffusionConfig(Config):
     """Folder of a trained diffusers autoencoder (AutoencoderKL); the model then learns to make its codes. Default:
     principal components of patches."""
     epochs: int = 100
-    """Number of training epochs of the diffusion model."""
+    """Number of training epochs of the diffusion model, at least 1."""
     batch_size: int = 128
-    """Images per training step of the diffusion model."""
+    """Images per training step of the diffusion model, at least 1."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW, above 0."""
     ema: float = 0.999
-    """Decay of the exponential moving average (EMA) of the weights, from 0 to 1; this average makes the images."""
+    """Decay of the exponential moving average (EMA) of the weights, from 0 to below 1; this average makes
+    the images."""
     augment: str = "none"
     """Augmentations in the training of the diffusion model, such as flip."""
     network_evaluations: int = 20
-    """Network evaluations per image: one for each step, or two where guidance is not 1."""
+    """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
     """Classifier-free guidance scale, at least 0; 1 disables it. Above 1, images are plainer and less varied."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -58,14 +60,13 @@ class DiffusionConfig(Config):
     """Device of the diffusion model: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "network_evaluations"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("epochs", "batch_size", "network_evaluations")})
         if not self.guidance >= 0:
             raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
         if self.init and (self.model or self.codec):
             raise OutskirtsError(
-                "--init continues a generator, which has a codec of its own; leave out --model and --codec."
+                "A generator that is continued (--init) has a codec of its own; pass neither a model nor a codec "
+                "(leave out --model and --codec)."
             )
 
 

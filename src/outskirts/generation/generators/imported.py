@@ -26,7 +26,11 @@ class FolderConfig(Config):
     """Images made elsewhere."""
 
     source: str | None = None
-    """Images of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE."""
+    """Images of the training classes, as a spec such as folder:DIR or npy:FILE?labels=FILE. Required."""
+
+    def require_complete(self) -> None:
+        if not self.source:
+            raise OutskirtsError("Say where the images are: --source SPEC, such as --source folder:DIR.")
 
 
 @register("folder")
@@ -37,8 +41,7 @@ class Folder(ImageGenerator[FolderConfig]):
 
     @cached_property
     def _source(self) -> ImageSet:
-        if not self.config.source:
-            raise OutskirtsError("Say where the images are: --source SPEC, such as --source folder:DIR.")
+        assert self.config.source is not None
         return open_images(self.config.source)
 
     def seen(self, images: ImageSet) -> list[str]:
@@ -57,8 +60,8 @@ class Folder(ImageGenerator[FolderConfig]):
             if number >= len(rows):
                 raise OutskirtsError(
                     f"{self.config.source} has {len(rows)} images of the class "
-                    f"'{self.images.classes[label]}', but more are needed; lower --count, or loosen the rules "
-                    "that reject images."
+                    f"'{self.images.classes[label]}', but more are needed; ask for fewer (--count), or loosen "
+                    "the rules that reject images."
                 )
             order = torch.randperm(len(rows), generator=generator(seed, "folder", label))
             chosen.append(rows[order[number]])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import OutskirtsError
+from ...arguments import require_positive
 from .base import Config, register
 from .paired import Paired
 
@@ -26,11 +26,10 @@ class PatchMixConfig(Config):
     """Patches of two images of a class."""
 
     grid: int = 2
-    """Number of patches along each side of an image."""
+    """Number of patches along each side of an image, at least 1."""
 
     def __post_init__(self) -> None:
-        if self.grid < 1:
-            raise OutskirtsError(f"grid must be at least 1, not {self.grid}.")
+        require_positive(grid=self.grid)
 
 
 @register("patchmix")

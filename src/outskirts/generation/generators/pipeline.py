@@ -23,10 +23,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ...arguments import require_positive
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
-from ...errors import MissingExtra, OutskirtsError
+from ...errors import MissingExtra, OutskirtsError, cause, reason
+from ...models.pipeline_folder import DAMAGE, SAFELY, require_no_code
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -38,22 +40,25 @@ class PipelineConfig(Config):
     """A diffusers pipeline."""
 
     model: str | None = None
-    """Folder of the diffusers pipeline, as save_pretrained writes it."""
+    """Folder of the diffusers pipeline, as save_pretrained writes it. Required."""
     prompt: str = "a photo of a {}"
     """Text of an image, with {} in the place of the class name."""
     class_ids: str | None = None
     """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
     Default: 0, 1, 2 and so on."""
     steps: int = 20
-    """Denoising steps per image; with guidance, each step evaluates the network twice."""
+    """Denoising steps per image, at least 1; with guidance, each step evaluates the network twice."""
     guidance: float = 1.0
     """Classifier-free guidance scale; 1 disables it."""
     device: str = "auto"
     """Device of the pipeline: auto, cpu, cuda or mps."""
 
+    def require_complete(self) -> None:
+        if not self.model:
+            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
+
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise OutskirtsError(f"steps must be at least 1, not {self.steps}.")
+        require_positive(steps=self.steps)
 
 
 @register("pipeline")
@@ -64,8 +69,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
     @property
     def _model(self) -> str:
-        if not self.config.model:
-            raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
+        assert self.config.model is not None
         return self.config.model
 
     def fit(self, images: ImageSet, transform: Transform, folder: Path, progress: TrainingProgress) -> Self:
@@ -141,18 +145,14 @@ class Pipeline(ImageGenerator[PipelineConfig]):
 
 
 def _loaded(folder: str, device: torch.device) -> Any:
-    if not folder:
-        raise OutskirtsError("Say where the pipeline is: --model DIR.")
-    if not (Path(folder) / "model_index.json").is_file():
-        raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
+    require_no_code(Path(folder))
     try:
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise MissingExtra("The generator 'pipeline'", "generate") from error
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason}).") from error
+        pipeline = DiffusionPipeline.from_pretrained(folder, **SAFELY)
+    except DAMAGE as error:
+        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

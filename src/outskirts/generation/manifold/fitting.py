@@ -40,7 +40,7 @@ from torch.optim import Adam, Optimizer
 from ... import grouped, seeding
 from ...devices import resolve_device
 from ...errors import OutskirtsError
-from ...files import load_json, require_alike, require_empty, save_json
+from ...files import is_file, load_json, require_alike, require_empty, save_json
 from ...models.volume_preserving import Pinned, VolumePreserving
 from ...renamed import unset_as_before
 from ...training.checkpoint import load_checkpoint, save_checkpoint
@@ -247,7 +247,7 @@ def require_enough(labels: Tensor, classes: Sequence[str]) -> None:
 def _enter(folder: Path, asked: dict[str, Any]) -> None:
     """Begin the folder, or make sure that it was begun in the same way."""
     begun = folder / "training.json"
-    if not begun.is_file():
+    if not is_file(begun):
         require_empty(folder)
         save_json(begun, asked)
     earlier, where = load_json(begun), f"The manifold in {folder}"

@@ -20,6 +20,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ...arguments import check_arguments, require_positive
 from ...errors import OutskirtsError
 from ...files import digest, file_digest, load_json, load_tensors, save_json, save_tensors
 from ...models.volume_preserving import Rotation, VolumePreserving
@@ -34,6 +35,7 @@ _FORMAT = 1
 _BLOCK = 8192
 
 
+@check_arguments
 @dataclass(frozen=True)
 class ManifoldOptions:
     """How a manifold is fitted.
@@ -68,9 +70,7 @@ class ManifoldOptions:
     """Fit as the published code does; see `outskirts.generation.manifold.fitting`."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise OutskirtsError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        require_positive(**{name: getattr(self, name) for name in ("batch_size", "epochs", "patience")})
         for name in ("variance", "holdout"):
             if not 0 < getattr(self, name) < 1:
                 raise OutskirtsError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}.")

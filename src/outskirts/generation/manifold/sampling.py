@@ -32,7 +32,8 @@ import torch
 from torch import Generator, Tensor
 
 from ... import grouped
-from ...errors import OutskirtsError, unknown
+from ...arguments import check_arguments
+from ...errors import OutskirtsError
 from ...synthesis.gaussian import largest_squares
 from ...synthesis.outliers import Outliers
 from .class_gaussians import ClassGaussians, directions, squares_between
@@ -44,6 +45,7 @@ __all__ = ["ManifoldSynthesizer"]
 _ATTEMPTS = 20
 
 
+@check_arguments
 @dataclass
 class ManifoldSynthesizer:
     """Makes outliers of classes whose manifolds have been fitted.
@@ -77,8 +79,6 @@ class ManifoldSynthesizer:
     nearest: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("radius", "invariant", "lowest"):
-            raise unknown("mode", self.mode, ("radius", "invariant", "lowest"))
         if not 1 <= self.keep <= self.draws:
             raise OutskirtsError(f"keep must be from 1 to the number of draws, {self.draws}, not {self.keep}.")
         if self.competing_classes < 0 or self.budget < 1:

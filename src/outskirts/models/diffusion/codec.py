@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ...devices import full_precision
-from ...errors import OutskirtsError
-from ...files import load_json
+from ...errors import OutskirtsError, cause, reason
+from ...files import is_file, load_json
+from ..pipeline_folder import DAMAGE, SAFELY
 
 __all__ = ["Autoencoder", "Codec", "PatchCodec", "load_codec"]
 
@@ -118,15 +119,14 @@ _BLOCK = 16
 
 def load_codec(folder: Path) -> Codec:
     """The codec in a folder, which may be an autoencoder's own or the ``vae`` of a pipeline or of a generator."""
-    if not (folder / "config.json").is_file():
+    if not is_file(folder / "config.json"):
         raise OutskirtsError(f"{folder} is not a folder of an autoencoder: it has no config.json.")
     kind = load_json(folder / "config.json").get("_class_name")
     if kind not in ("AutoencoderKL", "PatchCodec"):
         raise OutskirtsError(f"{folder} holds a {kind}; only an AutoencoderKL can code images here.")
     try:
         if kind == "PatchCodec":
-            return PatchCodec.from_pretrained(folder, local_files_only=True)
-        return Autoencoder(AutoencoderKL.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason}).") from error
+            return PatchCodec.from_pretrained(folder, **SAFELY)
+        return Autoencoder(AutoencoderKL.from_pretrained(folder, **SAFELY))
+    except DAMAGE as error:
+        raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason(error)}).") from cause(error)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import OutskirtsError
+from ...files import is_file
 from .latent import LatentDiffusion
 from .model import DiffusionModel
 from .stable import TEMPLATE, load_stable_diffusion
@@ -26,7 +27,7 @@ def load_model(
             as is the template.
         template: Text of an image, with one ``{}`` for the class name.
     """
-    if (folder / "generator.json").is_file():
+    if is_file(folder / "generator.json"):
         if words or template != TEMPLATE:
             raise OutskirtsError(
                 f"The generator in {folder} reads no words; it knows the classes alone. Leave out --words and "
@@ -39,7 +40,7 @@ def load_model(
                 f"{', '.join(classes[:5])}, …"
             )
         return model
-    if not (folder / "model_index.json").is_file():
+    if not is_file(folder / "model_index.json"):
         raise OutskirtsError(
             f"{folder} is not a folder of a diffusion model. A generator that outskirts trained has a "
             "generator.json, and a Stable Diffusion has a model_index.json."

@@ -26,8 +26,9 @@ from torch import Generator, Tensor
 from transformers import CLIPTextModel
 
 from ...errors import OutskirtsError
-from ...files import load_json, load_tensors, save_json, save_tensors
+from ...files import is_file, like_other_files, load_json, load_tensors, save_json, save_tensors
 from ...seeding import isolated, per_image
+from ..pipeline_folder import SAFELY
 from .codec import Codec, PatchCodec, load_codec
 from .codes import ImageCodes
 from .latent import LatentDiffusion
@@ -158,12 +159,13 @@ class DiffusionModel(LatentDiffusion):
         self.noising.save_pretrained(folder / "scheduler")
         save_tensors(folder / "codes.safetensors", self.codes.state_dict())
         about = {name: getattr(self, name) for name in ("size", "classes", "channels", "side")}
+        like_other_files(folder, folder / "codes.safetensors")
         save_json(folder / "generator.json", about)
 
     @staticmethod
     def about(folder: Path) -> dict[str, Any]:
         """The size, classes, channels and side of a saved model."""
-        if not (folder / "generator.json").is_file():
+        if not is_file(folder / "generator.json"):
             raise OutskirtsError(f"{folder} holds no trained generator: it has no generator.json.")
         about: dict[str, Any] = load_json(folder / "generator.json")
         return about
@@ -174,9 +176,9 @@ class DiffusionModel(LatentDiffusion):
         about = cls.about(folder)
         with isolated(0, "loading"):
             model = cls(**about, codec=load_codec(folder / "vae"))
-        model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True))
+        model.unet = _fast(UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY))
         with quietly():
-            model.prompts = ClassPrompts(CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True))
+            model.prompts = ClassPrompts(CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY))
         model.codes.load_state_dict(load_tensors(folder / "codes.safetensors")[0])
         return model.eval()
 

@@ -16,7 +16,8 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ...errors import OutskirtsError
+from ...errors import OutskirtsError, cause, reason
+from ..pipeline_folder import DAMAGE, SAFELY, require_no_code
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
 from .prompts import Prompts
@@ -77,8 +78,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
         words: What the classes are called in texts.
         template: Text of an image, with one ``{}`` for the class name.
     """
-    if not (folder / "model_index.json").is_file():
-        raise OutskirtsError(f"{folder} is not a folder of a diffusers pipeline: it has no model_index.json.")
+    require_no_code(folder)
     missing = [part for part in _PARTS if not (folder / part).is_dir()]
     if missing:
         raise OutskirtsError(f"{folder} is not a Stable Diffusion: it lacks {' and '.join(missing)}.")
@@ -90,12 +90,11 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
     try:
         with quietly():
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True)
+            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY)
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason}).") from error
+    except DAMAGE as error:
+        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     # Without its files a tokenizer is made all the same, of hardly any words.
     if len(tokenizer) < encoder.config.vocab_size // 2:
         raise OutskirtsError(

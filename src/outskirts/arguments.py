@@ -1,0 +1,142 @@
+"""Arguments are checked by their types when they are given, not only by a type checker."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .errors import OutskirtsError
+
+__all__ = ["check_arguments", "check_fields", "require_positive"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def check_arguments(called: C) -> C:
+    """A function, or a class, whose arguments are checked at each call: numbers, texts, and choices of values.
+
+    Arguments:
+        called: The function, or the class, whose ``__init__`` is then changed in place. Arguments of other types than
+            ``int``, ``float``, ``bool``, ``str``, ``None`` and `Literal` are not checked.
+
+    >>> @check_arguments
+    ... def draw(kind: Literal["dots", "lines"] = "dots", count: int = 3) -> None: ...
+    >>> draw("dotz")
+    Traceback (most recent call last):
+    outskirts.errors.OutskirtsError: kind must be one of dots, lines, not 'dotz'; did you mean 'dots'?
+    >>> draw(count=2.5)
+    Traceback (most recent call last):
+    outskirts.errors.OutskirtsError: count must be a whole number, not 2.5.
+    """
+    if isinstance(called, type):
+        begin = called.__init__  # type: ignore[misc]
+        if set(inspect.signature(begin).parameters) - {"self", "args", "kwargs"}:
+            called.__init__ = _checked(begin, called if is_dataclass(called) else begin)  # type: ignore[misc]
+        return called
+    return _checked(called, called)
+
+
+def check_fields(instance: Any) -> None:
+    """Check a dataclass as `check_arguments` does: called in ``__post_init__``, it holds for derived classes, too."""
+    derived: Any = type(instance)
+    for name, kind in _kinds_of(derived).items():
+        if not _fits(getattr(instance, name), kind):
+            raise _error(name, getattr(instance, name), kind)
+
+
+def require_positive(**numbers: int | None) -> None:
+    """Raise unless each of these numbers, by its name, is at least 1, or is not given.
+
+    >>> require_positive(count=None, batch_size=0)
+    Traceback (most recent call last):
+    outskirts.errors.OutskirtsError: batch_size must be at least 1, not 0.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise OutskirtsError(f"{name} must be at least 1, not {number}.")
+
+
+class _Kind(NamedTuple):
+    """What an argument may be: one of some values, or what a test accepts."""
+
+    words: tuple[str, ...]
+    values: tuple[Any, ...] = ()
+    accepts: Callable[[Any], bool] = lambda value: False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+_PLAIN = {
+    NoneType: _Kind(("None",), (None,)),
+    bool: _Kind(("true or false",), accepts=lambda value: isinstance(value, bool)),
+    int: _Kind(("a whole number",), accepts=lambda value: _is_number(value) and isinstance(value, Integral)),
+    float: _Kind(("a number",), accepts=_is_number),
+    str: _Kind(("a text",), accepts=lambda value: isinstance(value, str)),
+}
+
+
+def _checked(function: Any, hinted: Any) -> Any:
+    if hasattr(function, "_arguments_are_checked"):
+        return function
+    signature = inspect.signature(function)
+
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    single = {name for name, parameter in signature.parameters.items() if parameter.kind not in several}
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        for name, kind in _kinds_of(hinted).items():
+            if name in single and name in given and not _fits(given[name], kind):
+                raise _error(name, given[name], kind)
+        return function(*args, **kwargs)
+
+    checked._arguments_are_checked = True  # type: ignore[attr-defined]
+    return checked
+
+
+@functools.cache  # When it is first asked for: until then, names in annotations may not be defined.
+def _kinds_of(hinted: Any) -> dict[str, _Kind]:
+    """What the arguments of a function, or the fields of a dataclass, may be, as far as that can be told."""
+    return {name: kind for name, hint in get_type_hints(hinted).items() if (kind := _kind(hint))}
+
+
+def _kind(hint: Any) -> _Kind | None:
+    """What a type allows, if that can be told of a value."""
+    if get_origin(hint) is Literal:
+        values = get_args(hint)
+        return _Kind(tuple(map(str, values)), values)
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_kind(part) for part in get_args(hint)]
+        if not all(parts):
+            return None
+        known = [part for part in parts if part is not None]
+        return _Kind(
+            tuple(word for part in known for word in part.words),
+            tuple(value for part in known for value in part.values),
+            lambda value: any(part.accepts(value) for part in known),
+        )
+    return _PLAIN.get(hint)
+
+
+def _fits(value: Any, kind: _Kind) -> bool:
+    # What tyro marks as still to be given on the command line is not given.
+    if type(value).__module__.startswith("tyro"):
+        return True
+    # Of the type as well: True equals 1.
+    return any(type(value) is type(known) and value == known for known in kind.values) or kind.accepts(value)
+
+
+def _error(name: str, value: object, kind: _Kind) -> OutskirtsError:
+    wanted = f"one of {', '.join(kind.words)}" if len(kind.words) > 1 else kind.words[0]
+    close = difflib.get_close_matches(str(value), [str(known) for known in kind.values], n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    return OutskirtsError(f"{name} must be {wanted}, not {value!r}{hint}")

@@ -1,0 +1,137 @@
+"""Which of the sets of an evaluation share images: what must be apart, and what a reader should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import combinations
+
+from ..data.imageset import ImageSet
+from ..data.leakage import TOLERATED, overlap
+from ..errors import OutskirtsError
+from .results import ID
+
+__all__ = ["require_apart", "shared_images"]
+
+
+def shared_images(
+    sets: Mapping[str, ImageSet], train: ImageSet, val: ImageSet, skip_corrupt: bool = False
+) -> list[str]:
+    """Refuse sets that cannot be measured beside each other.
+
+    Arguments:
+        sets: ID test images and OOD sets, by name.
+        train: Training images of the run.
+        val: Validation images of the run.
+        skip_corrupt: Whether images that cannot be decoded are left out; such files are often all alike.
+
+    Returns:
+        What a reader of the results should know of the sets, in sentences.
+
+    Raises:
+        OutskirtsError: If a set is empty, or if more of its images than real sets have copies are among the ID test or
+            training images.
+    """
+    for name, images in sets.items():
+        if not len(images):
+            raise OutskirtsError(f"The set '{name}' ({images.spec}) holds no images.")
+    among = _Among(skip_corrupt)
+    return [
+        *(f"{name}: {images.note}" for name, images in sets.items() if images.note),
+        *_copies(sets, among),
+        *_beside_own(sets, {"ID test": sets[ID], "training": train}, among),
+        *_beside_validation(sets, val, among),
+        *_beside_training(train, val, among),
+        *_beside_each_other({name: images for name, images in sets.items() if name != ID}, among),
+    ]
+
+
+def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet]) -> None:
+    """Raise if parameters would be chosen on images that are measured or trained on.
+
+    Arguments:
+        outliers: OOD images to choose parameters on.
+        val: Validation images to choose them on; they may have a few in common with the sets, as real ones do.
+        sets: The others, by name.
+    """
+    for name, images in sets.items():
+        if (shared := overlap(val, images)) > TOLERATED * len(images):
+            raise OutskirtsError(
+                f"{shared:,} of the {len(images):,} images of '{name}' are also validation images ({val.spec}), on "
+                "which parameters would be chosen. Evaluate without tuning, or on other images."
+            )
+    for name, images in sets.items():
+        if shared := overlap(outliers, images):
+            raise OutskirtsError(
+                f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
+                "choose others, or other parts of it: SPEC?part=0-50%."
+            )
+
+
+class _Among:
+    """How many images sets have in common.
+
+    Arguments:
+        skip_corrupt: Whether to leave out images that cannot be decoded, of sets that have any in common.
+    """
+
+    def __init__(self, skip_corrupt: bool) -> None:
+        # Every image of a set is decoded for it, so that it is done once.
+        self._sound = cache(ImageSet.decodable) if skip_corrupt else lambda images: images
+
+    def shared(self, images: ImageSet, others: ImageSet) -> int:
+        """How many different images two sets share."""
+        return overlap(images, others) and overlap(self._sound(images), others)
+
+    def copies(self, images: ImageSet) -> int:
+        """How many images of a set are copies of others of it."""
+        return _repeated(images) and _repeated(self._sound(images))
+
+
+def _repeated(images: ImageSet) -> int:
+    return sum(map(bool, images.keys)) - len(images.distinct)
+
+
+def _copies(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
+    for name, images in sets.items():
+        if copies := among.copies(images):
+            yield (
+                f"{copies:,} of the {len(images):,} images of {name} are copies of others of them. Intervals take "
+                "images for independent, so they are too narrow."
+            )
+
+
+def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
+    for name, images in sets.items():
+        for other, against in own.items():
+            if images is against or not (shared := among.shared(images, against)):
+                continue
+            if shared > TOLERATED * len(images):
+                raise OutskirtsError(
+                    f"{shared:,} of the {len(images):,} images of '{name}' ({images.spec}) are also among the {other} "
+                    f"images ({against.spec}); results would mean nothing. Choose another set."
+                )
+            yield f"{shared:,} of the {len(images):,} images of {name} are also among the {other} images."
+
+
+def _beside_validation(sets: Mapping[str, ImageSet], val: ImageSet, among: _Among) -> Iterator[str]:
+    for name, images in sets.items():
+        if shared := among.shared(images, val):
+            yield (
+                f"{shared:,} of the {len(images):,} images of {name} are also among the validation images, on which "
+                "detectors are calibrated."
+            )
+
+
+def _beside_training(train: ImageSet, val: ImageSet, among: _Among) -> Iterator[str]:
+    if shared := among.shared(val, train):
+        yield (
+            f"{shared:,} of the {len(val):,} validation images are also training images. What is fitted or chosen on "
+            "validation images is too sure of itself."
+        )
+
+
+def _beside_each_other(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
+    for (name, images), (other, others) in combinations(sets.items(), 2):
+        if shared := among.shared(images, others):
+            yield f"{shared:,} of the {len(images):,} images of {name} are also in {other}."
