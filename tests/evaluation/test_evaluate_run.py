@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -372,41 +368,3 @@ def test_sets_or_a_benchmark(run, test, ood):
         evaluate_run(run, test, ood, benchmark="mnist5k")
     with pytest.raises(OutskirtsError, match="Pass the in-distribution test images"):
         evaluate_run(run, ood=ood)
-
-
-def test_earlier_results_are_kept_where_no_detector_can_be_computed(run, test, ood):
-    evaluate_run(run, test, ood, ["msp"])
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    with pytest.raises(OutskirtsError, match=r"No detector can be computed, so nothing was written: ood_head needs"):
-        evaluate_run(run, test, ood, ["ood_head"])
-    after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    assert {path: after.get(path) for path in before} == before
-
-
-def test_asked_to_stop_while_it_writes_it_writes_all_and_stops(run, test, ood, monkeypatch):
-    save = Results.save
-
-    def interrupted(results, folder):
-        os.kill(os.getpid(), signal.SIGINT)
-        save(results, folder)
-
-    monkeypatch.setattr(Results, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_run(run, test, ood, ["msp"])
-    assert (run.path / "results.csv").is_file() and (run.gallery / "outliers.png").is_file()
-
-
-def test_sigterm_leaves_nothing_half_written(run, bugs):
-    """In a process of its own, in the middle of a pass."""
-    program = (
-        "import os, signal, sys\nfrom outskirts.cli import main\nfrom outskirts.extraction.columns import Columns\n"
-        "put = Columns.put\ndef stopped(self, batch):\n    put(self, batch)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "Columns.put = stopped\nmain(sys.argv[1:])"
-    )
-    command = ["evaluate", run.path, "--test", bugs / "test", "--far", f"fog={bugs / 'fog'}", "--detectors", "msp"]
-    before = {path for path in run.path.rglob("*") if path.is_file()}
-    found = subprocess.run(
-        [sys.executable, "-c", program, *map(str, command)], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 143 and found.stderr == "outskirts: stopped by SIGTERM. What is finished is kept.\n"
-    assert {path for path in run.path.rglob("*") if path.is_file()} == before

@@ -68,12 +68,12 @@ def run_job(job: Job) -> str:
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
-    if finished(job) and not _images_changed(job):
+    if _up_to_date(job):
         return ""
     try:
         # Of a file in its place, the training will tell.
         with nullcontext() if job.folder.is_file() else only_writer(job.folder):
-            return "" if finished(job) else _made(job)
+            return "" if _up_to_date(job) else _made(job)
     except InUse as error:
         return str(error)
 
@@ -99,6 +99,10 @@ def _made(job: Job) -> str:
         spent = known.seconds + time.monotonic() - start
         save_json(job.record, asdict(Record(trained, spent, measured, failure, trace)))
     return failure
+
+
+def _up_to_date(job: Job) -> bool:
+    return finished(job) and not _images_changed(job)
 
 
 def _images_changed(job: Job) -> bool:

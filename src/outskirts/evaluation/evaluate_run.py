@@ -166,7 +166,7 @@ def _require_results(results: Results) -> None:
     """Raise if there is nothing to write in the place of earlier results."""
     if not results.rows:
         reasons = "; ".join(f"{label} {reason}" for label, reason in results.skipped.items())
-        raise OutskirtsError(f"No detector can be computed, so nothing was written: {reasons}.")
+        raise OutskirtsError(f"No detector can be computed, and nothing was written: {reasons}.")
 
 
 def _write(task: Task, gathered: Gathered, results: Results) -> None:

@@ -14,7 +14,6 @@ from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..files import require_path_part
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
@@ -26,6 +25,10 @@ from .separation import shared_images
 from .set_groups import SHIFTED
 
 __all__ = ["Task", "open_task"]
+
+#: Names of sets and groups, which tables and commands repeat.
+_NAME = re.compile(r"[\w.+-]+")
+_ALLOWED = "A name has only letters, digits and . + - _"
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,15 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
 def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
     flat: dict[str, ImageSet] = {}
     for group, members in ood.items():
-        require_path_part("A group of OOD sets", group)
+        if not _NAME.fullmatch(group):
+            raise OutskirtsError(f"A group of OOD sets cannot be called '{group}'. {_ALLOWED}")
         if group == TUNING:
             raise OutskirtsError(f"A group of OOD sets cannot be called '{TUNING}', as results call their parameters.")
         for name, image_set in members.items():
-            if name in flat or name in ("id", "train", "val", "mean") or not re.fullmatch(r"[\w.+-]+", name):
+            if name in flat or name in ("id", "train", "val", "mean") or not _NAME.fullmatch(name):
                 raise OutskirtsError(
                     f"An OOD set cannot be called '{name}'. Each set needs another name, and id, train, val "
-                    "and mean are taken. A name has only letters, digits and . + - _"
+                    f"and mean are taken. {_ALLOWED}"
                 )
             flat[name] = image_set
     if not flat:

@@ -119,6 +119,7 @@ class Named(Source):
     """Name of the set of vectors, and of the pool made of them, below --out."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_path_part("A set of vectors", self.name)
 
 
