@@ -47,7 +47,7 @@ def test_everything_is_measured_and_reported(outskirts, run, sets):
     assert (run / "gallery" / "outliers.png").is_file()
     again = outskirts("evaluate", run, *sets)
     assert "went through the network" not in again.err
-    assert again.err.count("all of them from the store") == 5
+    assert again.err.count("taken from the store") == 5
     assert again.out == outcome.out
 
 

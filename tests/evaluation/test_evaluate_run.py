@@ -78,7 +78,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
     )
     assert second.rows == first.rows
     assert forwarded == []
-    assert all(line.endswith("images, all of them from the store") for line in said)
+    assert all(line.endswith("images, taken from the store") for line in said)
 
 
 def test_raw_features_are_another_method(run, test, ood):

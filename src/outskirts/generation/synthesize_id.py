@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
 from ..training.train import training_sets
@@ -107,8 +109,9 @@ def synthesize_id(
     made = ImageSet(pool.images, pool.written, train.classes)
     save_png(pool.folder / SAMPLES, _sheet(made, transform))
     pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
-    say(f"{len(made):,} images in {pool.folder}; look at {pool.folder / SAMPLES}")
-    say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{pool.folder}")
+    say(f"{counted(len(made), 'image')} in {pool.folder}; look at {pool.folder / SAMPLES}")
+    same = judging.recipe().data_options() if judging is not None and data is None else f"--data {quote(train.spec)}"
+    say(f"Next: outskirts train ce {same} --synthetic {quote(f'pool:{pool.folder}')}")
     return pool.folder
 
 
@@ -129,7 +132,7 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
     named = renamed(options, OPTIONS, "option", known)
     for name in named:
         if name not in known:
-            raise unknown(f"option of the generator '{generator}'", name, known)
+            raise unknown("option", name, known, f"of the generator '{generator}'")
     return part(part.Config(**named))
 
 

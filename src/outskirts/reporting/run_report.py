@@ -62,13 +62,20 @@ class RunReport:
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
         """Read a folder; only its settings and results must be there."""
-        results, gallery = Results.load(path), path / "gallery"
+        settings, table, gallery = _settings(path / "config.yaml"), path / "results.csv", path / "gallery"
+        if not is_file(table):
+            raise OutskirtsError(
+                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
+                f"{path} "
+                "--test SPEC --far NAME=SPEC"
+            )
+        results = Results.load(path)
         if not results.rows:
             raise OutskirtsError(f"{path / 'results.csv'} holds no results: evaluate the run before reporting on it.")
         return cls(
             path=path,
             name=name,
-            config=_settings(path / "config.yaml"),
+            config=settings,
             results=results,
             environment=_optional(path / "environment.json", load_json),
             metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),

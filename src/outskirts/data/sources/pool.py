@@ -24,6 +24,7 @@ from torch import Tensor
 from ...__about__ import __version__
 from ...errors import OutskirtsError
 from ...files import atomic, file_digest, is_file, load_json, require_alike, require_empty, save_json
+from ...texts import counted
 from ..imageset import ImageSet
 from ..keyset import KeySet
 from ..npy import mapped
@@ -57,7 +58,8 @@ def open_pool(where: Path) -> ImageSet:
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(
-            f"{where / 'images.npy'} holds {len(stored)} images, but the manifest says {about['count']}; make "
+            f"{where / 'images.npy'} holds {counted(len(stored), 'image')}, but the manifest says {about['count']}; "
+            "make "
             "the pool again."
         )
     indices = class_indices(labels, len(stored), f"The labels of {where}")
