@@ -90,7 +90,7 @@ def test_raw_features(outskirts, run, sets):
         (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images, or a benchmark (--test or --benchmark)"),
         (["--test", "BUGS/test", "--far", "BUGS/fog"], "--far takes NAME=SPEC"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "a=BUGS/flies"], "names the set 'a' twice"),
-        (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "cannot be called 'a'"),
+        (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "Two OOD sets are called 'a'"),
         (["--test", "BUGS/test", "--far", "fog=nowhere/"], "nowhere"),
         (["--test", "BUGS/test", "--far", "copy=BUGS/test"], "also among the ID test images"),
         (["--test", "BUGS/test", "--far", "copy=BUGS/train"], "also among the training images"),
@@ -145,3 +145,16 @@ def test_corrupt_images_are_named_or_counted(refused, outskirts, run, bugs, tmp_
     assert "1 of the 12 images of fog could not be decoded and were left out" in outcome.err
     assert "1 of the 12 images of fog could not be decoded" in (run / "report.html").read_text()
     assert {row["n_ood"] for row in rows(run)} == {"11"}
+
+
+def test_rows_that_are_replaced_are_told(outskirts, run, sets):
+    first = outskirts("evaluate", run, *sets, "--detectors", "msp")
+    assert "The new results replace" not in first.err and "Run run" in first.out
+    second = outskirts("evaluate", run, *sets, "--detectors", "energy")
+    assert f"replace the 4 rows of {run / 'results.csv'}; 4 of them are not measured again" in second.err
+    assert "The new results replace" not in outskirts("evaluate", run, *sets, "--detectors", "energy", "msp").err
+
+
+def test_two_sets_of_one_name_are_refused(refused, run, bugs):
+    sets = ["--near", f"fog={bugs / 'fog'}", "--far", f"fog={bugs / 'flies'}"]
+    assert "Two OOD sets are called 'fog'." in refused("evaluate", run, "--test", bugs / "test", *sets)

@@ -110,9 +110,14 @@ def synthesize_id(
     save_png(pool.folder / SAMPLES, _sheet(made, transform))
     pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
     say(f"{counted(len(made), 'image')} in {pool.folder}; look at {pool.folder / SAMPLES}")
-    same = judging.recipe().data_options() if judging is not None and data is None else f"--data {quote(train.spec)}"
-    say(f"Next: outskirts train ce {same} --synthetic {quote(f'pool:{pool.folder}')}")
+    say(_next(pool.folder, train, judging if data is None else None))
     return pool.folder
+
+
+def _next(folder: Path, train: ImageSet, run: Run | None) -> str:
+    """A command that trains with the pool: on the images of the run, if the pool is made from them."""
+    images = f"--data {quote(train.spec)}" if run is None else run.recipe().data_options()
+    return f"Next: outskirts train ce {images} --synthetic {quote(f'pool:{folder}')}"
 
 
 def _require_possible(data: bool, run: bool, rules: Rules) -> None:

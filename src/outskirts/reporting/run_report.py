@@ -62,8 +62,9 @@ class RunReport:
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
         """Read a folder; only its settings and results must be there."""
-        settings, table, gallery = _settings(path / "config.yaml"), path / "results.csv", path / "gallery"
+        table, gallery = path / "results.csv", path / "gallery"
         if not is_file(table):
+            _settings(path / "config.yaml")  # Unless it is no run at all.
             raise OutskirtsError(
                 f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
                 f"{path} "
@@ -75,7 +76,7 @@ class RunReport:
         return cls(
             path=path,
             name=name,
-            config=settings,
+            config=_settings(path / "config.yaml"),
             results=results,
             environment=_optional(path / "environment.json", load_json),
             metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),

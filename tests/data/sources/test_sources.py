@@ -349,7 +349,7 @@ def test_csv_errors(csv_table, files, tmp_path, fails):
     fails(csv_table, "no column 'label' in .*table.csv")
     fails(f"{csv_table}&label=kind&rows=split:7", "has no line with split:7")
     fails(f"{csv_table}&label=kind&rows=split", "chosen as COLUMN:VALUE, not 'split'")
-    fails(f"{csv_table}&label=kind&rows=spilt:0", "'spilt'; did you mean 'split'")
+    fails(f"{csv_table}&label=kind&rows=spilt:0", "no column 'spilt' in .*table.csv; did you mean 'split'")
     fails(f"csv:{tmp_path / 'none.csv'}@{root}", "There is no file .*none.csv")
     fails(f"csv:{tmp_path / 'table.csv'}@{tmp_path / 'none'}", "There is no folder .*none")
     fails(f"csv:{tmp_path / 'table.csv'}@{tmp_path}?image=file&label=kind", "which is not in .*; write csv:FILE@ROOT")
