@@ -142,7 +142,7 @@ def test_corrupt_images_are_named_or_counted(refused, outskirts, run, bugs, tmp_
     assert "4.png cannot be decoded" in failed.err
     outcome = outskirts(*arguments, "--skip-corrupt")
     assert outcome.code == 0
-    assert "1 of the 12 images of fog could not be decoded and were left out" in outcome.err
+    assert "1 of the 12 images of fog could not be decoded and was left out" in outcome.err
     assert "1 of the 12 images of fog could not be decoded" in (run / "report.html").read_text()
     assert {row["n_ood"] for row in rows(run)} == {"11"}
 
