@@ -204,7 +204,7 @@ def test_corrupt_images_are_named_or_counted(train, refused, outskirts, bugs, tm
     assert not (tmp_path / "run").exists()
     outcome = outskirts(*arguments, "--skip-corrupt")
     assert outcome.code == 0
-    assert "1 images could not be decoded and were left out, such as" in outcome.err
+    assert "1 image could not be decoded and was left out, such as" in outcome.err
 
 
 @pytest.mark.parametrize("method", registry.names())

@@ -104,7 +104,7 @@ def test_few_shared_images_are_a_note(run, test, bugs, draw, tmp_path):
     folder = draw(tmp_path / "mixed", (), count=120, seed=9)
     shutil.copy(bugs / "test" / "ant" / "0.png", folder / "shared.png")
     evaluate_run(run, test, {"far": {"mixed": osk.open(folder)}}, ["msp"])
-    assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed are also among the ID test images."]
+    assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed is also among the ID test images."]
 
 
 def test_what_sets_share_is_said(run, test, bugs, draw, tmp_path):
