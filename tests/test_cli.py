@@ -287,3 +287,20 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     command = f"{sys.executable} -m outskirts list detectors | head -1"
     found = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert found.returncode in (0, 141) and found.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("--versoin", "--version"),
+        ("benchmark shw", "show"),
+        ("benchmark cifar1", "cifar10"),
+        ("data fetch cifr10", "cifar10"),
+        ("train ce --data foldr:photos/train", "folder"),
+    ],
+)
+def test_a_mistyped_word_is_told_what_was_meant(outskirts, line, meant):
+    found = outskirts(*line.split())
+    assert found.code == 2 and f"did you mean '{meant}'" in found.err
+    known = found.err.partition("Known: ")[2].rstrip(".\n").split(", ")
+    assert len(known) == len(set(known))

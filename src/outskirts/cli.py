@@ -142,6 +142,8 @@ def _run(arguments: list[str], quiet: bool) -> None:
         from .commands.completion import print_completion
 
         return print_completion(rest[0], COMMANDS)
+    if name.startswith("-"):
+        raise unknown("option", name, [*_QUIET, *_VERBOSE, "-h", "--help", "--version", "--print-completion"])
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     from .commands.console import console

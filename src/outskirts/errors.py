@@ -56,17 +56,25 @@ def cause(error: BaseException) -> BaseException | None:
     return error
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> OutskirtsError:
+def unknown(kind: str, name: str, known: Iterable[str], among: str = "") -> OutskirtsError:
     """An error for a mistyped name that suggests the nearest known one.
+
+    Arguments:
+        kind: What the name should be of, such as ``"detector"``.
+        name: The name.
+        known: All names that there are.
+        among: Where they are looked for, if that needs saying, such as ``"of the method 'ce'"``.
 
     >>> print(unknown("detector", "knm", ["knn", "msp"]))
     There is no detector 'knm'; did you mean 'knn'? Known: knn, msp.
+    >>> print(unknown("preset", "quick", [], "of the method 'ce'"))
+    There is no preset 'quick' of the method 'ce'. It has none.
     """
-    known = sorted(known)
+    known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     # Nobody reads a list of a thousand names.
-    listed = " None is known."
+    listed = " It has none." if among else " There are none."
     if known:
         listed = f" Known: {', '.join(known)}." if len(known) <= _LISTED else f" {len(known)} are known."
-    return OutskirtsError(f"There is no {kind} '{name}'{hint}{listed}")
+    return OutskirtsError(f"There is no {kind} '{name}'{among and f' {among}'}{hint}{listed}")

@@ -1,8 +1,10 @@
-"""Lists that are written as one text."""
+"""Numbers and lists in sentences."""
 
 from __future__ import annotations
 
-__all__ = ["comma_separated"]
+__all__ = ["comma_separated", "counted", "verb"]
+
+_OF_ONE = {"are": "is", "have": "has", "were": "was"}
 
 
 def comma_separated(text: str | None) -> list[str]:
@@ -12,3 +14,22 @@ def comma_separated(text: str | None) -> list[str]:
     ['layer3', 'layer4']
     """
     return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which is in the plural unless the number is 1.
+
+    >>> counted(1, "image"), counted(2000, "image"), counted(2, "class")
+    ('1 image', '2,000 images', '2 classes')
+    """
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def verb(number: int, plural: str) -> str:
+    """A verb in the plural, or what it is with the number 1.
+
+    >>> verb(1, "are"), verb(2, "are")
+    ('is', 'are')
+    """
+    return _OF_ONE[plural] if number == 1 else plural

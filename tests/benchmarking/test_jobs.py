@@ -52,8 +52,8 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
     benchmark = load_benchmark(bench)
     for methods, options, variants, match in (
         (["cee"], {}, [], "method 'cee'"),
-        (["ce"], {"epoch": 3}, [], "option of the method 'ce' 'epoch'"),
-        (["ce"], {}, ["plan"], "variant of the benchmark 'bugs' 'plan'"),
+        (["ce"], {"epoch": 3}, [], "no option 'epoch' of the method 'ce'"),
+        (["ce"], {}, ["plan"], "no variant 'plan' of the benchmark 'bugs'"),
         (["ce", "ce"], {}, [], "none of them twice"),
         ([], {}, [], "needs methods: name at least one"),
         (["ce"], {"seed": 3}, [], "A benchmark sets seed itself"),
@@ -63,7 +63,7 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
             plan(benchmark, methods, [0], Path("out"), variants=variants, options=options)
     with pytest.raises(OutskirtsError, match="did you mean 'knn'"):
         plan(benchmark, ["ce"], [0], Path("out"), detectors=["msp", "knm:k=3"])
-    with pytest.raises(OutskirtsError, match="None is known"):
+    with pytest.raises(OutskirtsError, match=r"of the benchmark 'bugs'. It has none"):
         plan(replace(benchmark, variants={}), ["ce"], [0], Path("out"), variants=["sio"])
 
 
@@ -85,5 +85,8 @@ def test_seeds_that_are_none(text):
 
 def test_a_misspelt_method_under_recipes_is_told(bench):
     benchmark = replace(load_benchmark(bench), recipes={"all": {}, "ascod": {"p_inv": 0.2}})
-    with pytest.raises(OutskirtsError, match="under 'recipes' of the benchmark 'bugs' 'ascod'; did you mean 'ascood'"):
+    with pytest.raises(
+        OutskirtsError,
+        match="no method 'ascod' that the benchmark 'bugs' could have under 'recipes'; did you mean 'ascood'",
+    ):
         plan(benchmark, ["ce"], [0], Path("out"))

@@ -78,7 +78,7 @@ def test_corrupt_images_are_left_out_if_asked(outskirts, refused, draw, clip_fol
     command = ["data", "extract", "--backbone", f"clip:{clip_folder}", "--data", tmp_path / "set", "--device", "cpu"]
     assert "1.png cannot be decoded" in refused(*command, "--out", tmp_path / "one")
     outcome = outskirts(*command, "--out", tmp_path / "two", "--skip-corrupt")
-    assert outcome.code == 0 and "1 images could not be decoded" in outcome.err and "5 images in" in outcome.err
+    assert outcome.code == 0 and "1 image could not be decoded" in outcome.err and "5 images in" in outcome.err
 
 
 def test_bad_input(refused, outskirts, tokens, clip_folder, bugs, tmp_path):

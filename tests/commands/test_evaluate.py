@@ -47,7 +47,7 @@ def test_everything_is_measured_and_reported(outskirts, run, sets):
     assert (run / "gallery" / "outliers.png").is_file()
     again = outskirts("evaluate", run, *sets)
     assert "went through the network" not in again.err
-    assert again.err.count("all of them from the store") == 5
+    assert again.err.count("taken from the store") == 5
     assert again.out == outcome.out
 
 
@@ -90,7 +90,7 @@ def test_raw_features(outskirts, run, sets):
         (["--far", "fog=BUGS/fog"], "Pass the in-distribution test images, or a benchmark (--test or --benchmark)"),
         (["--test", "BUGS/test", "--far", "BUGS/fog"], "--far takes NAME=SPEC"),
         (["--test", "BUGS/test", "--far", "a=BUGS/fog", "a=BUGS/flies"], "names the set 'a' twice"),
-        (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "cannot be called 'a'"),
+        (["--test", "BUGS/test", "--far", "a=BUGS/fog", "--near", "a=BUGS/flies"], "Two OOD sets are called 'a'"),
         (["--test", "BUGS/test", "--far", "fog=nowhere/"], "nowhere"),
         (["--test", "BUGS/test", "--far", "copy=BUGS/test"], "also among the ID test images"),
         (["--test", "BUGS/test", "--far", "copy=BUGS/train"], "also among the training images"),
@@ -142,6 +142,19 @@ def test_corrupt_images_are_named_or_counted(refused, outskirts, run, bugs, tmp_
     assert "4.png cannot be decoded" in failed.err
     outcome = outskirts(*arguments, "--skip-corrupt")
     assert outcome.code == 0
-    assert "1 of the 12 images of fog could not be decoded and were left out" in outcome.err
+    assert "1 of the 12 images of fog could not be decoded and was left out" in outcome.err
     assert "1 of the 12 images of fog could not be decoded" in (run / "report.html").read_text()
     assert {row["n_ood"] for row in rows(run)} == {"11"}
+
+
+def test_rows_that_are_replaced_are_told(outskirts, run, sets):
+    first = outskirts("evaluate", run, *sets, "--detectors", "msp")
+    assert "The new results replace" not in first.err and "Run run" in first.out
+    second = outskirts("evaluate", run, *sets, "--detectors", "energy")
+    assert f"replace the 4 rows of {run / 'results.csv'}; 4 of them are not measured again" in second.err
+    assert "The new results replace" not in outskirts("evaluate", run, *sets, "--detectors", "energy", "msp").err
+
+
+def test_two_sets_of_one_name_are_refused(refused, run, bugs):
+    sets = ["--near", f"fog={bugs / 'fog'}", "--far", f"fog={bugs / 'flies'}"]
+    assert "Two OOD sets are called 'fog'." in refused("evaluate", run, "--test", bugs / "test", *sets)

@@ -34,7 +34,9 @@ def test_a_run_is_required(outskirts, tmp_path):
 def test_bad_input_is_one_sentence(refused, measured, finished, tmp_path):
     out = tmp_path / "page.html"
     assert "does not exist" in refused("report", tmp_path / "nowhere", "--out", out)
-    assert "results.csv is missing" in refused("report", finished, "--out", out)
+    unmeasured = refused("report", finished, "--out", out)
+    assert "results.csv is missing" in unmeasured and "has not been evaluated" in unmeasured
+    assert f"Evaluate it first: outskirts evaluate {finished} --test SPEC" in unmeasured
     (measured / "results.csv").write_text("damaged")
     assert "results.csv" in refused("report", measured, "--out", out)
     assert not out.exists()

@@ -157,7 +157,7 @@ def test_an_option_of_another_stage_is_an_error(judge, stable_folder, outskirts,
         assert found.code == 2 and "--model" in found.err
         page = outskirts("synthesize", "ncis", stage, "--help").out
         assert not any(option in page for option in ("--model", "--words", "--template", "--precision"))
-    with pytest.raises(OutskirtsError, match="no option of Fit 'model'"):
+    with pytest.raises(OutskirtsError, match="no option 'model' of Fit"):
         osk.synthesize_ncis(tmp_path / "work", model=stable_folder, run=judge, stage="fit")
 
 

@@ -204,7 +204,7 @@ def test_corrupt_images_are_named_or_counted(train, refused, outskirts, bugs, tm
     assert not (tmp_path / "run").exists()
     outcome = outskirts(*arguments, "--skip-corrupt")
     assert outcome.code == 0
-    assert "1 images could not be decoded and were left out, such as" in outcome.err
+    assert "1 image could not be decoded and was left out, such as" in outcome.err
 
 
 @pytest.mark.parametrize("method", registry.names())
@@ -234,3 +234,14 @@ def test_help_without_a_method_names_them(outskirts):
     for arguments in ([], ["--help"]):
         outcome = outskirts("train", *arguments)
         assert outcome.code == 0 and "Methods: ascood, ce" in outcome.out
+
+
+def test_a_training_of_few_steps_is_told(train):
+    said = train("ce", "run").err
+    assert "This training has only " in said and "--batch-size 16 --lr 0.05 --epochs 60" in said
+
+
+def test_a_finished_run_is_not_to_be_resumed(train, refused, bugs, tmp_path):
+    train("ce", "run")
+    told = refused("train", "ce", "--data", bugs / "train", "--out", tmp_path / "run")
+    assert "is finished. Choose another folder" in told and "--resume" not in told

@@ -56,7 +56,9 @@ def test_sets_that_are_not_there_yet(tmp_path, monkeypatch):
         OutskirtsError, match=r"'waterbirds-placesbg' is not in .* yet; fetch it: outskirts data fetch w"
     ):
         osk.load_benchmark("waterbirds")
-    with pytest.raises(OutskirtsError, match=r"'tinyimagenet-val'.* .How to get its sets: outskirts benchmark show"):
+    with pytest.raises(
+        OutskirtsError, match=r"'tinyimagenet-val'.* outskirts data fetch cifar10-quick\. .* show cifar10-quick"
+    ):
         osk.load_benchmark("cifar10-quick")
     assert describe_benchmark("waterbirds")["description"].startswith("Land and water birds")
 

@@ -42,8 +42,8 @@ def test_a_name_goes_before_a_position():
     [
         ("0-3", "There are no classes 0-3 in a set: it has 3 classes, which count from 0"),
         ("2-1", "There are no classes 2-1"),
-        ("dgo", "There is no class in a set 'dgo'; did you mean 'dog'"),
-        ("", "There is no class in a set ''"),
+        ("dgo", "There is no class 'dgo' in a set; did you mean 'dog'"),
+        ("", "There is no class '' in a set"),
     ],
 )
 def test_a_bad_class_is_named(chosen, sentence):

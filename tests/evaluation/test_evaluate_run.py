@@ -78,7 +78,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
     )
     assert second.rows == first.rows
     assert forwarded == []
-    assert all(line.endswith("images, all of them from the store") for line in said)
+    assert all(line.endswith("images, taken from the store") for line in said)
 
 
 def test_raw_features_are_another_method(run, test, ood):
@@ -104,7 +104,7 @@ def test_few_shared_images_are_a_note(run, test, bugs, draw, tmp_path):
     folder = draw(tmp_path / "mixed", (), count=120, seed=9)
     shutil.copy(bugs / "test" / "ant" / "0.png", folder / "shared.png")
     evaluate_run(run, test, {"far": {"mixed": osk.open(folder)}}, ["msp"])
-    assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed are also among the ID test images."]
+    assert load_json(run.path / "notes.json") == ["1 of the 121 images of mixed is also among the ID test images."]
 
 
 def test_what_sets_share_is_said(run, test, bugs, draw, tmp_path):

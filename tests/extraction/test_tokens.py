@@ -34,7 +34,7 @@ def test_images_may_be_left_out(clip_folder, draw, tmp_path):
     tokens = osk.extract_tokens(
         f"clip:{clip_folder}", images, f"{tmp_path / 'out'}", device="cpu", skip_corrupt=True, say=said.append
     )
-    assert len(tokens) == 5 and said[0].startswith("1 images could not be decoded")
+    assert len(tokens) == 5 and said[0].startswith("1 image could not be decoded")
 
 
 def test_what_cannot_be(bugs, tmp_path):

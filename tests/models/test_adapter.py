@@ -93,7 +93,7 @@ def test_a_head_used_twice_is_not_the_last_step():
 
 
 def test_a_mistyped_head_names_the_nearest():
-    with pytest.raises(OutskirtsError, match=r"no linear layer in Body 'layer\.1'; did you mean 'layers\.1'"):
+    with pytest.raises(OutskirtsError, match=r"no linear layer 'layer\.1' in Body; did you mean 'layers\.1'"):
         adapt(Body(5, 4), IMAGES, head="layer.1")
 
 

@@ -35,8 +35,8 @@ def test_no_method_takes_a_name_of_the_training(method):
     ("method", "options", "preset", "sentence"),
     [
         ("ascod", {}, "", "no method 'ascod'; did you mean 'ascood'"),
-        ("ce", {"epoch": 3}, "", "no option of the method 'ce' 'epoch'; did you mean 'epochs'"),
-        ("ce", {"p_inv": 0.1}, "", "no option of the method 'ce' 'p_inv'"),
+        ("ce", {"epoch": 3}, "", "no option 'epoch' of the method 'ce'; did you mean 'epochs'"),
+        ("ce", {"p_inv": 0.1}, "", "no option 'p_inv' of the method 'ce'"),
         ("ascood", {}, "cifar11", "did you mean 'cifar10"),
         ("ce", {"optimizer": "adam"}, "", "no optimizer 'adam'; did you mean 'adamw'"),
         ("ce", {"precision": "fp16"}, "", "no precision 'fp16'"),

@@ -48,7 +48,7 @@ def demo(
 
     Arguments:
         out: Folder of the two runs and of the report; it must be new or empty.
-        quick: Run for half a minute only, to see that everything works; the numbers then mean nothing.
+        quick: Run for about two minutes only, to see that everything works; the numbers then mean nothing.
         seed: Seed of all random numbers.
         measured: Told the results of each run as it is measured.
         say: Told in sentences what is done.
@@ -71,8 +71,9 @@ def demo(
 
     test = reopen(small(benchmark.test))
     ood = open_groups(benchmark.ood, lambda spec: reopen(small(spec)))
-    for note in {image_set.note for sets in ood.values() for image_set in sets.values() if image_set.note}:
-        say(f"Note: {note}")
+    for name, image_set in ((name, image_set) for sets in ood.values() for name, image_set in sets.items()):
+        if image_set.note:
+            say(f"Note on {name}: {image_set.note}")
     options, runs, results = {**_BUDGET, "seed": seed, "epochs": 3 if quick else 8}, list[Run](), dict[str, Results]()
     for method, settings in _METHODS.items():
         say(f"Training {method}.")

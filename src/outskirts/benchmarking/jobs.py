@@ -102,11 +102,11 @@ def plan(
             raise OutskirtsError(f"A benchmark needs {what}: name at least one, and none of them twice.")
     for variant in variants:
         if variant not in benchmark.variants:
-            raise unknown(f"variant of the benchmark '{benchmark.name}'", variant, benchmark.variants)
+            raise unknown("variant", variant, benchmark.variants, f"of the benchmark '{benchmark.name}'")
     known = ["all", *registry.names()]
     for name in benchmark.recipes:
         if name not in known:
-            raise unknown(f"method under 'recipes' of the benchmark '{benchmark.name}'", name, known)
+            raise unknown("method", name, known, f"that the benchmark '{benchmark.name}' could have under 'recipes'")
     for name in ("data", "val", "seed"):
         if name in (options or {}):
             raise OutskirtsError(f"A benchmark sets {name} itself; choose seeds by seeds, and images by the benchmark.")

@@ -13,6 +13,7 @@ from ..evaluation.set_groups import is_ood
 from ..evaluation.shareable import Shareable
 from ..evaluation.subgroups import GroupAccuracy
 from ..reporting.seeds import Spread
+from ..texts import counted
 from ..training.config import resolve_recipe
 from .escaping import code_block, markdown
 from .jobs import Job
@@ -154,7 +155,7 @@ def _machine(environments: Sequence[Mapping[str, Any]]) -> str:
         ("outskirts", "outskirts {}".format),
         ("torch", "torch {}".format),
         ("processor", "{}".format),
-        ("threads", lambda n: f"{n} thread{'s' * (n != 1)} for each run"),
+        ("threads", lambda n: f"{counted(n, 'thread')} for each run"),
         ("accelerator", "{}".format),
     )
     texts = dict.fromkeys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from ..benchmarking.run_job import Record
 from ..data.benchmark import benchmarks, describe_benchmark
 from ..data.catalogue import Entry
 from ..data.fetch import catalogue
-from ..errors import OutskirtsError
-from ..texts import comma_separated
+from ..errors import OutskirtsError, unknown
+from ..texts import comma_separated, counted
 from .console import Command, choose, merged, parse, say, show
 
 __all__ = ["COMMAND", "Benchmark", "main"]
@@ -60,7 +61,7 @@ class Benchmark(Command):
 
     def __call__(self, line: str | None = None) -> None:
         def begun(matrix: Matrix, out: Path) -> None:
-            say(f"{len(matrix.jobs)} runs in {out}")
+            say(f"{counted(len(matrix.jobs), 'run')} in {out}")
 
         matrix = benchmark(
             self.benchmark,
@@ -143,6 +144,8 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in COMMAND:
         given = choose("benchmark", COMMAND, arguments)
     else:
+        if arguments and re.fullmatch(r"\w[\w-]*", arguments[0]) and arguments[0] not in benchmarks():
+            raise unknown("benchmark or command", arguments[0], [*benchmarks(), *COMMAND])
         given = parse(Benchmark, "benchmark", merged(arguments, "--detectors", "--set"))
     given(line) if isinstance(given, Benchmark | Page) else given()
 

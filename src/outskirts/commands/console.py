@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import field, make_dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -68,7 +69,15 @@ def say(sentence: str) -> None:
 
 def show(result: Table | str) -> None:
     """Print a result to standard output: a table, or a sentence in one piece."""
-    Console(highlight=False, markup=False, emoji=False).print(result, soft_wrap=isinstance(result, str))
+    console = Console(highlight=False, markup=False, emoji=False)
+    notes = None
+    if isinstance(result, Table):
+        # Below the table, where they are as wide as the terminal, not as the table.
+        result = copy(result)
+        notes, result.caption = result.caption, None
+    console.print(result, soft_wrap=isinstance(result, str))
+    if notes:
+        console.print(notes)
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
@@ -88,7 +97,7 @@ def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence
     if arguments and arguments[0] in kinds:
         return parse(kinds[arguments[0]], f"{command} {arguments[0]}", arguments[1:])
     if arguments and not arguments[0].startswith("-"):
-        raise unknown(f"command of {command}", arguments[0], kinds)
+        raise unknown("command", arguments[0], kinds, f"of {command}")
     # Tyro lists them, or says what is wrong.
     asked = list(arguments) or ["--help"]
     with plain, with_examples([kind.examples[0] for kind in kinds.values()][:2], asked):

@@ -25,7 +25,7 @@ class Demo(Command):
     out: Path = Path("runs/demo")
     """Folder of the two runs and of report.html; it must be new or empty."""
     quick: bool = False
-    """Run for half a minute only, to see that everything works; the numbers then mean nothing."""
+    """Run for about two minutes only, to see that everything works; the numbers then mean nothing."""
     seed: int = 0
     """Seed of all random numbers."""
 

@@ -10,6 +10,7 @@ import tyro
 
 from ..errors import OutskirtsError
 from ..methods import Config, registry
+from ..texts import counted, verb
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig
 from ..training.merging import merged_recipe
@@ -77,11 +78,11 @@ def main(arguments: Sequence[str]) -> None:
                 "began with."
             )
         with training_progress(f"resuming {resumed}") as progress:
-            _finish(training.resume(resumed, progress=progress))
+            _finish(training.resume(resumed, progress=progress, say=say))
         return
     recipe, start = _recipe(arguments)
     with training_progress(recipe.method) as progress:
-        run = training.train(recipe.method, out=start.out, progress=progress, **recipe.options())
+        run = training.train(recipe.method, out=start.out, progress=progress, say=say, **recipe.options())
     _finish(run)
 
 
@@ -102,7 +103,10 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
 def _finish(run: Run) -> None:
     skipped = [name for record in run.records() for name in record.get("skipped", ())]
     if skipped:
-        say(f"{len(skipped)} images could not be decoded and were left out, such as {skipped[0]}.")
+        say(
+            f"{counted(len(skipped), 'image')} could not be decoded and {verb(len(skipped), 'were')} left out, such "
+            f"as {skipped[0]}."
+        )
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
     say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")

@@ -19,12 +19,13 @@ from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "load_benchmark", "open_groups"]
+__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "how_to_fetch", "load_benchmark", "open_groups"]
 
 T = TypeVar("T", bound=ImageSet | str | Path)
 
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
 _ID = ("train", "val", "test")
+_FETCH = " Get the sets of this benchmark: outskirts data fetch {0}. What else it needs: outskirts benchmark show {0}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
     path, content = _content(benchmark)
     shipped = path.parent == _SHIPPED
     base = data_folder() if shipped else path.parent
-    remedy = f" (How to get its sets: outskirts benchmark show {path.stem})" if shipped else ""
+    remedy = _FETCH.format(path.stem) if shipped else ""
     classes = content.pop("classes", None)
 
     def spec(key: str, value: Any) -> str:
@@ -127,6 +128,12 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
             given = _mapping(content[key], key, path)
             content[key] = {name: _options(_mapping(own, f"{key}.{name}", path), base) for name, own in given.items()}
     return Benchmark(**content)
+
+
+def how_to_fetch(benchmark: Benchmark) -> str:
+    """How to get the image sets of a benchmark, to follow an error about them; nothing where all are there."""
+    there = all(known(name).place(data_folder()).is_dir() for name in benchmark.needs)
+    return "" if there or benchmark.name not in benchmarks() else _FETCH.format(benchmark.name)
 
 
 def open_groups(
@@ -173,7 +180,7 @@ def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     names = [one.name for one in fields(Benchmark)] + ["classes"]
     for key in content:
         if key not in names:
-            raise unknown(f"key of a benchmark (in {path})", str(key), names)
+            raise unknown("key", str(key), names, f"of a benchmark (in {path})")
     missing = [key for key in ("train", "test", "ood") if not content.get(key)]
     if missing:
         raise OutskirtsError(f"The benchmark {path} lacks {' and '.join(missing)}.")

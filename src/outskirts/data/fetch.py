@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from .benchmark import benchmarks, describe_benchmark
 from .catalogue import Entry, entries, fetch_entry, known
 from .sources import open as open_images
@@ -31,7 +32,9 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     """Download a set of images, or all sets of a benchmark; what is there already is not fetched again.
 
     Arguments:
-        name: A set of the catalogue or of torchvision, or a benchmark. ``outskirts data fetch list`` names them.
+        name: A set of the catalogue or of torchvision, or a benchmark. ``outskirts data fetch list`` names them. Of a
+            benchmark and a set of torchvision of one name, this means the benchmark: torchvision's sets are downloaded
+            when they are opened.
         say: Told where each set is, and under which terms it may be used.
         progress: Told the bytes that have arrived.
 
@@ -41,8 +44,8 @@ def fetch(name: str, *, say: Say = silence, progress: Progress = nobody) -> list
     Raises:
         OutskirtsError: If there is no such set, or it cannot be fetched. Of a benchmark, all others are fetched first.
     """
-    if name in SETS:
-        say(f"{len(open_images(name)):,} images in {data_folder()}; open them as {name}")
+    if name in SETS and name not in benchmarks():
+        say(f"{counted(len(open_images(name)), 'image')} in {data_folder()}; open them as {name}")
         return [data_folder()]
     if name in entries():
         return [_fetched(known(name), say, progress)]

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
+from ..texts import counted, verb
 from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
@@ -100,13 +101,17 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
             raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
-            raise OutskirtsError(f"{self._origin} has {len(self.index)} images but {len(self.labels)} labels.")
+            raise OutskirtsError(
+                f"{self._origin} has {counted(len(self.index), 'image')} but {counted(len(self.labels), 'label')}."
+            )
         if attribute is not None and len(attribute.index) != len(self.index):
             raise OutskirtsError(
                 f"{self._origin} has {len(self.index)} images but {len(attribute.index)} values of '{attribute.name}'."
             )
         if most >= len(self.classes):
-            raise OutskirtsError(f"{self._origin} has the label {most} but {len(classes)} classes, counted from 0.")
+            raise OutskirtsError(
+                f"{self._origin} has the label {most} but {counted(len(classes), 'class')}, counted from 0."
+            )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -117,8 +122,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def __repr__(self) -> str:
         count = len(self.classes)
         names = f": {_listed(self.classes, _NAMED)}" if count else ""
-        classes = f"{count} class{'es' * (count != 1)}{names}"
-        return f"{type(self).__name__}({self.spec!r}, {len(self)} image{'s' * (len(self) != 1)}, {classes})"
+        classes = f"{counted(count, 'class')}{names}"
+        return f"{type(self).__name__}({self.spec!r}, {counted(len(self), 'image')}, {classes})"
 
     def _repr_html_(self) -> str:
         known = [("spec", self.spec), ("images", f"{len(self):,}")]
@@ -339,7 +344,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         unlabeled = int((self.labels < 0).sum())
         if unlabeled:
             raise OutskirtsError(
-                f"{unlabeled} of the {len(self)} images of {self._origin} have no label; training needs all."
+                f"{unlabeled} of the {len(self)} images of {self._origin} {verb(unlabeled, 'have')} no label; "
+                "training needs all."
             )
         if len(self.classes) < 2:
             raise OutskirtsError(f"{self._origin} has one class; a classifier needs at least two.")

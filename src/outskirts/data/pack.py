@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from .decode import picture, scaled
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -77,7 +78,7 @@ def pack(
                 table[known.name] = known.index[rows.start : rows.stop].numpy()
             file.write_table(pa.table(table, schema))
             progress("packing", rows.stop, len(images))
-    say(f"{len(images):,} images in {out}")
+    say(f"{counted(len(images), 'image')} in {out}")
     return open_images(out)
 
 

@@ -79,5 +79,5 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
                 )
             positions.extend(range(first, last + 1))
         else:
-            raise unknown(f"class in {where}", token, classes)
+            raise unknown("class", token, classes, f"in {where}")
     return list(dict.fromkeys(positions))

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import OutskirtsError
 from ..files import is_file, load_json, save_json
+from ..texts import counted
 from .imageset import SUBSET, ImageSet
 
 __all__ = ["SetRecord", "load_sets", "require_same_sets", "save_sets"]
@@ -55,7 +56,7 @@ class SetRecord:
         for name, count in self.counts.items():
             if now.counts[name] != count:
                 what = f"of the class '{name}'" if name else "without a label"
-                return f"it had {count:,} images {what}, and has {now.counts[name]:,}"
+                return f"it had {counted(count, 'image')} {what}, and has {now.counts[name]:,}"
         return "it has as many images, but others"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..files import load_json
 from ..telling import Say, silence
+from ..texts import counted
 from .catalogue import RECORD, entries, verify_fetched
 from .sources.pool import verify_pool
 from .sources.spec import data_folder
@@ -31,9 +32,12 @@ def verify(folder: Path | str, *, say: Say = silence) -> dict[str, Any]:
     place = entries()[str(folder)].place(data_folder()) if named else Path(str(folder).removeprefix("pool:"))
     place = place.absolute()
     if named or (place / RECORD).is_file():
-        say(f"{place} is whole: {verify_fetched(place):,} files, as they were fetched.")
+        say(f"{place} is whole: {counted(verify_fetched(place), 'file')}, as they were fetched.")
         return load_json(place / RECORD)
     about = verify_pool(place)
     made_by = about["generator"]["name"]
-    say(f"{folder} is whole: {about['count']:,} images of {len(about['classes'])} classes, made by {made_by}.")
+    say(
+        f"{folder} is whole: {counted(about['count'], 'image')} of {counted(len(about['classes']), 'class')}, made by "
+        f"{made_by}."
+    )
     return about

@@ -125,7 +125,7 @@ def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
     arguments = renamed.renamed(arguments, renamed.PARAMETERS, "parameter", known)
     for key in arguments:
         if key not in known:
-            raise unknown(f"parameter of the detector '{part.name}'", key, known)
+            raise unknown("parameter", key, known, f"of the detector '{part.name}'")
     return part(**arguments)
 
 

@@ -84,7 +84,7 @@ class OpenMax(Detector):
         if counts[few] < 2:
             raise OutskirtsError(
                 f"The detector '{self.name}' needs two correctly classified training images of every class, "
-                f"but class {few} has {int(counts[few])}."
+                f"but class {few} has {['none', 'only one'][int(counts[few])]}."
             )
         means = torch.zeros(len(counts), logits.shape[1], dtype=torch.float64, device=logits.device)
         for rows, of, sound in blocks(logits, labels, right):

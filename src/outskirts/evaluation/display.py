@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import notebook
+from ..texts import counted
 from .rows import MEAN, Result, headline, labels
 from .set_groups import is_ood
 
@@ -24,6 +25,11 @@ _WIDEST = 24
 _RUNS = 6
 
 _READING = "First line: AUROC ± the wider half of its 95 % interval. Second line: FPR95, ID|OOD as positive. All in %."
+
+_PERFECT = (
+    "100.0 without an error: ± is then the error rate that is still possible after N images without an error, N being "
+    "the number of images in the smallest set. It is wide for few images."
+)
 
 
 def summary(rows: Rows) -> str:
@@ -57,13 +63,16 @@ def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    caption = [_READING, *_left_out(skipped)]
+    caption = [*_reading(rows), *_left_out(skipped)]
     if tuning:
         points = Counter(row.detector for row in tuning)
         tuned = ", ".join(name for name, count in points.items() if count > 1)
         by = ", ".join(dict.fromkeys(row.dataset for row in tuning))
         caption.append(f"Chosen on validation images and {by}: the parameters of {tuned}.")
-    table = Table(caption="\n".join(caption), caption_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    runs = list(dict.fromkeys(row.run for row in rows))
+    title = f"Run {runs[0]}" if len(runs) == 1 and runs[0] else None
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, title=title, title_justify="left")
+    table.caption, table.caption_justify = "\n".join(caption), "left"
     columns, by_detector = _columns(rows), _by_detector(rows)
     width = max(map(len, ["detector", *by_detector]))
     table.add_column("detector", overflow="fold", no_wrap=width <= _WIDEST)
@@ -83,7 +92,7 @@ def html(rows: Rows, skipped: Mapping[str, str]) -> str:
         f"Results: {_extent(rows)}",
         [(label, *(_cell(cells.get(column)) for column in columns)) for label, cells in _by_detector(rows).items()],
         header=["detector", *(f"{group}\n{dataset}" for group, dataset in columns)],
-        notes=[_READING, *_left_out(skipped)],
+        notes=[*_reading(rows), *_left_out(skipped)],
     )
 
 
@@ -115,9 +124,13 @@ def _extent(rows: Rows) -> str:
     runs = len({row.run for row in rows})
     detectors = len({(row.detector, row.params) for row in rows})
     sets = len({row.dataset for row in rows if row.dataset != MEAN})
-    return ", ".join(
-        f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((runs, "run"), (detectors, "detector"), (sets, "set"))
-    )
+    return ", ".join(counted(n, noun) for n, noun in ((runs, "run"), (detectors, "detector"), (sets, "set")))
+
+
+def _reading(rows: Rows) -> list[str]:
+    """How the numbers are read."""
+    perfect = any(row.auroc in (0, 1) for row in rows)
+    return [_READING, *([_PERFECT] if perfect else [])]
 
 
 def _left_out(skipped: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ..arguments import check_arguments
-from ..data.benchmark import Benchmark, load_benchmark, open_groups
+from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
 from ..data.imageset import ImageSet
 from ..data.set_record import save_sets
 from ..data.sources import open as open_images
@@ -18,17 +18,19 @@ from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
-from ..files import save_json
+from ..files import is_file, save_json
 from ..locking import only_writer
 from ..methods.preview import synthesize
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
 from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
 from .results import ID, TUNING, Results, headline
+from .rows import read_rows
 from .separation import require_apart
 from .shareable import Shareable
 from .subgroups import group_accuracies
@@ -61,8 +63,9 @@ def evaluate_run(
 ) -> Results:
     """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
-    Writes ``outputs/``, ``results.csv``, ``scores.safetensors``, ``notes.json`` and ``gallery/``. Where something else
-    is known of the test images, ``groups.json`` has the accuracy where it meets each class.
+    Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``notes.json`` and
+    ``gallery/``. Where something else is known of the test images, ``groups.json`` has the accuracy where it meets
+    each class.
 
     Arguments:
         run: A finished run, or its folder.
@@ -102,6 +105,8 @@ def evaluate_run(
         results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
         results = replace(results, tuning=tuned.rows)
         _require_results(results)
+        if replaced := _replaced(run, results):
+            say(replaced)
         # Of one evaluation all, even where it is asked to stop now.
         with stop_requests():
             _write(task, gathered, results)
@@ -119,7 +124,10 @@ def _sets(
                 "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
             )
         chosen = load_benchmark(benchmark)
-        return reopen(chosen.test), open_groups(chosen.ood, reopen)
+        try:
+            return reopen(chosen.test), open_groups(chosen.ood, reopen)
+        except OutskirtsError as error:
+            raise OutskirtsError(f"{error}{how_to_fetch(chosen)}") from error
     if test is None:
         raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
     return open_images(test), open_groups(ood)
@@ -136,7 +144,7 @@ def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | N
     assert gathered.val is not None
     name = Shareable().value(outliers.spec)
     tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
-    passes.say(f"Parameters chosen at {len(tuned.rows)} points on validation images and {outliers.spec}.")
+    passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
     return tuned
 
 
@@ -167,6 +175,23 @@ def _require_results(results: Results) -> None:
     if not results.rows:
         reasons = "; ".join(f"{label} {reason}" for label, reason in results.skipped.items())
         raise OutskirtsError(f"No detector can be computed, and nothing was written: {reasons}.")
+
+
+def _replaced(run: Run, results: Results) -> str | None:
+    """What is said of earlier results that the new ones replace without measuring all of them again."""
+    table = run.path / "results.csv"
+    try:
+        before = [row for row in read_rows(table) if row.group != TUNING] if is_file(table) else []
+    except OutskirtsError:  # A damaged table is no loss.
+        return None
+    again = {(row.detector, row.params, row.group, row.dataset) for row in results.rows}
+    lost = sum((row.detector, row.params, row.group, row.dataset) not in again for row in before)
+    if not lost:
+        return None
+    return (
+        f"The new results replace the {counted(len(before), 'row')} of {table}; {lost} of them {verb(lost, 'are')} not "
+        "measured again. To have all in one table, name all detectors and all sets in one call."
+    )
 
 
 def _write(task: Task, gathered: Gathered, results: Results) -> None:

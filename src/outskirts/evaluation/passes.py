@@ -15,6 +15,7 @@ from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..models.classifier import Classifier
 from ..models.heads import Space
+from ..texts import counted, verb
 from .results import ID
 from .shareable import Shareable
 from .task import Task
@@ -62,12 +63,12 @@ class Passes:
             progress=count,
             **vars(self.options),
         )
-        through = f"{forwarded:,} images went through the network"
-        self.say(f"{name}: {through if forwarded else f'{len(outputs):,} images, all of them from the store'}")
+        through = f"{counted(forwarded, 'image')} went through the network"
+        self.say(f"{name}: {through if forwarded else counted(len(outputs), 'image') + ', taken from the store'}")
         if image_set.skipped:
             self.note(
-                f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and were "
-                f"left out, such as {image_set.skipped[0]}."
+                f"{len(image_set.skipped)} of the {len(image_set):,} images of {name} could not be decoded and "
+                f"{verb(len(image_set.skipped), 'were')} left out, such as {image_set.skipped[0]}."
             )
             self.say(f"{name}: left out first: {image_set.skipped[0]}")
         return outputs

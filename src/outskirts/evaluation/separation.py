@@ -9,6 +9,7 @@ from itertools import combinations
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, overlap
 from ..errors import OutskirtsError
+from ..texts import verb
 from .results import ID
 
 __all__ = ["require_apart", "shared_images"]
@@ -57,13 +58,15 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
     for name, images in sets.items():
         if (shared := overlap(val, images)) > TOLERATED * len(images):
             raise OutskirtsError(
-                f"{shared:,} of the {len(images):,} images of '{name}' are also validation images ({val.spec}), on "
+                f"{shared:,} of the {len(images):,} images of '{name}' {verb(shared, 'are')} also validation images "
+                f"({val.spec}), on "
                 "which parameters would be chosen. Evaluate without tuning, or on other images."
             )
     for name, images in sets.items():
         if shared := overlap(outliers, images):
             raise OutskirtsError(
-                f"{shared:,} of the images to choose parameters on ({outliers.spec}) are also in the set '{name}'; "
+                f"{shared:,} of the images to choose parameters on ({outliers.spec}) {verb(shared, 'are')} also in "
+                f"the set '{name}'; "
                 "choose others, or other parts of it: SPEC?part=0-50%."
             )
 
@@ -96,7 +99,8 @@ def _copies(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for name, images in sets.items():
         if copies := among.copies(images):
             yield (
-                f"{copies:,} of the {len(images):,} images of {name} are copies of others of them. Intervals take "
+                f"{copies:,} of the {len(images):,} images of {name} {verb(copies, 'are')} copies of others of them. "
+                "Intervals take "
                 "images for independent, so they are too narrow."
             )
 
@@ -108,17 +112,22 @@ def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], among
                 continue
             if shared > TOLERATED * len(images):
                 raise OutskirtsError(
-                    f"{shared:,} of the {len(images):,} images of '{name}' ({images.spec}) are also among the {other} "
+                    f"{shared:,} of the {len(images):,} images of '{name}' ({images.spec}) {verb(shared, 'are')} also "
+                    f"among the {other} "
                     f"images ({against.spec}); results would mean nothing. Choose another set."
                 )
-            yield f"{shared:,} of the {len(images):,} images of {name} are also among the {other} images."
+            yield (
+                f"{shared:,} of the {len(images):,} images of {name} {verb(shared, 'are')} also among the {other} "
+                "images."
+            )
 
 
 def _beside_validation(sets: Mapping[str, ImageSet], val: ImageSet, among: _Among) -> Iterator[str]:
     for name, images in sets.items():
         if shared := among.shared(images, val):
             yield (
-                f"{shared:,} of the {len(images):,} images of {name} are also among the validation images, on which "
+                f"{shared:,} of the {len(images):,} images of {name} {verb(shared, 'are')} also among the validation "
+                "images, on which "
                 "detectors are calibrated."
             )
 
@@ -126,7 +135,8 @@ def _beside_validation(sets: Mapping[str, ImageSet], val: ImageSet, among: _Amon
 def _beside_training(train: ImageSet, val: ImageSet, among: _Among) -> Iterator[str]:
     if shared := among.shared(val, train):
         yield (
-            f"{shared:,} of the {len(val):,} validation images are also training images. What is fitted or chosen on "
+            f"{shared:,} of the {len(val):,} validation images {verb(shared, 'are')} also training images. What is "
+            "fitted or chosen on "
             "validation images is too sure of itself."
         )
 
@@ -134,4 +144,4 @@ def _beside_training(train: ImageSet, val: ImageSet, among: _Among) -> Iterator[
 def _beside_each_other(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for (name, images), (other, others) in combinations(sets.items(), 2):
         if shared := among.shared(images, others):
-            yield f"{shared:,} of the {len(images):,} images of {name} are also in {other}."
+            yield f"{shared:,} of the {len(images):,} images of {name} {verb(shared, 'are')} also in {other}."

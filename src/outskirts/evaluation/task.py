@@ -159,10 +159,11 @@ def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
         if group == TUNING:
             raise OutskirtsError(f"A group of OOD sets cannot be called '{TUNING}', as results call their parameters.")
         for name, image_set in members.items():
-            if name in flat or name in ("id", "train", "val", "mean") or not _NAME.fullmatch(name):
+            if name in flat:
+                raise OutskirtsError(f"Two OOD sets are called '{name}'. Give each set a name of its own.")
+            if name in ("id", "train", "val", "mean") or not _NAME.fullmatch(name):
                 raise OutskirtsError(
-                    f"An OOD set cannot be called '{name}'. Each set needs another name, and id, train, val "
-                    f"and mean are taken. {_ALLOWED}"
+                    f"An OOD set cannot be called '{name}': id, train, val and mean are taken. {_ALLOWED}"
                 )
             flat[name] = image_set
     if not flat:

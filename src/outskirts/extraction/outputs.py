@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import notebook
 from ..errors import OutskirtsError
 from ..models.heads import Head
+from ..texts import counted
 
 __all__ = ["Outputs"]
 
@@ -61,7 +62,7 @@ class Outputs:
         return f"Outputs({', '.join(f'{name} {value}' for name, value in self._facts())})"
 
     def _repr_html_(self) -> str:
-        return notebook.table(f"Outputs of {len(self):,} images", self._facts())
+        return notebook.table(f"Outputs of {counted(len(self), 'image')}", self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         """What there is, by name."""

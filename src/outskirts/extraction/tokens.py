@@ -13,6 +13,7 @@ from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..models.clip import PREFIX, ClipTower, clip_backbone
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted, verb
 
 __all__ = ["extract_tokens"]
 
@@ -78,6 +79,9 @@ def extract_tokens(
         progress=lambda done: progress("extracting", done, len(images)),
     )
     if images.skipped:
-        say(f"{len(images.skipped)} images could not be decoded and were left out, such as {images.skipped[0]}.")
-    say(f"{len(images):,} images in {out}; open them as tokens:{out}")
+        say(
+            f"{counted(len(images.skipped), 'image')} could not be decoded and {verb(len(images.skipped), 'were')} "
+            f"left out, such as {images.skipped[0]}."
+        )
+    say(f"{counted(len(images), 'image')} in {out}; open them as tokens:{out}")
     return open_images(f"tokens:{out}")

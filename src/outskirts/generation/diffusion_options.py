@@ -254,7 +254,7 @@ def filled(kind: type[S], given: Mapping[str, Any], preset: str | None = None) -
     options = {**preset_options(kind, preset), **renamed(given, SYNTHESIS, "option", known)}
     for name in options:
         if name not in known:
-            raise unknown(f"option of {kind.__name__}", name, known)
+            raise unknown("option", name, known, f"of {kind.__name__}")
     for name in required(kind):
         if options.get(name) is None:
             raise OutskirtsError(f"The option {name} is required by {kind.__name__}.")

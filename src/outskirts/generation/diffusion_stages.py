@@ -30,6 +30,7 @@ from ..models.diffusion.load_model import load_model
 from ..renamed import records, unset_as_now
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted, verb
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .diffusion.decoding import Decoder, Decoding, decoded
@@ -157,7 +158,8 @@ def embed(work: Work, own: Embed) -> None:
         check = load_json(folder / "check.json")
         gain, self_match, chance = (f"{100 * check[name]:.1f} %" for name in ("gain", "self_match", "chance"))
         work.say(
-            f"{len(work.images):,} images are embedded. With its embedding, an image is denoised {gain} "
+            f"{counted(len(work.images), 'image')} {verb(len(work.images), 'are')} embedded. With its embedding, an "
+            f"image is denoised {gain} "
             "better. Some images were embedded again with other noise: the correlation of the two embeddings "
             f"is {check['repeat_correlation']:.2f}, and {self_match} are nearest to themselves (by chance "
             f"{chance})."
@@ -295,7 +297,7 @@ def decode(work: Work, own: Decode) -> None:
         images = ImageSet(pool.images, pool.written, work.images.classes)
         save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
         pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
-    work.say(f"{len(images):,} outliers in {folder}; look at {folder / SAMPLES}")
+    work.say(f"{counted(len(images), 'outlier')} in {folder}; look at {folder / SAMPLES}")
     work.say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
 
 

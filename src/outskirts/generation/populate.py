@@ -12,6 +12,7 @@ from .. import grouped
 from ..data.imageset import ImageSet
 from ..data.sources.pool import PoolWriter
 from ..errors import OutskirtsError
+from ..texts import counted, verb
 
 __all__ = ["populate"]
 
@@ -64,7 +65,8 @@ def populate(
         if drawn > _HOPELESS * (pool.done + batch):
             worst = int(missing.argmax())
             raise OutskirtsError(
-                f"Of {drawn} images, {pool.done} were kept. {int(missing[worst])} images of "
+                f"Of {counted(drawn, 'image')}, {pool.done} {verb(pool.done, 'were')} kept. "
+                f"{counted(int(missing[worst]), 'image')} of "
                 f"'{pool.classes[worst]}' are still missing; train the generator longer, ask for fewer (--count), "
                 "or loosen the rules that reject images."
             )

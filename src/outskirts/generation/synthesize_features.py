@@ -26,6 +26,7 @@ from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from ..training.run import Run, load
 from ..training.train import training_sets
 
@@ -197,7 +198,7 @@ def synthesize_features(
     if outliers.info["ready"] < 1:
         lacking = [c for c, number in zip(classifier.classes, counts) if not number]
         say(f"No outliers of {', '.join(lacking)}: too few features.")
-    say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
+    say(f"{counted(len(outliers), 'outlier')} in {out}; look at {out / 'outliers.png'}")
     return outliers
 
 

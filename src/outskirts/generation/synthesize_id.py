@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ..figures.contact_sheet import contact_sheet, save_png
 from ..locking import only_writer
 from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from ..training.loop import TrainingProgress
 from ..training.run import Run, load
 from ..training.train import training_sets
@@ -107,9 +109,15 @@ def synthesize_id(
         made = ImageSet(pool.images, pool.written, train.classes)
         save_png(folder / SAMPLES, _sheet(made, transform))
         pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
-    say(f"{len(made):,} images in {folder}; look at {folder / SAMPLES}")
-    say(f"Next: outskirts train ce --data {train.spec} --synthetic pool:{folder}")
+    say(f"{counted(len(made), 'image')} in {folder}; look at {folder / SAMPLES}")
+    say(_next(folder, train, judging if data is None else None))
     return folder
+
+
+def _next(folder: Path, train: ImageSet, run: Run | None) -> str:
+    """A command that trains with the pool: on the images of the run, if the pool is made from them."""
+    images = f"--data {quote(train.spec)}" if run is None else run.recipe().data_options()
+    return f"Next: outskirts train ce {images} --synthetic {quote(f'pool:{folder}')}"
 
 
 def _require_possible(data: bool, run: bool, rules: Rules) -> None:
@@ -129,7 +137,7 @@ def _generator(generator: str | ImageGenerator[Any], options: dict[str, Any]) ->
     named = renamed(options, OPTIONS, "option", known)
     for name in named:
         if name not in known:
-            raise unknown(f"option of the generator '{generator}'", name, known)
+            raise unknown("option", name, known, f"of the generator '{generator}'")
     return part(part.Config(**named))
 
 

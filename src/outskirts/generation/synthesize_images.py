@@ -17,6 +17,7 @@ from ..methods import registry
 from ..methods.preview import synthesize
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 from ..training.run import Run, load
 
 __all__ = ["synthesize_images"]
@@ -70,7 +71,9 @@ def synthesize_images(
     images = images.limit(min(count, len(images)), seed)
     epochs = max(1, recipe.training.epochs)
     if epoch is not None and not 1 <= epoch <= epochs:
-        raise OutskirtsError(f"The run was trained for {epochs} epochs; choose an epoch from 1 to {epochs} (--epoch).")
+        raise OutskirtsError(
+            f"The run was trained for {counted(epochs, 'epoch')}; choose an epoch from 1 to {epochs} (--epoch)."
+        )
     trained = registry[recipe.method](recipe.settings, classifier)
     if trained.queue_size:
         raise OutskirtsError(
@@ -100,7 +103,7 @@ def synthesize_images(
         record = {"run": str(run.path), "data": images.spec, "seed": seed, "outliers": manifest}
         save_json(out / "manifest.json", record)
         (out / _STATE).unlink()
-    say(f"{len(outliers)} outliers in {out}; look at {out / 'outliers.png'}")
+    say(f"{counted(len(outliers), 'outlier')} in {out}; look at {out / 'outliers.png'}")
     return outliers
 
 

@@ -95,7 +95,7 @@ def _find(
 ) -> str:
     kind = type(model).__name__
     if head is not None and head not in linears:
-        raise unknown(f"linear layer in {kind}", head, linears)
+        raise unknown("linear layer", head, linears, f"in {kind}")
     for path in [head] if head is not None else reversed(recorded):
         if path in recorded and recorded[path].shape == logits.shape and torch.equal(recorded[path], logits):
             return path

@@ -62,7 +62,15 @@ class RunReport:
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
         """Read a folder; only its settings and results must be there."""
-        results, gallery = Results.load(path), path / "gallery"
+        table, gallery = path / "results.csv", path / "gallery"
+        if not is_file(table):
+            _settings(path / "config.yaml")  # Unless it is no run at all.
+            raise OutskirtsError(
+                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
+                f"{path} "
+                "--test SPEC --far NAME=SPEC"
+            )
+        results = Results.load(path)
         if not results.rows:
             raise OutskirtsError(f"{path / 'results.csv'} holds no results: evaluate the run before reporting on it.")
         return cls(

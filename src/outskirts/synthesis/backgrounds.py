@@ -32,6 +32,7 @@ from ..files import require_empty, require_path_part, save_json, whole_folder
 from ..models.adapter import adapt
 from ..models.stages import find_stages, hooked
 from ..telling import Progress, Say, nobody, silence
+from ..texts import counted
 
 __all__ = ["Background", "Sight", "backgrounds", "cut_backgrounds", "imagenet_sight", "save_backgrounds", "windows"]
 
@@ -101,7 +102,7 @@ def cut_backgrounds(
     options = {"network": network, "weights": weights, "share": share, "max_probability": max_probability}
     about = {"objects": objects, **options}
     count = save_backgrounds(images, found, out, about, lambda done: progress("cutting out", done, len(images)))
-    say(f"{count:,} of {len(images):,} images gave a background: {out}")
+    say(f"{count:,} of {counted(len(images), 'image')} gave a background: {out}")
     return open_images(out)
 
 
@@ -132,7 +133,7 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
         raise unknown("torchvision model", network, known)
     published = torchvision.models.get_model_weights(network).__members__
     if weights not in published:
-        raise unknown(f"weights of {network}", weights, published)
+        raise unknown("set of weights", weights, published, f"of {network}")
     try:
         model: nn.Module = torchvision.models.get_model(network, weights=weights).eval()
     except OSError as error:

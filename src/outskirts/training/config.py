@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -138,6 +139,19 @@ class Recipe(NamedTuple):
             raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
         return self.training.data
 
+    def data_options(self) -> str:
+        """The options of a command line by which another training has the same training and validation images.
+
+        >>> resolve_recipe("ce", {"data": "folder:a b", "seed": 3}).data_options()
+        "--data 'folder:a b' --seed 3"
+        """
+        config = self.training
+        options = ["--data", self.require_data(), *(["--val", config.val] if config.val else [])]
+        for name in () if config.val else ("val_fraction", "seed"):
+            if (value := getattr(config, name)) != getattr(TrainConfig, name):
+                options += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(options)
+
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
         return {"method": self.method, **self.options()}
@@ -161,7 +175,7 @@ def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None =
     merged = {**preset_options(method, preset), **given}
     for name in merged:
         if name not in training | own:
-            raise unknown(f"option of the method '{method}'", str(name), training | own)
+            raise unknown("option", str(name), training | own, f"of the method '{method}'")
     return Recipe(method, _filled(TrainConfig, merged, training), _filled(part.Config, merged, own))
 
 
@@ -171,7 +185,7 @@ def preset_options(method: str, preset: str | None) -> Mapping[str, Any]:
         return {}
     presets = registry[method].presets
     if preset not in presets:
-        raise unknown(f"preset of the method '{method}'", preset, presets)
+        raise unknown("preset", preset, presets, f"of the method '{method}'")
     return presets[preset]
 
 

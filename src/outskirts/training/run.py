@@ -197,7 +197,14 @@ class Run:
                     f"as {others[0]}. Move them, or choose another folder."
                 )
             return
-        require_empty(self.path, f"choose another, or continue an unfinished run: outskirts train --resume {self.path}")
+        require_empty(self.path, self._remedy())
+
+    def _remedy(self) -> str:
+        if self.model.is_file():
+            return "the run in it is finished. Choose another folder (--out)."
+        if self.config.is_file():
+            return f"choose another (--out), or continue the unfinished run in it: outskirts train --resume {self.path}"
+        return "choose another (--out)."
 
     def _begun_here(self) -> bool:
         try:

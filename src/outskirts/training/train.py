@@ -27,10 +27,13 @@ from ..methods import Method, registry
 from ..models.adapter import adapt
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Backbone, Classifier, inherit
+from ..telling import Say, silence
+from ..texts import verb
 from .accuracy import accuracy
 from .batches import batches_for
 from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
+from .few_steps import remark
 from .freeze import freeze
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
@@ -51,6 +54,7 @@ def train(
     model: nn.Module | None = None,
     head: str | None = None,
     progress: TrainingProgress | None = None,
+    say: Say = silence,
     **options: Any,
 ) -> Run:
     """Train a classifier and return its run folder.
@@ -67,6 +71,7 @@ def train(
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
             makes a bar of it.
+        say: Told in a sentence if the training has so few steps that it will hardly learn.
         options: Fields of `TrainConfig` and of the method's configuration.
 
     Raises:
@@ -83,11 +88,16 @@ def train(
     recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
     run = Run(Path(out) if out is not None else default_folder(recipe))
     run.require_new()
-    return execute(run, recipe, images, val_images, model, head, progress)
+    return execute(run, recipe, images, val_images, model, head, progress, say)
 
 
 def resume(
-    path: Path | str, model: nn.Module | None = None, head: str | None = None, progress: TrainingProgress | None = None
+    path: Path | str,
+    model: nn.Module | None = None,
+    head: str | None = None,
+    progress: TrainingProgress | None = None,
+    *,
+    say: Say = silence,
 ) -> Run:
     """Go on with an unfinished run; the result is bit-equal to that of an uninterrupted one.
 
@@ -97,12 +107,16 @@ def resume(
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
             makes a bar of it.
+        say: Told in a sentence where the training goes on.
+
+    Raises:
+        OutskirtsError: If the folder is no run, the run is finished, or its images are not those that it began with.
     """
     run = Run.open(path)
     _require_unfinished(run)
     recipe = run.recipe()
     images, val_images = _opened(recipe)
-    return execute(run, recipe, images, val_images, model, head, progress)
+    return execute(run, recipe, images, val_images, model, head, progress, say)
 
 
 def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
@@ -136,6 +150,7 @@ def execute(
     model: nn.Module | None,
     head: str | None,
     progress: TrainingProgress | None,
+    say: Say = silence,
 ) -> Run:
     """Train into `run` what `recipe` says, on images that are already open."""
     recipe.settings.require_complete()
@@ -176,6 +191,8 @@ def execute(
                 run.begin(recipe, images, val_images)
                 _keep_known(run, config, outliers, transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
+            if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
+                say(beginning)
             again = f"outskirts train --resume {run.path}"
             # Asked to stop when all steps are done, it stops when what they gave is on disk.
             with stop_requests():
@@ -203,6 +220,13 @@ def _require_unfinished(run: Run) -> None:
         raise OutskirtsError(f"The run {run.path} is finished; there is nothing to resume.")
 
 
+def _beginning(trainer: Trainer, images: int) -> str | None:
+    """What should be said before the first step, if anything."""
+    if trainer.done:
+        return f"The training goes on after step {trainer.done} of {trainer.steps}."
+    return remark(trainer.config, trainer.steps, images)
+
+
 def with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
     """Training and validation images: a part of the former is set aside unless there are some of the latter."""
     if val_images is not None:
@@ -226,7 +250,8 @@ def _require_apart(images: ImageSet, val_images: ImageSet) -> None:
     shared = overlap(images, val_images)
     if shared > TOLERATED * len(val_images):
         raise OutskirtsError(
-            f"{shared:,} of the {len(val_images):,} validation images ({val_images.spec}) are also training images, so "
+            f"{shared:,} of the {len(val_images):,} validation images ({val_images.spec}) {verb(shared, 'are')} also "
+            "training images, so "
             "they would measure what was memorised. Pass others, or leave out val: a part of the training images is "
             "then set aside."
         )
@@ -241,7 +266,9 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     pool = open_images(config.synthetic).align(images.classes)
     unlabeled = int((pool.labels < 0).sum())
     if unlabeled:
-        raise OutskirtsError(f"{unlabeled} of the {len(pool)} synthetic images of {config.synthetic} have no label.")
+        raise OutskirtsError(
+            f"{unlabeled} of the {len(pool)} synthetic images of {config.synthetic} {verb(unlabeled, 'have')} no label."
+        )
     real, made = images.image(0).shape[1:], pool.image(0).shape[1:]
     if real != made and min(made) < min(real):
         raise OutskirtsError(

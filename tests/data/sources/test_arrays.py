@@ -19,7 +19,7 @@ def test_npz_keys(tmp_path, pictures, check, fails):
     np.savez(tmp_path / "x.npz", a=pictures.transpose(0, 3, 1, 2), b=LABELS[:, None].astype(np.uint8))
     check(osk.open(tmp_path / "x.npz"), pictures, classes=())
     check(osk.open(f"{tmp_path / 'x.npz'}?images=a&labels=b"), pictures, classes=("0", "1"))
-    fails(f"{tmp_path / 'x.npz'}?labels=c", "no array in .* 'c'")
+    fails(f"{tmp_path / 'x.npz'}?labels=c", "no array 'c' in ")
     np.savez(tmp_path / "x.npz", a=pictures, b=pictures)
     fails(tmp_path / "x.npz", r"has the arrays a, b, none of them called images.*\?images=KEY")
 

@@ -21,7 +21,7 @@ def test_torchvision_arrays(monkeypatch, tmp_path, pictures, check, fails):
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Stand)
     check(osk.open("cifar10"), pictures)
     assert len(osk.open("cifar10?split=test")) == 5
-    fails("cifar10?split=tset", "no split of cifar10 'tset'; did you mean 'test'")
+    fails("cifar10?split=tset", "no split 'tset' of cifar10; did you mean 'test'")
 
 
 def test_torchvision_channels_first(monkeypatch, tmp_path, pictures, check):

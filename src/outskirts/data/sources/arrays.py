@@ -36,7 +36,7 @@ def npz(where: Path, images: str | None = None, labels: str | None = None) -> Im
             raise OutskirtsError(f"{where} is an .npy file; write npy:{where}.")
         for key in (images, labels):
             if key is not None and key not in file.files:
-                raise unknown(f"array in {where}", key, file.files)
+                raise unknown("array", key, file.files, f"in {where}")
         image_key = images or next((k for k in _IMAGES if k in file.files), None) or _sole(file, where)
         label_key = labels or next((k for k in _LABELS if k in file.files), None)
         array, values = file[image_key], None if label_key is None else file[label_key]

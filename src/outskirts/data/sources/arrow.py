@@ -91,7 +91,7 @@ def hf(
         if split is None:
             raise OutskirtsError(f"{where} holds several sets; choose one with ?split={'|'.join(stored)}.")
         if split not in stored:
-            raise unknown(f"split in {where}", split, stored)
+            raise unknown("split", split, stored, f"in {where}")
         stored = stored[split]
     elif split is not None:
         raise OutskirtsError(f"{where} holds a single set; leave out split={split}.")
@@ -184,12 +184,14 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
 
 def _checked(image: str, label: str, attribute: str | None, known: Sequence[str], where: Path) -> list[str]:
     if image not in known:
-        raise OutskirtsError(f"{unknown(f'column in {where}', image, known)} Choose with ?image=COLUMN.")
+        raise OutskirtsError(f"{unknown('column', image, known, f'in {where}')} Choose with ?image=COLUMN.")
     labeled = label != "none" and not label.startswith(_IN_PATH)
     if labeled and label not in known:
-        raise OutskirtsError(f"{unknown(f'column in {where}', label, known)} Choose with ?label=COLUMN or ?label=none.")
+        raise OutskirtsError(
+            f"{unknown('column', label, known, f'in {where}')} Choose with ?label=COLUMN or ?label=none."
+        )
     if attribute and attribute not in known:
-        raise OutskirtsError(f"{unknown(f'column in {where}', attribute, known)} Choose with ?attribute=COLUMN.")
+        raise OutskirtsError(f"{unknown('column', attribute, known, f'in {where}')} Choose with ?attribute=COLUMN.")
     return list(dict.fromkeys([image, *[label] * labeled, *([attribute] if attribute else [])]))
 
 

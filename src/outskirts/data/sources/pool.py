@@ -35,6 +35,7 @@ from ...files import (
     reserve,
     save_json,
 )
+from ...texts import counted
 from ..imageset import ImageSet
 from ..keyset import KeySet
 from ..npy import mapped
@@ -68,7 +69,8 @@ def open_pool(where: Path) -> ImageSet:
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:
         raise OutskirtsError(
-            f"{where / 'images.npy'} holds {len(stored)} images, but the manifest says {about['count']}; make "
+            f"{where / 'images.npy'} holds {counted(len(stored), 'image')}, but the manifest says {about['count']}; "
+            "make "
             "the pool again."
         )
     indices = class_indices(labels, len(stored), f"The labels of {where}")

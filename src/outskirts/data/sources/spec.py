@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
+from ...texts import counted
 from ..catalogue import entries
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
@@ -104,7 +106,7 @@ def _opened(parsed: Spec) -> ImageSet:
     seed, expected = parsed.view.get("seed", 0), parsed.view.get("expect")
     if expected is not None and len(image_set) != expected:
         raise OutskirtsError(
-            f"'{parsed}' holds {len(image_set):,} images instead of {expected:,}. Some are missing, or it is "
+            f"'{parsed}' holds {counted(len(image_set), 'image')} instead of {expected:,}. Some are missing, or it is "
             "another set."
         )
     if "classes" in parsed.view:
@@ -175,7 +177,7 @@ def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = Fal
     known = kinds | {key: kind for key, kind in VIEW.items() if key not in kinds}
     for key in given:
         if key not in known:
-            raise unknown(f"option of {name}", key, known.keys() - {"where"})
+            raise unknown("option", key, known.keys() - {"where"}, f"of {name}")
     # In the order of the signature and without defaults, so that equal specs have equal texts.
     defaults = {"seed": 0} | {key: parameter.default for key, parameter in parameters.items()}
     values = {k: _convert(k, given[k], kind, base or Path(), text) for k, kind in known.items() if k in given}
@@ -211,7 +213,11 @@ def _locate(body: str, base: Path, canonical: bool) -> tuple[str, str | None]:
             )
         is_pool = path.is_dir() and (path / "images.npy").is_file()
         return "pool" if is_pool else _BY_SUFFIX[suffix], body
-    if os.sep in body or body.startswith((".", "~")) or path.suffix in (".parquet", ".npz", ".npy"):
+    # What a colon follows is a path only if it says so, as C:/photos does on Windows.
+    kind_of_source = colon and len(name) > 1 and re.fullmatch(r"\w+", name)
+    if not kind_of_source and (
+        os.sep in body or body.startswith((".", "~")) or path.suffix in (".parquet", ".npz", ".npy")
+    ):
         raise OutskirtsError(f"There is no file or folder {path}.")
     for suffix, kind in _BY_SUFFIX.items():
         kept = data_folder() / f"{name}{suffix}"

@@ -91,4 +91,4 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
 
 def _require(column: str, header: Sequence[str], where: Path) -> None:
     if column not in header:
-        raise unknown(f"column in {where}", column, header)
+        raise unknown("column", column, header, f"in {where}")

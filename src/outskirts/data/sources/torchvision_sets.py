@@ -73,7 +73,7 @@ def torchvision_set(name: str, split: str | None = None) -> ImageSet:
     entry = SETS[name]
     split = split or next(iter(entry.splits))
     if split not in entry.splits:
-        raise unknown(f"split of {name}", split, entry.splits)
+        raise unknown("split", split, entry.splits, f"of {name}")
     root = data_folder()
     if (kept := root / f"{name}-{split}.parquet").is_file():
         return parquet(kept)

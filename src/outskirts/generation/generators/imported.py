@@ -15,6 +15,7 @@ from ...data.sources import open as open_images
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...seeding import generator
+from ...texts import counted
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register
 
@@ -59,7 +60,7 @@ class Folder(ImageGenerator[FolderConfig]):
             rows = self.rows[label]
             if number >= len(rows):
                 raise OutskirtsError(
-                    f"{self.config.source} has {len(rows)} images of the class "
+                    f"{self.config.source} has {counted(len(rows), 'image')} of the class "
                     f"'{self.images.classes[label]}', but more are needed; ask for fewer (--count), or loosen "
                     "the rules that reject images."
                 )

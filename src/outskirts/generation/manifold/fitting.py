@@ -43,6 +43,7 @@ from ...errors import OutskirtsError
 from ...files import is_file, load_json, require_alike, require_empty, save_json
 from ...models.volume_preserving import Pinned, VolumePreserving
 from ...renamed import unset_as_before
+from ...texts import counted
 from ...training.checkpoint import load_checkpoint, save_checkpoint
 from ...training.ema import EMA
 from .model import Manifold, ManifoldOptions, fingerprint
@@ -226,7 +227,7 @@ def _check(embeddings: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
         )
     if labels.min() < 0 or labels.max() >= len(classes):
         raise OutskirtsError(
-            f"Labels from {int(labels.min())} to {int(labels.max())} do not fit the {len(classes)} classes, "
+            f"Labels from {int(labels.min())} to {int(labels.max())} do not fit the {counted(len(classes), 'class')}, "
             "which count from 0."
         )
     broken = int((~embeddings.isfinite()).any(1).sum())

@@ -1,0 +1,28 @@
+"""A remark about trainings that are too short to learn much."""
+
+from __future__ import annotations
+
+from ..texts import counted
+from .config import TrainConfig
+
+__all__ = ["remark"]
+
+#: From random weights, fewer steps hardly lead anywhere, whatever the images.
+_FEW = 300
+
+
+def remark(config: TrainConfig, steps: int, images: int) -> str | None:
+    """What to do about a training of few steps, in sentences; None where there are enough, or the weights are trained.
+
+    >>> remark(TrainConfig(epochs=16), 3000, 48000), remark(TrainConfig(pretrained="true"), 16, 180)
+    (None, None)
+    """
+    trained = config.pretrained or config.init or config.backbone.startswith(("clip:", "custom:"))
+    if trained or not 0 < steps < _FEW:
+        return None
+    return (
+        f"This training has only {counted(steps, 'step')}: {counted(config.epochs, 'epoch')} of "
+        f"{counted(images, 'image')}, in batches of {config.batch_size}. From random weights, a network needs more. "
+        "Smaller batches and more epochs help (--batch-size 16 --lr 0.05 --epochs 60), or published weights "
+        "(--backbone torchvision:resnet18 --pretrained true)."
+    )
