@@ -57,7 +57,7 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
     assert 0 <= json.loads((imagined / "embeddings" / "check.json").read_text())["self_match"] <= 1
     assert json.loads((imagined / "manifold" / "manifold.json").read_text())["dim"] == 8
     sampled = json.loads((imagined / "outliers.json").read_text())
-    assert sampled["per_class"] == 6 and 0 <= sampled["below_held_out"] <= 1
+    assert sampled["per_class"] == 6 and 0 <= sampled["below_fresh"] <= 1 and 0 <= sampled["fresh_beyond"] <= 1
     about = verify_pool(imagined / "outliers")
     assert about["content"] == "outliers" and about["counts"] == {"ant": 6, "bee": 6}
     assert about["generator"]["name"] == "ncis" and about["manifold"]["invariants"] >= 0
