@@ -51,7 +51,7 @@ def test_means_over_seeds_of_the_detector_that_validation_chose(jobs):
                 ]
             aurocs = [row.auroc for row in rows]
             assert len(aurocs) == 2
-            assert line.groups[group].auroc == pytest.approx((np.mean(aurocs), np.std(aurocs), 2))
+            assert line.groups[group].auroc == pytest.approx((np.mean(aurocs), np.std(aurocs, ddof=1), 2))
         assert line.images == 2 * 38 and line.minutes > 0
 
 

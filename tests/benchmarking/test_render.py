@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,13 @@ def test_the_table(lines):
     assert header[5:8] == ["near: AUROC", "near: FPR95", "near: Δ"] and len({len(header), *map(len, rows)}) == 1
     assert rows[0][3:8] == ["2", "95.0 ± 0.1", "90.0 ± 1.0 (0.5)", "50.0 | 40.0", ""]
     assert rows[1][4:11] == ["", "92.0 ± 2.0 (0.6)", "45.0 | 35.0", "+2.0 (p < 0.001)", "", "", ""]
+
+
+def test_a_test_of_one_seed_says_so(lines):
+    one = replace(lines[1].groups["near"], shared=1)
+    _, rows = table([replace(lines[1], groups={"near": one})])
+    assert rows[0][7] == "+2.0 (p < 0.001, 1 seed)"
+    assert "(n - 1)" in render(lines, "markdown") and "With one seed (1 seed)" in render(lines, "html")
 
 
 def test_other_images_have_a_table_of_their_own(lines):

@@ -57,7 +57,7 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
     assert 0 <= json.loads((imagined / "embeddings" / "check.json").read_text())["self_match"] <= 1
     assert json.loads((imagined / "manifold" / "manifold.json").read_text())["dim"] == 8
     sampled = json.loads((imagined / "outliers.json").read_text())
-    assert sampled["per_class"] == 6 and 0 <= sampled["below_held_out"] <= 1
+    assert sampled["per_class"] == 6 and 0 <= sampled["below_fresh"] <= 1 and 0 <= sampled["fresh_beyond"] <= 1
     about = verify_pool(imagined / "outliers")
     assert about["content"] == "outliers" and about["counts"] == {"ant": 6, "bee": 6}
     assert about["generator"]["name"] == "ncis" and about["manifold"]["invariants"] >= 0
@@ -67,10 +67,14 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
 
 
 def test_all_stages_on_a_generator_trained_here(trained, judge, outskirts, tmp_path):
-    arguments = ["--run", judge, "--out", tmp_path / "work"]
+    arguments, said = ["--run", judge, "--out", tmp_path / "work"], {}
     for stage, few in STAGES.items():
         model = ["--model", trained] if stage in READERS else []
-        assert outskirts("synthesize", "ncis", stage, *model, *arguments, *few).code == 0
+        outcome = outskirts("synthesize", "ncis", stage, *model, *arguments, *few)
+        assert outcome.code == 0
+        said[stage] = " ".join((outcome.out + outcome.err).split())
+    assert "held-out embeddings. With fewer than 20," in said["fit"]
+    assert "less likely than 95 % of fresh embeddings, which had no part in the fit" in said["sample"]
     assert verify_pool(tmp_path / "work" / "outliers")["count"] == 12
     vectors, _ = load_tensors(tmp_path / "work" / "embeddings" / "vectors-00000.safetensors")
     assert vectors["vectors"].shape == (38, 16)

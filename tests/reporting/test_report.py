@@ -132,7 +132,7 @@ def test_runs_that_differ_by_their_seed_are_averaged(tmp_path: Path, made: Any) 
             if (row.detector, row.group, row.dataset) == (line.detector, line.group, dataset)
         ]
         assert line.auroc.mean == pytest.approx(sum(values) / 3)
-        assert line.auroc.deviation == pytest.approx(torch.tensor(values, dtype=torch.float64).std(correction=0).item())
+        assert line.auroc.deviation == pytest.approx(torch.tensor(values, dtype=torch.float64).std(correction=1).item())
     page = report([*folders, other], tmp_path).read_text(encoding="utf-8")
     assert "Over seeds" in page and "3 seeds: s0, s1, s2" in page
     assert "Over seeds" not in report([folders[0], other], tmp_path).read_text(encoding="utf-8")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
-from statistics import fmean, variance
+from statistics import fmean
 
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 from torch import Tensor
 
-from ..evaluation.intervals import delong_test
+from ..evaluation.over_seeds import auroc_over_seeds, delong_over_seeds
 from ..evaluation.results import MEAN
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import worst
@@ -27,9 +26,10 @@ class Group:
 
     Arguments:
         auroc, fpr95, fpr95_ood_positive: Averages over the sets, over seeds.
-        half: Half of the AUROC's 95 % interval over test images, averaged over seeds.
+        half: Half of the 95 % interval of the AUROC's mean, over test images and, if there are several, seeds.
         difference: Difference of the AUROC to the baseline, averaged over seeds; none for the baseline itself.
         p_value: p-value of the difference, corrected for all that are tested.
+        shared: How many seeds the method and the baseline both have. With one, `p_value` is over test images alone.
     """
 
     auroc: Spread
@@ -38,6 +38,7 @@ class Group:
     fpr95_ood_positive: Spread
     difference: float | None = None
     p_value: float | None = None
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,14 @@ def _line(one: MethodRuns, baseline: MethodRuns | None) -> LeaderboardRow:
     for name, rows in one.means(one.detector).items():
         groups[name] = Group(
             Spread.of(row.auroc for row in rows),
-            fmean(max(row.auroc - row.auroc_lo, row.auroc_hi - row.auroc) for row in rows),
+            _half(one, name, fmean(row.auroc for row in rows)),
             Spread.of(row.fpr95 for row in rows),
             Spread.of(row.fpr95_ood_positive for row in rows),
         )
         if baseline and one is not baseline and (shared := [seed for seed in one.runs if seed in baseline.runs]):
-            difference, p = _against(baseline, one, shared, name)
-            groups[name] = replace(groups[name], difference=difference, p_value=p)
+            new, old = ([_scores(runs, seed, name) for seed in shared] for runs in (one, baseline))
+            test = delong_over_seeds(new, old)
+            groups[name] = replace(groups[name], difference=test.difference, p_value=test.p_value, shared=len(shared))
     first = next(iter(one.results(one.detector).values()))
     known = [row.id_accuracy for row in next(iter(first.values())) if row.id_accuracy is not None]
     grouped = [worst(run.groups).accuracy for run in one.runs.values() if run.groups]
@@ -123,21 +125,10 @@ def _line(one: MethodRuns, baseline: MethodRuns | None) -> LeaderboardRow:
     )
 
 
-def _against(old: MethodRuns, new: MethodRuns, seeds: Sequence[int], group: str) -> tuple[float, float | None]:
-    """The mean difference of AUROCs over seeds, and how likely one as large is by chance.
-
-    Test images and seeds both vary. Those images are the same for all seeds, so that their part of the variance, by
-    DeLong's test, does not shrink with the number of seeds; that of the seeds does.
-    """
-    differences, variances = [], []
-    for seed in seeds:
-        test = delong_test(*_scores(new, seed, group), *_scores(old, seed, group))
-        differences.append(test.difference)
-        variances.append(((test.hi - test.lo) / (2 * norm.ppf(0.975))) ** 2)
-    of_seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0
-    error = sqrt(fmean(variances) + of_seeds)
-    mean = fmean(differences)
-    return mean, 2 * float(norm.sf(abs(mean) / error)) if error else None
+def _half(one: MethodRuns, group: str, mean: float) -> float:
+    """Half of the interval of the mean AUROC; its wider half where it ends at 0 or 1."""
+    lo, hi = auroc_over_seeds([_scores(one, seed, group) for seed in one.runs])
+    return max(mean - lo, hi - mean)
 
 
 def _scores(one: MethodRuns, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:

@@ -18,11 +18,13 @@ __all__ = ["FORMATS", "markdown_table", "render", "spread", "table", "tables"]
 
 #: How rates are given, so that tables can be compared.
 _READ = (
-    "All rates are in per cent. AUROC and accuracy are the mean ± the standard deviation over the seeds. The "
-    "number in brackets is half of the 95 % interval over the test images. FPR95 is given twice: ID as the "
-    "positive class | OOD as the positive class. The detector was chosen on validation images and outliers, "
-    "not on these sets. Δ is the difference of AUROC to the first line, with its p-value. The test pairs the "
-    "images and counts the seeds as chance. Holm's method corrects the p-values for the number of tests."
+    "All rates are in per cent. AUROC and accuracy are the mean ± the sample standard deviation (n - 1) of the seeds. "
+    "The number in brackets is half of the 95 % interval of the mean AUROC. FPR95 is given twice: ID as the positive "
+    "class | OOD as the positive class. The detector was chosen on validation images and outliers, not on these sets. "
+    "Δ is the difference of AUROC to the first line, with its p-value. The test pairs the images. The interval and the "
+    "test count both images and seeds as chance; with few seeds, the interval is wide. With one seed (1 seed), they "
+    "count the images alone, and another seed may give another result. Holm's method corrects the p-values for the "
+    "number of tests."
 )
 
 #: What to expect of the groups that the second table is about.
@@ -83,10 +85,11 @@ def _methods(lines: Sequence[LeaderboardRow], groups: Sequence[str]) -> Rows:
 
 def _of_group(group: Group) -> list[str]:
     difference = "" if group.difference is None else f"{100 * group.difference:+.1f}"
+    alone = ", 1 seed" if group.shared == 1 else ""
     return [
         f"{spread(group.auroc)} ({100 * group.half:.1f})",
         f"{100 * group.fpr95.mean:.1f} | {100 * group.fpr95_ood_positive.mean:.1f}",
-        difference if group.p_value is None else f"{difference} (p {p_value(group.p_value)})",
+        difference if group.p_value is None else f"{difference} (p {p_value(group.p_value)}{alone})",
     ]
 
 
@@ -113,7 +116,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(of: Spread | None) -> str:
-    """A mean in per cent, ± its standard deviation where there are several."""
+    """A mean in per cent, ± the sample standard deviation where there are several values."""
     return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
 
 

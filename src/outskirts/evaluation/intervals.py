@@ -24,11 +24,14 @@ from ..seeding import subseed
 from .metrics import Array, Positive, Rule, Scores, as_scores, at_least, aupr, oriented, placements, recall_rank
 
 __all__ = [
+    "Components",
     "DeLong",
     "Interval",
     "aupr_interval",
     "auroc_interval",
     "delong_test",
+    "deviations",
+    "estimated",
     "fpr_interval",
     "wilson_interval",
 ]
@@ -57,7 +60,7 @@ def _tail(level: float) -> float:
     return (1 - level) / 2
 
 
-def _deviations(level: float) -> float:
+def deviations(level: float) -> float:
     """How many standard errors either side hold the share `level` of a normal distribution."""
     return float(-ndtri(_tail(level)))
 
@@ -70,18 +73,18 @@ def _sets(ood_scores: Scores | Sequence[Scores]) -> list[Array]:
 
 def _around(value: float, error: float, trials: int, level: float, floor: float = 0.0) -> Interval:
     """`value` and the normal half-width, or that of `trials` equal outcomes where the error is zero."""
-    half = _deviations(level) * error if error else 1 - _tail(level) ** (1 / trials)
+    half = deviations(level) * error if error else 1 - _tail(level) ** (1 / trials)
     return Interval(float(max(floor, value - half)), float(min(1.0, value + half)))
 
 
-class _Components(NamedTuple):
+class Components(NamedTuple):
     """DeLong's structural components of an AUROC averaged over K sets: [N], and [M_k] for each set."""
 
     id: Array
     ood: list[Array]
 
     @classmethod
-    def of(cls, id_scores: Scores, ood_scores: Scores | Sequence[Scores]) -> _Components:
+    def of(cls, id_scores: Scores, ood_scores: Scores | Sequence[Scores]) -> Components:
         ids = as_scores(id_scores)
         parts = [placements(ids, ood) for ood in _sets(ood_scores)]
         return cls(np.mean([part[0] for part in parts], axis=0), [part[1] for part in parts])
@@ -103,12 +106,16 @@ class _Components(NamedTuple):
         spread = [np.var(part - part[0], ddof=1) / len(part) for part in (self.id, *self.ood)]
         return float(np.sqrt(spread[0] + sum(spread[1:]) / len(self.ood) ** 2))
 
-    def __sub__(self, other: _Components) -> _Components:
-        return _Components(self.id - other.id, [a - b for a, b in zip(self.ood, other.ood)])
+    def __sub__(self, other: Components) -> Components:
+        return Components(self.id - other.id, [a - b for a, b in zip(self.ood, other.ood)])
 
 
 def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], level: float = 0.95) -> Interval:
     """DeLong's interval of the AUROC, or of its average over several OOD sets; cut to [0, 1]. O(N log N).
+
+    An AUROC of exactly 1 or 0 has no variance; the exact binomial limit of N trials is given then, with N the size of
+    the smallest set. A little inside of 1 or 0, the normal approximation is too narrow: with 100 images on either side
+    (normal scores, nominally 95 %), it holds a true area of 0.99 in 89 % of samples, and one of 0.999 in 79 %.
 
     Arguments:
         id_scores: [N].
@@ -123,7 +130,7 @@ def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], lev
           Operating Characteristic Curves (Sun and Xu, 2014)
         | https://doi.org/10.1109/LSP.2014.2337313
     """
-    parts = _Components.of(id_scores, ood_scores)
+    parts = Components.of(id_scores, ood_scores)
     return _around(parts.mean, parts.error, parts.trials, level)
 
 
@@ -145,14 +152,18 @@ def delong_test(
         ood_b: Scores of b on the same OOD images in the same order, [M], or a sequence of such.
         level: The confidence level of the interval.
     """
-    a, b = _Components.of(id_a, ood_a), _Components.of(id_b, ood_b)
+    a, b = Components.of(id_a, ood_a), Components.of(id_b, ood_b)
     sizes_a, sizes_b = ([len(part) for part in (parts.id, *parts.ood)] for parts in (a, b))
     if sizes_a != sizes_b:
         raise OutskirtsError(
             f"A paired test needs scores of the same images: a has {sizes_a} of them (ID, then each OOD set), "
             f"b {sizes_b}."
         )
-    gap = a - b
+    return estimated(a - b, level)
+
+
+def estimated(gap: Components, level: float) -> DeLong:
+    """A mean of components, its interval from -1 to 1, and the p-value of the hypothesis that it is 0."""
     lo, hi = _around(gap.mean, gap.error, gap.trials, level, floor=-1.0)
     if gap.error:
         p_value = 2 * float(ndtr(-abs(gap.mean) / gap.error))
@@ -182,7 +193,7 @@ def aupr_interval(
     area = aupr(id_scores, ood_scores, positive, rule)
     n = len(as_scores(id_scores if positive == "id" else ood_scores))
     inner = float(np.clip(area, 1 / (2 * n), 1 - 1 / (2 * n)))
-    half = _deviations(level) / np.sqrt(n * inner * (1 - inner))
+    half = deviations(level) / np.sqrt(n * inner * (1 - inner))
     lo, hi = (float(expit(logit(inner) + side * half)) for side in (-1, 1))
     return Interval(min(lo, area), max(hi, area))
 
@@ -257,7 +268,7 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
         raise OutskirtsError(
             f"{successes} successes of {n} are not a share; n must be at least 1, and successes must be from 0 to n."
         )
-    square = _deviations(level) ** 2
+    square = deviations(level) ** 2
     center = (successes + square / 2) / (n + square)
     half = np.sqrt(square * (successes * (n - successes) / n + square / 4)) / (n + square)
     return Interval(max(0.0, float(center - half)), min(1.0, float(center + half)))

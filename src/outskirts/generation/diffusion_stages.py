@@ -49,6 +49,8 @@ from .synthesize_features import FeatureBoundary
 
 __all__ = ["Work", "around", "decode", "embed", "fit", "sample"]
 
+#: Held-out embeddings of a class that tell where 95 % of them end.
+_ENOUGH = 20
 #: What defines the vectors of a stage, whatever other options its class has.
 _SETTINGS = {
     name: {field.name for field in fields(kind)} - {field.name for field in (*fields(Source), *fields(Reader))}
@@ -186,6 +188,11 @@ def fit(work: Work, own: Fit) -> None:
         f"should be near zero; on held-out embeddings, {report['held_out_invariant']:.3g} is left (with "
         f"principal components {report['held_out_pca']:.3g})."
     )
+    if (least := report.get("least_held_out", _ENOUGH)) < _ENOUGH:
+        work.say(
+            f"One class has only {least} held-out embeddings. With fewer than {_ENOUGH}, the distance that 95 % of "
+            "them have at most is uncertain. Give more images of each class."
+        )
 
 
 def sample(work: Work, own: Sample) -> None:
@@ -197,11 +204,15 @@ def sample(work: Work, own: Sample) -> None:
         return _synthesizer(own).fit(manifold, made.vectors, made.labels).sample(own.per_class, generator)
 
     if scalars := _sampled(work, own, {"embeddings": manifold.fingerprint}, off):
-        work.say(
-            f"{100 * scalars['below_held_out']:.1f} % of the vectors are less likely than 95 % of held-out "
-            f"embeddings. {100 * scalars['rejected']:.0f} % of the drawn vectors were rejected, as typical of "
-            "another class."
-        )
+        if "below_fresh" in scalars:
+            work.say(
+                f"{100 * scalars['below_fresh']:.1f} % of the vectors are less likely than 95 % of fresh embeddings, "
+                f"which had no part in the fit. {100 * scalars['fresh_beyond']:.1f} % of the fresh embeddings lie "
+                "beyond the distance that 95 % of held-out ones have at most; 5 % are expected."
+            )
+        else:
+            work.say("An earlier version fitted the manifold without fresh embeddings, so the vectors are not tested.")
+        work.say(f"{100 * scalars['rejected']:.0f} % of the drawn vectors were rejected, as typical of another class.")
 
 
 def around(work: Work, own: SampleAtBoundary) -> None:

@@ -1,11 +1,11 @@
-"""Runs that differ by their seed alone, together: means and standard deviations over them."""
+"""Runs that differ by their seed alone, together: means and sample standard deviations over them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 from typing import NamedTuple, Self
 
 from ..evaluation.results import MEAN
@@ -15,10 +15,10 @@ __all__ = ["OverSeeds", "Spread", "over_seeds"]
 
 
 class Spread(NamedTuple):
-    """The mean of some values and their standard deviation about it, with their number as divisor.
+    """The mean of some values and their sample standard deviation, with their number less one as divisor.
 
     >>> Spread.of([90, 92, 97])
-    Spread(mean=93.0, deviation=2.94..., n=3)
+    Spread(mean=93.0, deviation=3.60..., n=3)
     """
 
     mean: float
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
     def of(cls, values: Iterable[float]) -> Self:
         """The spread of at least one value; the deviation of one is 0."""
         values = list(values)
-        return cls(fmean(values), pstdev(values), len(values))
+        return cls(fmean(values), stdev(values) if len(values) > 1 else 0.0, len(values))
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,12 @@ def test_it_holds_for_embeddings_it_has_never_seen(good):
 def test_the_report_tells_what_was_fitted(good):
     report, (x, labels) = good.report, parabolas(300)
     held = good.held_out
-    assert report["fit_rows"] == 810 and report["held_out_rows"] == 90 == held.sum()
+    assert report["fit_rows"] == 729 and report["held_out_rows"] == 90 == held.sum()
+    # A tenth of what is not held out.
+    assert report["fresh_rows"] == 81 == good.fresh.sum() and report["least_held_out"] == 27
+    assert not (held & good.fresh).any() and torch.bincount(labels[good.fresh]).tolist() == [27, 27, 27]
     assert held.sum() == 90 and torch.bincount(labels[held]).tolist() == [30, 30, 30]
-    for name, rows in (("fit", ~held), ("held_out", held)):
+    for name, rows in (("fit", good.fitted_to), ("held_out", held)):
         terms = manifold_losses(good.network.pinned(), good.standardized(x[rows]), labels[rows], 4)
         assert [report[f"{name}_invariant"], report[f"{name}_recovered"]] == pytest.approx([t.item() for t in terms])
     assert report["round_trip"] < 1e-5
@@ -143,7 +146,7 @@ def test_the_report_tells_what_was_fitted(good):
 
 def test_embeddings_are_standardised_by_those_it_is_fitted_to(good):
     x, _ = parabolas(300)
-    fit = x[~good.held_out]
+    fit = x[good.fitted_to]
     torch.testing.assert_close(good.mean, fit.mean(0))
     torch.testing.assert_close(good.scale, (fit - fit.mean(0)).square().mean().sqrt())
     assert good.standardized(fit).square().mean().item() == pytest.approx(1)
@@ -188,7 +191,7 @@ def test_every_epoch_sees_every_embedding_in_an_order_of_its_own(monkeypatch):
     monkeypatch.setattr("outskirts.generation.manifold.fitting.train_step", step)
     fit_manifold(*parabolas(), NAMES, ManifoldOptions(**{**SMALL, "epochs": 2}))
     one, two = torch.cat(seen[:3]), torch.cat(seen[3:])
-    assert len(seen) == 6 and len(one) == 162 and not torch.equal(one, two)
+    assert len(seen) == 6 and len(one) == 147 and not torch.equal(one, two)
     assert torch.equal(one[one[:, 0].argsort()], two[two[:, 0].argsort()])
 
 
@@ -210,7 +213,7 @@ def test_the_published_form():
         patch.setattr(Adam, "step", step)
         options = ManifoldOptions.published(hidden=16, blocks=2, epochs=4, patience=1)
         found = fit_manifold(x, labels, NAMES, options)
-    # Of 162 rows, three batches of 64 an epoch, two steps of each.
+    # Of 147 rows, three batches of 64 an epoch, two steps of each.
     assert len(rates) == 4 * 3 * 2
     assert rates[::2] == rates[1::2] == pytest.approx([1e-4 * linear_factor(step, 12) for step in range(12)])
     assert not found.mean.any() and found.scale == 1
@@ -255,6 +258,23 @@ def test_a_stopped_fit_goes_on_as_if_nothing_had_happened(tmp_path, form):
     # Once finished, it is loaded.
     again = fit_manifold(*data, NAMES, options, tmp_path / "fit", lambda *_: pytest.fail("It trains."))
     assert torch.equal(again(*data), found(*data)) and torch.equal(Manifold.load(tmp_path / "fit")(*data), found(*data))
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_fit_that_an_earlier_version_began_keeps_its_two_parts(tmp_path, stopped):
+    data, options = parabolas(), ManifoldOptions(**{**SMALL, "epochs": 3})
+    stop, progress = interrupted(1)
+    with pytest.raises(stop):
+        fit_manifold(*data, NAMES, options, tmp_path, progress)
+    begun = json.loads((tmp_path / "training.json").read_text())
+    assert begun.pop("parts") == 3
+    (tmp_path / "training.json").write_text(json.dumps(begun))
+    (tmp_path / "state.safetensors").unlink()
+    if stopped:
+        with pytest.raises(stop):
+            fit_manifold(*data, NAMES, options, tmp_path, progress)
+    found = fit_manifold(*data, NAMES, options, tmp_path)
+    assert not found.fresh.any() and (found.report["fit_rows"], found.report["fresh_rows"]) == (162, 0)
 
 
 def test_the_best_weights_outlive_a_stop(tmp_path):

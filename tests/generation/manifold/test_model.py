@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from outskirts.errors import OutskirtsError
+from outskirts.files import file_digest, load_tensors, save_tensors
 from outskirts.generation.manifold.model import Manifold, ManifoldOptions, fingerprint
 from outskirts.seeding import isolated
 
@@ -15,7 +16,7 @@ def built(rows=10, **options):
             torch.nn.init.normal_(weight, std=0.3)
     manifold.mean.copy_(torch.arange(5.0))
     manifold.scale.fill_(3.0)
-    manifold.held_out[1] = True
+    manifold.held_out[1] = manifold.fresh[2] = True
     manifold.report, manifold.fingerprint = {"epochs": 3, "history": [[1.0, 0.1]]}, "abc"
     return manifold
 
@@ -63,10 +64,23 @@ def test_everything_comes_back_from_disk(tmp_path, embeddings, quirks):
     found = Manifold.load(tmp_path / "saved")
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(found(embeddings, labels), manifold(embeddings, labels))
-    assert torch.equal(found.held_out, manifold.held_out)
+    assert torch.equal(found.held_out, manifold.held_out) and torch.equal(found.fresh, manifold.fresh)
     for name in ("options", "classes", "invariants", "report", "fingerprint"):
         assert getattr(found, name) == getattr(manifold, name)
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["manifold.json", "manifold.safetensors"]
+
+
+def test_a_manifold_of_the_first_format_has_no_fresh_embeddings(tmp_path, embeddings):
+    manifold = built()
+    manifold.fresh.zero_()
+    manifold.save(tmp_path)
+    tensors, _ = load_tensors(tmp_path / "manifold.safetensors")
+    save_tensors(tmp_path / "manifold.safetensors", {key: t for key, t in tensors.items() if key != "fresh"})
+    about = json.loads((tmp_path / "manifold.json").read_text())
+    about |= {"format": 1, "weights": file_digest(tmp_path / "manifold.safetensors")}
+    (tmp_path / "manifold.json").write_text(json.dumps(about))
+    found = Manifold.load(tmp_path)
+    assert not found.fresh.any() and torch.equal(found(embeddings, labels), manifold(embeddings, labels))
 
 
 def test_files_have_a_zero_for_no_width(tmp_path):
@@ -82,7 +96,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     about = json.loads((tmp_path / "manifold.json").read_text())
     for changes, sentence in (
         ({"content": "outliers"}, "is not the description of a manifold"),
-        ({"format": 99}, "written in format 99 of manifolds; this version of outskirts reads 1"),
+        ({"format": 99}, "written in format 99 of manifolds; this version of outskirts reads 1 and 2"),
         ({"weights": "0" * 64}, r"manifold.safetensors is not the file that .*manifold.json describes"),
     ):
         (tmp_path / "manifold.json").write_text(json.dumps({**about, **changes}))

@@ -88,7 +88,9 @@ def test_outliers_lie_where_they_say(options):
     torch.testing.assert_close(squares.flatten().float(), made.info["distance"], rtol=1e-3, atol=0)
     assert made.values.dtype == torch.float32 and made.values.isfinite().all()
     assert made.labels.tolist() == [0] * 40 + [1] * 40 + [2] * 40 and made.values.shape == (120, 6)
-    assert made.info["below_held_out"] == 1
+    assert (made.info["distance"].view(3, 40) > synthesizer.gaussians.limits[:, None] * (1 - 1e-6)).all()
+    # The map of these tests has no fresh embeddings.
+    assert made.info.keys() == {"distance", "rejected"}
 
 
 def test_the_radius_is_even_over_its_span():
@@ -138,22 +140,26 @@ def test_the_published_form():
 
 @pytest.fixture(scope="module")
 def wide():
-    """500 embeddings of each class in 768 dimensions, as published, and as many that nothing has seen."""
-    labels = torch.arange(1000) % 2
-    x = torch.randn(2000, 768, generator=generator()) * 0.017
+    """500 embeddings of each class in 768 dimensions, as published, 100 fresh ones, and 500 that nothing has seen."""
+    labels = torch.arange(1200) % 2
+    seen, unseen = (torch.randn(2000, 768, generator=generator()) * 0.017).split(1000)
+    x = torch.cat([seen, torch.randn(200, 768, generator=generator(1)) * 0.017])
     # The map is a rotation alone, as it begins.
-    manifold = mapped(x[:1000], labels, m=40, holdout=0.1, blocks=1, stirred=False)
-    return manifold, x[:1000], labels, x[1000:]
+    manifold = mapped(x, labels, m=40, blocks=1, stirred=False)
+    manifold.held_out[:1000] = torch.rand(1000, generator=generator(7)) < 0.1
+    manifold.held_out[1000:] = False
+    manifold.fresh[1000:] = True
+    return manifold, x, labels, unseen
 
 
 @pytest.mark.parametrize("mode", ["published", "lowest", "radius", "invariant"])
 def test_outliers_are_less_likely_than_unseen_embeddings_but_for_the_published(wide, mode):
-    manifold, x, labels, fresh = wide
+    manifold, x, labels, unseen = wide
     quirks = mode == "published"
     synthesizer = ManifoldSynthesizer("lowest" if quirks else mode, competing_classes=0, reference_quirks=quirks)
     made = synthesizer.fit(manifold, x, labels).sample(100, generator())
     picked = synthesizer.log_prob(made.values, made.labels)
-    fit, held = ~manifold.held_out, manifold.held_out
+    fit, held, fresh = manifold.fitted_to, manifold.held_out, manifold.fresh
 
     def less_likely(embeddings, of):
         """The share of outliers that are less likely than 95 % of their class."""
@@ -162,14 +168,18 @@ def test_outliers_are_less_likely_than_unseen_embeddings_but_for_the_published(w
         return (picked < limits[made.labels]).double().mean().item()
 
     assert less_likely(x[fit], labels[fit]) == 1
-    assert less_likely(x[held], labels[held]) == pytest.approx(made.info["below_held_out"].item(), abs=0.02)
+    assert less_likely(x[held], labels[held]) == (0 if quirks else pytest.approx(1, abs=0.02))
+    assert less_likely(x[fresh], labels[fresh]) == pytest.approx(made.info["below_fresh"].item(), abs=0.03)
     if quirks:
-        assert less_likely(fresh, labels) == made.info["below_held_out"] == 0
+        assert less_likely(unseen, labels[:1000]) == made.info["below_fresh"] == 0
         # Every one of them.
-        assert synthesizer.log_prob(fresh, labels).max() < picked.min()
+        assert synthesizer.log_prob(unseen, labels[:1000]).max() < picked.min()
     else:
-        assert less_likely(fresh, labels) >= 0.9
-        assert made.info["below_held_out"] >= 0.99
+        assert less_likely(unseen, labels[:1000]) >= 0.9
+        assert made.info["below_fresh"] >= 0.8
+        placed = manifold(unseen, labels[:1000]).view(500, 2, 768).transpose(0, 1)
+        beyond = synthesizer.gaussians.squares(placed, torch.arange(2)) > synthesizer.gaussians.limits[:, None]
+        assert made.info["fresh_beyond"].item() == pytest.approx(beyond.double().mean().item(), abs=0.07)
 
 
 # Density
@@ -317,3 +327,37 @@ def test_it_takes_something_fitted():
 def test_options_out_of_range_are_refused(options, sentence):
     with pytest.raises(OutskirtsError, match=sentence):
         ManifoldSynthesizer(**options)
+
+
+def test_a_claim_is_tested_on_embeddings_that_had_no_part_in_the_fit():
+    """Of many classes: 5 % of fresh embeddings lie beyond the limit, and not all outliers beyond 95 % of those."""
+    labels = torch.arange(8000) % 4
+    x = torch.randn(8000, 6, generator=generator(3)) + labels[:, None] * 40
+    manifold = mapped(x, labels, holdout=0.2, stirred=False)
+    manifold.fresh.copy_(~manifold.held_out & (torch.rand(8000, generator=generator(4)) < 0.25))
+    synthesizer = ManifoldSynthesizer(span=(1.0, 1.2)).fit(manifold, x, labels)
+    made = synthesizer.sample(500, generator())
+    # About 1600 fresh embeddings: a standard error of .006, and as much of the limit.
+    assert made.info["fresh_beyond"].item() == pytest.approx(0.05, abs=0.03)
+    u = manifold(x, labels)
+    below = []
+    for label in range(4):
+        rows = manifold.fresh & (labels == label)
+        limit = synthesizer.gaussians.squares(u[rows][None], torch.tensor([label]))[0].quantile(
+            0.95, interpolation="higher"
+        )
+        below.append(made.info["distance"][made.labels == label] > limit)
+    assert made.info["below_fresh"].item() == pytest.approx(torch.cat(below).double().mean().item(), abs=1e-6)
+    assert 0.8 < made.info["below_fresh"] <= 1
+
+
+def test_classes_without_fresh_embeddings_are_left_out_of_the_claim():
+    x, labels = clouds()
+    manifold = mapped(x, labels)
+    manifold.fresh.copy_(~manifold.held_out & (labels == 1))
+    manifold.fresh[labels == 1] &= torch.arange(100) % 2 == 0
+    made = ManifoldSynthesizer(span=(1.3, 2)).fit(manifold, x, labels).sample(50, generator())
+    synthesizer = ManifoldSynthesizer(span=(1.3, 2)).fit(manifold, x, labels)
+    assert synthesizer.fresh_limits.isfinite().tolist() == [False, True, False]
+    beyond = made.info["distance"].view(3, 50)[1] > synthesizer.fresh_limits[1]
+    assert made.info["below_fresh"].item() == pytest.approx(beyond.double().mean().item())

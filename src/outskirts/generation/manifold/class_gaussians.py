@@ -5,7 +5,7 @@ seen lie farther out than any sample of the Gaussian. So it is shrunk (`outskirt
 Cholesky factor scaled with held-out vectors: the columns of the first d - m coordinates and those of the last m, the
 invariants, so that the squared distances of either have the mean of a chi-squared variable; then both, so that the
 95 % quantile of the whole distance is that of one. Whatever lies beyond this quantile is less likely than 95 % of the
-vectors held out.
+vectors held out. This is so by construction; only vectors that had no part in it can tell whether it holds for others.
 
 The published code adds 1e-5 to the diagonal of each covariance, in single precision, and compares with nothing:
 ``reference_quirks=True``.
@@ -167,6 +167,20 @@ class ClassGaussians(nn.Module):
             self.limits.fill_(limit)
         else:
             self.limits.copy_(self._typical(parts.sum(2), valid))
+
+    def typical(self, values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """How far vectors [N, D] with labels [N] lie.
+
+        Returns:
+            The squared distance that 95 % of each class's have at most, [C], infinite for a class that has none; and
+            the share of all that lie beyond the limit of their class, a scalar, nan if there are none.
+        """
+        rows, valid = grouped.table(labels, len(self.classes))
+        if not len(labels):
+            return torch.full_like(self.limits, torch.inf), self.limits.new_tensor(torch.nan)
+        squares = self.squares(values[rows], torch.arange(len(self.classes), device=values.device))
+        beyond = (squares > self.limits[:, None])[valid].double().mean()
+        return self._typical(squares, valid).nan_to_num(nan=torch.inf), beyond
 
     @staticmethod
     def _typical(squares: Tensor, valid: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ Where the published code has defects, ``reference_quirks=True`` behaves as it do
 * It does not standardise the embeddings, whose scale the couplings then dwarf.
 * It keeps the weights of the epoch with the lowest first term on embeddings it is trained on; here those with the
   lowest loss on held-out ones, and stops when it no longer falls. (Embeddings are held out in both forms, so that they
-  can be compared.)
+  can be compared. Others are fresh: they have no part in the fit, so that a claim can be tested on them.)
 * It counts one invariant too many (`outskirts.generation.manifold.pca.invariants`).
 * Its learning rate falls linearly to a tenth.
 
@@ -63,6 +63,8 @@ __all__ = [
 _BLOCK, _JUDGED = 4096, 1000
 #: Two to fit, one to hold out.
 _LEAST = 3
+#: Embeddings to fit, to hold out, and fresh ones. An earlier version, whose fits say nothing of it, had no fresh ones.
+_PARTS, _PARTS_BEFORE = 3, 2
 
 
 def manifold_losses(pinned: Pinned, x: Tensor, labels: Tensor, m: int) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,7 @@ def stratified(labels: Tensor, classes: int, share: float, generator: Generator)
     """Which rows to hold out, bool [N]: of each class a random share, at least one and all but two at most.
 
     Arguments:
-        labels: [N], each class three times or more.
+        labels: [N], each class twice or more. A class of two rows keeps both.
         classes: C.
         share: Rounded to the nearest number of rows.
         generator: On the device of the labels.
@@ -140,7 +142,8 @@ def fit_manifold(
 
     Returns:
         On the CPU. Its report holds the ``epochs`` trained and the ``best_epoch``; the number of ``invariants`` m; how
-        many rows it was fitted to, ``fit_rows``, and ``held_out_rows``; the terms of the loss on both,
+        many rows it was fitted to, ``fit_rows``, and ``held_out_rows``, ``fresh_rows`` and the fewest of either in a
+        class, ``least_held_out``; the terms of the loss on what it was fitted to and on what was held out,
         ``fit_invariant``, ``fit_recovered``, ``held_out_invariant`` and ``held_out_recovered``; ``held_out_pca``, the
         first of these that the principal components of each class would have; ``round_trip``, the largest error of
         the inverse on held-out embeddings, in units of their standard deviation; and the ``history`` of both losses.
@@ -158,22 +161,30 @@ def fit_manifold(
         "embeddings": fingerprint(embeddings, labels),
         "classes": list(classes),
         "options": unset_as_before(asdict(options)),
+        "parts": _PARTS,
     }
     if folder is not None:
-        _enter(folder, asked)
+        asked["parts"] = _enter(folder, asked)
         if (folder / "manifold.json").is_file():
             return Manifold.load(folder)
-    held = stratified(labels.cpu(), len(classes), options.holdout, seeding.generator(options.seed, "manifold", "split"))
+    held, fresh = (rows.to(device) for rows in _parts(labels.cpu(), len(classes), options, asked["parts"]))
     embeddings, labels = embeddings.detach().to(device, torch.float32), labels.to(device, torch.int64)
-    held = held.to(device)
-    manifold = _unfitted(embeddings, labels, held, classes, options)
+    manifold = _unfitted(embeddings, labels, held, fresh, classes, options)
     manifold.fingerprint = asked["embeddings"]
     x = manifold.standardized(embeddings)
-    fit, unseen = (x[~held], labels[~held]), (x[held], labels[held])
+    fit, unseen = ((x[rows], labels[rows]) for rows in (manifold.fitted_to, held))
     history = _train(manifold, fit, unseen, folder, progress)
     back = manifold.standardized(manifold.inverse(manifold(embeddings[held], labels[held]), labels[held]))
     round_trip = float((back - unseen[0]).abs().max())
-    manifold.report = {**_report(manifold, fit, unseen, history), "round_trip": round_trip, "history": history}
+    judged = (held, fresh) if fresh.any() else (held,)
+    least = min(int(grouped.counts(labels[rows], len(classes)).min()) for rows in judged)
+    manifold.report = {
+        **_report(manifold, fit, unseen, history),
+        "fresh_rows": int(fresh.sum()),
+        "least_held_out": least,
+        "round_trip": round_trip,
+        "history": history,
+    }
     manifold.cpu().eval()
     if folder is not None:
         manifold.save(folder)
@@ -181,15 +192,26 @@ def fit_manifold(
     return manifold
 
 
+def _parts(labels: Tensor, classes: int, options: ManifoldOptions, parts: int) -> tuple[Tensor, Tensor]:
+    """Which rows are held out, and which of the others are fresh; none in a fit that was begun with two parts."""
+    held = stratified(labels, classes, options.holdout, seeding.generator(options.seed, "manifold", "split"))
+    fresh = torch.zeros_like(held)
+    if parts == _PARTS:
+        drawn = seeding.generator(options.seed, "manifold", "fresh")
+        fresh[~held] = stratified(labels[~held], classes, options.holdout, drawn)
+    return held, fresh
+
+
 def _unfitted(
-    embeddings: Tensor, labels: Tensor, held: Tensor, classes: Sequence[str], options: ManifoldOptions
+    embeddings: Tensor, labels: Tensor, held: Tensor, fresh: Tensor, classes: Sequence[str], options: ManifoldOptions
 ) -> Manifold:
-    """A manifold before its fit: the number of invariants and the standardisation are of what is not held out."""
-    seen, of = embeddings[~held], labels[~held]
+    """A manifold before its fit: the number of invariants and the standardisation are of what it is fitted to."""
+    seen, of = embeddings[~held & ~fresh], labels[~held & ~fresh]
     count = invariants(seen, of, len(classes), options.variance, options.reference_quirks)
     with seeding.isolated(options.seed, "manifold", "initialisation"):
         manifold = Manifold(embeddings.shape[1], classes, count, len(embeddings), options).to(embeddings.device)
     manifold.held_out.copy_(held)
+    manifold.fresh.copy_(fresh)
     if not options.reference_quirks:
         mean = seen.double().mean(0)
         manifold.mean.copy_(mean)
@@ -245,8 +267,8 @@ def require_enough(labels: Tensor, classes: Sequence[str]) -> None:
         raise OutskirtsError(f"Each class needs {_LEAST} embeddings, two to fit and one to hold out: {named}.")
 
 
-def _enter(folder: Path, asked: dict[str, Any]) -> None:
-    """Begin the folder, or make sure that it was begun in the same way."""
+def _enter(folder: Path, asked: dict[str, Any]) -> int:
+    """Begin the folder, or make sure that it was begun in the same way; returns the parts that it was begun with."""
     begun = folder / "training.json"
     if not is_file(begun):
         require_empty(folder)
@@ -255,6 +277,7 @@ def _enter(folder: Path, asked: dict[str, Any]) -> None:
     require_alike(where, earlier, asked, "embeddings", "classes")
     # The device does not matter: what another leaves may round differently, but is no other fit.
     require_alike(where, earlier["options"], asked["options"], *(asked["options"].keys() - {"device"}))
+    return int(earlier.get("parts", _PARTS_BEFORE))
 
 
 def _train(

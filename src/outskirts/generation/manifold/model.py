@@ -29,8 +29,8 @@ from ...seeding import isolated
 
 __all__ = ["Manifold", "ManifoldOptions", "fingerprint"]
 
-#: Raised when files of an earlier version can no longer be read.
-_FORMAT = 1
+#: The first format has no fresh embeddings.
+_FORMAT, _READABLE = 2, (1, 2)
 #: Vectors in the network at once.
 _BLOCK = 8192
 
@@ -61,7 +61,7 @@ class ManifoldOptions:
     patience: int = 10
     """Stop after so many epochs without a lower loss on held-out embeddings."""
     holdout: float = 0.1
-    """Share of each class's embeddings that are held out, at least one."""
+    """Share of each class's embeddings that are held out, at least one. As large a share of the others is fresh."""
     seed: int = 0
     """Seed of the split, the initial weights and the order of the embeddings."""
     device: str = "cpu"
@@ -102,6 +102,9 @@ class Manifold(nn.Module):
         options: How the manifold is fitted.
 
     Attributes:
+        held_out: Which rows the network was not fitted to. They end the fit and calibrate distances, bool [N].
+        fresh: Which rows had no part in either, so that a claim can be tested on them, bool [N]. A fit of an earlier
+            version has none.
         report: What the fit came to.
         fingerprint: A hash of the embeddings and labels.
     """
@@ -109,6 +112,7 @@ class Manifold(nn.Module):
     mean: Tensor
     scale: Tensor
     held_out: Tensor
+    fresh: Tensor
 
     def __init__(
         self, dim: int, classes: Sequence[str], invariants: int, rows: int, options: ManifoldOptions | None = None
@@ -129,6 +133,12 @@ class Manifold(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("held_out", torch.zeros(rows, dtype=torch.bool))
+        self.register_buffer("fresh", torch.zeros(rows, dtype=torch.bool))
+
+    @property
+    def fitted_to(self) -> Tensor:
+        """Which rows the network was fitted to, bool [N]."""
+        return ~(self.held_out | self.fresh)
 
     def standardized(self, embeddings: Tensor) -> Tensor:
         """Embeddings [N, D] as the network sees them."""
@@ -176,16 +186,16 @@ class Manifold(nn.Module):
         about = load_json(path)
         if not isinstance(about, dict) or about.get("content") != "manifold":
             raise OutskirtsError(f"{path} is not the description of a manifold.")
-        if about.get("format") != _FORMAT:
+        if about.get("format") not in _READABLE:
             raise OutskirtsError(
                 f"{path} was written in format {about.get('format')} of manifolds; this version of outskirts reads "
-                f"{_FORMAT}. Fit it again, or use the version that wrote it."
+                f"{' and '.join(map(str, _READABLE))}. Fit it again, or use the version that wrote it."
             )
         if file_digest(weights) != about["weights"]:
             raise OutskirtsError(f"{weights} is not the file that {path} describes; fit the manifold again.")
         options = ManifoldOptions(**unset_as_now(about["options"]))
         with isolated(0, "loading"):
             manifold = cls(about["dim"], about["classes"], about["invariants"], about["rows"], options)
-        manifold.load_state_dict(load_tensors(weights)[0])
+        manifold.load_state_dict({"fresh": manifold.fresh, **load_tensors(weights)[0]})
         manifold.report, manifold.fingerprint = about["report"], about["fingerprint"]
         return manifold

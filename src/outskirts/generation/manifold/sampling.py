@@ -2,7 +2,8 @@ r"""Outliers off the manifolds of classes: NCIS's sampling.
 
 In the coordinates of a `Manifold` each class is a Gaussian (`ClassGaussians`). Whitened, a sample of it is a radius and
 a direction, and only the radius decides how unlikely it is. Outliers have one beyond that of 95 % of the embeddings
-held out, and are mapped back:
+held out, and are mapped back. How many lie beyond that of 95 % of fresh embeddings, which had no part in the fit, is
+counted:
 
 * ``radius`` draws it evenly between multiples of that radius, or from the tail of its law, beyond a quantile;
 * ``invariant`` draws it likewise, but keeps all coordinates except the invariants within the median of theirs, so that
@@ -77,6 +78,8 @@ class ManifoldSynthesizer:
     manifold: Manifold | None = field(default=None, init=False, repr=False, compare=False)
     gaussians: ClassGaussians | None = field(default=None, init=False, repr=False, compare=False)
     nearest: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    fresh_limits: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    fresh_beyond: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.keep <= self.draws:
@@ -111,11 +114,12 @@ class ManifoldSynthesizer:
         if fingerprint(embeddings, labels) != manifold.fingerprint:
             raise OutskirtsError("The manifold was fitted to other embeddings; pass those, in the same order.")
         embeddings, labels = embeddings.to(manifold.mean), labels.to(manifold.mean.device, torch.int64)
-        held, classes = manifold.held_out, manifold.classes
+        seen, held, classes = manifold.fitted_to, manifold.held_out, manifold.classes
         u = manifold(embeddings, labels)
         self.gaussians = ClassGaussians.fit(
-            u[~held], labels[~held], u[held], labels[held], classes, manifold.invariants, self.reference_quirks
+            u[seen], labels[seen], u[held], labels[held], classes, manifold.invariants, self.reference_quirks
         )
+        self.fresh_limits, self.fresh_beyond = self.gaussians.typical(u[manifold.fresh], labels[manifold.fresh])
         self.manifold = manifold
         rows, valid = grouped.table(labels, len(classes))
         means = (embeddings[rows] * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
@@ -144,8 +148,10 @@ class ManifoldSynthesizer:
 
         Returns:
             Values [C·k, D] in float32. The info holds ``distance``, the squared Mahalanobis distance of each, and the
-            scalars ``rejected``, the share of draws that were typical of another class, and ``below_held_out``, the
-            share of outliers less likely than 95 % of the held-out embeddings of their class.
+            scalar ``rejected``, the share of draws that were typical of another class. If the fit has fresh embeddings,
+            there are two more scalars: ``below_fresh``, the share of outliers that are less likely than 95 % of the
+            fresh embeddings of their class, of classes that have any; and ``fresh_beyond``, the share of fresh
+            embeddings that lie beyond the distance that 95 % of held-out ones have at most.
 
         Raises:
             OutskirtsError: If nothing was fitted, or a class lies within another.
@@ -183,16 +189,23 @@ class ManifoldSynthesizer:
                 "classes overlap; choose a larger span, fewer competing_classes (0 keeps all), or merge the "
                 "classes."
             )
-        beyond = distance > gaussians.limits[:, None]
         return Outliers(
             values.flatten(0, 1),
             torch.arange(count, device=values.device).repeat_interleave(per_class),
             {
                 "distance": distance.flatten().float(),
                 "rejected": rejected.sum() / drawn.sum().clamp_min(1),
-                "below_held_out": beyond.sum() / max(1, beyond.numel()),
+                **self._of_fresh(distance),
             },
         )
+
+    def _of_fresh(self, distance: Tensor) -> dict[str, Tensor]:
+        """What fresh embeddings say of outliers at squared distances [C, k]; nothing if there are none."""
+        if self.fresh_limits is None or self.fresh_beyond is None or not self.fresh_limits.isfinite().any():
+            return {}
+        known = self.fresh_limits.isfinite()
+        beyond = distance[known] > self.fresh_limits[known, None]
+        return {"below_fresh": beyond.sum() / max(1, beyond.numel()), "fresh_beyond": self.fresh_beyond}
 
     def _fitted(self) -> tuple[Manifold, ClassGaussians, Tensor]:
         if self.manifold is None or self.gaussians is None or self.nearest is None:
