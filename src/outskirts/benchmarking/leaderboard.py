@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, variance
+from typing import Any
 
 from scipy.stats import norm, rankdata
 from torch import Tensor
@@ -52,6 +53,8 @@ class LeaderboardRow:
         groups: Results on each group of OOD sets, by its name.
         rank: Rank by the AUROC averaged over groups of OOD sets, from 1.
         worst: Accuracy of the worst group, over seeds, where groups of test images are known.
+        backbone: The network, the side of its input and whether its weights were trained before, in words.
+        epochs: Epochs of a training.
         minutes: Minutes that a run takes, on average.
         images: Through the network in a training, augmented ones counted each.
     """
@@ -65,6 +68,8 @@ class LeaderboardRow:
     images: int
     rank: float = 0.0
     worst: Spread | None = None
+    backbone: str = ""
+    epochs: int = 0
 
     @property
     def auroc(self) -> float:
@@ -120,7 +125,17 @@ def _line(one: MethodRuns, baseline: MethodRuns | None) -> LeaderboardRow:
         one.minutes,
         round(fmean(map(_shown, one.runs.values()))),
         worst=Spread.of(grouped) if grouped else None,
+        backbone=_backbone(next(iter(one.runs.values())).config),
+        epochs=next(iter(one.runs.values())).config.get("epochs", 0),
     )
+
+
+def _backbone(options: Mapping[str, Any]) -> str:
+    name = str(options.get("backbone", ""))
+    # A folder is known by its name alone.
+    parts = [name if name.count("/") == 0 else f"{name.partition(':')[0]}:{name.rpartition('/')[2]}"]
+    parts += [f"{options['size']} px"] if options.get("size") else []
+    return ", ".join([*parts, *["pretrained"] * bool(options.get("pretrained"))])
 
 
 def _against(old: MethodRuns, new: MethodRuns, seeds: Sequence[int], group: str) -> tuple[float, float | None]:

@@ -138,6 +138,17 @@ class Recipe(NamedTuple):
             raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
         return self.training.data
 
+    def require_complete(self) -> None:
+        """Raise unless the method has all that it needs besides its training images, as far as the options tell."""
+        self.settings.require_complete()
+        if self.settings.needs_outlier_images and not self.training.outlier_images:
+            raise OutskirtsError(
+                f"The method '{self.method}' trains with images of outliers; make some with outskirts synthesize ncis, "
+                "or pass any (outlier_images)."
+            )
+        if not self.training.init:
+            registry[self.method].require_backbone(self.training.backbone)
+
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
         return {"method": self.method, **self.options()}
@@ -147,8 +158,16 @@ class Recipe(NamedTuple):
         return {**asdict(self.training), **asdict(self.settings)}
 
 
-def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None = None) -> Recipe:
-    """Sort options into those of the training and those of the method, over a preset.
+def resolve_recipe(
+    method: str, options: Mapping[str, Any], preset: str | None = None, usual: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Sort options into those of the training and those of the method.
+
+    Arguments:
+        method: Name of the method.
+        options: Options; they override the preset.
+        preset: Name of a preset of the method; it overrides `usual`.
+        usual: Options in place of the defaults.
 
     Raises:
         OutskirtsError: For an unknown method, preset, option or choice, naming the nearest known one; or for a
@@ -157,8 +176,10 @@ def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None =
     part = registry[method]
     training = {field.name for field in fields(TrainConfig)}
     own = {field.name for field in fields(part.Config)}
-    given = renamed.renamed(options, renamed.OPTIONS, "option", training | own)
-    merged = {**preset_options(method, preset), **given}
+    default, given = (
+        renamed.renamed(layer, renamed.OPTIONS, "option", training | own) for layer in (usual or {}, options)
+    )
+    merged = {**default, **preset_options(method, preset), **given}
     for name in merged:
         if name not in training | own:
             raise unknown(f"option of the method '{method}'", str(name), training | own)
