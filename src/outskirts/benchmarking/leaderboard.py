@@ -146,7 +146,8 @@ def _against(old: MethodRuns, new: MethodRuns, seeds: Sequence[int], group: str)
     """
     differences, variances = [], []
     for seed in seeds:
-        test = delong_test(*_scores(new, seed, group), *_scores(old, seed, group))
+        known = new.runs[seed].results.id_photographs(group)
+        test = delong_test(*_scores(new, seed, group), *_scores(old, seed, group), photographs=known)
         differences.append(test.difference)
         variances.append(((test.hi - test.lo) / (2 * norm.ppf(0.975))) ** 2)
     of_seeds = variance(differences) / len(differences) if len(differences) > 1 else 0.0

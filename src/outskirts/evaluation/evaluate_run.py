@@ -26,6 +26,7 @@ from ..training.run import Run
 from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
+from .photographs import photographs
 from .results import ID, TUNING, Results, headline
 from .separation import require_apart
 from .shareable import Shareable
@@ -153,6 +154,7 @@ def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], ab
         {name: outputs for name, outputs in gathered.sets.items() if name != ID},
         [detector for label, detector in detectors.items() if label not in unfit],
         groups=task.groups,
+        photographs=photographs({name: _without_skipped(images) for name, images in task.sets.items()}),
         **about,
     )
     return replace(results, skipped={**results.skipped, **unfit})
