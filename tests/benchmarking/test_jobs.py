@@ -67,9 +67,14 @@ def test_what_is_not_known_is_told_before_anything_is_run(bench):
         plan(replace(benchmark, variants={}), ["ce"], [0], Path("out"), variants=["sio"])
 
 
-def test_presets_of_a_benchmark(bench):
-    from dataclasses import replace
+def test_a_preset_overrides_what_is_of_all_methods_and_is_overridden_by_the_methods_own_recipe(bench):
+    recipes = {"all": {"lr": 0.7, "views": 3, "epochs": 2}, "cider": {"preset": "quick", "neighbours": 5}}
+    quick = plan(replace(load_benchmark(bench), recipes=recipes), ["cider"], [0], Path("out"), options={"epochs": 4})[0]
+    values = [quick.options[name] for name in ("momentum", "lr", "views", "neighbours", "epochs")]
+    assert values == [0.9, 0.7, 1, 5, 4]
 
+
+def test_presets_of_a_benchmark(bench):
     benchmark = replace(load_benchmark(bench), recipes={"all": {"epochs": 2}, "cider": {"preset": "quick"}})
     quick = plan(benchmark, ["cider"], [0], Path("out"))[0]
     assert quick.options["epochs"] == 2 and "preset" not in quick.options

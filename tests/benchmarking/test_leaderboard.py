@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from outskirts.benchmarking.jobs import plan
-from outskirts.benchmarking.leaderboard import Group, LeaderboardRow, holm
+from outskirts.benchmarking.leaderboard import Group, LeaderboardRow, _backbone, holm
 from outskirts.benchmarking.matrix import Matrix
-from outskirts.benchmarking.render import table
+from outskirts.benchmarking.render import render, table
 from outskirts.benchmarking.run_job import run_job
 from outskirts.data.benchmark import load_benchmark
 from outskirts.evaluation.metrics import auroc
@@ -97,3 +97,27 @@ def test_shifted_images_and_the_worst_group(shifted):
     difference = auroc(known[1], scores[1]["flies"]) - auroc(known[0], scores[0]["flies"])
     assert lines[1].groups["near (full-spectrum)"].difference == pytest.approx(difference)
     assert "worst group" in table(lines)[0]
+
+
+def test_networks_and_budgets_are_named_where_they_differ():
+    def of(backbone: str, epochs: int, images: int) -> LeaderboardRow:
+        group = Group(Spread(0.9, 0, 1), 0, Spread(0, 0, 1), Spread(0, 0, 1))
+        return LeaderboardRow("ce", "msp", (0,), None, {"far": group}, 1, images, backbone=backbone, epochs=epochs)
+
+    small, large = of("fast", 16, 100), of("torchvision:resnet34, 224 px, pretrained", 16, 200)
+    header, rows = table([small, large])
+    assert header[-3:] == ["minutes a run", "backbone", "images"]
+    assert [row[-2:] for row in rows] == [["fast", "100"], ["torchvision:resnet34, 224 px, pretrained", "200"]]
+    assert "not all trained with one network" in render([small, large], "markdown")
+    header, rows = table([small, replace(small, epochs=20)])
+    assert header[-3:] == ["minutes a run", "epochs", "images"] and [row[-2] for row in rows] == ["16", "20"]
+    assert table([small, small])[0][-2:] == ["minutes a run", "images"]
+    assert "not all trained with one network" not in render([small, small], "html")
+
+
+def test_the_network_is_that_of_the_run(jobs):
+    line = matrix(jobs).leaderboard[0]
+    assert line.backbone.startswith("fast, ") and line.backbone.endswith(" px") and line.epochs == 2
+    known = _backbone({"backbone": "clip:/models/vit?frozen=8", "size": 224, "pretrained": None})
+    assert known == "clip:vit?frozen=8, 224 px"
+    assert _backbone({"backbone": "torchvision:resnet18", "pretrained": "true"}) == "torchvision:resnet18, pretrained"

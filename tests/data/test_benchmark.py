@@ -30,6 +30,8 @@ def all_there(tmp_path, monkeypatch):
     for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
         (tmp_path / f"{name}.parquet").touch()
     (tmp_path / "waterbirds-backgrounds").mkdir()
+    (tmp_path / "clip-vit-base-patch16").mkdir()
+    (tmp_path / "clip-vit-base-patch16" / "config.json").write_text(json.dumps({"model_type": "clip"}))
     return tmp_path
 
 
@@ -41,9 +43,11 @@ def test_shipped_benchmarks(name, all_there):
         assert "http" in benchmark.source and benchmark.preprocessing and benchmark.overlap and benchmark.needs
     # All their recipes are options that there are.
     methods = ["ce", *(method for method in benchmark.recipes if method not in ("all", "ce"))]
-    assert len(plan(benchmark, methods, [0], all_there / "out")) == len(methods)
+    given = {"outlier_images": "pool:outliers"}
+    assert len(plan(benchmark, methods, [0], all_there / "out", options=given)) == len(methods)
     # Every set of theirs that comes from the net is one that is said to be needed.
     specs = [benchmark.train, benchmark.test, *(spec for sets in benchmark.ood.values() for spec in sets.values())]
+    specs += [benchmark.tune_on]
     for entry in entries().values():
         place = str(entry.place(all_there))
         if any(f"{place}{end}" in f"{spec} " for spec in specs for end in ("/", "?", "@", " ")):
@@ -124,8 +128,9 @@ def test_mnist5k_is_split_without_overlap():
     assert [len(s) for s in (train, val, test)] == [1800, 300, 900]
     assert train.classes == ["0", "1", "2", "3", "4", "5"]
     assert not overlap(train, test) and not overlap(train, val) and not overlap(val, test)
-    near = osk.open(benchmark.ood["near"]["digits6-9"])
-    assert len(near) == 2000 and near.classes == ["6", "7", "8", "9"]
+    near = osk.open(benchmark.ood["near"]["digits7-9"])
+    assert len(near) == 1500 and near.classes == ["7", "8", "9"]
+    assert osk.open(benchmark.tune_on).classes == ["6"]
     assert list(benchmark.ood["far"]) == ["textures", "photos", "faces"]
 
 

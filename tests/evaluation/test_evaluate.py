@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from outskirts import Outputs, OutskirtsError, detectors, evaluate, metrics
+from outskirts.data.sources import open as open_images
 from outskirts.evaluation.evaluate import choose_detectors, fit_detectors
+from outskirts.evaluation.photographs import photographs
+from outskirts.evaluation.results import Results
 
 HEAD = (torch.eye(3, 8), torch.zeros(3))
 
@@ -142,3 +145,37 @@ def test_full_spectrum_counts_shifted_images_as_id(inside, ood, train):
         assert row.n_id == len(known) and torch.equal(found.id_scores(row.detector, row.group), known)
         if row.dataset != "mean":
             assert row.auroc == metrics.auroc(known, scores[row.dataset])
+
+
+def test_full_spectrum_intervals_count_photographs():
+    def outputs(seed: int, shift: float) -> Outputs:
+        logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed)) + torch.eye(3).repeat(20, 1) * shift
+        return Outputs(logits, logits, labels=torch.arange(60) % 3)
+
+    known, fog = outputs(0, 3), outputs(1, 0)
+    groups, sets = {"copy": "shifted", "fog": "far"}, {"copy": known, "fog": fog}
+    same = {name: torch.arange(60) for name in ("id", "copy")}
+    plain, clustered = (evaluate(known, sets, ["msp"], groups=groups, photographs=given) for given in (None, same))
+    rows = [{row.group: row for row in results.rows if row.dataset == "fog"} for results in (plain, clustered)]
+    alone, narrow, wide = rows[0]["far"], rows[0]["far (full-spectrum)"], rows[1]["far (full-spectrum)"]
+    # A copy of each image tells nothing new.
+    assert (wide.auroc, wide.auroc_lo, wide.auroc_hi) == pytest.approx((alone.auroc, alone.auroc_lo, alone.auroc_hi))
+    assert (wide.id_accuracy_lo, wide.id_accuracy_hi) == (alone.id_accuracy_lo, alone.id_accuracy_hi)
+    assert wide.auroc == narrow.auroc and narrow.auroc_hi - narrow.auroc_lo < wide.auroc_hi - wide.auroc_lo
+    assert clustered.id_photographs("far (full-spectrum)").tolist() == [*range(60)] * 2
+    assert clustered.id_photographs("far") is None and plain.id_photographs("far (full-spectrum)") is None
+
+
+def test_photographs_are_kept_with_the_scores(tmp_path):
+    images = torch.arange(4)
+    kept = Results((), {"msp": {"id": images.double()}}, photographs={"id": images})
+    kept.save(tmp_path)
+    again = Results.load(tmp_path)
+    assert torch.equal(again.photographs["id"], images) and list(again.scores) == ["msp"]
+
+
+def test_photographs_of_changed_images(bugs):
+    test, noisy, flies = (open_images(f"{bugs}/{name}") for name in ("test", "test?noise=15&limit=4", "flies"))
+    found = photographs({"id": test, "noisy": noisy, "flies": flies})
+    assert found["noisy"].tolist() == noisy.index.tolist() and found["id"].tolist() == list(range(len(test)))
+    assert not set(found["flies"].tolist()) & set(found["id"].tolist())

@@ -131,3 +131,39 @@ def test_bad_arguments_are_an_error():
         metrics.wilson_interval(6, 5)
     with pytest.raises(OutskirtsError, match="confidence level is 95"):
         metrics.auroc_interval([0.0], [1.0], level=95)
+
+
+def test_copies_of_images_do_not_narrow_an_interval():
+    inside, outside = overlapping(300, 200, shift=1.5)
+    twice, own = np.tile(inside, 2), np.tile(np.arange(300), 2)
+    of_one = metrics.auroc_interval(inside, outside)
+    assert metrics.auroc_interval(twice, outside, photographs=own) == pytest.approx(of_one, abs=1e-9)
+    narrow = metrics.auroc_interval(twice, outside)
+    assert narrow.hi - narrow.lo < 0.95 * (of_one.hi - of_one.lo)
+    other = inside + np.random.default_rng(1).normal(size=300)
+    paired = metrics.delong_test(inside, outside, other, outside)
+    assert metrics.delong_test(twice, outside, np.tile(other, 2), outside, photographs=own) == pytest.approx(paired)
+    for positive in ("id", "ood"):
+        one = metrics.fpr_interval(inside, outside, positive=positive)
+        two = metrics.fpr_interval(twice, outside, positive=positive, photographs=own)
+        assert two.hi - two.lo == pytest.approx(one.hi - one.lo, rel=0.15)
+        assert metrics.aupr_interval(twice, outside, positive, photographs=own)[1] <= 1
+    single = np.arange(300)
+    assert metrics.fpr_interval(inside, outside, photographs=single) == metrics.fpr_interval(inside, outside)
+    with pytest.raises(OutskirtsError, match="300 ID images, but the photographs of 2"):
+        metrics.auroc_interval(inside, outside, photographs=[0, 1])
+
+
+def test_an_interval_of_perturbed_copies_covers():
+    """The binomial chance of fewer than 89 of 100 is below 1 %; without photographs, far fewer cover."""
+    truth = stats.norm.cdf(1 / np.sqrt(2 + 0.1))
+    covered = np.zeros(2, int)
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        photographs = np.tile(np.arange(80), 4)
+        inside = np.tile(rng.normal(size=80), 4) + rng.normal(size=320) * 0.1**0.5
+        outside = rng.normal(size=4000) + 1
+        for way, given in enumerate((photographs, None)):
+            lo, hi = metrics.auroc_interval(inside, outside, photographs=given)
+            covered[way] += lo <= truth <= hi
+    assert covered[0] >= 89 > 80 > covered[1]

@@ -172,23 +172,109 @@ def test_ascood(images):
         ("openood", "fc", "", False),
         ("openood", "fc", "state_dict", True),
         ("openood", "linear", "net", True),  # Of a repository that is none of these.
-        ("ncis", "fc", "", True),
-        ("ncis", "fc", "", False),
     ],
 )
 def test_plain_classifiers(images, layout, last, nested, parallel):
-    model = ResNet((3, 4, 6, 3) if layout == "ncis" else (2, 2, 2, 2), 4, last).eval()
+    model = ResNet(classes=4, last=last).eval()
     state = wrapped(model.state_dict()) if parallel else model.state_dict()
     classifier = imported(layout, {nested: state, "acc": 93.1} if nested else state)
-    assert classifier.architecture == ("resnet34-cifar" if layout == "ncis" else "resnet18-cifar")
+    assert classifier.architecture == "resnet18-cifar"
     torch.testing.assert_close(classifier(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (width,) for part in parts} | {f"{name}.num_batches_tracked": ()}
+
+
+def encoder_keys(counts: tuple[int, ...], wide: bool = False) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a ResNet with a 3×3 stem as NCIS and CIDER save it; wide blocks have three convolutions."""
+    keys = {"encoder.conv1.weight": (64, 3, 3, 3), **norm("encoder.bn1", 64)}
+    inputs = 64
+    for number, blocks in enumerate(counts, start=1):
+        width = 32 * 2**number
+        outputs = 4 * width if wide else width
+        for place in range(blocks):
+            block = f"encoder.layer{number}.{place}"
+            shapes = [(width, inputs, 1, 1), (width, width, 3, 3), (outputs, width, 1, 1)]
+            for convolution, shape in enumerate(shapes if wide else [(width, inputs, 3, 3), shapes[1]], start=1):
+                keys |= {f"{block}.conv{convolution}.weight": shape, **norm(f"{block}.bn{convolution}", shape[0])}
+            if inputs != outputs:
+                keys |= {f"{block}.shortcut.0.weight": (outputs, inputs, 1, 1), **norm(f"{block}.shortcut.1", outputs)}
+            inputs = outputs
+    return keys
+
+
+def drawn(keys: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Random values that keep the scale of the activations."""
+
+    def value(name: str, shape: torch.Size) -> Tensor:
+        if name.endswith("num_batches_tracked"):
+            return torch.tensor(7)
+        if len(shape) > 1:
+            return torch.randn(shape) * (2 / shape[1:].numel()) ** 0.5
+        return torch.rand(shape) + 0.5 if name.endswith(("running_var", "weight")) else torch.randn(shape) * 0.1
+
+    return {name: value(name, torch.Size(shape)) for name, shape in keys.items()}
+
+
+def ncis_state(classes: int) -> dict[str, Tensor]:
+    """As NCIS's class saves it: a ResNet-34 with a 3×3 stem, whatever the images, and a linear layer."""
+    return drawn({**encoder_keys((3, 4, 6, 3)), "fc.weight": (classes, 512), "fc.bias": (classes,)})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("parallel", [False, True])
+def test_ncis(images, parallel):
+    state = ncis_state(4)
+    assert len(state) == 218 and "encoder.layer4.2.bn2.num_batches_tracked" in state
+    classifier = imported("ncis", wrapped(state) if parallel else state)
+    assert classifier.architecture == "resnet34-cifar"
+    model = ResNet((3, 4, 6, 3), 4).eval()
+    model.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
+    assert torch.equal(classifier(images), model(images))
+    found = translate("ncis", state)
+    assert found.normalization == ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
+    assert found.large == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@torch.no_grad()
+def test_ciders_resnet_101_with_a_small_stem(images):
+    head = {"head.0.weight": (2048, 2048), "head.0.bias": (2048,), "head.2.weight": (128, 2048), "head.2.bias": (128,)}
+    untrained = {"fc.weight": (4, 2048), "fc.bias": (4,)}
+    state = drawn({**encoder_keys((3, 4, 23, 3), wide=True), **head, **untrained})
+    prototypes = normalize(torch.randn(4, 128))
+    classifier = imported("cider", {"state_dict": state, "dis_state_dict": {"prototypes": prototypes}})
+    assert classifier.architecture == "resnet101-cifar" and classifier.features(images).shape == (3, 2048)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "match"),
+    [
+        *(
+            ("openood", name, "CIDERNet, NPOSNet, GodinNet, T2FNormNet and PALMNet")
+            for name in ("backbone.conv1.weight",)
+        ),
+        ("openood", "block1.layer.0.conv1.weight", "WideResNet a 'block1'"),
+        ("npos", "proj.0.weight", "ResNet-101 for ImageNet-100"),
+    ],
+)
+def test_networks_that_are_not_read_are_named(layout, name, match):
+    with pytest.raises(OutskirtsError, match=match):
+        translate(layout, {name: torch.zeros(3, 3)})
 
 
 def test_pixels_are_normalised_as_they_were():
     for classes, first in ((10, 0.4914), (100, 0.5071)):
         found = translate("openood", ResNet(classes=classes).state_dict())
         assert found.normalization[0][0] == first
-    assert translate("ncis", ResNet(classes=100).state_dict()).normalization[0][0] == 0.4914
+        assert found.normalization[1][0] == {10: 0.2470, 100: 0.2675}[classes]
+    npos = Contrastive().state_dict() | {"mlp.0.weight": torch.zeros(128, 512)}
+    assert translate("npos", npos).normalization[1][0] == 0.2471
+    assert translate("cider", Contrastive().state_dict()).normalization == (
+        (0.491, 0.482, 0.447),
+        (0.247, 0.244, 0.262),
+    )
 
 
 def test_what_is_of_another_layout():

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -131,6 +132,34 @@ def test_the_images_by_their_spec(foreign, bugs, tmp_path, outskirts):
     prints = {osk.load(path).fingerprint() for path in (runs[0].path, runs[1].path, tmp_path / "c")}
     assert len(prints) == 1 and runs[1].recipe().training.size == 32
     assert runs[0].recipe() == osk.Run.open(tmp_path / "c").recipe()
+
+
+def test_ncis_on_large_images(foreign, bugs, tmp_path):
+    """The stem is the one for small images; size, mean and deviation are ImageNet's all the same."""
+    torch.save(foreign.ncis_state(2), tmp_path / "ncis.pt")
+    small = osk.open(bugs / "train")
+    np.savez(tmp_path / "large.npz", images=np.zeros((40, 80, 90, 3), np.uint8), labels=np.arange(40) % 2)
+    large = osk.open(f"npz:{tmp_path / 'large.npz'}?images=images&labels=labels")
+    made = {
+        name: osk.load(import_checkpoint("ncis", tmp_path / "ncis.pt", images, tmp_path / name, **given).path).transform
+        for name, images, given in (("small", small, {}), ("large", large, {}), ("as-said", large, {"size": 32}))
+    }
+    assert (made["small"].size, made["small"].mean) == (32, (0.4914, 0.4824, 0.4467))
+    assert (made["large"].size, made["large"].resize, made["large"].mean) == (224, 256, (0.485, 0.456, 0.406))
+    assert (made["as-said"].size, made["as-said"].resize) == (32, None)
+
+
+def test_mean_deviation_and_size_can_be_said(foreign, bugs, tmp_path, outskirts):
+    file, data = tmp_path / "resnet.pt", bugs / "train"
+    torch.save(foreign.ResNet(classes=2).state_dict(), file)
+    given = ("--mean", "0.1", "0.2", "0.3", "--std", "0.4", "0.5", "0.6", "--size", "48")
+    assert outskirts("import", "openood", file, "--data", data, "--out", tmp_path / "a", *given).code == 0
+    run = import_checkpoint("openood", file, data, tmp_path / "b", mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], size=48)
+    found = osk.load(run.path).transform
+    assert (found.size, found.mean, found.std) == (48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert osk.load(tmp_path / "a").transform == found
+    with pytest.raises(OutskirtsError, match="mean has 1 values for 3 channels"):
+        import_checkpoint("openood", file, data, tmp_path / "c", mean=[0.1])
 
 
 def test_the_command_says_what_it_needs(outskirts, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
 from ..files import require_path_part
 from ..methods import registry
-from ..training.config import resolve_recipe
+from ..training.config import Recipe, resolve_recipe
 
 __all__ = ["Job", "plan", "seeds"]
 
@@ -95,7 +95,8 @@ def plan(
         options: Options of every training; they override those of the benchmark.
 
     Raises:
-        OutskirtsError: For a name or an option that is not known, before anything is run.
+        OutskirtsError: For a name or an option that is not known, or a method that lacks what it needs, before anything
+            is run.
     """
     for what, several in (("methods", methods), ("seeds", seeds)):
         if not several or len(set(several)) < len(several):
@@ -114,23 +115,13 @@ def plan(
     sets = {"train": benchmark.train, "test": benchmark.test} | ({"val": benchmark.val} if benchmark.val else {})
     jobs = []
     for seed, method, added in product(seeds, methods, (None, *variants)):
-        given = {
-            **benchmark.recipes.get("all", {}),
-            **benchmark.recipes.get(method, {}),
-            **(benchmark.variants[added] if added else {}),
-            **(options or {}),
-            "data": benchmark.train,
-            "val": benchmark.val,
-            "seed": seed,
-        }
-        recipe = resolve_recipe(method, given, given.pop("preset", None))
-        flat = {name: value for name, value in recipe.flat().items() if name != "method"}
+        recipe = _recipe(benchmark, method, added, {**(options or {}), "seed": seed})
         jobs.append(
             Job(
                 method,
                 added,
                 seed,
-                flat,
+                recipe.options(),
                 sets,
                 {group: dict(members) for group, members in benchmark.ood.items()},
                 benchmark.tune_on,
@@ -139,6 +130,30 @@ def plan(
             )
         )
     return jobs
+
+
+def _recipe(benchmark: Benchmark, method: str, variant: str | None, options: Mapping[str, Any]) -> Recipe:
+    """What one training does: options override the variant, then the method's recipe, its preset, and that of all."""
+    usual = dict(benchmark.recipes.get("all", {}))
+    given = {
+        **benchmark.recipes.get(method, {}),
+        **(benchmark.variants[variant] if variant else {}),
+        **options,
+        "data": benchmark.train,
+        "val": benchmark.val,
+    }
+    preset = given.pop("preset", usual.pop("preset", None))
+    recipe = resolve_recipe(method, given, preset, usual)
+    if not recipe.settings.needs_outlier_images:
+        # They were named for the methods that take some.
+        recipe = recipe._replace(training=replace(recipe.training, outlier_images=None))
+    try:
+        recipe.require_complete()
+    except OutskirtsError as error:
+        raise OutskirtsError(
+            f"{error} In a benchmark, name it under 'recipes' of the file, or with --set NAME=VALUE."
+        ) from error
+    return recipe
 
 
 def _label(method: str, variant: str | None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from scipy.stats import rankdata
-from torch import Tensor
 
-from ..evaluation.over_seeds import auroc_over_seeds, delong_over_seeds
+from ..evaluation.over_seeds import SeedScores, auroc_over_seeds, delong_over_seeds
 from ..evaluation.results import MEAN
 from ..evaluation.set_groups import is_ood
 from ..evaluation.subgroups import worst
@@ -53,6 +53,8 @@ class LeaderboardRow:
         groups: Results on each group of OOD sets, by its name.
         rank: Rank by the AUROC averaged over groups of OOD sets, from 1.
         worst: Accuracy of the worst group, over seeds, where groups of test images are known.
+        backbone: The network, the side of its input and whether its weights were trained before, in words.
+        epochs: Epochs of a training.
         minutes: Minutes that a run takes, on average.
         images: Through the network in a training, augmented ones counted each.
     """
@@ -66,6 +68,8 @@ class LeaderboardRow:
     images: int
     rank: float = 0.0
     worst: Spread | None = None
+    backbone: str = ""
+    epochs: int = 0
 
     @property
     def auroc(self) -> float:
@@ -122,6 +126,8 @@ def _line(one: MethodRuns, baseline: MethodRuns | None) -> LeaderboardRow:
         one.minutes,
         round(fmean(map(_shown, one.runs.values()))),
         worst=Spread.of(grouped) if grouped else None,
+        backbone=_backbone(next(iter(one.runs.values())).config),
+        epochs=next(iter(one.runs.values())).config.get("epochs", 0),
     )
 
 
@@ -131,11 +137,23 @@ def _half(one: MethodRuns, group: str, mean: float) -> float:
     return max(mean - lo, hi - mean)
 
 
-def _scores(one: MethodRuns, seed: int, group: str) -> tuple[Tensor, list[Tensor]]:
+def _backbone(options: Mapping[str, Any]) -> str:
+    name = str(options.get("backbone", ""))
+    # A folder is known by its name alone.
+    parts = [name if name.count("/") == 0 else f"{name.partition(':')[0]}:{name.rpartition('/')[2]}"]
+    parts += [f"{options['size']} px"] if options.get("size") else []
+    return ", ".join([*parts, *["pretrained"] * bool(options.get("pretrained"))])
+
+
+def _scores(one: MethodRuns, seed: int, group: str) -> SeedScores:
     """Scores of the images that count as ID in a group, and of each of its sets."""
     run, label = one.runs[seed], one.label_of(seed, one.detector)
     names = [name for table in run.tables if table.group == group for name in table.datasets if name != MEAN]
-    return run.results.id_scores(label, group), [run.results.scores[label][name] for name in names]
+    return SeedScores(
+        run.results.id_scores(label, group),
+        [run.results.scores[label][name] for name in names],
+        run.results.id_photographs(group),
+    )
 
 
 def _shown(run: RunReport) -> int:

@@ -34,6 +34,11 @@ _READ_OTHERS = (
     "as ID."
 )
 
+#: Where the rows are no comparison of methods alone.
+_READ_BUDGETS = (
+    " The methods were not all trained with one network and one budget: see the columns backbone, epochs and images."
+)
+
 
 Rows = tuple[list[str], list[list[str]]]
 """The header and the rows of a table, as text."""
@@ -61,7 +66,8 @@ def tables(lines: Sequence[LeaderboardRow]) -> list[Rows]:
 
 
 def _read(lines: Sequence[LeaderboardRow]) -> str:
-    return _READ + (_READ_OTHERS if any(not is_ood(name) for name in _names(lines)) else "")
+    budgets = _READ_BUDGETS if len({(line.backbone, line.epochs, line.images) for line in lines}) > 1 else ""
+    return _READ + budgets + (_READ_OTHERS if any(not is_ood(name) for name in _names(lines)) else "")
 
 
 def _names(lines: Sequence[LeaderboardRow]) -> list[str]:
@@ -73,14 +79,15 @@ def _methods(lines: Sequence[LeaderboardRow], groups: Sequence[str]) -> Rows:
     header = ["rank", "method", "detector", "seeds", "accuracy", *["worst group"] * worst]
     for name in groups:
         header += [f"{name}: AUROC", f"{name}: FPR95", f"{name}: Δ"]
+    told = [name for name in ("backbone", "epochs") if len({getattr(line, name) for line in lines}) > 1]
     rows = []
     for line in lines:
         row = [f"{line.rank:g}", line.label, line.detector, str(len(line.seeds)), spread(line.accuracy)]
         row += [spread(line.worst)] * worst
         for name in groups:
             row += _of_group(line.groups[name]) if name in line.groups else ["", "", ""]
-        rows.append([*row, f"{line.minutes:.1f}", f"{line.images:,}"])
-    return [*header, "minutes a run", "images"], rows
+        rows.append([*row, f"{line.minutes:.1f}", *(str(getattr(line, name)) for name in told), f"{line.images:,}"])
+    return [*header, "minutes a run", *told, "images"], rows
 
 
 def _of_group(group: Group) -> list[str]:

@@ -35,9 +35,13 @@ class Import(Command):
     backbone: str | None = None
     """The network, where the file does not tell it: clip:DIR?frozen=N for npos-clip."""
     size: int | None = None
-    """Side of the network's input in pixels. Default: 32 or 224, as the network needs."""
+    """Side of the network's input in pixels. Default: 32 or 224, as the network or NCIS's images need."""
     resize: int | None = None
     """Shorter side of an image in pixels before its centre is cut out. Default: the size itself."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the pixels of each channel, between 0 and 1. Default: as published."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the pixels of each channel, between 0 and 1. Default: as published."""
 
     def __call__(self) -> None:
         run = import_checkpoint(
@@ -48,6 +52,8 @@ class Import(Command):
             backbone=self.backbone,
             size=self.size,
             resize=self.resize,
+            mean=self.mean,
+            std=self.std,
             say=say,
         )
         say(f"Imported into {run.path}")

@@ -26,6 +26,8 @@ T = TypeVar("T", bound=ImageSet | str | Path)
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
 _ID = ("train", "val", "test")
 _FETCH = " Get the sets of this benchmark: outskirts data fetch {0}. What else it needs: outskirts benchmark show {0}"
+#: What the name of a backbone begins with that is a folder.
+_CLIP = "clip:"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Benchmark:
         description: One sentence on what it is.
         notes: What a reader of its results should know.
         tune_on: Out-of-distribution validation images, to choose detectors and their parameters on.
-        recipes: Options of the trainings by method, ``preset`` among them; those of ``all`` are of every method.
+        recipes: Options of the trainings by method, ``preset`` among them; those of ``all`` are of every method, and
+            its preset and its own options override them.
         variants: Options by name that every method may be trained with besides, such as ``synthetic``.
         source: Who published it.
         preprocessing: What is done to an image before the network sees it.
@@ -91,7 +94,7 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
         OutskirtsError: naming the file and what is wrong in it, or the image set that is not there yet.
 
     >>> load_benchmark("mnist5k").ood["near"]
-    mappingproxy({'digits6-9': 'mnist5k?classes=6-9'})
+    mappingproxy({'digits7-9': 'mnist5k?classes=7-9'})
     """
     if isinstance(benchmark, Benchmark):
         return benchmark
@@ -192,10 +195,15 @@ def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
 
 def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
     """Options of a training, relative paths in them taken from a folder."""
-    return {
-        name: resolve(value, base) if name in ("synthetic", "outlier_images") and value else value
-        for name, value in given.items()
-    }
+
+    def placed(name: str, value: Any) -> Any:
+        if name in ("synthetic", "outlier_images") and value:
+            return resolve(value, base)
+        if name == "backbone" and str(value).startswith(_CLIP):
+            return f"{_CLIP}{base / Path(str(value).removeprefix(_CLIP)).expanduser()}"
+        return value
+
+    return {name: placed(name, value) for name, value in given.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -106,21 +106,25 @@ def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
     return scores
 
 
-def measure(id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0) -> dict[str, float]:
+def measure(
+    id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0, photographs: Tensor | None = None
+) -> dict[str, float]:
     """Every metric with its 95 % interval, averaged over the OOD sets; the keys are columns of `Result`."""
 
     def mean(metric: Callable[..., float], *arguments: Any) -> float:
         return float(np.mean([metric(id_scores, ood, *arguments) for ood in ood_sets]))
 
     def fpr(positive: Positive) -> tuple[float, Interval]:
-        return mean(fpr_at_tpr, 0.95, positive), fpr_interval(id_scores, ood_sets, positive=positive, seed=seed)
+        return mean(fpr_at_tpr, 0.95, positive), fpr_interval(
+            id_scores, ood_sets, positive=positive, seed=seed, photographs=photographs
+        )
 
     def area(positive: Positive) -> tuple[float, Interval]:
-        bounds = [aupr_interval(id_scores, ood, positive) for ood in ood_sets]
+        bounds = [aupr_interval(id_scores, ood, positive, photographs=photographs) for ood in ood_sets]
         return mean(aupr, positive), Interval(*np.mean(bounds, axis=0).tolist())
 
     table = {
-        "auroc": (mean(auroc), auroc_interval(id_scores, ood_sets)),
+        "auroc": (mean(auroc), auroc_interval(id_scores, ood_sets, photographs=photographs)),
         "aupr_in": area("id"),
         "aupr_out": area("ood"),
         "fpr95": fpr("id"),
@@ -133,9 +137,17 @@ def measure(id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int = 0) -> dic
     }
 
 
-def result(detector: Detector, id_scores: Tensor, ood_sets: Sequence[Tensor], seed: int, **about: Any) -> Result:
+def result(
+    detector: Detector,
+    id_scores: Tensor,
+    ood_sets: Sequence[Tensor],
+    seed: int,
+    photographs: Tensor | None = None,
+    **about: Any,
+) -> Result:
     """One row of the table; `about` has the columns that scores do not tell."""
-    columns: dict[str, Any] = {**dict.fromkeys(_ACCURACY), **measure(id_scores, ood_sets, seed), **about}
+    measured = measure(id_scores, ood_sets, seed, photographs)
+    columns: dict[str, Any] = {**dict.fromkeys(_ACCURACY), **measured, **about}
     return Result(
         detector=detector.name,
         params=params_of(detector),
@@ -158,6 +170,7 @@ def evaluate(
     method: str = "",
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    photographs: Mapping[str, Tensor] | None = None,
 ) -> Results:
     """Measure how well detectors tell the in-distribution test images from each out-of-distribution set.
 
@@ -174,6 +187,8 @@ def evaluate(
         method: Names the training method in the table.
         seed: The run's seed; also seeds the bootstrap.
         progress: Called with the label of each detector before it runs; see `outskirts.progress`.
+        photographs: The number of each image's photograph, [N], for ``"id"`` and the shifted sets: a test image and
+            its noisy copy have the same, so that no interval counts them as independent. All differ unless given.
 
     Returns:
         Results with a row for each set and, as dataset ``"mean"``, for each group's average. Detectors that
@@ -209,12 +224,14 @@ def evaluate(
         scores[label] = sets
         for group, members, of_id in measured:
             known = torch.cat([sets[name] for name in of_id])
-            accuracy = _accuracy([everything[name] for name in of_id])
+            own = None if photographs is None or len(of_id) == 1 else torch.cat([photographs[name] for name in of_id])
+            accuracy = _accuracy([everything[name] for name in of_id], own)
             for dataset, names in [*((name, [name]) for name in members), (MEAN, members)]:
                 tensors = [sets[name] for name in names]
                 about = {"run": run, "method": method, "group": group, "dataset": dataset, **accuracy}
-                rows.append(result(detector, known, tensors, seed, **about))
-    return Results(tuple(rows), scores, skipped)
+                rows.append(result(detector, known, tensors, seed, own, **about))
+    kept = {name: photographs[name] for name in [ID, *shifted]} if photographs and shifted else {}
+    return Results(tuple(rows), scores, skipped, photographs=kept)
 
 
 def params_of(detector: Detector) -> str:
@@ -222,13 +239,14 @@ def params_of(detector: Detector) -> str:
     return json.dumps(detector.params, sort_keys=True)
 
 
-def _accuracy(sets: Sequence[Outputs]) -> dict[str, Any]:
-    """The columns of the ID accuracy, where there are labels."""
+def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dict[str, Any]:
+    """The columns of the ID accuracy, where there are labels; the interval counts photographs."""
     if any(outputs.labels is None for outputs in sets):
         return {}
     n = sum(map(len, sets))
     right = sum(round(outputs.accuracy * len(outputs)) for outputs in sets)
-    return dict(zip(_ACCURACY, (right / n, *wilson_interval(right, n))))
+    trials = n if photographs is None else len(photographs.unique())
+    return dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
 
 
 def _check_names(ood: Mapping[str, Outputs]) -> None:

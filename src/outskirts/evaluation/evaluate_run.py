@@ -29,6 +29,7 @@ from ..training.signals import stop_requests
 from .evaluate import evaluate, fit_detectors, lacking
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
+from .photographs import photographs
 from .results import ID, TUNING, Results, headline
 from .rows import read_rows
 from .separation import require_apart
@@ -165,6 +166,7 @@ def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], ab
         {name: outputs for name, outputs in gathered.sets.items() if name != ID},
         [detector for label, detector in detectors.items() if label not in unfit],
         groups=task.groups,
+        photographs=photographs({name: _without_skipped(images) for name, images in task.sets.items()}),
         **about,
     )
     return replace(results, skipped={**results.skipped, **unfit})

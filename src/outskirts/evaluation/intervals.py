@@ -8,6 +8,9 @@ A sample in which nothing varies, such as two perfectly separated sets, would gi
 independent trials that all came out alike leave a probability of up to :math:`1 - (\\alpha/2)^{1/N}` for any
 other outcome (the exact binomial limit, Clopper and Pearson, 1934); that is the half-width used then, with N
 the smallest of the set sizes. It is conservative, for there are more pairs of images than N.
+
+Several ID images may show one photograph, such as a test image and the same one with noise. They are not
+independent: the functions take the number of each image's photograph, and count photographs instead of images.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
 
 from ..arguments import check_arguments
@@ -82,12 +86,17 @@ class Components(NamedTuple):
 
     id: Array
     ood: list[Array]
+    photographs: NDArray[np.intp] | None = None
 
     @classmethod
-    def of(cls, id_scores: Scores, ood_scores: Scores | Sequence[Scores]) -> Components:
+    def of(
+        cls, id_scores: Scores, ood_scores: Scores | Sequence[Scores], photographs: Scores | None = None
+    ) -> Components:
         ids = as_scores(id_scores)
         parts = [placements(ids, ood) for ood in _sets(ood_scores)]
-        return cls(np.mean([part[0] for part in parts], axis=0), [part[1] for part in parts])
+        return cls(
+            np.mean([part[0] for part in parts], axis=0), [part[1] for part in parts], _places(photographs, len(ids))
+        )
 
     @property
     def mean(self) -> float:
@@ -95,22 +104,68 @@ class Components(NamedTuple):
 
     @property
     def trials(self) -> int:
-        return min(map(len, (self.id, *self.ood)))
+        own = len(self.id) if self.photographs is None else int(self.photographs.max()) + 1
+        return min(own, *map(len, self.ood))
 
     @property
     def error(self) -> float:
         """The standard error of the mean; 0 where a set of one image makes it unknowable."""
         if self.trials == 1:
             return 0.0
-        # Shifting by the first value makes the variance of constant components exactly zero.
-        spread = [np.var(part - part[0], ddof=1) / len(part) for part in (self.id, *self.ood)]
-        return float(np.sqrt(spread[0] + sum(spread[1:]) / len(self.ood) ** 2))
+        spread = [np.var(part - part[0], ddof=1) / len(part) for part in self.ood]
+        return float(np.sqrt(_variance(self.id, self.photographs) + sum(spread) / len(self.ood) ** 2))
 
     def __sub__(self, other: Components) -> Components:
-        return Components(self.id - other.id, [a - b for a, b in zip(self.ood, other.ood)])
+        return Components(self.id - other.id, [a - b for a, b in zip(self.ood, other.ood)], self.photographs)
 
 
-def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], level: float = 0.95) -> Interval:
+def _places(photographs: Scores | None, n: int) -> NDArray[np.intp] | None:
+    """The photographs of n images, counted from 0; None where each image is its own."""
+    if photographs is None:
+        return None
+    given = np.asarray(photographs)
+    if len(given) != n:
+        raise OutskirtsError(f"There are {n} ID images, but the photographs of {len(given)}.")
+    places = np.unique(given, return_inverse=True)[1].astype(np.intp)
+    return None if places.max() + 1 == n else places
+
+
+def _variance(values: Array, photographs: NDArray[np.intp] | None) -> float:
+    """The variance of the mean of values [N], those of one photograph not independent of each other.
+
+    References:
+        | Nonparametric Analysis of Clustered ROC Curve Data (Obuchowski, 1997)
+        | https://doi.org/10.2307/2533958
+    """
+    # Shifting by the first value makes the variance of constant components exactly zero.
+    values = values - values[0]
+    if photographs is None:
+        return float(np.var(values, ddof=1) / len(values))
+    sums = np.bincount(photographs, values - values.mean())
+    return float(len(sums) / (len(sums) - 1) * (sums**2).sum() / len(values) ** 2)
+
+
+def _independent(inside: Array, photographs: NDArray[np.intp] | None) -> float:
+    """How many independent images would know a share as well as these, at most their number.
+
+    Arguments:
+        inside: Whether each image counts, [N].
+        photographs: The number of each image's photograph, [N]; None where each image is its own.
+    """
+    if photographs is None:
+        return float(len(inside))
+    share = inside.mean()
+    variance = _variance(inside.astype(float), photographs)
+    fewest = float(photographs.max()) + 1
+    return float(np.clip(share * (1 - share) / variance, 1.0, len(inside))) if variance else fewest
+
+
+def auroc_interval(
+    id_scores: Scores,
+    ood_scores: Scores | Sequence[Scores],
+    level: float = 0.95,
+    photographs: Scores | None = None,
+) -> Interval:
     """DeLong's interval of the AUROC, or of its average over several OOD sets; cut to [0, 1]. O(N log N).
 
     An AUROC of exactly 1 or 0 has no variance; the exact binomial limit of N trials is given then, with N the size of
@@ -121,6 +176,7 @@ def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], lev
         id_scores: [N].
         ood_scores: [M], or a sequence of such.
         level: The confidence level.
+        photographs: The number of each ID image's photograph, [N]; all differ unless given.
 
     References:
         | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves
@@ -130,7 +186,7 @@ def auroc_interval(id_scores: Scores, ood_scores: Scores | Sequence[Scores], lev
           Operating Characteristic Curves (Sun and Xu, 2014)
         | https://doi.org/10.1109/LSP.2014.2337313
     """
-    parts = Components.of(id_scores, ood_scores)
+    parts = Components.of(id_scores, ood_scores, photographs)
     return _around(parts.mean, parts.error, parts.trials, level)
 
 
@@ -140,6 +196,7 @@ def delong_test(
     id_b: Scores,
     ood_b: Scores | Sequence[Scores],
     level: float = 0.95,
+    photographs: Scores | None = None,
 ) -> DeLong:
     """Whether a separates better than b on the same images, by the paired test of DeLong et al. (1988).
 
@@ -151,8 +208,9 @@ def delong_test(
         id_b: Scores of b on the same ID images in the same order, [N].
         ood_b: Scores of b on the same OOD images in the same order, [M], or a sequence of such.
         level: The confidence level of the interval.
+        photographs: The number of each ID image's photograph, [N]; all differ unless given.
     """
-    a, b = Components.of(id_a, ood_a), Components.of(id_b, ood_b)
+    a, b = Components.of(id_a, ood_a, photographs), Components.of(id_b, ood_b, photographs)
     sizes_a, sizes_b = ([len(part) for part in (parts.id, *parts.ood)] for parts in (a, b))
     if sizes_a != sizes_b:
         raise OutskirtsError(
@@ -179,11 +237,13 @@ def aupr_interval(
     positive: Positive = "id",
     rule: Rule = "trapezoid",
     level: float = 0.95,
+    photographs: Scores | None = None,
 ) -> Interval:
     """The logit interval of the area under the precision-recall curve.
 
     With n positives, areas nearer to 0 or 1 than 1/(2n) are widened as if they were that far, for there the
-    logit's standard error diverges.
+    logit's standard error diverges. Where ID images share photographs, n is at most the number of these, which is
+    conservative.
 
     References:
         | Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals
@@ -192,6 +252,9 @@ def aupr_interval(
     """
     area = aupr(id_scores, ood_scores, positive, rule)
     n = len(as_scores(id_scores if positive == "id" else ood_scores))
+    own = _places(photographs, len(as_scores(id_scores)))
+    if own is not None:
+        n = min(n, int(own.max()) + 1)
     inner = float(np.clip(area, 1 / (2 * n), 1 - 1 / (2 * n)))
     half = deviations(level) / np.sqrt(n * inner * (1 - inner))
     lo, hi = (float(expit(logit(inner) + side * half)) for side in (-1, 1))
@@ -207,12 +270,14 @@ def fpr_interval(
     level: float = 0.95,
     replicates: int = 2000,
     seed: int = 0,
+    photographs: Scores | None = None,
 ) -> Interval:
     """The percentile-bootstrap interval of `fpr_at_tpr`, or of its average over several OOD sets.
 
     Both sides are resampled, but no resample is drawn. The k-th of n sorted values, resampled, is value
     ``floor(n * U)`` with U ~ Beta(k, n - k + 1), and how many of the other side lie beyond it is binomial.
-    This is exactly the bootstrap's distribution, in O(N log N + replicates log N).
+    This is exactly the bootstrap's distribution, in O(N log N + replicates log N). Where ID images share
+    photographs, fewer are resampled: as many independent ones as tell the share below the threshold as well.
 
     Arguments:
         id_scores: [N].
@@ -222,6 +287,7 @@ def fpr_interval(
         level: The confidence level.
         replicates: How many bootstrap resamples.
         seed: Seed of the bootstrap.
+        photographs: The number of each ID image's photograph, [N]; all differ unless given.
 
     References:
         | An Introduction to the Bootstrap (Efron and Tibshirani, 1993), chapter 13
@@ -230,23 +296,28 @@ def fpr_interval(
     rng = np.random.default_rng(subseed(seed, "fpr_interval"))
     pairs = [oriented(as_scores(id_scores), ood, positive) for ood in _sets(ood_scores)]
 
-    def thresholds(positives: Array) -> Array:
+    own = _places(photographs, len(as_scores(id_scores)))
+
+    def thresholds(positives: Array, own: NDArray[np.intp] | None = None) -> Array:
         n, k = len(positives), recall_rank(tpr, len(positives))
-        drawn = np.floor(n * rng.beta(k, n - k + 1, replicates)).astype(int).clip(max=n - 1)
-        return np.sort(positives)[::-1][drawn]
+        ordered = np.sort(positives)[::-1]
+        kept = _independent(positives >= ordered[k - 1], own) / n
+        drawn = np.floor(n * rng.beta(kept * k, kept * (n - k + 1), replicates)).astype(int).clip(max=n - 1)
+        return ordered[drawn]
 
     def share(negatives: Array, thresholds: Array) -> Array:
         return at_least(negatives, thresholds) / len(negatives)
 
     if positive == "id":  # One threshold for all sets, then a resample of each set.
-        shared = thresholds(pairs[0][0])
+        shared = thresholds(pairs[0][0], own)
         drawn = [rng.binomial(len(ood), share(ood, shared)) / len(ood) for _, ood in pairs]
         rates = np.mean(drawn, axis=0)
     else:  # A threshold for each set, then one resample of the ID images, cut at all of them.
         ids = pairs[0][1]
         shares = np.sort([share(ids, thresholds(ood)) for ood, _ in pairs], axis=0)
         slices = np.diff(shares, axis=0, prepend=0.0, append=1.0).clip(0)
-        rates = rng.multinomial(len(ids), slices.T).cumsum(1)[:, :-1].mean(1) / len(ids)
+        n = round(min(_independent(ids >= np.quantile(ids, 1 - share), own) for share in shares.mean(1)))
+        rates = rng.multinomial(n, slices.T).cumsum(1)[:, :-1].mean(1) / n
     lo, hi = map(float, np.quantile(rates, [tail, 1 - tail]))
     if lo == hi:
         return _around(lo, 0.0, min(len(side) for pair in pairs for side in pair), level)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -41,8 +42,20 @@ from .metrics import Array, Scores
 
 __all__ = ["SeedScores", "auroc_over_seeds", "delong_over_seeds", "two_sided_p"]
 
-SeedScores = tuple[Scores, Scores | Sequence[Scores]]
-"""Scores of one run: of the ID images, [N], and of the OOD images, [M] or a sequence of such."""
+
+class SeedScores(NamedTuple):
+    """Scores of one run.
+
+    Arguments:
+        id: Scores of the ID images, [N].
+        ood: Scores of the OOD images, [M], or a sequence of such.
+        photographs: The number of each ID image's photograph, [N]; all differ unless given.
+    """
+
+    id: Scores
+    ood: Scores | Sequence[Scores]
+    photographs: Scores | None = None
+
 
 #: Logarithms of the chi-squared variable over which the law is integrated. The rest weighs less than 1e-15.
 _LOGS = np.arange(-80.0, 8.0, 0.05)
@@ -110,7 +123,9 @@ def _mean(runs: Sequence[Components], level: float) -> DeLong:
     _require_same(runs)
     n, freedom = len(runs), len(runs) - 1
     average = Components(
-        np.mean([run.id for run in runs], axis=0), [np.mean(parts, axis=0) for parts in zip(*(run.ood for run in runs))]
+        np.mean([run.id for run in runs], axis=0),
+        [np.mean(parts, axis=0) for parts in zip(*(run.ood for run in runs))],
+        runs[0].photographs,
     )
     # Shifting by the first value makes the variance of equal values exactly zero.
     seeds = float(np.var([run.mean - runs[0].mean for run in runs], ddof=1)) / n if freedom else 0.0

@@ -37,23 +37,36 @@ class Results:
             images. In merged results the label is preceded by the run: ``"run/label"``.
         skipped: Why a detector was left out, by its label.
         tuning: What the parameters of detectors were chosen by: a row for each point of their grids.
+        photographs: The number of each image's photograph, [N], by dataset, where some are of one photograph.
     """
 
     rows: tuple[Result, ...]
     scores: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     tuning: tuple[Result, ...] = ()
+    photographs: Mapping[str, Tensor] = field(default_factory=dict)
 
     def id_scores(self, detector: str, group: str) -> Tensor:
         """The scores of the images that count as ID in a group, by the detector's label."""
-        names = [ID]
-        if is_full_spectrum(group):
-            names += dict.fromkeys(row.dataset for row in self.rows if row.group == SHIFTED and row.dataset != MEAN)
-        return torch.cat([self.scores[detector][name] for name in names])
+        return torch.cat([self.scores[detector][name] for name in self._of_id(group)])
+
+    def id_photographs(self, group: str) -> Tensor | None:
+        """The numbers of these images' photographs; None where each image is its own."""
+        names = self._of_id(group)
+        if len(names) == 1 or any(name not in self.photographs for name in names):
+            return None
+        return torch.cat([self.photographs[name] for name in names])
+
+    def _of_id(self, group: str) -> list[str]:
+        """The datasets whose images count as ID in a group."""
+        shifted = (row.dataset for row in self.rows if row.group == SHIFTED and row.dataset != MEAN)
+        return [ID, *(dict.fromkeys(shifted) if is_full_spectrum(group) else ())]
 
     def save(self, folder: Path | str) -> None:
         """Write ``results.csv`` and ``scores.safetensors`` into a folder."""
         tensors = {f"{label}/{name}": t for label, sets in self.scores.items() for name, t in sets.items()}
+        # No detector has an empty label.
+        tensors |= {f"/{name}": t for name, t in self.photographs.items()}
         save_tensors(Path(folder) / "scores.safetensors", tensors, {"skipped": dict(self.skipped)})
         text = io.StringIO()
         rows = [[guarded(cell) if isinstance(cell, str) else cell for cell in astuple(row)] for row in self._all]
@@ -79,7 +92,8 @@ class Results:
         for key, tensor in tensors.items():
             label, _, dataset = key.rpartition("/")
             scores.setdefault(label, {})[dataset] = tensor
-        return Results(rows, scores, metadata["skipped"], tuning)
+        photographs = scores.pop("", {})
+        return Results(rows, scores, metadata["skipped"], tuning, photographs)
 
     def __add__(self, other: Results) -> Results:
         one, two = self._qualified(), other._qualified()

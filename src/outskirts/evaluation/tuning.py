@@ -134,7 +134,7 @@ def tune(
                 sets = [score_images(point, outputs, name) for outputs in (val, outliers)]
             except OutskirtsError:
                 continue  # More neighbours than images, or dimensions than features.
-            about = {"run": run, "method": method, "group": TUNING, "dataset": name}
+            about: dict[str, Any] = {"run": run, "method": method, "group": TUNING, "dataset": name}
             results[place] = result(point, sets[0], sets[1:], seed, **about)
         if results:
             best[label] = points[max(sorted(results), key=lambda place: results[place].auroc)]

@@ -25,6 +25,11 @@ __all__ = ["Config", "Method", "register", "registry", "require_share"]
 class Config:
     """The hyper-parameters of a method; the command line's options are made from the fields."""
 
+    @property
+    def needs_outlier_images(self) -> bool:
+        """Whether the method trains with images of outliers from disk."""
+        return False
+
     def require_complete(self) -> None:
         """Called before a training begins.
 
@@ -74,6 +79,14 @@ class Method(Trainable, ABC, Generic[C]):
     def head(cls, config: C, dim: int, classes: int) -> nn.Module:
         """The head this method trains, from features [B, dim] to logits [B, classes]."""
         return LinearHead(nn.Linear(dim, classes))
+
+    @classmethod
+    def require_backbone(cls, name: str) -> None:
+        """Raise if the method cannot train the backbone of this name."""
+
+    @property
+    def needs_outlier_images(self) -> bool:
+        return self.config.needs_outlier_images
 
     def setup(self) -> None:
         """Called on a method that is going to be trained, before anything is written, for what it takes from

@@ -72,6 +72,10 @@ class NCISConfig(Config):
         require_share("far_share", self.far_share)
         require_share("label_smoothing", self.label_smoothing)
 
+    @property
+    def needs_outlier_images(self) -> bool:
+        return True
+
 
 _SCRATCH = {"backbone": "resnet34-cifar", "augment": "flip,crop:4", "batch_size": 256}
 _LARGE = {"backbone": "torchvision:resnet34", "size": 224, "augment": "resized-crop,flip", "batch_size": 80}
@@ -98,10 +102,6 @@ class NCIS(Method[NCISConfig]):
     @classmethod
     def detectors(cls, config: NCISConfig) -> Sequence[Mapping[str, Any]]:
         return ({"name": "energy"},)
-
-    @property
-    def needs_outlier_images(self) -> bool:
-        return True
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         outliers = self._outliers(batch)

@@ -53,7 +53,7 @@ from torch import Tensor, nn
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
-from ..models.clip import PREFIX, ClipTower, prompts, text_prototypes
+from ..models.clip import PREFIX, ClipTower, clip_folder, prompts, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.ood_head import FeatureOODHead
 from .averages import classification
@@ -140,6 +140,12 @@ class NPOSCLIP(Queued[NPOSCLIPConfig]):
         """The classifier's head."""
         assert isinstance(self.classifier.head, PrototypeHead)
         return self.classifier.head
+
+    @classmethod
+    def require_backbone(cls, name: str) -> None:
+        if not name.startswith(PREFIX):
+            raise OutskirtsError(f"The method '{cls.name}' trains CLIP models; pass --backbone {PREFIX}DIR.")
+        clip_folder(name)
 
     @torch.no_grad()
     def setup(self) -> None:

@@ -83,6 +83,10 @@ class OEConfig(BoundaryOptions, GaussianOptions):
         require_share("label_smoothing", self.label_smoothing)
         require_share("p_inv", self.p_inv)
 
+    @property
+    def needs_outlier_images(self) -> bool:
+        return self.outliers == "images"
+
     def pixel_synthesizer(self) -> PixelSynthesizer:
         """The synthesiser of outliers made of pixels."""
         kind = "gaussian" if self.outliers == "noise" else self.outliers
@@ -118,10 +122,6 @@ class OE(Queued[OEConfig]):
     @property
     def needs_queue(self) -> bool:
         return self.config.outliers in get_args(FeatureKind)
-
-    @property
-    def needs_outlier_images(self) -> bool:
-        return self.config.outliers == "images"
 
     def outliers(self, batch: Batch) -> Outliers | None:
         return None if self.needs_outlier_images else super().outliers(batch)

@@ -20,7 +20,7 @@ from .weights import read_state, require_fit
 
 __all__ = ["build_backbone", "known_backbones", "native_size"]
 
-_CIFAR = ("resnet18", "resnet34", "resnet50")
+_CIFAR = ("resnet18", "resnet34", "resnet50", "resnet101")
 #: These return further logits in training, which no method asks for.
 _AUXILIARY = ("googlenet", "inception_v3")
 

@@ -25,7 +25,7 @@ from ..errors import MissingExtra, OutskirtsError, cause, reason
 from ..files import digest, is_file, load_json
 from .classifier import Backbone
 
-__all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_size", "prompts", "text_prototypes"]
+__all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_folder", "clip_size", "prompts", "text_prototypes"]
 
 #: Begins the name of a backbone that is read from a CLIP folder.
 PREFIX = "clip:"
@@ -156,7 +156,7 @@ def clip_backbone(name: str, size: int | None = None) -> Backbone:
         model = library.CLIPVisionModelWithProjection(library.CLIPVisionConfig(**known["vision"]))
         tower = ClipTower(model, known["frozen"], Path(known["folder"]))
         return Backbone(tower, tower.shape["projection_dim"], tower.name)
-    folder, frozen = _parsed(name)
+    folder, frozen = clip_folder(name)
     own = clip_size(name)
     if size is not None and size != own:
         raise OutskirtsError(f"The CLIP model in {folder} takes images of {own} pixels, not of {size}; leave out size.")
@@ -166,7 +166,7 @@ def clip_backbone(name: str, size: int | None = None) -> Backbone:
 
 def clip_size(name: str) -> int:
     """The side, in pixels, of the images that a CLIP folder's model takes."""
-    folder, _ = _parsed(name)
+    folder, _ = clip_folder(name)
     with _reading(folder) as library:
         return library.CLIPConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
 
@@ -219,8 +219,12 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
     return normalize(torch.stack(embeddings), dim=1)
 
 
-def _parsed(name: str) -> tuple[Path, int | None]:
-    """The folder and the number of frozen blocks."""
+def clip_folder(name: str) -> tuple[Path, int | None]:
+    """The folder of a backbone ``clip:DIR`` or ``clip:DIR?frozen=N``, and the number of frozen blocks.
+
+    Raises:
+        OutskirtsError: If there is no such folder, or it holds a model of another kind.
+    """
     where, _, option = name.removeprefix(PREFIX).partition("?")
     key, _, number = option.partition("=")
     if option and (key != "frozen" or not number.isdecimal()):

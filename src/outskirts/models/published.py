@@ -24,7 +24,8 @@ from ..errors import OutskirtsError
 
 __all__ = ["LAYOUTS", "Published"]
 
-_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
+_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+_NPOS_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
 _CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 #: CIDER takes one for both, NCIS that of CIFAR-10 for both.
 _CIDER, _NCIS = ((0.491, 0.482, 0.447), (0.247, 0.244, 0.262)), ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
@@ -44,6 +45,8 @@ class Published:
         left: Names of the file that the layout does not know.
         normalisation: Mean and standard deviation of pixels, on the scale of 0 to 1.
         own: Beginnings of names that are not in the file, but known otherwise.
+        large: Mean and standard deviation of pixels where the same network was trained on large images, if it was; the
+            file does not tell.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Published:
     settings: Mapping[str, Any] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
+    large: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def _named(
@@ -148,11 +152,17 @@ def _npos(checkpoint: Mapping[str, Any], backbone: str) -> Published:
         return [] if part in ("fc", "prototypes") else None
 
     state, left = _named(checkpoint, rename)
+    if "head.projection.0.weight" in state and "head.projection.2.weight" not in state:
+        raise OutskirtsError(
+            "The checkpoint is of NPOS's ResNet-101 for ImageNet-100 (proj.0), whose rectified projection is not read; "
+            "its networks for CIFAR are, and those on CLIP by the layout npos-clip."
+        )
     backbone = backbone or _resnet(state)
     settings = _projection(state)
     state |= _prototypes(checkpoint, "criterion_disp", "dis_state_dict")
     classes = len(state.get("head.prototypes", ()))
-    return Published("npos", backbone, state, _pixels(backbone, None, classes), settings, left)
+    small = _CIFAR100 if classes == 100 else _NPOS_CIFAR10
+    return Published("npos", backbone, state, _pixels(backbone, small, classes), settings, left)
 
 
 def _npos_clip(checkpoint: Mapping[str, Any], backbone: str) -> Published:
@@ -210,15 +220,32 @@ def _ascood(checkpoint: Mapping[str, Any], backbone: str) -> Published:
     return Published("ascood", backbone, state, _pixels(backbone, None, classes), {}, left)
 
 
-def _plain(small: Any) -> Callable[[Mapping[str, Any], str], Published]:
-    def plain(checkpoint: Mapping[str, Any], backbone: str) -> Published:
-        state, left = _named(checkpoint, _classifier)
-        backbone = backbone or _resnet(state)
-        classes = len(state.get("head.linear.weight", ()))
-        # How energies were told apart in training takes no part in a score, and is in no file.
-        return Published("ce", backbone, state, _pixels(backbone, small, classes), {}, left)
+def _openood(checkpoint: Mapping[str, Any], backbone: str) -> Published:
+    def rename(name: str, value: Tensor) -> Pairs:
+        part = name.partition(".")[0]
+        if part in ("backbone", "block1"):
+            raise OutskirtsError(
+                f"The checkpoint has the part '{part}': it is of a network of OpenOOD that is not read (CIDERNet, "
+                "NPOSNet, GodinNet, T2FNormNet and PALMNet have a 'backbone', WideResNet a 'block1'). A plain ResNet "
+                "is read, and ASCOOD's network by the layout ascood."
+            )
+        return _classifier(name, value)
 
-    return plain
+    state, left = _named(checkpoint, rename)
+    backbone = backbone or _resnet(state)
+    classes = len(state.get("head.linear.weight", ()))
+    return Published("ce", backbone, state, _pixels(backbone, None, classes), {}, left)
+
+
+def _ncis(checkpoint: Mapping[str, Any], backbone: str) -> Published:
+    def rename(name: str, value: Tensor) -> Pairs:
+        return _classifier(name.removeprefix("encoder."), value)
+
+    # How energies were told apart in training takes no part in a score, and is in no file.
+    state, left = _named(checkpoint, rename)
+    backbone = backbone or _resnet(state)
+    # Images of ImageNet go through the same small stem.
+    return Published("ce", backbone, state, _pixels(backbone, _NCIS, 0), {}, left, large=IMAGENET)
 
 
 #: From what `outskirts.models.weights.read_checkpoint` finds, and the network's name where the file does not tell. They
@@ -226,8 +253,8 @@ def _plain(small: Any) -> Callable[[Mapping[str, Any], str], Published]:
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Any], str], Published]] = {
     "ascood": _ascood,
     "cider": _cider,
-    "ncis": _plain(_NCIS),
+    "ncis": _ncis,
     "npos": _npos,
     "npos-clip": _npos_clip,
-    "openood": _plain(None),
+    "openood": _openood,
 }

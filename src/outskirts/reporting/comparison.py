@@ -69,5 +69,7 @@ def _paired_test(
     known = [r.results.id_scores(detector, group) for r in (run, baseline)]
     if len(known[0]) != len(known[1]):
         return None, None
-    test = delong_test(known[0], [new[name] for name in datasets], known[1], [old[name] for name in datasets])
+    outside = [[of[name] for name in datasets] for of in (new, old)]
+    photographs = run.results.id_photographs(group)
+    test = delong_test(known[0], outside[0], known[1], outside[1], photographs=photographs)
     return (test.lo, test.hi), test.p_value

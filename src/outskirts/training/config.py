@@ -152,6 +152,17 @@ class Recipe(NamedTuple):
                 options += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(options)
 
+    def require_complete(self) -> None:
+        """Raise unless the method has all that it needs besides its training images, as far as the options tell."""
+        self.settings.require_complete()
+        if self.settings.needs_outlier_images and not self.training.outlier_images:
+            raise OutskirtsError(
+                f"The method '{self.method}' trains with images of outliers; make some with outskirts synthesize ncis, "
+                "or pass any (outlier_images)."
+            )
+        if not self.training.init:
+            registry[self.method].require_backbone(self.training.backbone)
+
     def flat(self) -> dict[str, Any]:
         """One mapping of all options; no method may name an option as the training does."""
         return {"method": self.method, **self.options()}
@@ -161,8 +172,16 @@ class Recipe(NamedTuple):
         return {**asdict(self.training), **asdict(self.settings)}
 
 
-def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None = None) -> Recipe:
-    """Sort options into those of the training and those of the method, over a preset.
+def resolve_recipe(
+    method: str, options: Mapping[str, Any], preset: str | None = None, usual: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Sort options into those of the training and those of the method.
+
+    Arguments:
+        method: Name of the method.
+        options: Options; they override the preset.
+        preset: Name of a preset of the method; it overrides `usual`.
+        usual: Options in place of the defaults.
 
     Raises:
         OutskirtsError: For an unknown method, preset, option or choice, naming the nearest known one; or for a
@@ -171,8 +190,10 @@ def resolve_recipe(method: str, options: Mapping[str, Any], preset: str | None =
     part = registry[method]
     training = {field.name for field in fields(TrainConfig)}
     own = {field.name for field in fields(part.Config)}
-    given = renamed.renamed(options, renamed.OPTIONS, "option", training | own)
-    merged = {**preset_options(method, preset), **given}
+    default, given = (
+        renamed.renamed(layer, renamed.OPTIONS, "option", training | own) for layer in (usual or {}, options)
+    )
+    merged = {**default, **preset_options(method, preset), **given}
     for name in merged:
         if name not in training | own:
             raise unknown("option", str(name), training | own, f"of the method '{method}'")

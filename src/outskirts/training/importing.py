@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +31,10 @@ from .train import with_validation
 __all__ = ["import_checkpoint"]
 
 _SMALL, _LARGE = 32, 224
+#: Images with a shorter side are small ones, such as CIFAR's, whatever the network.
+_THUMBNAIL = 64
+#: What the shorter side of a large image becomes before its centre of 224 pixels is cut out.
+_LARGE_RESIZE = 256
 
 
 def import_checkpoint(
@@ -40,6 +46,8 @@ def import_checkpoint(
     backbone: str | None = None,
     size: int | None = None,
     resize: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     say: Say = silence,
 ) -> Run:
     """Turn a checkpoint into a finished run.
@@ -52,7 +60,10 @@ def import_checkpoint(
         out: Folder of the new run; it must be new or empty.
         backbone: The network's name, where the file does not tell.
         size: Side of the network's input in pixels; that of its stem, 32 or 224, or of its CLIP folder, unless given.
+            NCIS's stem takes both: 224 where the images are larger than 64 pixels.
         resize: Shorter side of an image in pixels before its centre is cut out; the size itself unless given.
+        mean: Mean of the pixels of each channel, [3], on the scale of 0 to 1; as published unless given.
+        std: Standard deviation of the pixels of each channel, [3], on the same scale; as published unless given.
         say: Told what was not in the file.
 
     Raises:
@@ -63,15 +74,24 @@ def import_checkpoint(
     file, out, images = Path(file), Path(out), open_images(data)
     images.require_trainable()
     published = LAYOUTS[layout](read_checkpoint(file), backbone or "")
-    usual = native_size(published.backbone) or (_SMALL if published.backbone.endswith("-cifar") else _LARGE)
+    large = published.large is not None and min(images.image(0).shape[1:]) > _THUMBNAIL
+    small = published.backbone.endswith("-cifar") and not large
     # 0 was the default of both sizes in version 0.1.
-    side = size or usual
-    options = {"backbone": published.backbone, "size": size, "data": images.spec, **published.settings}
+    side = size or native_size(published.backbone) or (_SMALL if small else _LARGE)
+    options = {
+        "backbone": published.backbone,
+        "size": side if large else size,
+        "data": images.spec,
+        **published.settings,
+    }
     recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
         network = build_backbone(published.backbone, 3, side)
-        mean, std = published.normalization
-        transform = network.transform or Transform(side, 3, mean, std, resize or None)
+        usual_mean, usual_std = (published.large if large else None) or published.normalization
+        transform = network.transform or Transform(
+            side, 3, usual_mean, usual_std, resize or (_LARGE_RESIZE if large and side == _LARGE else None)
+        )
+        transform = replace(transform, mean=tuple(mean or transform.mean), std=tuple(std or transform.std))
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     with only_writer(out):
