@@ -67,7 +67,7 @@ def test_bad_input_is_an_error(blobs):
         Mahalanobis().fit(Outputs(blobs.features, blobs.logits, blobs.labels - 1))
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         Mahalanobis().fit(blobs[:0])
-    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' is -1"):
+    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' must be"):
         Mahalanobis(ridge=-1)
 
 

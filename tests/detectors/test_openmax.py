@@ -54,5 +54,5 @@ def test_bad_input_is_an_error(logits):
     few = logits[(logits.labels != 2) | (torch.arange(400) < 4)]
     with pytest.raises(OutskirtsError, match="two correctly classified training images of every class, but class 2"):
         OpenMax().fit(few)
-    with pytest.raises(OutskirtsError, match="tail of the detector 'openmax' is 1"):
+    with pytest.raises(OutskirtsError, match="tail of the detector 'openmax' must be"):
         OpenMax(tail=1)

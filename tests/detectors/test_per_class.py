@@ -33,7 +33,7 @@ def test_a_class_that_is_hardly_predicted_has_the_threshold_of_all(val):
 
 
 def test_bad_input_is_an_error(val):
-    with pytest.raises(OutskirtsError, match=r"accepted of the detector 'per_class' is 0\.2"):
+    with pytest.raises(OutskirtsError, match=r"accepted of the detector 'per_class' must be"):
         PerClass(accepted=0.2)
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         PerClass().fit(val[:0])

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative, PerCent, PositivePerCent
 from ..devices import full_precision
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
@@ -106,24 +107,24 @@ class AdaScale(Detector):
 
     def __init__(
         self,
-        low: float = 75.0,
-        high: float = 85.0,
-        share: float = 5.0,
-        shift_share: float = 1.0,
-        weight: float = 10.0,
-        moved: float = 5.0,
-        epsilon: float = 0.5,
+        low: PerCent = 75.0,
+        high: PerCent = 85.0,
+        share: PositivePerCent = 5.0,
+        shift_share: PositivePerCent = 1.0,
+        weight: NonNegative = 10.0,
+        moved: PositivePerCent = 5.0,
+        epsilon: NonNegative = 0.5,
         variant: Literal["a", "l"] = "a",
         scorer: str = "energy",
     ) -> None:
         super().__init__()
-        self.low = checked(self.name, "low", low, least=0, most=high)
-        self.high = checked(self.name, "high", high, most=100)
-        self.share = checked(self.name, "share", share, above=0, most=100)
-        self.shift_share = checked(self.name, "shift_share", shift_share, above=0, most=100)
-        self.weight = checked(self.name, "weight", weight, least=0)
-        self.moved = checked(self.name, "moved", moved, above=0, most=100)
-        self.epsilon = checked(self.name, "epsilon", epsilon, least=0)
+        self.low = checked(self.name, "low", low, most=high)
+        self.high = high
+        self.share = share
+        self.shift_share = shift_share
+        self.weight = weight
+        self.moved = moved
+        self.epsilon = epsilon
         self.variant, self.scorer = variant, scorer
         self._scorer = logit_scorer(scorer, self.name)
         self.probes = (ShiftedFeatures(moved, epsilon),)

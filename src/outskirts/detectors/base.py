@@ -104,7 +104,7 @@ def register(name: str) -> Callable[[D], D]:
     """Register a detector class under `name`; its parameters are checked from then on."""
 
     def add(part: D) -> D:
-        check_arguments(part)
+        check_arguments(part, f"the detector '{name}'")
         return registry.register(name)(part)  # type: ignore[return-value]
 
     return add

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..bounds import NonNegative
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .common.inputs import checked, training_labels, training_rows
+from .common.inputs import training_labels, training_rows
 
 __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 
@@ -123,11 +124,11 @@ class Mahalanobis(Detector):
     centers: Tensor | None
 
     def __init__(
-        self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = False
+        self, ridge: NonNegative = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = False
     ) -> None:
         super().__init__()
         self.covariance, self.normalize = covariance, normalize
-        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        self.ridge = ridge
         self.register_buffer("transform", None)
         self.register_buffer("centers", None)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import Count
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
@@ -36,9 +37,9 @@ class NECO(Detector):
     basis: Tensor | None
     scale: Tensor | None
 
-    def __init__(self, dim: int | None = None, logit: bool = True) -> None:
+    def __init__(self, dim: Count | None = None, logit: bool = True) -> None:
         super().__init__()
-        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        self.dim = dim
         self.logit = logit
         for buffer in ("mean", "scale", "basis"):
             self.register_buffer(buffer, None)

@@ -7,15 +7,18 @@ References:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from .. import grouped
+from ..bounds import Bound, Count
 from ..errors import OutskirtsError
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .common.inputs import checked, training_labels
+from .common.inputs import training_labels
 
 __all__ = ["OpenMax", "fit_weibull"]
 
@@ -69,10 +72,10 @@ class OpenMax(Detector):
     shapes: Tensor | None
     scales: Tensor | None
 
-    def __init__(self, tail: int = 20, top: int = 3) -> None:
+    def __init__(self, tail: Annotated[int, Bound(least=2)] = 20, top: Count = 3) -> None:
         super().__init__()
-        self.tail = checked(self.name, "tail", tail, least=2)
-        self.top = checked(self.name, "top", top, least=1)
+        self.tail = tail
+        self.top = top
         for buffer in ("means", "starts", "shapes", "scales"):
             self.register_buffer(buffer, None)
 

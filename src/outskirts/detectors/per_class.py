@@ -8,11 +8,13 @@ References:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
+from ..bounds import Bound, Count
 from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .common.inputs import checked
 from .common.members import fit_members
 
 __all__ = ["PerClass"]
@@ -37,12 +39,14 @@ class PerClass(Detector):
     thresholds: Tensor | None
     spreads: Tensor | None
 
-    def __init__(self, detector: str = "energy", accepted: float = 0.95, least: int = 20) -> None:
+    def __init__(
+        self, detector: str = "energy", accepted: Annotated[float, Bound(above=0.5, most=1)] = 0.95, least: Count = 20
+    ) -> None:
         super().__init__()
         self.detector = detector
         self.member = create(detector)
-        self.accepted = checked(self.name, "accepted", accepted, above=0.5, most=1)
-        self.least = checked(self.name, "least", least, least=1)
+        self.accepted = accepted
+        self.least = least
         self.needs, self.probes = self.member.needs | {"logits"}, self.member.probes
         self.register_buffer("thresholds", None)
         self.register_buffer("spreads", None)
