@@ -92,8 +92,8 @@ class ShiftedFeatures(FeatureProbe):
 class AdaScale(Detector):
     """SCALE with a percentile for each image: the higher, the steadier its activations are where the image is moved.
 
-    As in the published code, s₁ and s₂ are sums of max(0, f), which matters where features can be negative. A percentage
-    of activations or of an image's values is rounded down to a number of them; a percentile is rounded to the nearest.
+    As in the published code, s₁ and s₂ are sums of max(0, f), which matters where features can be negative. A share of
+    activations or of an image's values is rounded down to a number of them; a percentile is rounded to the nearest.
 
     Arguments:
         low: Smallest percentile; published grid of both 60 to 99.
