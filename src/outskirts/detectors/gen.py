@@ -48,6 +48,7 @@ class GEN(Detector):
         top: How many of the largest probabilities to sum over, at most all.
     """
 
+    of_softmax = True
     grid = choices(gamma=(0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0), top=(10, 50, 100, 200, 500, 1000))
 
     def __init__(self, gamma: Positive = 0.1, top: Count = 100) -> None:

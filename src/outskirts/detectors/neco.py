@@ -25,6 +25,9 @@ class NECO(Detector):
     """The share of a standardised feature's length that lies in the principal space of the training features, times the
     largest logit.
 
+    The product is as published. The largest logit is not a function of the softmax: a constant added to all logits of
+    every image changes which images score the most. ``logit=False`` has no part in that.
+
     Arguments:
         dim: Size of the principal space; None takes one direction for each class, at most half of all.
         logit: Multiply by the largest logit, as the paper does but for vision transformers.
