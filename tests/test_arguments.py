@@ -55,7 +55,7 @@ def test_there_are_many():
 @pytest.mark.parametrize("name", CHOICES)
 def test_another_value_is_refused(name):
     called, argument = CHOICES[name]
-    with pytest.raises(OutskirtsError, match=f"^{argument} must be one of .*, not 'zz'"):
+    with pytest.raises(OutskirtsError, match=f"^{argument}( of the detector '[a-z_]+')? must be one of .*, not 'zz'"):
         called(**{argument: "zz"})
 
 
@@ -81,22 +81,22 @@ def test_a_new_detector_is_checked_without_a_word(monkeypatch):
             return outputs.logits[:, 0]
 
     Odd("right")
-    with pytest.raises(OutskirtsError, match="side must be one of left, right, not 'up'"):
+    with pytest.raises(OutskirtsError, match="side of the detector 'odd' must be one of left, right, not 'up'"):
         Odd("up")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("detector", "sentence"),
     [
-        ("knn:k=abc", "k must be a whole number, not 'abc'"),
-        ("knn:k=2.5", "k must be a whole number, not 2.5"),
-        ("knn:k=nan", "k must be a whole number, not 'nan'"),
-        ("knn:k=.nan", "k must be a whole number, not nan"),
-        ("knn:k=true", "k must be a whole number, not True"),
-        ("knn:k=", "k must be a whole number, not None"),
-        ("knn:k=0", "parameter k of the detector 'knn' is 0"),
-        ("odin:temperature=abc", "temperature must be a number, not 'abc'"),
-        ("knn:space=7", "space must be one of .*, not 7"),
+        ("knn:k=abc", "k of the detector 'knn' must be a whole number of at least 1, not 'abc'"),
+        ("knn:k=2.5", "k of the detector 'knn' must be a whole number of at least 1, not 2.5"),
+        ("knn:k=nan", "k of the detector 'knn' must be a whole number of at least 1, not 'nan'"),
+        ("knn:k=.nan", "k of the detector 'knn' must be a whole number of at least 1, not nan"),
+        ("knn:k=true", "k of the detector 'knn' must be a whole number of at least 1, not True"),
+        ("knn:k=", "k of the detector 'knn' must be a whole number of at least 1, not None"),
+        ("knn:k=0", "k of the detector 'knn' must be a whole number of at least 1, not 0"),
+        ("odin:temperature=abc", "temperature of the detector 'odin' must be a number above 0, not 'abc'"),
+        ("knn:space=7", "space of the detector 'knn' must be one of .*, not 7"),
     ],
 )
 def test_parameters_of_detectors_on_the_command_line(detector, sentence):

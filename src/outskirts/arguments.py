@@ -1,4 +1,4 @@
-"""Arguments are checked by their types when they are given, not only by a type checker."""
+"""Arguments are checked by their types and ranges when they are given, not only by a type checker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from .bounds import Bound
 from .errors import OutskirtsError
 
 __all__ = ["check_arguments", "check_fields", "require_positive"]
@@ -18,12 +19,14 @@ __all__ = ["check_arguments", "check_fields", "require_positive"]
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def check_arguments(called: C) -> C:
+def check_arguments(called: C, part: str | None = None) -> C:
     """A function, or a class, whose arguments are checked at each call: numbers, texts, and choices of values.
 
     Arguments:
         called: The function, or the class, whose ``__init__`` is then changed in place. Arguments of other types than
-            ``int``, ``float``, ``bool``, ``str``, ``None`` and `Literal` are not checked.
+            ``int``, ``float``, ``bool``, ``str``, ``None`` and `Literal` are not checked. A number is within its
+            range where its type declares a `Bound`.
+        part: What errors call it, such as "the detector 'knn'"; arguments are named alone unless given.
 
     >>> @check_arguments
     ... def draw(kind: Literal["dots", "lines"] = "dots", count: int = 3) -> None: ...
@@ -37,9 +40,9 @@ def check_arguments(called: C) -> C:
     if isinstance(called, type):
         begin = called.__init__  # type: ignore[misc]
         if set(inspect.signature(begin).parameters) - {"self", "args", "kwargs"}:
-            called.__init__ = _checked(begin, called if is_dataclass(called) else begin)  # type: ignore[misc]
+            called.__init__ = _checked(begin, called if is_dataclass(called) else begin, part)  # type: ignore[misc]
         return called
-    return _checked(called, called)
+    return _checked(called, called, part)
 
 
 def check_fields(instance: Any) -> None:
@@ -83,9 +86,10 @@ _PLAIN = {
 }
 
 
-def _checked(function: Any, hinted: Any) -> Any:
+def _checked(function: Any, hinted: Any, part: str | None) -> Any:
     if hasattr(function, "_arguments_are_checked"):
-        return function
+        # A derived part that has the constructor of its base goes by a name of its own.
+        function = function.__wrapped__
     signature = inspect.signature(function)
 
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -96,7 +100,7 @@ def _checked(function: Any, hinted: Any) -> Any:
         given = signature.bind_partial(*args, **kwargs).arguments
         for name, kind in _kinds_of(hinted).items():
             if name in single and name in given and not _fits(given[name], kind):
-                raise _error(name, given[name], kind)
+                raise _error(f"{name} of {part}" if part else name, given[name], kind)
         return function(*args, **kwargs)
 
     checked._arguments_are_checked = True  # type: ignore[attr-defined]
@@ -106,7 +110,8 @@ def _checked(function: Any, hinted: Any) -> Any:
 @functools.cache  # When it is first asked for: until then, names in annotations may not be defined.
 def _kinds_of(hinted: Any) -> dict[str, _Kind]:
     """What the arguments of a function, or the fields of a dataclass, may be, as far as that can be told."""
-    return {name: kind for name, hint in get_type_hints(hinted).items() if (kind := _kind(hint))}
+    hints = get_type_hints(hinted, include_extras=True)
+    return {name: kind for name, hint in hints.items() if (kind := _kind(hint))}
 
 
 def _kind(hint: Any) -> _Kind | None:
@@ -124,7 +129,20 @@ def _kind(hint: Any) -> _Kind | None:
             tuple(value for part in known for value in part.values),
             lambda value: any(part.accepts(value) for part in known),
         )
+    if get_origin(hint) is Annotated:
+        plain, *others = get_args(hint)
+        kind = _kind(plain)
+        for bound in others:
+            if kind is not None and isinstance(bound, Bound):
+                kind = _within(bound, kind)
+        return kind
     return _PLAIN.get(hint)
+
+
+def _within(bound: Bound, kind: _Kind) -> _Kind:
+    """A kind of number, in a range."""
+    words = f"{kind.words[0]} of {bound}" if str(bound).startswith("at") else f"{kind.words[0]} {bound}"
+    return _Kind((words,), accepts=lambda value: kind.accepts(value) and value in bound)
 
 
 def _fits(value: Any, kind: _Kind) -> bool:
@@ -136,7 +154,8 @@ def _fits(value: Any, kind: _Kind) -> bool:
 
 
 def _error(name: str, value: object, kind: _Kind) -> OutskirtsError:
-    wanted = f"one of {', '.join(kind.words)}" if len(kind.words) > 1 else kind.words[0]
+    chosen = any(known is not None for known in kind.values)
+    wanted = f"one of {', '.join(kind.words)}" if chosen and len(kind.words) > 1 else " or ".join(kind.words)
     close = difflib.get_close_matches(str(value), [str(known) for known in kind.values], n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     return OutskirtsError(f"{name} must be {wanted}, not {value!r}{hint}")

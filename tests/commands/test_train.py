@@ -153,7 +153,7 @@ def test_images_to_train_on_are_required(outskirts, tmp_path):
         (["ce", "--data", "DATA", "--device", "gpu"], "no device 'gpu'"),
         (["ce", "--data", "DATA?clases=1"], "did you mean 'classes'"),
         (["ce", "--data", "nowhere/at/all"], "nowhere/at/all"),
-        (["ce", "--data", "DATA", "--lr", "-1"], "lr must be positive"),
+        (["ce", "--data", "DATA", "--lr", "-1"], "lr must be a number above 0"),
         (["--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
         (["--resume", "nowhere"], "run folder nowhere does not exist"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume takes a run folder and no other option"),

@@ -19,5 +19,5 @@ def test_approaches_the_mean_over_all_masks(queries):
 
 
 def test_bad_input_is_an_error():
-    with pytest.raises(OutskirtsError, match="rate of the detector 'dropout' is 1"):
+    with pytest.raises(OutskirtsError, match="rate of the detector 'dropout' must be"):
         Dropout(rate=1.0)

@@ -3,6 +3,7 @@ import torch
 
 from outskirts import Outputs, OutskirtsError
 from outskirts.detectors import Detector, Mahalanobis, RelativeMahalanobis
+from outskirts.detectors.base import create
 from outskirts.detectors.mahalanobis import tied_gaussians, whitening
 from outskirts.extraction import blocks
 from outskirts.files import save_tensors
@@ -18,12 +19,14 @@ def blobs() -> Outputs:
 
 
 def test_vectors_of_the_pseudo_inverse(toy, train, queries):
-    torch.testing.assert_close(Mahalanobis(ridge=0).fit(train).score(queries), -toy["mds"])
+    torch.testing.assert_close(Mahalanobis(ridge=0, normalize=False).fit(train).score(queries), -toy["mds"])
 
 
 def test_vectors_with_a_ridge(toy, train, queries):
     share = 0.05 / tied_gaussians(train.features, train.labels)[1].diagonal().mean().item()
-    torch.testing.assert_close(Mahalanobis(ridge=share).fit(train).score(queries), -toy["mds_ridge.05"])
+    torch.testing.assert_close(
+        Mahalanobis(ridge=share, normalize=False).fit(train).score(queries), -toy["mds_ridge.05"]
+    )
 
 
 def test_equals_the_formula(blobs, monkeypatch):
@@ -33,12 +36,14 @@ def test_equals_the_formula(blobs, monkeypatch):
     covariance = sum((f - means[c]).outer(f - means[c]) for f, c in zip(features, labels)) / len(features)
     inverse = covariance.inverse()
     expected = [min((f - m) @ inverse @ (f - m) for m in means) for f in features]
-    torch.testing.assert_close(Mahalanobis(ridge=0).fit(blobs).score(blobs), torch.stack(expected))
+    torch.testing.assert_close(Mahalanobis(ridge=0, normalize=False).fit(blobs).score(blobs), torch.stack(expected))
 
 
 def test_scale_of_the_features_does_not_matter(blobs):
     scaled = Outputs(1024 * blobs.features, blobs.logits, blobs.labels)
-    torch.testing.assert_close(Mahalanobis().fit(scaled).score(scaled), Mahalanobis().fit(blobs).score(blobs))
+    torch.testing.assert_close(
+        Mahalanobis(normalize=False).fit(scaled).score(scaled), Mahalanobis(normalize=False).fit(blobs).score(blobs)
+    )
 
 
 def test_absent_class_is_left_out(blobs):
@@ -67,7 +72,7 @@ def test_bad_input_is_an_error(blobs):
         Mahalanobis().fit(Outputs(blobs.features, blobs.logits, blobs.labels - 1))
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         Mahalanobis().fit(blobs[:0])
-    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' is -1"):
+    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' must be"):
         Mahalanobis(ridge=-1)
 
 
@@ -76,12 +81,12 @@ def test_the_total_covariance_of_the_published_code():
     features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
     outputs = Outputs(features, features, torch.tensor([0, 0, 1, 1]))
     query = Outputs(torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2))
-    total = Mahalanobis(ridge=0, covariance="total").fit(outputs)
+    total = Mahalanobis(ridge=0, covariance="total", normalize=False).fit(outputs)
     torch.testing.assert_close(total.score(query) / 2, torch.tensor([0.09375], dtype=torch.float64))
     # The covariance within classes is diag(1, 0): the second direction does not count, or above all with a ridge.
-    within = Mahalanobis(ridge=0).fit(outputs)
+    within = Mahalanobis(ridge=0, normalize=False).fit(outputs)
     torch.testing.assert_close(within.score(query), torch.zeros(1, dtype=torch.float64))
-    assert Mahalanobis(ridge=1e-6).fit(outputs).score(query) > 1e5
+    assert Mahalanobis(ridge=1e-6, normalize=False).fit(outputs).score(query) > 1e5
 
 
 def test_normalised_features_forget_their_length(blobs):
@@ -100,3 +105,9 @@ def test_a_file_of_version_0_1_is_read(kind, train, queries, tmp_path):
     assert state.keys() != detector.state_dict().keys()
     save_tensors(tmp_path / "old.safetensors", state, {"detector": detector.name, "params": detector.params})
     assert torch.equal(Detector.load(tmp_path / "old.safetensors").score(queries), detector.score(queries))
+
+
+def test_features_are_of_unit_length_by_default(blobs):
+    found = Mahalanobis().fit(blobs).score(blobs)
+    torch.testing.assert_close(found, Mahalanobis(normalize=True).fit(blobs).score(blobs))
+    assert Mahalanobis().params["normalize"] and not create("mahalanobis:normalize=false").params["normalize"]

@@ -34,5 +34,5 @@ def test_features_that_do_not_vary_do_not_count():
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="dim, for features of dimension 4, of the detector 'neco' is 5"):
         NECO(dim=5).fit(train)
-    with pytest.raises(OutskirtsError, match="'neco' is 0; it must be at least 1"):
+    with pytest.raises(OutskirtsError, match="'neco' must be a whole number of at least 1 or None, not 0"):
         NECO(dim=0)

@@ -24,5 +24,5 @@ def test_the_bank_is_drawn_from_all_classes(train):
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="choose k of at most 6"):
         NNGuide(k=7).fit(train)
-    with pytest.raises(OutskirtsError, match="fraction of the detector 'nnguide' is 0"):
+    with pytest.raises(OutskirtsError, match="fraction of the detector 'nnguide' must be"):
         NNGuide(fraction=0)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -29,11 +31,28 @@ def test_every_class_rejects_the_same_share(val):
 
 def test_a_class_that_is_hardly_predicted_has_the_threshold_of_all(val):
     detector = PerClass(accepted=0.9).fit(val)
-    assert detector.thresholds[2] == Energy().score(val).quantile(0.9)
+    assert detector.thresholds[2] == Energy().score(val).sort().values[math.ceil(0.9 * 806) - 1]
+
+
+@pytest.mark.parametrize("n", [20, 33, 100])
+def test_new_images_are_accepted_as_often_as_promised(n):
+    g = torch.Generator().manual_seed(0)
+    accepted = []
+    for _ in range(2000):
+        val, new = (torch.randn(count, 1, generator=g) for count in (n, 100))
+        val, new = Outputs(val, val), Outputs(new, new)
+        accepted.append((PerClass("max_logit").fit(val).score(new) <= 0).double().mean())
+    assert torch.stack(accepted).mean() >= 0.95 - 3 * torch.stack(accepted).std() / 2000**0.5
+
+
+def test_too_few_images_for_a_rank_are_all_accepted():
+    logits = torch.randn(10, 1, generator=torch.Generator().manual_seed(0))
+    scores = PerClass("max_logit", least=1).fit(Outputs(logits, logits)).score(Outputs(logits, logits))
+    assert scores.max() == 0
 
 
 def test_bad_input_is_an_error(val):
-    with pytest.raises(OutskirtsError, match=r"accepted of the detector 'per_class' is 0\.2"):
+    with pytest.raises(OutskirtsError, match=r"accepted of the detector 'per_class' must be"):
         PerClass(accepted=0.2)
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         PerClass().fit(val[:0])

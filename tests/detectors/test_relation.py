@@ -15,5 +15,5 @@ def test_vectors(toy, train, queries, power, monkeypatch):
 
 def test_bad_input_is_an_error():
     assert blocks.BUDGET > 1
-    with pytest.raises(OutskirtsError, match="power of the detector 'relation' is 0"):
+    with pytest.raises(OutskirtsError, match="power of the detector 'relation' must be"):
         Relation(power=0)

@@ -16,5 +16,7 @@ def test_vectors_with_a_ridge(toy, train, queries):
 
 def test_is_the_difference_of_two_distances(train, queries):
     one_class = Outputs(train.features, train.logits, torch.zeros_like(train.labels))
-    expected = Mahalanobis(0.0).fit(train).score(queries) - Mahalanobis(0.0).fit(one_class).score(queries)
+    expected = Mahalanobis(0.0, normalize=False).fit(train).score(queries) - Mahalanobis(0.0, normalize=False).fit(
+        one_class
+    ).score(queries)
     torch.testing.assert_close(RelativeMahalanobis(0.0).fit(train).score(queries), expected)

@@ -24,5 +24,8 @@ def test_a_class_without_a_correct_image_has_the_mean_of_all(train):
     means = SHE().fit(wrong).means
     torch.testing.assert_close(means[0], train.features.mean(0))
     assert means.isfinite().all()
-    with pytest.raises(OutskirtsError, match="metric must be one of inner_product, euclidean, cosine, not 'manhattan'"):
+    with pytest.raises(
+        OutskirtsError,
+        match="metric of the detector 'she' must be one of inner_product, euclidean, cosine, not",
+    ):
         SHE("manhattan")

@@ -179,3 +179,13 @@ def test_photographs_of_changed_images(bugs):
     found = photographs({"id": test, "noisy": noisy, "flies": flies})
     assert found["noisy"].tolist() == noisy.index.tolist() and found["id"].tolist() == list(range(len(test)))
     assert not set(found["flies"].tolist()) & set(found["id"].tolist())
+
+
+def test_what_cannot_be_fitted_is_left_out_with_its_reason():
+    g = torch.Generator().manual_seed(0)
+    train, near, far = (Outputs(torch.randn(n, 4, generator=g), torch.randn(n, 3, generator=g)) for n in (9, 20, 20))
+    results = evaluate(near, {"far": far}, ["knn", "msp"], train=train)
+    assert {row.detector for row in results.rows} == {"msp"}
+    assert "neighbour 50 among 9 training images" in results.skipped["knn"]
+    with pytest.raises(OutskirtsError, match=r"No detector can be computed.* knn cannot be fitted: .* neighbour 50"):
+        evaluate(near, {"far": far}, ["knn"], train=train)

@@ -240,9 +240,11 @@ def test_an_unknown_detector_is_told_before_any_pass(run, test, ood):
         evaluate_run(run, test, ood, ["knm"], progress=lambda *done: pytest.fail("a pass was made"))
 
 
-def test_what_cannot_be_fitted_is_left_out_of_all_and_refused_by_name(run, test, ood):
+def test_what_cannot_be_fitted_is_left_out_and_refused_alone(run, test, ood):
     with pytest.raises(OutskirtsError, match="neighbour 50 among 38 training images"):
         evaluate_run(run, test, ood, ["knn"])
+    results = evaluate_run(run, test, ood, ["knn", "msp"])
+    assert "cannot be fitted" in results.skipped["knn"] and {row.detector for row in results.rows} == {"msp"}
     results = evaluate_run(run, test, ood)
     assert "cannot be fitted" in results.skipped["knn"]
     assert {"msp", "iodin", "mahalanobis"} <= {row.detector for row in results.rows}

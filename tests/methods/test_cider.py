@@ -173,7 +173,7 @@ def test_held_prototypes_stand_at_the_corners_of_a_simplex_until_they_move(make,
 
 
 def test_hold_is_a_share():
-    with pytest.raises(OutskirtsError, match="prototype_freeze must be a share from 0 to 1, not 3"):
+    with pytest.raises(OutskirtsError, match="prototype_freeze must be a number from 0 to 1, not 3"):
         CIDERConfig(prototype_freeze=3)
 
 

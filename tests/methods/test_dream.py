@@ -44,7 +44,7 @@ def test_a_missing_option_is_told_before_any_work(bugs, small, tmp_path, monkeyp
         ({"anchors": "STABLE"}, "have 8 dimensions, not 128; pass --embedding 8"),
         ({"anchors": "STABLE", "embedding": 8, "words": "cat"}, "There are 2 classes and 1 --words"),
         ({"anchors": "nowhere"}, "is not a folder of a diffusion model"),
-        ({"temperature": 0.0}, "temperature positive"),
+        ({"temperature": 0.0}, "temperature must be a number above 0"),
     ],
 )
 def test_what_will_not_do(bugs, small, stable_folder, tmp_path, options, said):

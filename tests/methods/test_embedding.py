@@ -24,13 +24,13 @@ KINDS = [CIDER, SupCon]
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prototype_momentum": 1.5}, "prototype_momentum must be a share from 0 to 1, not 1.5"),
-        ({"prototype_momentum": float("nan")}, "prototype_momentum must be a share"),
-        ({"temperature": 0.0}, "temperature must be positive, not 0.0"),
-        ({"temperature": float("nan")}, "temperature must be positive"),
-        ({"views": 0}, "views must be at least 1, not 0"),
-        ({"embedding": 0}, "embedding must be at least 1"),
-        ({"neighbours": -3}, "neighbours must be at least 1, not -3"),
+        ({"prototype_momentum": 1.5}, "prototype_momentum must be a number from 0 to 1, not 1.5"),
+        ({"prototype_momentum": float("nan")}, "prototype_momentum must be a number from 0 to 1"),
+        ({"temperature": 0.0}, "temperature must be a number above 0, not 0.0"),
+        ({"temperature": float("nan")}, "temperature must be a number above 0"),
+        ({"views": 0}, "views must be a whole number of at least 1, not 0"),
+        ({"embedding": 0}, "embedding must be a whole number of at least 1"),
+        ({"neighbours": -3}, "neighbours must be a whole number of at least 1, not -3"),
     ],
 )
 def test_options_that_make_no_sense_are_told(options, sentence):

@@ -90,5 +90,5 @@ def test_a_share_of_the_outliers_is_far(make, exposed, share, kept):
 
 @pytest.mark.parametrize("name", ["far_share", "label_smoothing"])
 def test_shares_out_of_range(name):
-    with pytest.raises(OutskirtsError, match=f"{name} must be a share from 0 to 1, not 1.5"):
+    with pytest.raises(OutskirtsError, match=f"{name} must be a number from 0 to 1, not 1.5"):
         NCISConfig(**{name: 1.5})

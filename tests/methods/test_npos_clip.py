@@ -131,9 +131,9 @@ def test_the_presets_are_published():
     ("options", "sentence"),
     [
         ({"templates": "a photo"}, "must have one"),
-        ({"temperature": 0.0}, "temperature must be positive"),
-        ({"logitnorm_temperature": -1.0}, "logitnorm_temperature must be positive"),
-        ({"start": 2.0}, "start must be a share"),
+        ({"temperature": 0.0}, "temperature must be a number above 0"),
+        ({"logitnorm_temperature": -1.0}, "logitnorm_temperature must be a number above 0"),
+        ({"start": 2.0}, "start must be a number from 0 to 1"),
     ],
 )
 def test_bad_options(options, sentence):

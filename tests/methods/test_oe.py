@@ -141,13 +141,13 @@ def test_only_outliers_made_of_features_keep_a_queue(make, batch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"p_inv": 2.0}, "p_inv must be a share"),
-        ({"label_smoothing": -1.0}, "label_smoothing must be a share"),
-        ({"start": 2.0}, "start must be a share"),
+        ({"p_inv": 2.0}, "p_inv must be a number from 0 to 1"),
+        ({"label_smoothing": -1.0}, "label_smoothing must be a number from 0 to 1"),
+        ({"start": 2.0}, "start must be a number from 0 to 1"),
         ({"outliers": "boundary", "queue": 100}, "never holds the 301"),
         ({"outliers": "boundary", "keep": 601}, "601 of 600 candidates cannot be kept"),
         ({"outliers": "gaussian", "draws": 1}, "keep must be from 1 to the number of draws"),
-        ({"outliers": "gaussian", "queue": 0}, "A queue holds at least 1"),
+        ({"outliers": "gaussian", "queue": 0}, "queue must be a whole number of at least 1"),
     ],
 )
 def test_options_out_of_range_are_refused(make, options, sentence):

@@ -18,7 +18,7 @@ def test_outliers_start_after_their_share_of_the_training(batch, start, epochs, 
 
 @pytest.mark.parametrize("start", [-0.1, 1.1, float("nan")])
 def test_start_is_a_share(start):
-    with pytest.raises(OutskirtsError, match="start must be a share from 0 to 1"):
+    with pytest.raises(OutskirtsError, match="start must be a number from 0 to 1"):
         QueueOptions(start=start)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.benchmark import Benchmark, load_benchmark
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
 from ..files import write_text
-from .executors import run_all
+from .executors import EXECUTORS, run_all
 from .jobs import Job, plan
 from .matrix import Matrix
 from .page import page
@@ -63,6 +63,8 @@ def benchmark(
     methods, variants, detectors = ([one] if isinstance(one, str) else one for one in (methods, variants, detectors))
     chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
     jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
     command = command or shlex.join(["outskirts", "benchmark", chosen.name, "--methods", ",".join(methods)])
     matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs)

@@ -13,18 +13,24 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative, PerCent, PositivePerCent
 from ..devices import full_precision
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from ..extraction.probes import FeatureProbe
 from .base import Detector, choices, register
 from .common.inputs import checked, linear_head, require_images
-from .common.shaping import kept_count, logit_scorer
+from .common.shaping import logit_scorer
 
 __all__ = ["AdaScale", "ShiftedFeatures", "stability"]
 
 #: Of a grid of both percentiles, of which the lower is at most the higher.
 PERCENTILES = (60.0, 65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 99.0)
+
+
+def _count(size: int, per_cent: float) -> int:
+    """So many per cent of a number of values, rounded down as in the published code, but at least one."""
+    return max(1, int(size * per_cent / 100))
 
 
 def stability(features: Tensor, shifted: Tensor, share: float, shift_share: float, weight: float) -> Tensor:
@@ -42,7 +48,7 @@ def stability(features: Tensor, shifted: Tensor, share: float, shift_share: floa
         [N].
     """
     dimension = features.shape[1]
-    first, second = (kept_count(dimension, 100 - per_cent) for per_cent in (share, shift_share))
+    first, second = (_count(dimension, per_cent) for per_cent in (share, shift_share))
     order = features.sort(dim=1, descending=True, stable=True).indices[:, : max(first, second)]
     after = shifted.gather(1, order)
     shift = (after - features.gather(1, order)).abs()
@@ -75,7 +81,7 @@ class ShiftedFeatures(FeatureProbe):
                 predicted = classifier(moved).amax(1).sum()
                 (gradient,) = torch.autograd.grad(predicted, moved)
             gradient = gradient.flatten(1)
-            count = max(1, round(self.share / 100 * gradient.shape[1]))
+            count = _count(gradient.shape[1], self.share)
             least = gradient.abs().sort(dim=1, stable=True).indices[:, :count]
             step = torch.zeros_like(gradient).scatter(1, least, gradient.gather(1, least).sign())
             with torch.no_grad():
@@ -85,6 +91,9 @@ class ShiftedFeatures(FeatureProbe):
 @register("adascale")
 class AdaScale(Detector):
     """SCALE with a percentile for each image: the higher, the steadier its activations are where the image is moved.
+
+    As in the published code, s₁ and s₂ are sums of max(0, f), which matters where features can be negative. A share of
+    activations or of an image's values is rounded down to a number of them; a percentile is rounded to the nearest.
 
     Arguments:
         low: Smallest percentile; published grid of both 60 to 99.
@@ -106,24 +115,24 @@ class AdaScale(Detector):
 
     def __init__(
         self,
-        low: float = 75.0,
-        high: float = 85.0,
-        share: float = 5.0,
-        shift_share: float = 1.0,
-        weight: float = 10.0,
-        moved: float = 5.0,
-        epsilon: float = 0.5,
+        low: PerCent = 75.0,
+        high: PerCent = 85.0,
+        share: PositivePerCent = 5.0,
+        shift_share: PositivePerCent = 1.0,
+        weight: NonNegative = 10.0,
+        moved: PositivePerCent = 5.0,
+        epsilon: NonNegative = 0.5,
         variant: Literal["a", "l"] = "a",
         scorer: str = "energy",
     ) -> None:
         super().__init__()
-        self.low = checked(self.name, "low", low, least=0, most=high)
-        self.high = checked(self.name, "high", high, most=100)
-        self.share = checked(self.name, "share", share, above=0, most=100)
-        self.shift_share = checked(self.name, "shift_share", shift_share, above=0, most=100)
-        self.weight = checked(self.name, "weight", weight, least=0)
-        self.moved = checked(self.name, "moved", moved, above=0, most=100)
-        self.epsilon = checked(self.name, "epsilon", epsilon, least=0)
+        self.low = checked(self.name, "low", low, most=high)
+        self.high = high
+        self.share = share
+        self.shift_share = shift_share
+        self.weight = weight
+        self.moved = moved
+        self.epsilon = epsilon
         self.variant, self.scorer = variant, scorer
         self._scorer = logit_scorer(scorer, self.name)
         self.probes = (ShiftedFeatures(moved, epsilon),)
@@ -147,7 +156,7 @@ class AdaScale(Detector):
             features = rows.to(head.weight)
             dimension = features.shape[1]
             kept = (dimension - (dimension * percentile / 100).round().long()).clamp_min(1)
-            sums = features.sort(dim=1, descending=True).values.cumsum(1)
+            sums = features.clamp_min(0).sort(dim=1, descending=True).values.cumsum(1)
             top = sums.gather(1, kept[:, None] - 1)
             ratio = torch.where(top > 0, sums[:, -1:] / top, 0.0)
             if self.variant == "a":

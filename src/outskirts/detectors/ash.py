@@ -11,8 +11,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..bounds import PartPerCent
 from .base import choices, register
-from .common.inputs import checked
 from .common.shaping import ShapingDetector, kept_count, scaling
 
 __all__ = ["ASH"]
@@ -33,9 +33,11 @@ class ASH(ShapingDetector):
 
     grid = choices(percentile=(65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0))
 
-    def __init__(self, percentile: float = 90.0, variant: Literal["p", "b", "s"] = "b", scorer: str = "energy") -> None:
+    def __init__(
+        self, percentile: PartPerCent = 90.0, variant: Literal["p", "b", "s"] = "b", scorer: str = "energy"
+    ) -> None:
         super().__init__(scorer)
-        self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
+        self.percentile = percentile
         self.variant = variant
 
     def shape(self, features: Tensor) -> Tensor:

@@ -47,6 +47,8 @@ class Detector(nn.Module, ABC):
     fits_probes: ClassVar[bool] = False
     #: Values of parameters to choose from, in the order published.
     grid: ClassVar[Mapping[str, Sequence[Any]]] = choices()
+    #: Whether the score is a function of the softmax alone, so that a constant added to all logits changes no score.
+    of_softmax: ClassVar[bool] = False
     #: Whether `fit` also takes the outputs ``val=`` of the validation split.
     calibrates: ClassVar[bool] = False
 
@@ -104,7 +106,7 @@ def register(name: str) -> Callable[[D], D]:
     """Register a detector class under `name`; its parameters are checked from then on."""
 
     def add(part: D) -> D:
-        check_arguments(part)
+        check_arguments(part, f"the detector '{name}'")
         return registry.register(name)(part)  # type: ignore[return-value]
 
     return add

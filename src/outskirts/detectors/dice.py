@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import PartPerCent
 from ..extraction.outputs import Outputs
 from .base import choices, register
 from .common.derived import mean_feature
-from .common.inputs import checked, linear_head
+from .common.inputs import linear_head
 from .common.shaping import ShapingDetector
 from .react import percentile_of
 
@@ -35,9 +36,9 @@ class DICE(ShapingDetector):
     grid = choices(percentile=(10.0, 30.0, 50.0, 70.0, 90.0))
     mean: Tensor | None
 
-    def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:
+    def __init__(self, percentile: PartPerCent = 90.0, scorer: str = "energy") -> None:
         super().__init__(scorer)
-        self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
+        self.percentile = percentile
         self.register_buffer("mean", None)
 
     def fit(self, outputs: Outputs) -> DICE:

@@ -12,11 +12,12 @@ import math
 import torch
 from torch import Tensor
 
+from ..bounds import Count, Part
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from ..seeding import generator
 from .base import Detector, register
-from .common.inputs import checked, linear_head
+from .common.inputs import linear_head
 
 __all__ = ["Dropout"]
 
@@ -35,10 +36,10 @@ class Dropout(Detector):
 
     needs = frozenset({"features", "head"})
 
-    def __init__(self, rate: float = 0.5, samples: int = 5) -> None:
+    def __init__(self, rate: Part = 0.5, samples: Count = 5) -> None:
         super().__init__()
-        self.rate = checked(self.name, "rate", rate, least=0, most=1 - 1e-6)
-        self.samples = checked(self.name, "samples", samples, least=1)
+        self.rate = rate
+        self.samples = samples
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, bias = linear_head(outputs, self.name)

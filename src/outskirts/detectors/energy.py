@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import Positive
 from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .common.inputs import checked
 
 __all__ = ["Energy", "energy"]
 
@@ -37,9 +37,9 @@ class Energy(Detector):
         temperature: T; the paper finds 1 best.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: Positive = 1.0) -> None:
         super().__init__()
-        self.temperature = checked(self.name, "temperature", temperature, above=0)
+        self.temperature = temperature
 
     def score(self, outputs: Outputs) -> Tensor:
         return energy(outputs.logits, self.temperature)

@@ -20,6 +20,8 @@ __all__ = ["Entropy"]
 class Entropy(Detector):
     """Shannon entropy of the softmax, in nats."""
 
+    of_softmax = True
+
     def score(self, outputs: Outputs) -> Tensor:
         log_p = outputs.logits.double().log_softmax(1)
         return -(log_p.exp() * log_p).sum(1)

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..bounds import Count, Positive
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .common.inputs import checked
 
 __all__ = ["GEN", "generalized_entropy"]
 
@@ -48,12 +48,13 @@ class GEN(Detector):
         top: How many of the largest probabilities to sum over, at most all.
     """
 
+    of_softmax = True
     grid = choices(gamma=(0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0), top=(10, 50, 100, 200, 500, 1000))
 
-    def __init__(self, gamma: float = 0.1, top: int = 100) -> None:
+    def __init__(self, gamma: Positive = 0.1, top: Count = 100) -> None:
         super().__init__()
-        self.gamma = checked(self.name, "gamma", gamma, above=0)
-        self.top = checked(self.name, "top", top, least=1)
+        self.gamma = gamma
+        self.top = top
 
     def score(self, outputs: Outputs) -> Tensor:
         return generalized_entropy(outputs.logits, self.gamma, self.top)

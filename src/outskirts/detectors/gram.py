@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..bounds import Count
 from ..errors import OutskirtsError
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from ..extraction.probes import StageProbe
 from ..seeding import generator
 from .base import Detector, register
-from .common.inputs import checked
 from .msp import msp
 
 __all__ = ["Gram", "GramSums", "deviations", "gram_sums"]
@@ -101,10 +101,10 @@ class Gram(Detector):
     fits_probes = True
     norms: Tensor | None
 
-    def __init__(self, stages: int = 3, orders: int = 5) -> None:
+    def __init__(self, stages: Count = 3, orders: Count = 5) -> None:
         super().__init__()
-        self.stages = checked(self.name, "stages", stages, least=1)
-        self.orders = checked(self.name, "orders", orders, least=1)
+        self.stages = stages
+        self.orders = orders
         self.probes = tuple(GramSums(-1 - place, orders) for place in range(stages))
         self.register_buffer("norms", None)
         for place in range(stages):

@@ -50,6 +50,7 @@ def divergence(logits: Tensor, means: Tensor) -> Tensor:
 class KLMatching(Detector):
     """KL divergence of the softmax from the nearest mean softmax of validation images that are predicted alike."""
 
+    of_softmax = True
     fit_on = "val"
     means: Tensor | None
 

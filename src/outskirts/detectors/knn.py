@@ -11,13 +11,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..bounds import Count
 from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
 from ..neighbours.approximate import InvertedIndex
 from ..neighbours.exact import distances
 from .base import Detector, choices, register
 from .common.derived import unit
-from .common.inputs import checked
 
 __all__ = ["KNN"]
 
@@ -40,12 +40,12 @@ class KNN(Detector):
 
     def __init__(
         self,
-        k: int = 50,
+        k: Count = 50,
         space: Literal["features", "projection"] = "features",
         index: Literal["exact", "faiss"] = "exact",
     ) -> None:
         super().__init__()
-        self.k = checked(self.name, "k", k, least=1)
+        self.k = k
         self.space, self.index = space, index
         self._lists: InvertedIndex | None = None
         self.needs = frozenset({space})

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..bounds import NonNegative
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .common.inputs import checked, training_labels, training_rows
+from .common.inputs import training_labels, training_rows
 
 __all__ = ["Mahalanobis", "nearest_distance", "tied_gaussians", "whitening"]
 
@@ -111,7 +112,8 @@ class Mahalanobis(Detector):
     Arguments:
         covariance: ``within`` classes, or ``total`` about the mean of all features, which the published code of CIDER
             takes for it.
-        normalise: Scale every feature to unit length first, as CIDER does.
+        normalize: Scale every feature to unit length first, as CIDER and MDS++ do; ``mahalanobis:normalize=false`` is
+            the form first published.
         ridge: Variance added in every direction, as a share of the mean variance within classes. It bounds
             the weight of directions in which the training features hardly vary; 0 is the pseudo-inverse of
             the published code, which leaves directions without any variance out of account.
@@ -123,11 +125,11 @@ class Mahalanobis(Detector):
     centers: Tensor | None
 
     def __init__(
-        self, ridge: float = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = False
+        self, ridge: NonNegative = 1e-6, covariance: Literal["within", "total"] = "within", normalize: bool = True
     ) -> None:
         super().__init__()
         self.covariance, self.normalize = covariance, normalize
-        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        self.ridge = ridge
         self.register_buffer("transform", None)
         self.register_buffer("centers", None)
 

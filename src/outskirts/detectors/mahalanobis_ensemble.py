@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..bounds import Count, NonNegative
 from ..extraction.outputs import Outputs
 from ..extraction.probes import StageProbe
 from .base import Detector, register
-from .common.inputs import checked, training_labels
+from .common.inputs import training_labels
 from .mahalanobis import nearest_distance, tied_gaussians, whitening
 
 __all__ = ["MahalanobisEnsemble", "PooledMaps"]
@@ -58,10 +59,10 @@ class MahalanobisEnsemble(Detector):
     fit_on = "train"
     fits_probes = True
 
-    def __init__(self, stages: int = 3, ridge: float = 1e-6) -> None:
+    def __init__(self, stages: Count = 3, ridge: NonNegative = 1e-6) -> None:
         super().__init__()
-        self.stages = checked(self.name, "stages", stages, least=1)
-        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        self.stages = stages
+        self.ridge = ridge
         self.probes = tuple(PooledMaps(-1 - place) for place in range(stages))
         for place in range(stages):
             for part in ("transform", "centers", "scale"):

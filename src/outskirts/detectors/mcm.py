@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import Positive
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .common.inputs import checked
 from .msp import msp
 
 __all__ = ["MCM"]
@@ -32,9 +32,9 @@ class MCM(Detector):
     needs = frozenset({"cosines"})
     grid = choices(temperature=(0.01, 0.1, 1.0, 10.0))
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: Positive = 1.0) -> None:
         super().__init__()
-        self.temperature = checked(self.name, "temperature", temperature, above=0)
+        self.temperature = temperature
 
     def score(self, outputs: Outputs) -> Tensor:
         return msp(outputs.need("cosines", self.name).double() / self.temperature)

@@ -40,5 +40,7 @@ def msp(logits: Tensor) -> Tensor:
 class MSP(Detector):
     """Maximum softmax probability: the baseline."""
 
+    of_softmax = True
+
     def score(self, outputs: Outputs) -> Tensor:
         return msp(outputs.logits.double())

@@ -10,11 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import mean_feature
-from .common.inputs import checked, linear_head
+from .common.inputs import linear_head
 
 __all__ = ["NCI"]
 
@@ -35,9 +36,9 @@ class NCI(Detector):
     grid = choices(alpha=(1e-4, 1e-3, 1e-2, 1e-1))
     mean: Tensor | None
 
-    def __init__(self, alpha: float = 1e-4) -> None:
+    def __init__(self, alpha: NonNegative = 1e-4) -> None:
         super().__init__()
-        self.alpha = checked(self.name, "alpha", alpha, least=0)
+        self.alpha = alpha
         self.register_buffer("mean", None)
 
     def fit(self, outputs: Outputs) -> NCI:

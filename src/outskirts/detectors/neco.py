@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import Count
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
@@ -24,6 +25,9 @@ class NECO(Detector):
     """The share of a standardised feature's length that lies in the principal space of the training features, times the
     largest logit.
 
+    The product is as published. The largest logit is not a function of the softmax: a constant added to all logits of
+    every image changes which images score the most. ``logit=False`` has no part in that.
+
     Arguments:
         dim: Size of the principal space; None takes one direction for each class, at most half of all.
         logit: Multiply by the largest logit, as the paper does but for vision transformers.
@@ -36,9 +40,9 @@ class NECO(Detector):
     basis: Tensor | None
     scale: Tensor | None
 
-    def __init__(self, dim: int | None = None, logit: bool = True) -> None:
+    def __init__(self, dim: Count | None = None, logit: bool = True) -> None:
         super().__init__()
-        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        self.dim = dim
         self.logit = logit
         for buffer in ("mean", "scale", "basis"):
             self.register_buffer(buffer, None)

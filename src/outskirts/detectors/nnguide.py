@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import Count, Some
 from ..errors import OutskirtsError
 from ..extraction.blocks import BUDGET
 from ..extraction.outputs import Outputs
@@ -17,7 +18,7 @@ from ..neighbours.exact import smallest
 from ..seeding import generator
 from .base import Detector, register
 from .common.derived import unit
-from .common.inputs import checked, training_rows
+from .common.inputs import training_rows
 from .energy import energy
 
 __all__ = ["NNGuide"]
@@ -37,10 +38,10 @@ class NNGuide(Detector):
     fit_on = "train"
     bank: Tensor | None
 
-    def __init__(self, k: int = 100, fraction: float = 0.01) -> None:
+    def __init__(self, k: Count = 100, fraction: Some = 0.01) -> None:
         super().__init__()
-        self.k = checked(self.name, "k", k, least=1)
-        self.fraction = checked(self.name, "fraction", fraction, above=0, most=1)
+        self.k = k
+        self.fraction = fraction
         self.register_buffer("bank", None)
 
     def fit(self, outputs: Outputs) -> NNGuide:

@@ -7,15 +7,18 @@ References:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from .. import grouped
+from ..bounds import Bound, Count
 from ..errors import OutskirtsError
 from ..extraction.blocks import blocks, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .common.inputs import checked, training_labels
+from .common.inputs import training_labels
 
 __all__ = ["OpenMax", "fit_weibull"]
 
@@ -46,6 +49,11 @@ def fit_weibull(values: Tensor) -> tuple[Tensor, Tensor]:
     return high, scale.exp()
 
 
+def _centered(logits: Tensor) -> Tensor:
+    logits = logits.double()
+    return logits - logits.mean(1, keepdim=True)
+
+
 @register("openmax")
 class OpenMax(Detector):
     r"""The logarithm of the probability of none of the classes.
@@ -53,7 +61,8 @@ class OpenMax(Detector):
     The distances of a class's correctly classified training images to their mean logits have a tail, to which a Weibull
     distribution is fitted. Each of the largest logits loses the share that the distribution gives to distances
     below its own, the less the lower it ranks, and the logit of the unknown class is the sum of what they lose.
-    As in its published library, a tail is moved so that it begins at 1.
+    As in its published library, a tail is moved so that it begins at 1. The mean of an image's logits is first taken
+    from them: as published, a constant added to all logits, which no softmax sees, changes how much the largest lose.
 
     Arguments:
         tail: How many of the largest distances of a class make its tail, but at most a tenth of those of the smallest
@@ -63,21 +72,22 @@ class OpenMax(Detector):
 
     needs = frozenset({"logits", "labels"})
     fit_on = "train"
+    of_softmax = True
     grid = choices(top=(3, 10))
     means: Tensor | None
     starts: Tensor | None
     shapes: Tensor | None
     scales: Tensor | None
 
-    def __init__(self, tail: int = 20, top: int = 3) -> None:
+    def __init__(self, tail: Annotated[int, Bound(least=2)] = 20, top: Count = 3) -> None:
         super().__init__()
-        self.tail = checked(self.name, "tail", tail, least=2)
-        self.top = checked(self.name, "top", top, least=1)
+        self.tail = tail
+        self.top = top
         for buffer in ("means", "starts", "shapes", "scales"):
             self.register_buffer(buffer, None)
 
     def fit(self, outputs: Outputs) -> OpenMax:
-        labels, logits = training_labels(outputs, self.name), outputs.logits
+        labels, logits = training_labels(outputs, self.name), _centered(outputs.logits)
         right = in_blocks(lambda rows, of: rows.argmax(1) == of, logits, labels)
         counts = labels[right].bincount(minlength=logits.shape[1])
         few = int(counts.argmin())
@@ -101,7 +111,7 @@ class OpenMax(Detector):
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        logits, means = outputs.logits.double(), self.require("means")
+        logits, means = _centered(outputs.logits), self.require("means")
         top = logits.topk(min(self.top, logits.shape[1]), dim=1)
         distances = (logits[:, None] - means[top.indices]).norm(dim=2)
         starts, shapes, scales = (getattr(self, b)[top.indices, 0] for b in ("starts", "shapes", "scales"))

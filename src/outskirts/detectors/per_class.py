@@ -8,11 +8,15 @@ References:
 
 from __future__ import annotations
 
+import math
+from typing import Annotated
+
+import torch
 from torch import Tensor
 
+from ..bounds import Bound, Count
 from ..extraction.outputs import Outputs
 from .base import Detector, create, register
-from .common.inputs import checked
 from .common.members import fit_members
 
 __all__ = ["PerClass"]
@@ -26,6 +30,10 @@ class PerClass(Detector):
     At 0, every class rejects the same share of its own validation images, where one threshold for all would reject most
     of the classes that are hard. A class that is hardly ever predicted has the threshold of all.
 
+    The threshold is the score of rank ⌈accepted · (n + 1)⌉ among n validation images: a new image of the class is
+    accepted with at least the probability `accepted`, whatever n is. Where the rank is above n, no threshold of
+    validation images can promise that: it is their largest score, which accepts all of them.
+
     Arguments:
         detector: Name of a detector, or a text such as ``knn:k=10``.
         accepted: Share of in-distribution images below the threshold.
@@ -37,12 +45,14 @@ class PerClass(Detector):
     thresholds: Tensor | None
     spreads: Tensor | None
 
-    def __init__(self, detector: str = "energy", accepted: float = 0.95, least: int = 20) -> None:
+    def __init__(
+        self, detector: str = "energy", accepted: Annotated[float, Bound(above=0.5, most=1)] = 0.95, least: Count = 20
+    ) -> None:
         super().__init__()
         self.detector = detector
         self.member = create(detector)
-        self.accepted = checked(self.name, "accepted", accepted, above=0.5, most=1)
-        self.least = checked(self.name, "least", least, least=1)
+        self.accepted = accepted
+        self.least = least
         self.needs, self.probes = self.member.needs | {"logits"}, self.member.probes
         self.register_buffer("thresholds", None)
         self.register_buffer("spreads", None)
@@ -67,12 +77,16 @@ class PerClass(Detector):
         """
         val = fit_members([self.member], outputs, val, self.name)
         scores, predicted = self.member.score(val).double(), val.logits.argmax(1)
-        levels = scores.new_tensor([0.5, self.accepted])
-        marks = scores.quantile(levels).repeat(val.classes, 1)
+        marks = self._marks(scores).repeat(val.classes, 1)
         for label in predicted.bincount(minlength=val.classes).ge(self.least).nonzero().flatten():
-            marks[label] = scores[predicted == label].quantile(levels)
+            marks[label] = self._marks(scores[predicted == label])
         self.thresholds, self.spreads = marks[:, 1], (marks[:, 1] - marks[:, 0]).clamp_min(1e-12)
         return self
+
+    def _marks(self, scores: Tensor) -> Tensor:
+        """The median and the threshold of scores [n], [2]."""
+        rank = min(len(scores), math.ceil(self.accepted * (len(scores) + 1)))
+        return torch.stack([scores.quantile(0.5), scores.kthvalue(rank).values])
 
     def score(self, outputs: Outputs) -> Tensor:
         predicted = outputs.logits.argmax(1)

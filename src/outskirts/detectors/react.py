@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
+from ..bounds import PositivePerCent
 from ..extraction.blocks import blocks
 from ..extraction.outputs import Outputs
 from .base import choices, register
-from .common.inputs import checked, training_rows
+from .common.inputs import training_rows
 from .common.shaping import ShapingDetector
 
 __all__ = ["ReAct", "cutoff", "percentile_of"]
@@ -83,9 +84,9 @@ class ReAct(ShapingDetector):
     grid = choices(percentile=(85.0, 90.0, 95.0, 99.0))
     threshold: Tensor | None
 
-    def __init__(self, percentile: float = 90.0, scorer: str = "energy") -> None:
+    def __init__(self, percentile: PositivePerCent = 90.0, scorer: str = "energy") -> None:
         super().__init__(scorer)
-        self.percentile = checked(self.name, "percentile", percentile, above=0, most=100)
+        self.percentile = percentile
         self.register_buffer("threshold", None)
 
     def fit(self, outputs: Outputs) -> ReAct:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative, Positive
 from ..extraction.blocks import BUDGET, in_blocks
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import unit
-from .common.inputs import checked, training_rows
+from .common.inputs import training_rows
 
 __all__ = ["Relation", "relation"]
 
@@ -63,10 +64,10 @@ class Relation(Detector):
     bank: Tensor | None
     probabilities: Tensor | None
 
-    def __init__(self, power: float = 1.0, least: float = 0.03) -> None:
+    def __init__(self, power: Positive = 1.0, least: NonNegative = 0.03) -> None:
         super().__init__()
-        self.power = checked(self.name, "power", power, above=0)
-        self.least = checked(self.name, "least", least, least=0)
+        self.power = power
+        self.least = least
         self.register_buffer("bank", None)
         self.register_buffer("probabilities", None)
 

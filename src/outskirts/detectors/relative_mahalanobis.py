@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative
 from ..extraction.outputs import Outputs
 from .base import Detector, register
-from .common.inputs import checked, training_labels, training_rows
+from .common.inputs import training_labels, training_rows
 from .mahalanobis import nearest_distance, tied_gaussians, whitening
 
 __all__ = ["RelativeMahalanobis"]
@@ -35,9 +36,9 @@ class RelativeMahalanobis(Detector):
     background: Tensor | None
     center: Tensor | None
 
-    def __init__(self, ridge: float = 1e-6) -> None:
+    def __init__(self, ridge: NonNegative = 1e-6) -> None:
         super().__init__()
-        self.ridge = checked(self.name, "ridge", ridge, least=0)
+        self.ridge = ridge
         for buffer in ("transform", "centers", "background", "center"):
             self.register_buffer(buffer, None)
 

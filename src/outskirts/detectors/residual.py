@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..bounds import Count
 from ..errors import OutskirtsError
 from ..extraction.blocks import in_blocks
 from ..extraction.outputs import Outputs
@@ -119,9 +120,9 @@ class Residual(Detector):
     origin: Tensor | None
     complement: Tensor | None
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: Count | None = None) -> None:
         super().__init__()
-        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        self.dim = dim
         for buffer in ("origin", "complement"):
             self.register_buffer(buffer, None)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import PartPerCent
 from .base import choices, register
-from .common.inputs import checked
 from .common.shaping import ShapingDetector, kept_count, scaling
 
 __all__ = ["Scale"]
@@ -30,9 +30,9 @@ class Scale(ShapingDetector):
 
     grid = choices(percentile=(65.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0))
 
-    def __init__(self, percentile: float = 85.0, scorer: str = "energy") -> None:
+    def __init__(self, percentile: PartPerCent = 85.0, scorer: str = "energy") -> None:
         super().__init__(scorer)
-        self.percentile = checked(self.name, "percentile", percentile, least=0, most=100)
+        self.percentile = percentile
 
     def shape(self, features: Tensor) -> Tensor:
         top = features.topk(kept_count(features.shape[1], self.percentile), dim=1).values

@@ -55,6 +55,7 @@ class TemperatureScaledMSP(Detector):
     """Maximum softmax probability of the logits divided by a temperature fitted on validation images."""
 
     needs = frozenset({"logits", "labels"})
+    of_softmax = True
     fit_on = "val"
     temperature: Tensor | None
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import Count
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
-from .common.inputs import checked
 from .energy import energy
 from .residual import DIMS, outside, residual
 
@@ -34,9 +34,9 @@ class ViM(Detector):
     complement: Tensor | None
     alpha: Tensor | None
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: Count | None = None) -> None:
         super().__init__()
-        self.dim = None if dim is None else checked(self.name, "dim", dim, least=1)
+        self.dim = dim
         for buffer in ("origin", "complement", "alpha"):
             self.register_buffer(buffer, None)
 

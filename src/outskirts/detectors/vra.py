@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..bounds import PerCent, PositivePerCent
 from ..extraction.outputs import Outputs
 from .base import choices, register
 from .common.inputs import checked
@@ -36,12 +37,16 @@ class VRA(ShapingDetector):
     floor: Tensor | None
 
     def __init__(
-        self, percentile: float = 90.0, low: float = 10.0, scorer: str = "energy", reference_quirks: bool = False
+        self,
+        percentile: PositivePerCent = 90.0,
+        low: PerCent = 10.0,
+        scorer: str = "energy",
+        reference_quirks: bool = False,
     ) -> None:
         super().__init__(scorer)
-        self.percentile = checked(self.name, "percentile", percentile, above=0, most=100)
+        self.percentile = percentile
         self.reference_quirks = reference_quirks
-        self.low = checked(self.name, "low", low, least=0, most=percentile)
+        self.low = checked(self.name, "low", low, most=percentile)
         self.register_buffer("threshold", None)
         self.register_buffer("floor", None)
 

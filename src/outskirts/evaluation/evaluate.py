@@ -22,6 +22,7 @@ __all__ = [
     "asked_for",
     "choose_detectors",
     "evaluate",
+    "fit_able",
     "fit_detectors",
     "lacking",
     "measure",
@@ -79,6 +80,26 @@ def fit_detectors(
                 f"The detector '{label}' learns from the {detector.fit_on} split: "
                 f"pass {detector.fit_on}=, the outputs of that split, or a detector that is fitted."
             )
+
+
+def fit_able(
+    detectors: Mapping[str, Detector], *, train: Outputs | None = None, val: Outputs | None = None
+) -> dict[str, str]:
+    """Fit those detectors that can be fitted, in place; returns why the others cannot be, by label."""
+    unfit = {}
+    for label, detector in detectors.items():
+        try:
+            fit_detectors({label: detector}, train=train, val=val)
+        except OutskirtsError as error:
+            unfit[label] = f"cannot be fitted: {error}"
+    return unfit
+
+
+def require_any(detectors: Mapping[str, Detector], skipped: Mapping[str, str]) -> None:
+    """Raise if no detector is left, with the reason why each was left out."""
+    if skipped and not detectors:
+        reasons = "; ".join(f"{label} {reason}" for label, reason in skipped.items())
+        raise OutskirtsError(f"No detector can be computed, and nothing was written: {reasons}.")
 
 
 def lacking(detector: Detector, outputs: Outputs) -> str | None:
@@ -192,7 +213,10 @@ def evaluate(
 
     Returns:
         Results with a row for each set and, as dataset ``"mean"``, for each group's average. Detectors that
-        need what the outputs do not hold are in `Results.skipped` with the reason.
+        need what the outputs do not hold, or cannot be fitted, are in `Results.skipped` with the reason.
+
+    Raises:
+        OutskirtsError: If there is no OOD set, a detector or a parameter is unknown, or no detector is left.
 
     >>> near, far = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
     >>> results = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
@@ -208,7 +232,9 @@ def evaluate(
         if reason := next(filter(None, reasons), None):
             skipped[label] = reason
     chosen = {label: detector for label, detector in chosen.items() if label not in skipped}
-    fit_detectors(chosen, train=train, val=val)
+    skipped |= fit_able(chosen, train=train, val=val)
+    chosen = {label: detector for label, detector in chosen.items() if label not in skipped}
+    require_any(chosen, skipped)
     shifted = [name for name in ood if groups[name] == SHIFTED]
     measured = [
         (group, [name for name in ood if groups[name] == group], [ID]) for group in dict.fromkeys(groups.values())

@@ -26,7 +26,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
-from .evaluate import evaluate, fit_detectors, lacking
+from .evaluate import evaluate, fit_able, lacking, require_any
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
 from .photographs import photographs
@@ -74,8 +74,8 @@ def evaluate_run(
         ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
         benchmark: A benchmark, its name, or its YAML file, in the place of `test` and `ood`.
-        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
-            out those that cannot be fitted on the run's images.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those that cannot
+            be fitted on the run's images are left out, and `Results.skipped` says why.
         features: Features that detectors see: the input of the linear layer (``head``), the output of the backbone
             (``raw``), or points on the hypersphere (``projection``); see `extract`.
         precision: Precision of the network.
@@ -105,7 +105,6 @@ def evaluate_run(
         tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
         results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
         results = replace(results, tuning=tuned.rows)
-        _require_results(results)
         if replaced := _replaced(run, results):
             say(replaced)
         # Of one evaluation all, even where it is asked to stop now.
@@ -151,16 +150,11 @@ def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | N
 
 def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], about: dict[str, Any]) -> Results:
     """Fit the detectors, and measure those that can be fitted."""
-    unfit = dict(task.unfit)
-    for label, detector in detectors.items():
-        if lacking(detector, gathered.sets[ID]):
-            continue
-        try:
-            fit_detectors({label: detector}, train=gathered.train, val=gathered.val)
-        except OutskirtsError as error:
-            if task.by_name:
-                raise
-            unfit[label] = f"cannot be fitted: {error}"
+    able = {label: one for label, one in detectors.items() if not lacking(one, gathered.sets[ID])}
+    unfit = {**task.unfit, **fit_able(able, train=gathered.train, val=gathered.val)}
+    if not able.keys() - unfit.keys():
+        lacks = {label: lacking(one, gathered.sets[ID]) for label, one in detectors.items() if label not in able}
+        require_any({}, {**{label: reason for label, reason in lacks.items() if reason}, **unfit})
     results = evaluate(
         gathered.sets[ID],
         {name: outputs for name, outputs in gathered.sets.items() if name != ID},
@@ -170,13 +164,6 @@ def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], ab
         **about,
     )
     return replace(results, skipped={**results.skipped, **unfit})
-
-
-def _require_results(results: Results) -> None:
-    """Raise if there is nothing to write in the place of earlier results."""
-    if not results.rows:
-        reasons = "; ".join(f"{label} {reason}" for label, reason in results.skipped.items())
-        raise OutskirtsError(f"No detector can be computed, and nothing was written: {reasons}.")
 
 
 def _replaced(run: Run, results: Results) -> str | None:

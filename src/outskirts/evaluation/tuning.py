@@ -30,8 +30,8 @@ _MADE_OF = 1000
 def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> ImageSet:
     """Outliers made of in-distribution images, to choose parameters by where no others are at hand.
 
-    A quarter has the pixels that decide the class moved along the gradient of the loss, as ASCOOD does; a quarter has
-    them shuffled; a quarter is cut into squares that change places; a quarter is noise.
+    A quarter has the pixels that decide the class moved along the gradient of the logit of their class, as ASCOOD does;
+    a quarter has them shuffled; a quarter is cut into squares that change places; a quarter is noise.
 
     Arguments:
         classifier: A classifier in evaluation mode.

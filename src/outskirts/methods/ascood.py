@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ..bounds import NonNegative, Positive, Share
 from ..data.loading.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead, Standardize
@@ -40,7 +41,7 @@ from ..models.normalization import Statistics, beside
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
 from .averages import classification
-from .base import Config, Method, register, require_share
+from .base import Config, Method, register
 from .exposure import uniformity
 from .options import scalars
 
@@ -63,12 +64,12 @@ class ASCOODConfig(Config):
     outliers: Kind = "gradient"
     """How outliers are made: gradient, dense or subtract (the gradient is added or subtracted), shuffle or
     random-shuffle (pixels change places), or gaussian (noise)."""
-    p_inv: float = 0.1
+    p_inv: Share = 0.1
     """Share of each image, from 0 to 1, that decides its class and is destroyed."""
-    alpha_max: float = 300.0
+    alpha_max: NonNegative = 300.0
     """Strength of the gradient, or standard deviation of the noise, at the start of the training; 0 adds nothing. It
     falls linearly to --alpha-min."""
-    alpha_min: float = 30.0
+    alpha_min: NonNegative = 30.0
     """Strength of the gradient, or standard deviation of the noise, in the last epoch; 0 adds nothing."""
     relative_alpha: bool = False
     """Scale the strength by the sizes of image and gradient. Default: it multiplies the raw gradient, as published."""
@@ -76,26 +77,22 @@ class ASCOODConfig(Config):
     """Rank the pixels to shuffle by the signed gradient, as published, not by its absolute value."""
     clamp: bool = False
     """Clamp outliers to the range of valid pixel values."""
-    outlier_weight: float = 1.0
+    outlier_weight: NonNegative = 1.0
     """Weight w of the loss on outliers; 0 disables it."""
     outlier_loss: Literal["kl", "energy"] = "kl"
     """Loss on outliers: uniform predictions (kl), or a small network that separates the energies of images and outliers
     (energy)."""
-    sigma: float = 0.5
+    sigma: Positive = 0.5
     """Scale σ of the standardised features; at 1, each feature vector has a standard deviation of 1."""
-    fc_lr_factor: float = 1.0
+    fc_lr_factor: NonNegative = 1.0
     """Learning rate of the head, as a multiple of the learning rate of the backbone; 1 is the same rate."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False
     """Standardise features exactly as the published code does, including its unbounded gradient."""
-
-    def __post_init__(self) -> None:
-        require_share("label_smoothing", self.label_smoothing)
-        require_share("p_inv", self.p_inv)
 
 
 def _preset(outliers: Kind, p_inv: float, alpha: tuple[float, float], **others: object) -> dict[str, object]:

@@ -9,21 +9,23 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from ..arguments import check_arguments
+from ..arguments import check_fields
 from ..data.loading.batches import Batch
-from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..registry import Registry
 from ..synthesis.outliers import Outliers
 from ..trainable import Trainable
 
-__all__ = ["Config", "Method", "register", "registry", "require_share"]
+__all__ = ["Config", "Method", "register", "registry"]
 
 
 @dataclass(frozen=True)
 class Config:
     """The hyper-parameters of a method; the command line's options are made from the fields."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def needs_outlier_images(self) -> bool:
@@ -36,12 +38,6 @@ class Config:
         Raises:
             OutskirtsError: If an option that has no default is not given.
         """
-
-
-def require_share(name: str, value: float) -> None:
-    """Raise unless an option lies between 0 and 1."""
-    if not 0 <= value <= 1:
-        raise OutskirtsError(f"{name} must be a share from 0 to 1, not {value}.")
 
 
 C = TypeVar("C", bound=Config)
@@ -117,10 +113,5 @@ registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Register a method class under `name`; its options are checked from then on."""
-
-    def add(part: M) -> M:
-        check_arguments(part.Config)
-        return registry.register(name)(part)  # type: ignore[return-value]
-
-    return add
+    """Register a method class under `name`."""
+    return registry.register(name)  # type: ignore[return-value]

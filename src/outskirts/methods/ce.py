@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..bounds import Share
 from ..data.loading.batches import Batch
 from .averages import classification
-from .base import Config, Method, register, require_share
+from .base import Config, Method, register
 
 __all__ = ["CE", "CEConfig"]
 
@@ -17,11 +18,8 @@ __all__ = ["CE", "CEConfig"]
 class CEConfig(Config):
     """Cross-entropy."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        require_share("label_smoothing", self.label_smoothing)
 
 
 @register("ce")

@@ -39,11 +39,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..bounds import NonNegative, Share
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
 from ..models.classifier import Classifier
-from .base import register, require_share
+from .base import register
 from .embedding import SCRATCH, Embedding, EmbeddingConfig
 from .hypersphere import compactness, dispersion, mean_update, ordered_update, simplex
 
@@ -64,19 +65,15 @@ class CIDERConfig(EmbeddingConfig):
     prototype_init: Literal["means", "simplex"] = "means"
     """Where prototypes start: at the class means of the training images (means), or as far apart as possible
     (simplex)."""
-    prototype_freeze: float = 0.0
+    prototype_freeze: Share = 0.0
     """Share of the epochs, from 0 to 1, in which prototypes do not move yet."""
-    compactness_weight: float = 2 * 0.1 / 0.07
+    compactness_weight: NonNegative = 2 * 0.1 / 0.07
     """Weight of the compactness loss, which pulls images to the prototype of their class; published as 2, times 0.1 /
     0.07 in the code."""
-    dispersion_weight: float = 1.0
+    dispersion_weight: NonNegative = 1.0
     """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """With the epoch-cosine schedule, warm up as the published code does: the learning rate starts below zero."""
-
-    def __post_init__(self) -> None:
-        EmbeddingConfig.__post_init__(self)
-        require_share("prototype_freeze", self.prototype_freeze)
 
 
 #: For few epochs of the fast backbone. Moving prototypes are noisy there and cost accuracy and detection; learned ones

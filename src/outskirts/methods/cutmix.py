@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ..bounds import Positive, Share
 from ..data.loading.batches import Batch
 from ..devices import there
-from ..errors import OutskirtsError
 from ..seeding import on_host
 from .averages import classification
-from .base import Config, Method, register, require_share
+from .base import Config, Method, register
 
 __all__ = ["CutMix", "CutMixConfig", "rectangle"]
 
@@ -32,15 +32,10 @@ __all__ = ["CutMix", "CutMixConfig", "rectangle"]
 class CutMixConfig(Config):
     """CutMix."""
 
-    beta: float = 1.0
+    beta: Positive = 1.0
     """Both parameters of the Beta distribution of the share of an image that stays, above 0."""
-    share: float = 0.5
+    share: Share = 0.5
     """Share of the training steps with mixed images, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        require_share("share", self.share)
-        if not self.beta > 0:
-            raise OutskirtsError(f"beta must be positive, not {self.beta}.")
 
 
 def rectangle(height: int, width: int, kept: float, generator: Generator) -> tuple[slice, slice]:

@@ -25,11 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..bounds import Count, Positive, Share
 from ..data.loading.batches import Batch
 from ..errors import MissingExtra, OutskirtsError
 from ..models.heads import PrototypeHead
 from .averages import classification
-from .base import Config, Method, register, require_share
+from .base import Config, Method, register
 
 __all__ = ["Dream", "DreamConfig"]
 
@@ -43,21 +44,13 @@ class DreamConfig(Config):
     Diffusion. Required."""
     words: str | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
-    embedding: int = 128
+    embedding: Count = 128
     """Dimension of the token vectors, at least 1: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of
     size tiny, small or base."""
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Temperature τ that divides the cosines, above 0."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        require_share("label_smoothing", self.label_smoothing)
-        if self.embedding < 1 or not self.temperature > 0:
-            raise OutskirtsError(
-                f"embedding must be at least 1, and temperature positive; they are {self.embedding} and "
-                f"{self.temperature}."
-            )
 
     def require_complete(self) -> None:
         if not self.anchors:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import grouped
-from ..arguments import require_positive
+from ..bounds import Count, Positive, Share
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import PrototypeHead, projector
-from .base import Config, Method, require_share
+from .base import Config, Method
 from .hypersphere import angles
 
 __all__ = ["SCRATCH", "Embedding", "EmbeddingConfig"]
@@ -30,25 +30,19 @@ class EmbeddingConfig(Config):
 
     projection: Literal["mlp", "linear"] = "mlp"
     """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, or linear."""
-    embedding: int = 128
+    embedding: Count = 128
     """Dimension of the projected features, at least 1."""
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Temperature τ that divides the cosines, above 0."""
-    views: int = 2
+    views: Count = 2
     """Number of views of each image, at least 1, augmented differently; the cost of a step grows with it."""
-    prototype_momentum: float = 0.95
+    prototype_momentum: Share = 0.95
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when one sample moves it."""
-    neighbours: int = 50
+    neighbours: Count = 50
     """The neighbour whose distance is the score of the detector knn, from 1 on."""
     feature_space: Literal["features", "projection"] = "features"
     """Features that the detector knn scores: penultimate features, as published (features), or projected ones
     (projection)."""
-
-    def __post_init__(self) -> None:
-        require_share("prototype_momentum", self.prototype_momentum)
-        if not self.temperature > 0:
-            raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
-        require_positive(**{name: getattr(self, name) for name in ("embedding", "views", "neighbours")})
 
 
 #: How the published scripts train on CIFAR images, for 500 epochs.

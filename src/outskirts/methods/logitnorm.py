@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..bounds import Positive
 from ..data.loading.batches import Batch
-from ..errors import OutskirtsError
 from .averages import classification
 from .base import Config, Method, register
 
@@ -28,12 +28,8 @@ def logit_norm(logits: Tensor, temperature: float) -> Tensor:
 class LogitNormConfig(Config):
     """LogitNorm."""
 
-    temperature: float = 0.04
+    temperature: Positive = 0.04
     """Temperature τ, above 0; in training, the norm of the logits is 1 / τ."""
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise OutskirtsError(f"temperature must be positive, not {self.temperature}.")
 
 
 @register("logitnorm")

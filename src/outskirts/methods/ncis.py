@@ -34,13 +34,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..bounds import NonNegative, Positive, Share
 from ..data.loading.batches import Batch
 from ..models.heads import LinearHead
 from ..models.normalization import Statistics, beside
 from ..models.ood_head import PlainEnergyOODHead
 from ..synthesis.jigsaw import far_outliers
 from .averages import classification
-from .base import Config, Method, register, require_share
+from .base import Config, Method, register
 from .exposure import ood_head_terms
 
 __all__ = ["NCIS", "NCISConfig"]
@@ -50,27 +51,23 @@ __all__ = ["NCIS", "NCISConfig"]
 class NCISConfig(Config):
     """NCIS."""
 
-    outlier_weight: float = 1.0
+    outlier_weight: NonNegative = 1.0
     """Weight w of the loss that separates the energies of images and outliers; 0 disables it."""
     ood_head: Literal["linear", "mlp"] = "linear"
     """Network that separates the energies: a logistic regression, as published for CIFAR-100 (linear), or a network
     with 512 hidden units (mlp)."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Temperature T of the energy; 1 is the usual energy."""
     reduction: Literal["pooled", "balanced"] = "pooled"
     """Average of the outlier loss: one mean over images and outliers together (pooled), or the sum of both means
     (balanced)."""
-    far_share: float = 0.0
+    far_share: Share = 0.0
     """Share of the outliers, from 0 to 1, that are replaced by noise and by images cut into shuffled pieces."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        require_share("far_share", self.far_share)
-        require_share("label_smoothing", self.label_smoothing)
 
     @property
     def needs_outlier_images(self) -> bool:

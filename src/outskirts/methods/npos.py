@@ -46,6 +46,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..bounds import NonNegative
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..models.classifier import Classifier
@@ -63,17 +64,13 @@ __all__ = ["NPOS", "NPOSConfig"]
 class NPOSConfig(CIDERConfig, OODHeadOptions):
     """NPOS."""
 
-    compactness_weight: float = 0.1 / 0.07
+    compactness_weight: NonNegative = 0.1 / 0.07
     """Weight of the compactness loss, which pulls images to the prototype of their class; published as 1, times 0.1 /
     0.07 in the code."""
-    dispersion_weight: float = 0.5
+    dispersion_weight: NonNegative = 0.5
     """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """Make outliers, average and warm up exactly as the published code does."""
-
-    def __post_init__(self) -> None:
-        CIDERConfig.__post_init__(self)
-        OODHeadOptions.__post_init__(self)
 
 
 #: Where features at the boundary of their class are nearer to it than this share of the outliers' distance, features

@@ -50,6 +50,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..bounds import NonNegative, Positive
 from ..data.loading.batches import Batch
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
@@ -74,11 +75,11 @@ class NPOSCLIPConfig(OODHeadOptions):
     |."""
     id_loss: Literal["ce", "logitnorm"] = "ce"
     """Loss on images: cross-entropy of the logits (ce), or of logits scaled to one norm, as published (logitnorm)."""
-    temperature: float = 0.01
+    temperature: Positive = 0.01
     """Temperature τ that divides the cosines in the logits, above 0."""
-    logitnorm_temperature: float = 8.0
+    logitnorm_temperature: Positive = 8.0
     """Temperature of logitnorm, above 0; the norm of the logits is 1 divided by it."""
-    ood_head_lr_factor: float = 0.1
+    ood_head_lr_factor: NonNegative = 0.1
     """Learning rate of the network φ, as a multiple of the learning rate of the rest; 1 is the same rate."""
     reference_quirks: bool = False
     """Divide by the norm of the batch, make outliers and average exactly as the published code does."""
@@ -86,9 +87,6 @@ class NPOSCLIPConfig(OODHeadOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         prompts([], self.templates)
-        for name in ("temperature", "logitnorm_temperature"):
-            if not getattr(self, name) > 0:
-                raise OutskirtsError(f"{name} must be positive, not {getattr(self, name)}.")
 
 
 class _BatchNormHead(PrototypeHead):

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
+from ..bounds import Finite, NonNegative, Share
 from ..data.loading.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
@@ -37,7 +38,7 @@ from ..models.ood_head import EnergyOODHead, FeatureOODHead
 from ..synthesis.outliers import FeatureSynthesizer, Outliers
 from ..synthesis.pixel import PixelSynthesizer
 from .averages import classification
-from .base import register, require_share
+from .base import register
 from .exposure import energy_margin, ood_head_terms, uniformity
 from .options import BoundaryOptions, GaussianOptions, scalars
 from .queued import Queued, queued_outliers
@@ -60,28 +61,23 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     exposure: Literal["uniform", "energy", "features", "margin"] = "uniform"
     """Loss on outliers: uniform predictions (uniform), a small network that separates energies (energy) or features
     (features), or a margin between energies (margin)."""
-    outlier_weight: float = 0.5
+    outlier_weight: NonNegative = 0.5
     """Weight of the loss on outliers; published as 0.5 for uniform and 0.1 for the others."""
-    start: float = 0.0
+    start: Share = 0.0
     """Share of the training, from 0 to 1, after which outliers are made."""
-    p_inv: float = 0.1
+    p_inv: Share = 0.1
     """Share of each image, from 0 to 1, that decides its class and is changed in outliers made from pixels."""
-    alpha: float = 1.0
+    alpha: NonNegative = 1.0
     """Strength of the gradient, relative to the image, or standard deviation of the noise; 0 adds nothing."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""
-    m_in: float = -23.0
+    m_in: Finite = -23.0
     """Energy above which images are penalised by the margin loss, in nats."""
-    m_out: float = -5.0
+    m_out: Finite = -5.0
     """Energy below which outliers are penalised by the margin loss, in nats."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share("label_smoothing", self.label_smoothing)
-        require_share("p_inv", self.p_inv)
 
     @property
     def needs_outlier_images(self) -> bool:

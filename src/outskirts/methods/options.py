@@ -7,13 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ..bounds import Count, NonNegative, Share
 from ..data.loading.batches import Batch
 from ..distributed import processes, quadratic_mean
 from ..errors import OutskirtsError
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
-from .base import Config, require_share
+from .base import Config
 from .exposure import ood_head_terms
 
 __all__ = ["BoundaryOptions", "GaussianOptions", "OODHeadOptions", "QueueOptions", "scalars"]
@@ -23,15 +24,12 @@ __all__ = ["BoundaryOptions", "GaussianOptions", "OODHeadOptions", "QueueOptions
 class QueueOptions(Config):
     """Outliers made of remembered features."""
 
-    queue: int = 1000
+    queue: Count = 1000
     """Length of the queue of each class, at least 1: the latest feature vectors to remember."""
-    start: float = 0.4
+    start: Share = 0.4
     """Share of the training, from 0 to 1, after which outliers are made."""
-    keep: int = 2
+    keep: Count = 2
     """Outliers to keep of each set of candidates, at least 1: those of lowest density."""
-
-    def __post_init__(self) -> None:
-        require_share("start", self.start)
 
     def started(self, batch: Batch) -> bool:
         """Whether outliers are made at this step."""
@@ -42,24 +40,24 @@ class QueueOptions(Config):
 class BoundaryOptions(QueueOptions):
     """Options of outliers at the boundary of each class, which `BoundarySynthesizer` makes."""
 
-    k: int = 300
+    k: Count = 300
     """Rank of the neighbour whose distance measures the density at a point; 1 is the nearest."""
-    boundary: int = 200
+    boundary: Count = 200
     """Size of the boundary set of each class, at least 1: the features of lowest density."""
-    picks: int = 2
+    picks: Count = 2
     """Boundary features of each class to use in one step, at least 1 and at most --boundary."""
-    candidates: int = 600
+    candidates: Count = 600
     """Candidates drawn for each boundary feature, at least --keep."""
-    sigma: float = 0.03
+    sigma: NonNegative = 0.03
     """Standard deviation of the noise of the candidates in every dimension, at least 0."""
     space: Literal["sphere", "raw"] = "sphere"
     """Where noise is added: to features scaled to norm 1 (sphere), or to features as they are (raw)."""
-    classes_per_step: int | None = None
+    classes_per_step: Count | None = None
     """Number of classes, at least 1, to make outliers of in one step, drawn at random from the classes that have
     enough features. Default: all of them."""
     selection: Literal["distance", "random"] = "distance"
     """Which candidates to keep: the farthest from their class (distance), or any (random)."""
-    synthesis_budget: int = BoundarySynthesizer.budget
+    synthesis_budget: Count = BoundarySynthesizer.budget
     """Bytes that features, candidates and distances may use at the same time, at least 1."""
 
     def boundary_synthesizer(self, reference_quirks: bool = False) -> BoundarySynthesizer:
@@ -89,12 +87,12 @@ class BoundaryOptions(QueueOptions):
 class OODHeadOptions(BoundaryOptions):
     """A network φ trained to tell images from outliers about the boundary of each class."""
 
-    outlier_weight: float = 0.1
+    outlier_weight: NonNegative = 0.1
     """Weight β of the loss that separates images and outliers; 0 disables it."""
     reduction: Literal["balanced", "pooled"] = "balanced"
     """Average of the outlier loss: the sum of the means of images and outliers (balanced), or one mean over both
     together (pooled)."""
-    ood_head_lr_factor: float = 1.0
+    ood_head_lr_factor: NonNegative = 1.0
     """Learning rate of the network φ, as a multiple of the learning rate of the rest; 1 is the same rate."""
     reference_quirks: bool = False
     """Make outliers and average exactly as the published code does."""
@@ -112,9 +110,9 @@ class OODHeadOptions(BoundaryOptions):
 class GaussianOptions(QueueOptions):
     """Options of outliers in the tails of a Gaussian per class, which `GaussianSynthesizer` makes."""
 
-    draws: int = 10_000
+    draws: Count = 10_000
     """Points drawn for each class, at least --keep; only the least likely are kept."""
-    refresh: int = 10
+    refresh: Count = 10
     """Training steps between two estimates of the means and the covariance, at least 1."""
 
     def gaussian_synthesizer(self, classes: int, dim: int) -> GaussianSynthesizer:

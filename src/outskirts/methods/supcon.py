@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..bounds import NonNegative, Share
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..distributed import gather
@@ -33,9 +34,9 @@ __all__ = ["SupCon", "SupConConfig"]
 class SupConConfig(EmbeddingConfig):
     """Supervised contrastive learning."""
 
-    prototype_momentum: float = 0.99
+    prototype_momentum: Share = 0.99
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when the batch moves it."""
-    contrast_weight: float = 0.1 / 0.07
+    contrast_weight: NonNegative = 0.1 / 0.07
     """Weight of the contrastive loss; 0.1 / 0.07 in the published code."""
 
 

@@ -39,13 +39,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..bounds import Count, NonNegative, Share
 from ..data.loading.batches import Batch
 from ..distributed import processes
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
 from ..models.ood_head import EnergyOODHead
 from .averages import classification
-from .base import register, require_share
+from .base import register
 from .exposure import ood_head_terms
 from .options import GaussianOptions, scalars
 from .queued import Queued
@@ -57,18 +58,14 @@ __all__ = ["VOS", "VOSConfig"]
 class VOSConfig(GaussianOptions):
     """VOS."""
 
-    keep: int = 1
+    keep: Count = 1
     """Outliers to keep of the points drawn for each class, at least 1: the least likely ones."""
-    outlier_weight: float = 0.1
+    outlier_weight: NonNegative = 0.1
     """Weight β of the regulariser, which separates images and outliers; 0 disables it."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False
     """Treat energies as constants, as OpenOOD does; the network then trains as with cross-entropy alone."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share("label_smoothing", self.label_smoothing)
 
 
 _SCRATCH = {"backbone": "resnet18-cifar", "epochs": 100, "lr": 0.1, "batch_size": 128, "augment": "flip,crop:4"}

@@ -10,7 +10,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .. import renamed
-from ..arguments import check_arguments, require_positive
+from ..arguments import check_arguments
+from ..bounds import Between, Count, Natural, NonNegative, Part, Positive, Share, Some
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
@@ -27,13 +28,13 @@ class TrainConfig:
     """Training images, as a spec such as cifar10 or folder:photos/train."""
     val: str | None = None
     """Validation images of the same classes, as a spec. Default: a part of the training images is set aside."""
-    val_fraction: float = 0.05
+    val_fraction: Between = 0.05
     """Share of the training images, between 0 and 1, that is set aside for validation where --val is not given."""
     synthetic: str | None = None
     """Synthetic images of the same classes, to train with as well, as a spec such as pool:DIR."""
-    real_ratio: float = 0.8
-    """Share of real images in a batch, between 0 and 1, where there are synthetic ones."""
-    real_weight: float | None = None
+    real_ratio: Some = 0.8
+    """Share of real images in a batch, above 0 and at most 1, where there are synthetic ones."""
+    real_weight: Share | None = None
     """Weight of the mean loss of the real images, from 0 to 1; synthetic ones have the rest. Default: every image
     counts alike."""
     mixing: Literal["replace", "add", "legacy"] = "replace"
@@ -42,7 +43,7 @@ class TrainConfig:
     """Length of an epoch with synthetic images: as many steps as without them, or until each real one was shown."""
     outlier_images: str | None = None
     """Images of outliers, as a spec such as pool:DIR, for methods that train with some from disk."""
-    outlier_batch: int | None = None
+    outlier_batch: Count | None = None
     """Outlier images per step, at least 1. Default: as many as there are training images in a batch."""
     backbone: str = "fast"
     """Name of the network: fast, resnet18-cifar, clip:DIR, or any model of torchvision or timm."""
@@ -57,30 +58,30 @@ class TrainConfig:
     parts."""
     frozen_batchnorm: Literal["fixed", "tracking"] = "fixed"
     """Whether the batch normalisation of layers that are not trained stays fixed, or tracks the batches."""
-    size: int | None = None
+    size: Count | None = None
     """Side of the network's square input in pixels. Default: that of the images, at most 64 for networks that take
     any size, or 224."""
     augment: str = "flip,crop:2"
     """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
-    epochs: int = 16
+    epochs: Natural = 16
     """Passes over the training images, at least 0; 0 leaves the network as it is."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Images per step over all processes, at least 1."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser: SGD with Nesterov momentum, or AdamW."""
-    lr: float = 0.3
+    lr: Positive = 0.3
     """Peak learning rate, above 0."""
-    momentum: float = 0.9
+    momentum: Part = 0.9
     """Momentum of SGD, from 0 to below 1."""
-    weight_decay: float = 5e-4
+    weight_decay: NonNegative = 5e-4
     """Weight decay of all parameters, at least 0."""
     schedule: Literal["cosine", "epoch-cosine"] = "cosine"
     """Cosine schedule of the learning rate: it falls at every step, or once an epoch as in CIDER's code."""
-    warmup: float = 0.15
+    warmup: Part = 0.15
     """Share of the steps, from 0 to below 1, in which the learning rate rises to its peak."""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """Largest norm of the gradient, above 0. Default: gradients are not clipped."""
-    ema: float = 0.0
+    ema: Part = 0.0
     """Decay of an exponential moving average of the weights, from 0 to below 1; the average is kept. 0 disables it."""
     seed: int = 0
     """Seed of all random numbers."""
@@ -90,13 +91,13 @@ class TrainConfig:
     """Device of the training: auto, cpu, cuda or mps."""
     compile: bool = False
     """Compile the network by torch.compile: it takes about a minute at the start, and steps are faster on a GPU."""
-    val_every: int = 1
+    val_every: Count = 1
     """Epochs between two validations, at least 1."""
-    checkpoint_every: int = 1
+    checkpoint_every: Count = 1
     """Epochs between two checkpoints, at least 1."""
-    memory_budget: int = 2**31
+    memory_budget: Natural = 2**31
     """Bytes of decoded images to hold in memory, at least 0; larger sets are read again in every epoch."""
-    workers: int = 2
+    workers: Natural = 2
     """Worker processes, at least 0, that read sets which are too large for memory."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
@@ -105,21 +106,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.mixed()
-        if not 0 < self.val_fraction < 1:
-            raise OutskirtsError(f"val_fraction must be a share between 0 and 1, not {self.val_fraction}.")
-        at_least_1 = ("batch_size", "val_every", "checkpoint_every", "outlier_batch", "size")
-        require_positive(**{name: getattr(self, name) for name in at_least_1})
-        for name in ("epochs", "weight_decay", "clip_norm", "memory_budget", "workers"):
-            if (given := getattr(self, name)) is not None and not given >= 0:
-                raise OutskirtsError(f"{name} must not be negative, but is {given}.")
-        if not 0 < self.lr < float("inf"):
-            raise OutskirtsError(f"lr must be positive, not {self.lr}.")
-        if not 0 <= self.momentum < 1:
-            raise OutskirtsError(f"momentum must be a share from 0 to below 1, not {self.momentum}.")
-        if not 0 <= self.warmup < 1:
-            raise OutskirtsError(f"warmup must be a share of the steps from 0 to below 1, not {self.warmup}.")
-        if not 0 <= self.ema < 1:
-            raise OutskirtsError(f"ema must be a decay from 0 to below 1, not {self.ema}.")
 
     def mixed(self) -> Mixing:
         """How synthetic images enter the batches."""

@@ -38,7 +38,7 @@ def test_the_variants_of_ash():
     torch.testing.assert_close(ASH(50, "p").shape(features), pruned)
     factor = torch.tensor([[9 / 8], [8 / 6]], dtype=torch.float64).exp()
     torch.testing.assert_close(ASH(50, "s").shape(features), pruned * factor)
-    with pytest.raises(OutskirtsError, match="variant must be one of p, b, s, not 'x'"):
+    with pytest.raises(OutskirtsError, match="variant of the detector 'ash' must be one of p, b, s, not 'x'"):
         ASH(variant="x")
 
 
@@ -76,7 +76,7 @@ def test_vra_is_silent_below_the_low_percentile(train):
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="low of the detector 'vra' is 95"):
         VRA(low=95)
-    with pytest.raises(OutskirtsError, match="percentile of the detector 'scale' is -1"):
+    with pytest.raises(OutskirtsError, match="percentile of the detector 'scale' must be"):
         Scale(percentile=-1)
     with pytest.raises(OutskirtsError, match="linear head"):
         DICE().fit(Outputs(train.features, train.logits))

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...bounds import NonNegative, Positive
 from ...devices import full_precision
 from ...errors import OutskirtsError
 from ...extraction.outputs import Outputs
 from ..base import Detector
 from ..msp import msp
-from .inputs import checked
 
 __all__ = ["PerturbedDetector", "PerturbedLogits", "first_largest"]
 
@@ -89,10 +89,10 @@ class PerturbedDetector(Detector):
     needs = frozenset()
     sparse: ClassVar[bool]
 
-    def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014) -> None:
+    def __init__(self, temperature: Positive = 1000.0, epsilon: NonNegative = 0.0014) -> None:
         super().__init__()
-        self.temperature = checked(self.name, "temperature", temperature, above=0)
-        self.epsilon = checked(self.name, "epsilon", epsilon, least=0)
+        self.temperature = temperature
+        self.epsilon = epsilon
         self.probes = (PerturbedLogits(temperature, epsilon, self.sparse),)
 
     def score(self, outputs: Outputs) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor
 
-from ...arguments import check_arguments
+from ...arguments import check_fields
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...files import file_digest
@@ -25,6 +25,9 @@ __all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 @dataclass(frozen=True)
 class Config:
     """The options of a generator; the command line's are made from the fields."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def require_complete(self) -> None:
         """Called when a generator is made.
@@ -105,10 +108,5 @@ registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.gene
 
 
 def register(name: str) -> Callable[[G], G]:
-    """Register a generator class under `name`; its options are checked from then on."""
-
-    def add(part: G) -> G:
-        check_arguments(part.Config)
-        return registry.register(name)(part)  # type: ignore[return-value]
-
-    return add
+    """Register a generator class under `name`."""
+    return registry.register(name)  # type: ignore[return-value]

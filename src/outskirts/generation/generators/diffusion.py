@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from torch import Tensor
 
-from ...arguments import require_positive
+from ...bounds import Count, NonNegative, Part, Positive
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
@@ -39,20 +39,20 @@ class DiffusionConfig(Config):
     codec: str | None = None
     """Folder of a trained diffusers autoencoder (AutoencoderKL); the model then learns to make its codes. Default:
     principal components of patches."""
-    epochs: int = 100
+    epochs: Count = 100
     """Number of training epochs of the diffusion model, at least 1."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images per training step of the diffusion model, at least 1."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW, above 0."""
-    ema: float = 0.999
+    ema: Part = 0.999
     """Decay of the exponential moving average (EMA) of the weights, from 0 to below 1; this average makes
     the images."""
     augment: str = "none"
     """Augmentations in the training of the diffusion model, such as flip."""
-    network_evaluations: int = 20
+    network_evaluations: Count = 20
     """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
-    guidance: float = 2.0
+    guidance: NonNegative = 2.0
     """Classifier-free guidance scale, at least 0; 1 disables it. Above 1, images are plainer and less varied."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision in training and sampling; auto takes bf16 where it is faster on this device."""
@@ -60,9 +60,7 @@ class DiffusionConfig(Config):
     """Device of the diffusion model: auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        require_positive(**{name: getattr(self, name) for name in ("epochs", "batch_size", "network_evaluations")})
-        if not self.guidance >= 0:
-            raise OutskirtsError(f"guidance must not be negative, but is {self.guidance}.")
+        super().__post_init__()
         if self.init and (self.model or self.codec):
             raise OutskirtsError(
                 "A generator that is continued (--init) has a codec of its own; pass neither a model nor a codec "

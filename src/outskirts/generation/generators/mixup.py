@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import OutskirtsError
+from ...bounds import Positive
 from .base import Config, register
 from .paired import Paired
 
@@ -26,12 +26,8 @@ __all__ = ["Mixup", "MixupConfig"]
 class MixupConfig(Config):
     """Mixup within classes."""
 
-    beta: float = 1.0
+    beta: Positive = 1.0
     """Both parameters of the Beta distribution of the mixing shares, above 0."""
-
-    def __post_init__(self) -> None:
-        if not self.beta > 0:
-            raise OutskirtsError(f"beta must be positive, not {self.beta}.")
 
 
 @register("mixup")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arguments import require_positive
+from ...bounds import Count
 from .base import Config, register
 from .paired import Paired
 
@@ -25,11 +25,8 @@ __all__ = ["PatchMix", "PatchMixConfig"]
 class PatchMixConfig(Config):
     """Patches of two images of a class."""
 
-    grid: int = 2
+    grid: Count = 2
     """Number of patches along each side of an image, at least 1."""
-
-    def __post_init__(self) -> None:
-        require_positive(grid=self.grid)
 
 
 @register("patchmix")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ...arguments import require_positive
+from ...bounds import Count, NonNegative
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
@@ -46,9 +46,9 @@ class PipelineConfig(Config):
     class_ids: str | None = None
     """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
     Default: 0, 1, 2 and so on."""
-    steps: int = 20
+    steps: Count = 20
     """Denoising steps per image, at least 1; with guidance, each step evaluates the network twice."""
-    guidance: float = 1.0
+    guidance: NonNegative = 1.0
     """Classifier-free guidance scale; 1 disables it."""
     device: str = "auto"
     """Device of the pipeline: auto, cpu, cuda or mps."""
@@ -56,9 +56,6 @@ class PipelineConfig(Config):
     def require_complete(self) -> None:
         if not self.model:
             raise OutskirtsError("Say where the pipeline is: --model DIR, a folder as save_pretrained writes it.")
-
-    def __post_init__(self) -> None:
-        require_positive(steps=self.steps)
 
 
 @register("pipeline")
