@@ -106,7 +106,7 @@ def test_bad_input(outskirts, bench, tmp_path):
         (("--methods", "cee"), "method 'cee'"),
         (("--set", "epochs"), "NAME=VALUE"),
         (("--seeds", "x"), "Seeds are written as"),
-        (("--with", "sio"), "variant of the benchmark"),
+        (("--with", "sio"), "There is no variant 'sio' of the benchmark 'bugs'"),
         (("--engine", "raye"), "executor 'raye'"),
     ):
         done = outskirts("benchmark", bench, "--out", tmp_path / "out", *more)

@@ -91,7 +91,7 @@ def test_what_the_generator_has_seen_is_no_test(pool, bugs, small, refused, tmp_
     [
         ({"real_ratio": 0.0}, "above 0 and at most 1"),
         ({"real_ratio": 1.2}, "above 0 and at most 1"),
-        ({"real_weight": 1.5}, "share from 0 to 1"),
+        ({"real_weight": 1.5}, "real_weight must be a number from 0 to 1 or None, not 1.5"),
     ],
 )
 def test_shares_out_of_range(bugs, small, tmp_path, options, said):

@@ -121,7 +121,7 @@ def test_a_file_of_one_s_own(outskirts, bugs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("method: ce\nepoch: 3\n", "'epoch'; did you mean 'epochs'"),
+        ("method: ce\nepoch: 3\n", "option 'epoch' of the method 'ce'; did you mean 'epochs'"),
         ("method: cee\n", "no method 'cee'; did you mean 'ce'"),
         ("epochs: 3\n", "Name a method"),
         ("format: 9\nmethod: ce\n", "written in format 9"),

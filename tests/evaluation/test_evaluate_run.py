@@ -112,7 +112,7 @@ def test_what_sets_share_is_said(run, test, bugs, draw, tmp_path):
     shutil.copy(fog / "0.png", fog / "again.png")
     ood = {"near": {"fog": osk.open(fog)}, "far": {"same": osk.open(fog)}}
     evaluate_run(run, test, ood, ["msp"])
-    copies = "1 of the 11 images of {} are copies of others of them. Intervals take images for independent"
+    copies = "Of the 11 images of {}, 1 is a copy of another. Intervals take images for independent"
     notes = load_json(run.path / "notes.json")
     assert [note.partition(", so")[0] for note in notes] == [
         copies.format("fog"),
@@ -180,7 +180,7 @@ def test_groups_that_cannot_be_are_refused(run, test, bugs, group):
 
 def test_one_name_in_two_groups_is_refused(run, test, bugs):
     fog = osk.open(bugs / "fog")
-    with pytest.raises(OutskirtsError, match="cannot be called 'fog'"):
+    with pytest.raises(OutskirtsError, match="Two OOD sets are called 'fog'"):
         evaluate_run(run, test, {"near": {"fog": fog}, "far": {"fog": fog}})
 
 
@@ -207,7 +207,7 @@ def test_corrupt_images_are_left_out_said_and_not_shown(run, corrupted):
         assert (results.rows[0].n_id, results.rows[0].n_ood) == (19, 10)
         notes = load_json(run.path / "notes.json")
         assert set(notes) <= set(said)
-        assert "1 of the 20 images of id could not be decoded and were left out, such as" in notes[0]
+        assert "1 of the 20 images of id could not be decoded and was left out, such as" in notes[0]
         assert "2 of the 12 images of fog could not be decoded" in notes[1]
     sound = fog.decodable()
     scores = results.scores["msp"]["fog"]

@@ -127,7 +127,7 @@ def test_options_out_of_range_are_refused(make):
         VOSConfig(label_smoothing=2)
     with pytest.raises(OutskirtsError, match="keep must be from 1 to the number of draws, 10, not 11"):
         make(VOS, VOSConfig(draws=10, keep=11))
-    with pytest.raises(OutskirtsError, match="A queue holds at least 1"):
+    with pytest.raises(OutskirtsError, match="queue must be a whole number of at least 1, not 0"):
         make(VOS, VOSConfig(queue=0))
 
 

@@ -67,7 +67,7 @@ def test_they_are_written_all_or_none(berries, tmp_path):
     assert np.array_equal(np.array(Image.open(out / "land" / "000000.png")), expected)
     with pytest.raises(OutskirtsError, match="is not an empty folder"):
         save_backgrounds(berries, backgrounds(berries, red), out, {})
-    with pytest.raises(OutskirtsError, match="seen in every window of the 1 images; raise max_probability"):
+    with pytest.raises(OutskirtsError, match="seen in every window of the 1 image; raise max_probability"):
         save_backgrounds(berries.subset([5]), backgrounds(berries.subset([5]), red), tmp_path / "none", {})
 
     def broken():

@@ -68,7 +68,7 @@ def test_a_damaged_config_is_told(run, damage, sentence):
         ("format: 1", "format: 7", r"written in format 7.*reads 1\. Train again, or use the version"),
         ("method: ascood", "", "names no method"),
         ("method: ascood", "method: ascod", "no method 'ascod'; did you mean 'ascood'"),
-        ("epochs: 2", "epoch: 2", "'epoch'; did you mean 'epochs'"),
+        ("epochs: 2", "epoch: 2", "option 'epoch' of the method 'ascood'; did you mean 'epochs'"),
         ("epochs: 2", "epochs: two", "epochs must be a whole number, not 'two'"),
         ("epochs: 2", "epochs: [", "not valid YAML"),
     ],

@@ -98,10 +98,10 @@ def _repeated(images: ImageSet) -> int:
 def _copies(sets: Mapping[str, ImageSet], among: _Among) -> Iterator[str]:
     for name, images in sets.items():
         if copies := among.copies(images):
+            those = "1 is a copy" if copies == 1 else f"{copies:,} are copies"
             yield (
-                f"{copies:,} of the {len(images):,} images of {name} {verb(copies, 'are')} copies of others of them. "
-                "Intervals take "
-                "images for independent, so they are too narrow."
+                f"Of the {len(images):,} images of {name}, {those} of another. Intervals take images "
+                "for independent, so they are too narrow."
             )
 
 

@@ -224,8 +224,8 @@ def save_backgrounds(
             progress(background.image + 1)
         if not cut:
             raise OutskirtsError(
-                f"The object is seen in every window of the {len(images)} images; raise most, the probability that is "
-                "allowed."
+                f"The object is seen in every window of the {counted(len(images), 'image')}; raise max_probability, "
+                "which is allowed in a window."
             )
         save_json(scratch / "backgrounds.json", {"images": images.spec, **about, "windows": cut})
     return len(cut)
