@@ -55,20 +55,18 @@ _NAME_BYTES = 150
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, renamed over it on success and removed on failure."""
-    with writing(path):
-        temporary = temporary_path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.unlink(missing_ok=True)
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            yield temporary
-            # Libraries may put a file in its place that nobody else can read.
-            temporary.chmod(stat.S_IMODE(mode))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    """Yield a path of the same name, moved to `path` on success and removed on failure.
+
+    It lies in a temporary folder of its own, as libraries write temporary files beside those that they are asked for.
+    """
+    with writing(path), temporary_folder(path) as folder:
+        temporary = folder / path.name
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        # Libraries may put a file in its place that nobody else can read.
+        temporary.chmod(stat.S_IMODE(mode))
+        os.replace(temporary, path)
 
 
 def like_other_files(folder: Path, known: Path) -> None:
