@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import hashlib
 import importlib
 import json
@@ -32,8 +33,8 @@ from PIL import Image
 import outskirts
 from outskirts.cli import main
 
-#: Say when, where and how fast a run was made, not what it is.
-TOLD = {"environment.json", "report.html", "manifest.json"}
+#: Say when, where and how fast a run was made, not what it is. The last three are the table of results.csv again.
+TOLD = {"environment.json", "report.html", "manifest.json", "results.md", "results.tex", "results.html"}
 _COLOURS = {"ant": (200, 40, 40), "bee": (40, 60, 210), "fly": (40, 200, 60)}
 
 
@@ -96,6 +97,9 @@ def scenes(root: Path, run: Path) -> list[Scene]:
     def outliers(folder: Path) -> list[str]:
         return ["synthesize", "ascood", "--run", str(run), "--count", "24", "--out", str(folder / "outliers")]
 
+    def packing(folder: Path) -> list[str]:
+        return ["data", "pack", *data, "--out", str(folder / "a.parquet")]
+
     def pool(folder: Path) -> list[str]:
         options = ("--generator", "mixup", *data, "--count", "200", "--generation-batch-size", "8")
         return ["synthesize", "id", *options, "--out", str(folder / "pool")]
@@ -113,7 +117,7 @@ def scenes(root: Path, run: Path) -> list[Scene]:
         Scene("synthesize ascood", outliers, again=unless("outliers/manifest.json", outliers)),
         Scene("synthesize id", pool, again=unless("pool/manifest.json", pool)),
         Scene("benchmark", benchmark),
-        Scene("data pack", lambda folder: ["data", "pack", *data, "--out", str(folder / "a.parquet")]),
+        Scene("data pack", packing, again=unless("a.parquet", packing)),
     ]
 
 
@@ -161,6 +165,9 @@ def content(folder: Path) -> dict[str, str]:
 def _comparable(path: Path, folder: Path) -> bytes:
     """The bytes of a file without the times that work took, and without the folder's own name."""
     text = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
+    if path.name == "results.csv":
+        rows = list(csv.DictReader(text.decode().splitlines()))
+        return json.dumps([_timeless(row) for row in rows]).encode()
     if path.suffix not in (".json", ".jsonl"):
         return text
     records = [json.loads(line) for line in (text.splitlines() if path.suffix == ".jsonl" else [text])]
@@ -171,7 +178,7 @@ def _timeless(value: object) -> object:
     return {key: one for key, one in value.items() if key not in _TIMES} if isinstance(value, dict) else value
 
 
-_TIMES = {"seconds", "images_per_second", "loading", "memory"}
+_TIMES = {"seconds", "minutes a run", "images_per_second", "loading", "memory"}
 
 
 def require(true: bool, scene: Scene, arguments: list[str], code: int | None) -> None:
