@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,6 +138,8 @@ def answers(outskirts) -> Callable[[list[str]], None]:
     """Runs a command, which must do what it is asked, or say in a sentence why not."""
 
     def answers(words: list[str]) -> None:
+        # As the real one has it: names of files may be in no encoding.
+        sys.stderr.reconfigure(errors="backslashreplace")
         with _within(LONGEST):
             outcome = outskirts(*words)
         assert "Traceback" not in outcome.err, (words, outcome.err)

@@ -20,7 +20,7 @@ import openood weights.pt --data train --size 32 --out out
 synthesize ascood --run pixel --count 4 --seed 0 --out out
 synthesize boundary --run run --count 4 --k 1 --rows 5 --sigma .1 --out out
 synthesize id --generator mixup --data train --count 4 --size 8 --seed 0 --beta 1 --out out
-benchmark bench.yaml --methods ce --seeds 0 --detectors msp --set epochs=0 epochs=[ --out out
+benchmark bench.yaml --methods ce --seeds 0 --detectors msp --set epochs=0 --out out
 benchmark show bench.yaml
 report run --out page.html
 data pack --data train --side 8 --quality 75 --out ./out.parquet
@@ -37,7 +37,7 @@ folder: parquet:fog parquet:noise npz:noise npy:a.npz npy:fifo.png csv:latin.txt
 csv:a.csv@train?attribute=sex imglist:latin.txt@train imglist:a.txt@train pool:train hf:train tokens:train dtd:x
 train?limit=0 train?classes=9 train?part=1-0% train?jpeg=0 train?x=1 train?limit=a train? train?correlation=999
 knn:k=0 knn:k=nan knn:x=1 knn:k=[1 odin:temperature=-1 'msp msp' nosuch all msp:energy clip:empty timm:x torchvision:x
-a=train =train a= id=fog tuning=fog fog=fog epochs=x seed= epochs=0 0- 1-0 0,0 0-9 jitter:9 pixmix:fog crop:-1
+a=train =train a= id=fog tuning=fog fog=fog epochs=x seed= epochs=0 epochs=[ 0- 1-0 0,0 0-9 jitter:9 pixmix:fog crop:-1
 --epochs --help --nosuch --data --out --seed=x --no-resume -q --version
 """), "x" * 300, "\udcff"]  # fmt: skip
 
