@@ -91,6 +91,8 @@ class Results:
             raise OutskirtsError(f"{kept} holds no scores written by outskirts: {clause}.")
         scores: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
+            if tensor.ndim != 1:
+                raise OutskirtsError(f"{kept} is damaged: '{key}' is no list of numbers, one for each image.")
             label, _, dataset = key.rpartition("/")
             scores.setdefault(label, {})[dataset] = tensor
         photographs = scores.pop("", {})
