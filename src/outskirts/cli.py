@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shlex
@@ -21,6 +22,9 @@ __all__ = ["main"]
 
 #: Exit code of a fault of the program itself, as sysexits.h calls it.
 _FAULT = 70
+
+#: Of paths that no system would have, such as one of a thousand letters.
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 _QUIET, _VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
 
@@ -71,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if _lacks_memory(error):
             _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
+        if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename:
+            _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
         _end(_fault(error, arguments), _FAULT)

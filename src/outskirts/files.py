@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import OutskirtsError
+from .contents import misfit
+from .errors import OutskirtsError, reason
 from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "like_other_files",
     "load_json",
     "load_tensors",
+    "load_yaml",
     "reading",
     "require_alike",
     "require_empty",
@@ -112,13 +115,15 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, missing: str = "") -> Iterator[None]:
-    """Turn what the system says when `path` cannot be read into a sentence.
+    """Turn what the system says when `path` cannot be read into a sentence; of a pipe, no end may ever come.
 
     Arguments:
         path: The file.
         missing: What to say where there is none.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise OutskirtsError(f"{path} is a pipe or a device; only regular files are read.")
         yield
     except FileNotFoundError as error:
         raise OutskirtsError(missing or f"{path} is missing.") from error
@@ -126,6 +131,10 @@ def reading(path: Path, missing: str = "") -> Iterator[None]:
         raise _unreadable(path) from error
     except IsADirectoryError as error:
         raise OutskirtsError(f"{path} is a folder, not a file.") from error
+    except OSError as error:
+        if error.errno is None:  # It is a library's, and about the content.
+            raise
+        raise OutskirtsError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def is_file(path: Path) -> bool:
@@ -153,13 +162,43 @@ def save_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def load_json(path: Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a clear error."""
+def load_json(path: Path, kind: Any = Any) -> Any:
+    """Read a JSON file; a missing or damaged one is a clear error.
+
+    Arguments:
+        path: The file.
+        kind: What it should hold, as `misfit` takes it.
+    """
     try:
         with reading(path):
-            return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+    # Of numbers with thousands of digits, and of lists within thousands of lists, the module does not speak so clearly.
+    except (ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid JSON ({error}).") from error
+    return _fitting(content, kind, path)
+
+
+def _fitting(content: Any, kind: Any, path: Path) -> Any:
+    if clause := misfit(content, kind):
+        raise OutskirtsError(f"{path} is damaged: {clause}.")
+    return content
+
+
+def load_yaml(path: Path, missing: str = "", kind: Any = Any) -> Any:
+    """Read a YAML file; a missing or damaged one is a clear error.
+
+    Arguments:
+        path: The file.
+        missing: What to say where there is none.
+        kind: What it should hold, as `misfit` takes it.
+    """
+    try:
+        with reading(path, missing):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Of the date 2020-99-99, and of lists within thousands of lists, the module does not speak so clearly.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
+    return _fitting(content, kind, path)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
@@ -196,13 +235,20 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return separate
 
 
-def load_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote: the tensors and the metadata."""
+def load_tensors(path: Path, device: str = "cpu", kind: Any = Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote: the tensors and the metadata.
+
+    Arguments:
+        path: The file.
+        device: Where the tensors shall be.
+        kind: What the metadata should hold, as `misfit` takes it.
+    """
     try:
         with reading(path), path.open("rb"), safe_open(path, "pt", device=device) as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            _fitting(metadata, kind, path)
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
 
 

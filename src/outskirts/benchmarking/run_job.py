@@ -7,6 +7,7 @@ import traceback
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import get_type_hints
 
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
@@ -50,7 +51,12 @@ class Record:
 
 def record(job: Job) -> Record:
     """What became of a run so far."""
-    return Record(**load_json(job.record)) if job.record.is_file() else Record()
+    if not job.record.is_file():
+        return Record()
+    kinds = get_type_hints(Record)
+    # What an earlier version did not know yet has its default.
+    known = load_json(job.record, {name: (kind, None) for name, kind in kinds.items()})
+    return Record(**{name: known[name] for name in kinds if known.get(name) is not None})
 
 
 def finished(job: Job) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from ..benchmarking.leaderboard import LeaderboardRow
 from ..benchmarking.matrix import Matrix
 from ..benchmarking.render import tables
 from ..benchmarking.run_job import Record
+from ..contents import plain_value
 from ..data.benchmark import benchmarks, describe_benchmark
 from ..data.catalogue import Entry
 from ..data.fetch import catalogue
@@ -167,7 +167,7 @@ def _option(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
         raise OutskirtsError(f"An option is set as NAME=VALUE, not '{text}'.")
-    return name.replace("-", "_"), yaml.safe_load(value)
+    return name.replace("-", "_"), plain_value(value)
 
 
 def _shown(lines: Sequence[LeaderboardRow]) -> Table:

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import yaml
-
+from ..contents import misfit
 from ..errors import OutskirtsError, unknown
-from ..files import require_path_part
+from ..files import load_yaml, require_path_part
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -26,6 +25,12 @@ T = TypeVar("T", bound=ImageSet | str | Path)
 _SHIPPED = Path(str(files("outskirts.data"))) / "benchmarks"
 _ID = ("train", "val", "test")
 _FETCH = " Get the sets of this benchmark: outskirts data fetch {0}. What else it needs: outskirts benchmark show {0}"
+#: What else its keys hold, unless specs or options.
+_KINDS = {
+    **dict.fromkeys(("name", "description", "notes", "source", "preprocessing", "overlap"), (str, None)),
+    "classes": (str, [(str, int)], None),
+    "needs": ([str], None),
+}
 #: What the name of a backbone begins with that is a folder.
 _CLIP = "clip:"
 
@@ -108,9 +113,8 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
         if not isinstance(value, str):
             raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be a spec such as cifar10.")
         if classes and key in _ID:
-            value += (
-                f"{'&' if '?' in value else '?'}classes={classes if isinstance(classes, str) else ','.join(classes)}"
-            )
+            chosen = classes if isinstance(classes, str) else ",".join(map(str, classes))
+            value += f"{'&' if '?' in value else '?'}classes={chosen}"
         try:
             return resolve(value, base)
         except OutskirtsError as error:
@@ -179,7 +183,8 @@ def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
         if str(benchmark) not in benchmarks():
             raise unknown("benchmark", str(benchmark), benchmarks())
         path = _SHIPPED / f"{benchmark}.yaml"
-    content = _read(path)
+    none = f"The benchmark {path} cannot be read: there is no such file."
+    content = _mapping(load_yaml(path, none), "its content", path)
     names = [one.name for one in fields(Benchmark)] + ["classes"]
     for key in content:
         if key not in names:
@@ -187,10 +192,13 @@ def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     missing = [key for key in ("train", "test", "ood") if not content.get(key)]
     if missing:
         raise OutskirtsError(f"The benchmark {path} lacks {' and '.join(missing)}.")
-    needs = content.get("needs") or []
-    for name in needs:
-        known(name)
-    return path, {"name": path.stem, **content, "needs": tuple(needs)}
+    content = {key: value for key, value in content.items() if value is not None}
+    if clause := misfit(content, _KINDS):
+        raise OutskirtsError(f"In the benchmark {path}, {clause}; put texts that look like numbers in quotes.")
+    needs = tuple(content.get("needs", ()))
+    for needed in needs:
+        known(needed)
+    return path, {"name": path.stem, **content, "needs": needs}
 
 
 def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -206,18 +214,9 @@ def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
     return {name: placed(name, value) for name, value in given.items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            content = yaml.safe_load(stream)
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutskirtsError(f"The benchmark {path} cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise OutskirtsError(f"The benchmark {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    return _mapping(content, "its content", path)
-
-
 def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be names with values.")
+    if clause := misfit(value, {str: Any}, key):
+        raise OutskirtsError(f"In the benchmark {path}, {clause}; put it in quotes.")
     return value

@@ -30,5 +30,7 @@ def reading_arrays(path: Path) -> Iterator[None]:
     try:
         with files.reading(path, f"There is no file {path}."):
             yield
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OutskirtsError, MemoryError):
+        raise
+    except Exception as error:  # NumPy reads a damaged header as if it were Python, which fails in any way.
         raise OutskirtsError(f"{path} is damaged, or not a file of NumPy arrays ({error}).") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -69,11 +68,8 @@ def load_sets(file: Path) -> dict[str, SetRecord]:
     """The records in a file; none where there is no file, as in runs of version 0.1."""
     if not is_file(file):
         return {}
-    about: Any = load_json(file)
-    try:
-        return {name: SetRecord(**record) for name, record in about.items()}
-    except (AttributeError, TypeError) as error:
-        raise OutskirtsError(f"{file} is damaged: it holds no records of image sets ({error}).") from error
+    records = load_json(file, {str: {"spec": str, "fingerprint": str, "counts": {str: int}}})
+    return {name: SetRecord(one["spec"], one["fingerprint"], one["counts"]) for name, one in records.items()}
 
 
 def require_same_sets(known: Mapping[str, SetRecord], sets: Mapping[str, ImageSet], whose: str) -> None:

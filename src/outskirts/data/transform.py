@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from ..arguments import check_arguments
+from ..contents import misfit
 from ..devices import constant
 from ..errors import OutskirtsError, unknown
 
@@ -164,8 +165,8 @@ class Transform:
         for name in fields:
             if name not in cls.__dataclass_fields__:
                 raise unknown("field of a transform", name, cls.__dataclass_fields__)
-        if "size" not in fields:
-            raise OutskirtsError("A transform needs a size.")
+        if clause := misfit(fields, {"size": int, "mean": ([float], None), "std": ([float], None)}, "the transform"):
+            raise OutskirtsError(f"A transform needs a size, a mean and a std: {clause}.")
         return cls(**fields)
 
 

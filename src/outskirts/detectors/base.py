@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-import yaml
 from torch import Tensor, nn
 
 from .. import renamed
 from ..arguments import check_arguments
+from ..contents import plain_value
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
@@ -139,7 +139,7 @@ def _parsed(text: str) -> dict[str, Any]:
         key, equals, value = argument.partition("=")
         if not (key and equals):
             raise OutskirtsError(f"'{text}' is not a detector; write parameters as in knn:k=10,space=projection.")
-        arguments[key] = yaml.safe_load(value)
+        arguments[key] = plain_value(value)
     return arguments
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..contents import misfit
 from ..errors import MissingPackage, OutskirtsError
 from ..files import is_file, load_tensors, save_tensors, write_text
 from . import display, plots
@@ -86,10 +87,12 @@ class Results:
         if not is_file(kept):
             return Results(rows, tuning=tuning)
         tensors, metadata = load_tensors(kept)
-        if "skipped" not in metadata:
-            raise OutskirtsError(f"{kept} holds no scores written by outskirts.")
+        if clause := misfit(metadata, {"skipped": {str: str}}):
+            raise OutskirtsError(f"{kept} holds no scores written by outskirts: {clause}.")
         scores: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
+            if tensor.ndim != 1:
+                raise OutskirtsError(f"{kept} is damaged: '{key}' is no list of numbers, one for each image.")
             label, _, dataset = key.rpartition("/")
             scores.setdefault(label, {})[dataset] = tensor
         photographs = scores.pop("", {})

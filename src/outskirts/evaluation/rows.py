@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..contents import misfit
 from ..errors import OutskirtsError
 from ..files import reading
 from .csv_cells import unguarded
@@ -125,7 +126,10 @@ def read_rows(path: Path) -> tuple[Result, ...]:
     rows = []
     for number, line in enumerate(lines, start=2):
         try:
-            rows.append(Result(*(parse(cell) for parse, cell in zip(parsers, line, strict=True))))
-        except ValueError as error:
+            row = Result(*(parse(cell) for parse, cell in zip(parsers, line, strict=True)))
+            if clause := misfit(json.loads(row.params), {str: Any}, "params"):
+                raise ValueError(clause)
+            rows.append(row)
+        except (ValueError, RecursionError) as error:
             raise OutskirtsError(f"{path} is damaged in line {number}: {error}.") from error
     return tuple(rows)

@@ -45,8 +45,8 @@ def stored(
         if file is None or not file.is_file():
             continue
         try:
-            tensors, about = load_tensors(file)
-            if tensors.keys() != columns or "skipped" not in about:
+            tensors, about = load_tensors(file, kind={"skipped": [str]})
+            if tensors.keys() != columns:
                 raise OutskirtsError(f"{file} does not hold outputs.")
         except OutskirtsError as error:
             raise OutskirtsError(f"{error} Delete the file, and it is made again.") from error

@@ -66,6 +66,8 @@ def _named(
     nested = next((checkpoint[key] for key in ("state_dict", "model", "net") if key in checkpoint), checkpoint)
     state: dict[str, Tensor] = {}
     left = []
+    if not isinstance(nested, Mapping) or not all(isinstance(name, str) for name in nested):
+        raise OutskirtsError("The checkpoint does not hold tensors by their names; a state dict does.")
     for name, value in nested.items():
         if not isinstance(value, Tensor):
             raise OutskirtsError(f"The checkpoint's '{name}' is not a tensor; a state dict holds tensors only.")
@@ -94,7 +96,7 @@ def _resnet(state: Mapping[str, Tensor]) -> str:
     blocks = len({key.split(".")[2] for key in state if key.startswith("backbone.layer3.")})
     wide = "backbone.layer1.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}.get((blocks, wide))
-    if stem is None or depth is None:
+    if stem is None or stem.ndim != 4 or depth is None:
         raise OutskirtsError("The checkpoint does not hold a ResNet that is known here; check the layout's name.")
     return f"resnet{depth}-cifar" if stem.shape[-1] == 3 else f"torchvision:resnet{depth}"
 
@@ -107,7 +109,7 @@ def _pixels(backbone: str, small: Any, classes: int) -> Any:
 
 def _projection(state: Mapping[str, Tensor]) -> dict[str, Any]:
     last = "head.projection.weight" if "head.projection.weight" in state else "head.projection.2.weight"
-    if last not in state:
+    if last not in state or not state[last].ndim:
         raise OutskirtsError("The checkpoint has no projection (head.*); check the layout's name.")
     return {"embedding": len(state[last]), "projection": "linear" if last == "head.projection.weight" else "mlp"}
 

@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             f"{path} is not a state dict that can be read safely ({why}); save the weights alone: "
             "torch.save(model.state_dict(), FILE)."
         ) from cause(error)
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return content
 
@@ -44,7 +44,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """A state dict, be it the whole file or its part of that name."""
     checkpoint = read_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise OutskirtsError(f"{path} is not a state dict: it does not hold named tensors only.")
     return state
 

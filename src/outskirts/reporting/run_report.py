@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_type_hints
 
-import yaml
 from torch import Tensor
 
+from ..contents import misfit
 from ..data.set_record import SetRecord, load_sets
 from ..errors import OutskirtsError
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
 from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
-from ..files import is_file, load_json, reading
+from ..files import is_file, load_json, load_yaml, reading
 from ..methods import registry
 from ..training.config import resolve_recipe
 from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
 
-T = TypeVar("T")
+#: What is told of an image that a detector is most wrong about.
+_MISS = {
+    **dict.fromkeys(("dataset", "detector", "kind", "image", "predicted"), str),
+    **dict.fromkeys(("score", "confidence"), float),
+    "label": (str, None),
+}
 
 
 @dataclass(frozen=True)
@@ -78,22 +83,12 @@ class RunReport:
             name=name,
             config=_settings(path / "config.yaml"),
             results=results,
-            environment=_optional(path / "environment.json", load_json),
-            metrics=_records(path / "metrics.jsonl", _json_lines, "kind", "epoch"),
-            outliers=_optional(gallery / "outliers.json", load_json),
-            synthetic=_optional(gallery / "synthetic.json", load_json),
-            misses=_records(
-                gallery / "misses.json",
-                load_json,
-                "dataset",
-                "detector",
-                "kind",
-                "image",
-                "score",
-                "predicted",
-                "confidence",
-            ),
-            notes=_optional(path / "notes.json", load_json),
+            environment=_content(path / "environment.json", {str: Any}),
+            metrics=_records(path / "metrics.jsonl"),
+            outliers=_content(gallery / "outliers.json", {str: Any}),
+            synthetic=_content(gallery / "synthetic.json", {str: Any}),
+            misses=_entries(gallery / "misses.json", _content(gallery / "misses.json", list), _MISS),
+            notes=_content(path / "notes.json", [str]),
             groups=_groups(path / "groups.json"),
             measured=load_sets(Run(path).measured),
         )
@@ -152,32 +147,46 @@ class RunReport:
         return {name: (kept[ID], kept[dataset]) for name, kept in scores.items() if dataset in kept}
 
 
-def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
-    return read(path) if is_file(path) else None
-
-
-def _records(path: Path, read: Callable[[Path], Any], *keys: str) -> list[dict[str, Any]] | None:
-    records = _optional(path, read)
-    for number, record in enumerate(records or [], start=1):
-        if lacking := [key for key in keys if not isinstance(record, dict) or key not in record]:
-            raise OutskirtsError(f"{path} is damaged: entry {number} lacks {', '.join(lacking)}.")
-    return records
+def _content(path: Path, kind: Any) -> Any:
+    return load_json(path, kind) if is_file(path) else None
 
 
 def _groups(path: Path) -> list[GroupAccuracy] | None:
-    columns = [column.name for column in fields(GroupAccuracy)]
-    records = _records(path, load_json, *columns)
-    return None if records is None else [GroupAccuracy(*(record[name] for name in columns)) for record in records]
+    kinds = get_type_hints(GroupAccuracy)
+    records = _entries(path, _content(path, list), kinds)
+    return None if records is None else [GroupAccuracy(*(record[name] for name in kinds)) for record in records]
+
+
+def _records(path: Path) -> list[dict[str, Any]] | None:
+    """The lines of the log of a training."""
+    if not is_file(path):
+        return None
+    lines = []
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            lines.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
+    return _entries(path, lines, {"kind": str, "epoch": float})
+
+
+def _entries(path: Path, entries: list[Any] | None, kind: dict[str, Any]) -> list[dict[str, Any]] | None:
+    for number, entry in enumerate(entries or [], start=1):
+        lacking = [key for key in kind if not isinstance(entry, dict) or (key not in entry and misfit(None, kind[key]))]
+        if lacking:
+            raise OutskirtsError(f"{path} is damaged: entry {number} lacks {', '.join(lacking)}.")
+        if clause := misfit(entry, kind, f"entry {number}"):
+            raise OutskirtsError(f"{path} is damaged: {clause}.")
+    return entries
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    try:
-        with reading(path, f"{path} is missing: {path.parent} is not a run folder."):
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({error}).") from error
-    if not isinstance(settings, dict):
-        raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values.")
+    missing = f"{path} is missing: {path.parent} is not a run folder."
+    settings = load_yaml(path, missing)
+    if clause := misfit(settings, {"method": (str, None), "seed": (int, None)}):
+        raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values, but {clause}.")
     return settings
 
 
@@ -189,15 +198,3 @@ def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
     except OutskirtsError:
         return ()
     return registry[recipe.method].detectors(recipe.settings)
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    with reading(path):
-        text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
-    return lines

@@ -47,7 +47,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer, ema: EM
         OutskirtsError: If the file is damaged, or of another training.
     """
     try:
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = load_tensors(path, kind={"step": int})
         groups: dict[str, dict[str, Tensor]] = {"method": {}, "ema": {}, "log": {}, "optimizer": {}}
         for key, value in tensors.items():
             group, _, name = key.partition("/")

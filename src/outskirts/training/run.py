@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .. import notebook
 from ..__about__ import __version__
+from ..contents import misfit
 from ..data.imageset import ImageSet
 from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..data.transform import Transform
@@ -28,6 +29,7 @@ from ..files import (
     is_file,
     load_json,
     load_tensors,
+    load_yaml,
     reading,
     require_empty,
     save_json,
@@ -175,8 +177,8 @@ class Run:
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""
         options = read_options(self.config)
-        if "method" not in options:
-            raise OutskirtsError(f"{self.config} is damaged: it names no method.")
+        if clause := misfit(options, {"method": str}):
+            raise OutskirtsError(f"{self.config} is damaged: it names no method ({clause}).")
         return options
 
     def recipe(self) -> Recipe:
@@ -257,9 +259,11 @@ class Run:
         for number, line in enumerate(lines.split("\n")[:-1], start=1):
             try:
                 record = json.loads(line)
-                yield {"kind": record["kind"], "step": record["step"], **record}
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({error}).") from error
+            if clause := misfit(record, {"kind": str, "step": int, "epoch": float}):
+                raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({clause}).")
+            yield {"kind": record["kind"], "step": record["step"], **record}
 
     def save_classifier(self, classifier: Classifier, recipe: Recipe) -> None:
         """Write ``model.safetensors``."""
@@ -279,13 +283,9 @@ class Run:
 def read_options(file: Path) -> dict[str, Any]:
     """The options in a YAML file, or in that of a run folder, without its format, which is checked."""
     file = file / "config.yaml" if file.is_dir() else file
-    try:
-        with reading(file, f"The configuration {file} does not exist."):
-            options = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OutskirtsError(f"{file} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
-    if not isinstance(options, dict):
-        raise OutskirtsError(f"{file} is damaged: it holds no mapping of options.")
+    options = load_yaml(file, f"The configuration {file} does not exist.")
+    if clause := misfit(options, {"method": (str, None)}):
+        raise OutskirtsError(f"{file} is damaged: it holds no mapping of options ({clause}).")
     version = options.pop("format", FORMAT)
     if version != FORMAT:
         raise OutskirtsError(
@@ -316,11 +316,10 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
     if not is_file(run.model):
         raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
     tensors, metadata = load_tensors(run.model)
-    try:
-        transform = Transform.from_json(metadata["transform"])
-        classes, architecture = metadata["classes"], metadata["backbone"]
-    except KeyError as error:
-        raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: it lacks {error}.") from error
+    if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
+        raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
+    transform = Transform.from_json(metadata["transform"])
+    classes, architecture = metadata["classes"], metadata["backbone"]
     example = torch.zeros(2, transform.channels, transform.size, transform.size)
     if model is not None:
         backbone, _ = adapt(model, example, head, name=architecture)

@@ -35,8 +35,11 @@ def imglist(where: Path, root: Path) -> ImageSet:
         raise OutskirtsError(f"There is no folder {root}; write imglist:FILE@ROOT.")
     items = []
     labels = []
-    with reading(where):
-        text = where.read_text(encoding="utf-8")
+    try:
+        with reading(where):
+            text = where.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OutskirtsError(f"{where} is not a list in UTF-8 ({error}); save it in UTF-8.") from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

@@ -57,6 +57,15 @@ SAMPLES = "samples.png"
 
 _ARRAYS = ("images.npy", "labels.npy", "keys.npy")
 
+#: What every manifest says.
+_MANIFEST = {
+    "count": int,
+    "classes": [str],
+    "generator": {"name": str},
+    "counts": {str: int},
+    "sha256": {str: str},
+}
+
 
 @source("pool")
 def open_pool(where: Path) -> ImageSet:
@@ -135,7 +144,7 @@ class PoolWriter:
         if self._new:
             require_empty(folder)
             save_json(self._state, {"begun": begun, "done": 0, "drawn": [0] * len(classes)})
-        self.state: dict[str, Any] = load_json(self._state)
+        self.state: dict[str, Any] = load_json(self._state, {"begun": dict, "done": int, "drawn": [int]})
         require_alike(str(folder), self.state["begun"], begun)
         KeySet.of(keys).save(folder / "keys.npy")
         self.images = _writable(folder / "images.npy", size, np.uint8)
@@ -209,13 +218,13 @@ def manifest(folder: Path) -> dict[str, Any]:
         raise OutskirtsError(f"The pool {folder} is not finished. To continue, give the command that began it again.")
     if not is_file(folder / "manifest.json"):
         raise OutskirtsError(f"{folder} is not a pool: it has no manifest.json.")
-    about = load_json(folder / "manifest.json")
+    about = load_json(folder / "manifest.json", dict)
     if about.get("format") not in (1, FORMAT):
         raise OutskirtsError(
             f"{folder} was written in format {about.get('format')} of pools; this version of outskirts reads 1 and "
             f"{FORMAT}."
         )
-    return about
+    return load_json(folder / "manifest.json", _MANIFEST)
 
 
 def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:

@@ -47,7 +47,7 @@ def table(
             reader = csv.DictReader(file, strict=True)
             header, lines = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise OutskirtsError(f"{where} is not a table in CSV ({error}).") from error
+        raise OutskirtsError(f"{where} is not a table in CSV, in UTF-8 ({error}).") from error
     for pair in rows.split(",") if rows else ():
         column, colon, value = pair.partition(":")
         if not colon:
