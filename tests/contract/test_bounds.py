@@ -49,8 +49,9 @@ def test_a_number_outside_its_range_is_refused(of, name, bound):
     beyond = [bound.most + 1e-9 * max(1, abs(bound.most)), bound.most + 1, bound.below]
     outside = [number for number in (*below, *beyond) if math.isfinite(number)]
     whole = [int(number) for number in outside if number == int(number)]
+    said = rf"^{name}\b.* must be .*{re.escape(str(bound))}.*, not {{}}\.$"
     for wrong in (*outside, *whole, math.nan, math.inf, -math.inf, "x", True):
-        with pytest.raises(OutskirtsError, match=rf"^{name}\b.* must be .*{re.escape(str(bound))}.*, not ") as refused:
+        with pytest.raises(OutskirtsError, match=said.format(re.escape(repr(wrong)))) as refused:
             MADE[of](**{name: wrong})
         assert of not in detectors.names() or f"the detector '{of}'" in str(refused.value)
 

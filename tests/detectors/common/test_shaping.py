@@ -76,7 +76,9 @@ def test_vra_is_silent_below_the_low_percentile(train):
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="low of the detector 'vra' is 95"):
         VRA(low=95)
-    with pytest.raises(OutskirtsError, match="percentile of the detector 'scale' must be"):
+    with pytest.raises(
+        OutskirtsError, match="percentile of the detector 'scale' must be a number from 0 to below 100, not -1"
+    ):
         Scale(percentile=-1)
     with pytest.raises(OutskirtsError, match="linear head"):
         DICE().fit(Outputs(train.features, train.logits))
