@@ -26,7 +26,7 @@ class ASH(ShapingDetector):
     kept ones to :math:`s_1 / k` besides, ``s`` multiplies them by :math:`\exp(s_1 / s_2)`.
 
     Arguments:
-        percentile: Share of the activations that is not kept, in [0, 100); published grid 65, 70, …, 95.
+        percentile: Share of the activations that is not kept, from 0 to below 100; published grid 65, 70, …, 95.
         variant: p, b or s; OpenOOD's is b.
         scorer: The detector that scores the logits; the free energy, as published.
     """

@@ -76,7 +76,7 @@ class ReAct(ShapingDetector):
     The percentile is over training images, as in the paper; OpenOOD takes validation images.
 
     Arguments:
-        percentile: Where to cut, in (0, 100]; published grid 85, 90, 95, 99.
+        percentile: Where to cut, above 0 and at most 100; published grid 85, 90, 95, 99.
         scorer: The detector that scores the logits; the free energy, as published.
     """
 
