@@ -65,6 +65,14 @@ def test_any_score_of_logits_can_follow(train, queries):
         ASH(scorer="knn")
 
 
+@pytest.mark.parametrize("percentile", [0, 40, 90, 99])
+def test_of_equal_activations_ash_keeps_the_first(percentile):
+    features = (2 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))).round().double().clamp_min(-1)
+    order = features.argsort(dim=1, descending=True, stable=True)[:, : max(1, 40 - round(0.4 * percentile))]
+    expected = torch.zeros_like(features).scatter(1, order, features.gather(1, order))
+    assert torch.equal(ASH(percentile, "p").shape(features), expected)
+
+
 def test_vra_is_silent_below_the_low_percentile(train):
     detector = VRA(percentile=75, low=25).fit(train)
     assert detector.floor.item() == pytest.approx(0.1) and detector.threshold.item() == pytest.approx(1.275)
