@@ -27,7 +27,19 @@ from torch.nn.functional import cross_entropy, normalize
 from outskirts import Classifier, Outputs, extract
 from outskirts.data.imageset import ImageSet
 from outskirts.data.transform import Transform
-from outskirts.detectors import DICE, KNN, GradNorm, KLMatching, Mahalanobis, ViM, create, registry
+from outskirts.detectors import (
+    ASH,
+    DICE,
+    KNN,
+    VRA,
+    GradNorm,
+    KLMatching,
+    Mahalanobis,
+    ReAct,
+    ViM,
+    create,
+    registry,
+)
 from outskirts.errors import OutskirtsError
 from outskirts.evaluation.evaluate import fit_detectors, lacking
 from outskirts.extraction.columns import Columns
@@ -123,6 +135,31 @@ def published_vim(train: Outputs, test: Outputs, dims: tuple[int, ...]) -> list[
     return found
 
 
+def published_react(train: Outputs, test: Outputs) -> Tensor:
+    assert test.head is not None
+    clipped = test.features.clamp_max(float(np.percentile(train.features.numpy(), 90)))
+    return -(clipped @ test.head.weight.T + test.head.bias).logsumexp(1)
+
+
+def published_vra(train: Outputs, test: Outputs) -> Tensor:
+    assert test.head is not None
+    low, high = (float(np.percentile(train.features.numpy(), cut)) for cut in (10, 90))
+    clipped = test.features.clamp_max(high).where(test.features >= low, 0.0)
+    return -(clipped @ test.head.weight.T + test.head.bias).logsumexp(1)
+
+
+def published_ash(train: Outputs, test: Outputs) -> Tensor:
+    assert test.head is not None
+    scores = []
+    for batch in test.features.split(BATCH):
+        count = batch.shape[1] - round(0.9 * batch.shape[1])
+        kept = batch.topk(count, dim=1).indices
+        fill = (batch.sum(1, keepdim=True) / count).expand(-1, count)
+        shaped = torch.zeros_like(batch).scatter_(1, kept, fill)
+        scores.append(-(shaped @ test.head.weight.T + test.head.bias).logsumexp(1))
+    return torch.cat(scores)
+
+
 DIMS = (64, 128, 256, 384)
 
 
@@ -138,6 +175,9 @@ def published(scale: float) -> None:
         ("KL-matching", few, 1000, published_kl_matching, lambda a, b: KLMatching().fit(a).score(b)),
         ("GradNorm", few, 1000, published_gradnorm, lambda a, b: GradNorm().score(b)),
         ("DICE", few, 10_000, published_dice, lambda a, b: DICE().fit(a).score(b)),
+        ("ReAct", train, 10_000, published_react, lambda a, b: ReAct().fit(a).score(b)),
+        ("VRA", train, 10_000, published_vra, lambda a, b: VRA().fit(a).score(b)),
+        ("ASH", train, 10_000, published_ash, lambda a, b: ASH().score(b)),
         ("ViM, 4 dimensions", train, 1000, lambda a, b: published_vim(a, b, DIMS), sweep),
     ]
     print("512 features, 100 classes; fitting and scoring")

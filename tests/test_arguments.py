@@ -55,7 +55,9 @@ def test_there_are_many():
 @pytest.mark.parametrize("name", CHOICES)
 def test_another_value_is_refused(name):
     called, argument = CHOICES[name]
-    with pytest.raises(OutskirtsError, match=f"^{argument}( of the detector '[a-z_]+')? must be one of .*, not 'zz'"):
+    with pytest.raises(
+        OutskirtsError, match=f"^{argument}( of the (detector|generator) '[a-z_]+')? must be one of .*, not 'zz'"
+    ):
         called(**{argument: "zz"})
 
 

@@ -45,12 +45,12 @@ def check_arguments(called: C, part: str | None = None) -> C:
     return _checked(called, called, part)
 
 
-def check_fields(instance: Any) -> None:
+def check_fields(instance: Any, part: str | None = None) -> None:
     """Check a dataclass as `check_arguments` does: called in ``__post_init__``, it holds for derived classes, too."""
     derived: Any = type(instance)
     for name, kind in _kinds_of(derived).items():
         if not _fits(getattr(instance, name), kind):
-            raise _error(name, getattr(instance, name), kind)
+            raise _error(name, getattr(instance, name), kind, part)
 
 
 def require_positive(**numbers: int | None) -> None:
@@ -100,7 +100,7 @@ def _checked(function: Any, hinted: Any, part: str | None) -> Any:
         given = signature.bind_partial(*args, **kwargs).arguments
         for name, kind in _kinds_of(hinted).items():
             if name in single and name in given and not _fits(given[name], kind):
-                raise _error(f"{name} of {part}" if part else name, given[name], kind)
+                raise _error(name, given[name], kind, part)
         return function(*args, **kwargs)
 
     checked._arguments_are_checked = True  # type: ignore[attr-defined]
@@ -153,9 +153,9 @@ def _fits(value: Any, kind: _Kind) -> bool:
     return any(type(value) is type(known) and value == known for known in kind.values) or kind.accepts(value)
 
 
-def _error(name: str, value: object, kind: _Kind) -> OutskirtsError:
+def _error(name: str, value: object, kind: _Kind, part: str | None) -> OutskirtsError:
     chosen = any(known is not None for known in kind.values)
     wanted = f"one of {', '.join(kind.words)}" if chosen and len(kind.words) > 1 else " or ".join(kind.words)
     close = difflib.get_close_matches(str(value), [str(known) for known in kind.values], n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
-    return OutskirtsError(f"{name} must be {wanted}, not {value!r}{hint}")
+    return OutskirtsError(f"{name}{f' of {part}' if part else ''} must be {wanted}, not {value!r}{hint}")

@@ -115,6 +115,27 @@ def test_bad_input(outskirts, bench, tmp_path):
     assert done.code == 2 and "mnist5k" in done.err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"executor": "raye"}, "no executor 'raye'; did you mean 'ray'"),
+        ({"detectors": ["msq"]}, "no detector 'msq'; did you mean 'msp'"),
+        ({"detectors": ["knn:k=0"]}, "k of the detector 'knn' must be a whole number of at least 1, not 0"),
+        ({"methods": ["ce", "cee"]}, "no method 'cee'; did you mean 'ce'"),
+        ({"variants": ["sio"]}, "no variant 'sio'"),
+        ({"options": {"seed": 3}}, "A benchmark sets seed itself"),
+        ({"options": {"epochz": 3}}, "no option 'epochz'"),
+        ({"methods": ["ce", "dream"]}, "In a benchmark, name it under 'recipes'"),
+        ({"methods": ["ce", "ncis"]}, "trains with images of outliers"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_is_refused_leaves_nothing_behind(bench, tmp_path, given, said):
+    with pytest.raises(osk.OutskirtsError, match=said):
+        osk.benchmark(bench, out=tmp_path / "out" / "runs", begun=lambda *about: pytest.fail("it began"), **given)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_the_table_is_the_same(bench, tmp_path):
     """The processes are killed, as by a power cut, at moments that differ from one time to the next."""

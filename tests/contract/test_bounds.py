@@ -21,6 +21,11 @@ MADE = {
     **{f"{name} (generator)": generators[name].Config for name in generators.names()},
     "training": TrainConfig,
 }
+#: What errors call a part.
+NAMED = {
+    **{name: f"the detector '{name}'" for name in detectors.names()},
+    **{f"{name} (generator)": f"the generator '{name}'" for name in generators.names()},
+}
 
 
 def numbers(part):
@@ -49,10 +54,28 @@ def test_a_number_outside_its_range_is_refused(of, name, bound):
     beyond = [bound.most + 1e-9 * max(1, abs(bound.most)), bound.most + 1, bound.below]
     outside = [number for number in (*below, *beyond) if math.isfinite(number)]
     whole = [int(number) for number in outside if number == int(number)]
+    said = rf"^{name}\b.* must be .*{re.escape(str(bound))}.*, not {{}}\.$"
     for wrong in (*outside, *whole, math.nan, math.inf, -math.inf, "x", True):
-        with pytest.raises(OutskirtsError, match=rf"^{name}\b.* must be .*{re.escape(str(bound))}.*, not ") as refused:
+        with pytest.raises(OutskirtsError, match=said.format(re.escape(repr(wrong)))) as refused:
             MADE[of](**{name: wrong})
-        assert of not in detectors.names() or f"the detector '{of}'" in str(refused.value)
+        assert NAMED.get(of, "") in str(refused.value)
+
+
+def help_of(part, name):
+    """What the help says of an argument: the text below a field, or the line of a class's docstring."""
+    if is_dataclass(part):
+        own = next(one for one in part.__mro__ if name in vars(one).get("__annotations__", ()))
+        found = re.search(rf'^    {name}: .*?"""(.*?)"""', inspect.getsource(own), re.MULTILINE | re.DOTALL)
+    else:
+        found = re.search(rf"^    {name}: (.*(\n {{8}}.*)*)", inspect.getdoc(part), re.MULTILINE)
+    return " ".join(found[1].split())
+
+
+@pytest.mark.parametrize(("of", "name", "bound"), NUMBERS, ids=lambda value: str(value))
+def test_the_help_names_the_range(of, name, bound):
+    # The whole of it: "above 0" is not a half of "above 0 and at most 1".
+    whole = rf"\b{re.escape(str(bound))}(?!\.?\d| and at most \d)"
+    assert bound == Bound() or re.search(whole, help_of(MADE[of], name))
 
 
 @pytest.mark.parametrize("of", MADE)

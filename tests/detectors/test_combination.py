@@ -55,7 +55,9 @@ def test_it_is_saved_with_its_members(sets, tmp_path):
 def test_bad_input_is_an_error():
     with pytest.raises(OutskirtsError, match="two detectors or more"):
         Combination(["knn"])
-    with pytest.raises(OutskirtsError, match="rule of the detector 'combination' must be one of sum, fisher, not"):
+    with pytest.raises(
+        OutskirtsError, match="rule of the detector 'combination' must be one of sum, fisher, not 'product'"
+    ):
         Combination(rule="product")
     with pytest.raises(OutskirtsError, match="energie"):
         Combination(["energie", "knn"])

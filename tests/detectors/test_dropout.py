@@ -19,5 +19,7 @@ def test_approaches_the_mean_over_all_masks(queries):
 
 
 def test_bad_input_is_an_error():
-    with pytest.raises(OutskirtsError, match="rate of the detector 'dropout' must be"):
+    with pytest.raises(
+        OutskirtsError, match=r"rate of the detector 'dropout' must be a number from 0 to below 1, not 1.0"
+    ):
         Dropout(rate=1.0)

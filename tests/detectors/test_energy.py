@@ -16,5 +16,5 @@ def test_huge_logits_do_not_overflow():
 
 
 def test_temperature_must_be_positive():
-    with pytest.raises(OutskirtsError, match="temperature of the detector 'energy' must be a number above 0"):
+    with pytest.raises(OutskirtsError, match="temperature of the detector 'energy' must be a number above 0, not 0"):
         Energy(0)

@@ -33,5 +33,7 @@ def test_bad_input_is_an_error():
     one = Outputs(torch.zeros(1, 2), torch.zeros(1, 2), None, None, {"gram-1-1": torch.zeros(1, 1, 2)})
     with pytest.raises(OutskirtsError, match="two training images or more, not 1"):
         Gram(stages=1, orders=1).fit(one)
-    with pytest.raises(OutskirtsError, match="orders of the detector 'gram' must be"):
+    with pytest.raises(
+        OutskirtsError, match="orders of the detector 'gram' must be a whole number of at least 1, not 0"
+    ):
         Gram(orders=0)

@@ -15,7 +15,7 @@ def test_score_is_the_softmax_probability_of_the_probe(toy):
 
 
 def test_bad_input_is_an_error(queries):
-    with pytest.raises(OutskirtsError, match="epsilon of the detector 'iodin' must be a number of at least 0"):
+    with pytest.raises(OutskirtsError, match="epsilon of the detector 'iodin' must be a number of at least 0, not -1"):
         IODIN(epsilon=-1)
     with pytest.raises(OutskirtsError, match="extract them again"):
         IODIN().score(queries)

@@ -72,7 +72,9 @@ def test_bad_input_is_an_error(blobs):
         Mahalanobis().fit(Outputs(blobs.features, blobs.logits, blobs.labels - 1))
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         Mahalanobis().fit(blobs[:0])
-    with pytest.raises(OutskirtsError, match="ridge of the detector 'mahalanobis' must be"):
+    with pytest.raises(
+        OutskirtsError, match="ridge of the detector 'mahalanobis' must be a number of at least 0, not -1"
+    ):
         Mahalanobis(ridge=-1)
 
 

@@ -24,5 +24,7 @@ def test_the_bank_is_drawn_from_all_classes(train):
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="choose k of at most 6"):
         NNGuide(k=7).fit(train)
-    with pytest.raises(OutskirtsError, match="fraction of the detector 'nnguide' must be"):
+    with pytest.raises(
+        OutskirtsError, match="fraction of the detector 'nnguide' must be a number above 0 and at most 1, not 0"
+    ):
         NNGuide(fraction=0)

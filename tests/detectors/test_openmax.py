@@ -57,5 +57,7 @@ def test_bad_input_is_an_error(logits):
     few = logits[(logits.labels != 2) | (torch.arange(400) < 4)]
     with pytest.raises(OutskirtsError, match="two correctly classified training images of every class, but class 2"):
         OpenMax().fit(few)
-    with pytest.raises(OutskirtsError, match="tail of the detector 'openmax' must be"):
+    with pytest.raises(
+        OutskirtsError, match="tail of the detector 'openmax' must be a whole number of at least 2, not 1"
+    ):
         OpenMax(tail=1)

@@ -52,7 +52,9 @@ def test_too_few_images_for_a_rank_are_all_accepted():
 
 
 def test_bad_input_is_an_error(val):
-    with pytest.raises(OutskirtsError, match=r"accepted of the detector 'per_class' must be"):
+    with pytest.raises(
+        OutskirtsError, match=r"accepted of the detector 'per_class' must be a number above 0.5 and at most 1, not 0.2"
+    ):
         PerClass(accepted=0.2)
     with pytest.raises(OutskirtsError, match="no images to fit on"):
         PerClass().fit(val[:0])

@@ -36,7 +36,9 @@ def test_a_percentile_of_more_than_is_looked_through_at_once(monkeypatch, dtype)
 
 
 def test_bad_input_is_an_error(train):
-    with pytest.raises(OutskirtsError, match=r"percentile of the detector 'react' must be .* above 0 and at most 100"):
+    with pytest.raises(
+        OutskirtsError, match=r"percentile of the detector 'react' must be a number above 0 and at most 100, not 101"
+    ):
         ReAct(percentile=101)
     with pytest.raises(OutskirtsError, match="linear head"):
         ReAct().fit(train).score(Outputs(train.features, train.logits))

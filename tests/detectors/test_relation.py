@@ -15,5 +15,5 @@ def test_vectors(toy, train, queries, power, monkeypatch):
 
 def test_bad_input_is_an_error():
     assert blocks.BUDGET > 1
-    with pytest.raises(OutskirtsError, match="power of the detector 'relation' must be"):
+    with pytest.raises(OutskirtsError, match="power of the detector 'relation' must be a number above 0, not 0"):
         Relation(power=0)

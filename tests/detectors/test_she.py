@@ -26,6 +26,6 @@ def test_a_class_without_a_correct_image_has_the_mean_of_all(train):
     assert means.isfinite().all()
     with pytest.raises(
         OutskirtsError,
-        match="metric of the detector 'she' must be one of inner_product, euclidean, cosine, not",
+        match="metric of the detector 'she' must be one of inner_product, euclidean, cosine, not 'manhattan'",
     ):
         SHE("manhattan")

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 import outskirts as osk
 from outskirts.errors import OutskirtsError
+from outskirts.methods import registry
 from outskirts.seeding import isolated
 from outskirts.training.importing import import_checkpoint
 
@@ -61,6 +62,26 @@ def test_prototypes_that_are_not_in_the_file(foreign, bugs, tmp_path):
         points = model.points(classifier.transform.device(pixels))
     means = normalize(torch.stack([points[labels == c].mean(0) for c in range(2)]), dim=1)
     torch.testing.assert_close(classifier.head.prototypes, means, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "classes", "expected"),
+    [("cider", 10, 100), ("cider", 100, 300), ("npos", 10, 300), ("npos", 100, 300), ("cider", 7, 50), ("npos", 7, 50)],
+)
+def test_the_published_number_of_neighbours(foreign, layout, classes, expected, tmp_path):
+    model, told = foreign.Contrastive(), []
+    if layout == "npos":
+        model.mlp = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1))
+    prototypes = {"prototypes": torch.eye(classes, 128)}
+    torch.save({"state_dict": model.state_dict(), "dis_state_dict": prototypes}, tmp_path / "a.pt")
+    np.savez(tmp_path / "a.npz", images=np.zeros((2 * classes, 8, 8, 3), np.uint8), labels=np.arange(2 * classes) // 2)
+    images = osk.open(f"npz:{tmp_path / 'a.npz'}?images=images&labels=labels")
+    run = import_checkpoint(layout, tmp_path / "a.pt", images, tmp_path / "run", say=told.append)
+    recipe = run.recipe()
+    knn = registry[recipe.method].detectors(recipe.settings)[0]
+    assert (knn["name"], knn["k"]) == ("knn", expected)
+    said = [text for text in told if "knn" in text]
+    assert said == [] if expected == 50 else f"k={expected}" in said[0] and "--detectors knn:k=K" in said[0]
 
 
 @torch.no_grad()

@@ -96,13 +96,13 @@ class AdaScale(Detector):
     activations or of an image's values is rounded down to a number of them; a percentile is rounded to the nearest.
 
     Arguments:
-        low: Smallest percentile; published grid of both 60 to 99.
-        high: Largest percentile.
-        share: Per cent of the largest activations whose height counts.
-        shift_share: Per cent of them whose shift counts.
-        weight: Weight λ of the shift.
-        moved: Per cent of an image's values that are moved.
-        epsilon: Size of the move, in the units of the network's input.
+        low: Smallest percentile, from 0 to 100; published grid of both 60 to 99.
+        high: Largest percentile, from 0 to 100.
+        share: Per cent of the largest activations whose height counts, above 0 and at most 100.
+        shift_share: Per cent of them whose shift counts, above 0 and at most 100.
+        weight: Weight λ of the shift, at least 0.
+        moved: Per cent of an image's values that are moved, above 0 and at most 100.
+        epsilon: Size of the move, at least 0, in the units of the network's input.
         variant: a scales the features, by exp(s₁ / s₂) as SCALE does; l the logits, by (s₁ / s₂)².
         scorer: The detector that scores the logits; the free energy, as published.
     """

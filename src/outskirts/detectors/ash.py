@@ -26,7 +26,7 @@ class ASH(ShapingDetector):
     kept ones to :math:`s_1 / k` besides, ``s`` multiplies them by :math:`\exp(s_1 / s_2)`.
 
     Arguments:
-        percentile: Share of the activations that is not kept, in [0, 100); published grid 65, 70, …, 95.
+        percentile: Share of the activations that is not kept, from 0 to below 100; published grid 65, 70, …, 95.
         variant: p, b or s; OpenOOD's is b.
         scorer: The detector that scores the logits; the free energy, as published.
     """
@@ -42,9 +42,14 @@ class ASH(ShapingDetector):
 
     def shape(self, features: Tensor) -> Tensor:
         count = kept_count(features.shape[1], self.percentile)
+        top = features.topk(count, dim=1).values
+        least = top[:, -1:]
         # Of equal ones the first, whatever the device.
-        order = features.sort(dim=1, descending=True, stable=True)
-        top, indices = order.values[:, :count], order.indices[:, :count]
-        whole, kept = features.sum(1, keepdim=True), top.sum(1, keepdim=True)
-        values = {"p": top, "b": (whole / count).expand_as(top), "s": top * scaling(whole, kept)}[self.variant]
-        return features.new_zeros(features.shape).scatter(1, indices, values)
+        more, equal = ~(features <= least), features == least
+        kept = more | (equal & (equal.cumsum(1) <= count - more.sum(1, keepdim=True)))
+        if self.variant == "p":
+            return features.where(kept, 0.0)
+        whole = features.sum(1, keepdim=True)
+        if self.variant == "b":
+            return (whole / count).where(kept, 0.0)
+        return (features * scaling(whole, top.sum(1, keepdim=True))).where(kept, 0.0)

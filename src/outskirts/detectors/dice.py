@@ -28,7 +28,7 @@ class DICE(ShapingDetector):
     kept, whatever their class.
 
     Arguments:
-        percentile: Share of the weights that is not kept, in [0, 100); published as 90.
+        percentile: Share of the weights that is not kept, from 0 to below 100; published as 90.
         scorer: The detector that scores the logits; the free energy, as published.
     """
 

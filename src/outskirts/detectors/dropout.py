@@ -30,8 +30,8 @@ class Dropout(Detector):
     so that a score is an image's own.
 
     Arguments:
-        rate: Share of the features that is left out, in [0, 1); published as .5.
-        samples: How many heads to average; OpenOOD's 5.
+        rate: Share of the features that is left out, from 0 to below 1; published as .5.
+        samples: How many heads to average, at least 1; OpenOOD's 5.
     """
 
     needs = frozenset({"features", "head"})

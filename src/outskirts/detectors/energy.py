@@ -34,7 +34,7 @@ class Energy(Detector):
     """Free energy.
 
     Arguments:
-        temperature: T; the paper finds 1 best.
+        temperature: T, above 0; the paper finds 1 best.
     """
 
     def __init__(self, temperature: Positive = 1.0) -> None:

@@ -44,8 +44,8 @@ class GEN(Detector):
     """Generalised entropy.
 
     Arguments:
-        gamma: The exponent; the smaller, the more the small probabilities count.
-        top: How many of the largest probabilities to sum over, at most all.
+        gamma: The exponent, above 0; the smaller, the more the small probabilities count.
+        top: How many of the largest probabilities to sum over, at least 1 and at most all.
     """
 
     of_softmax = True

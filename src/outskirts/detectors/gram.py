@@ -93,8 +93,8 @@ class Gram(Detector):
     every rectifier that is a module, so that its results depend on how a network is written; here it is the stages.
 
     Arguments:
-        stages: Number of stages, from the last; see `outskirts.models.stages.find_stages`.
-        orders: Powers 1, 2, … up to this; published as 5.
+        stages: Number of stages, at least 1, from the last; see `outskirts.models.stages.find_stages`.
+        orders: Powers 1, 2, … up to this, at least 1; published as 5.
     """
 
     fit_on = "train"

@@ -18,8 +18,8 @@ class IODIN(PerturbedDetector):
     """Temperature-scaled softmax probability after only the value with the largest gradient moves by epsilon.
 
     Arguments:
-        temperature: Divides the logits; published grid 1, 10, 100, 1000.
-        epsilon: Size of the step in units of the raw pixel range [0, 1]; published grid .0014 to .0098.
+        temperature: Divides the logits, above 0; published grid 1, 10, 100, 1000.
+        epsilon: Size of the step in units of the raw pixel range [0, 1], at least 0; published grid .0014 to .0098.
     """
 
     sparse = True

@@ -27,7 +27,7 @@ class KNN(Detector):
     """Distance of the normalised feature to its k-th nearest among the training features.
 
     Arguments:
-        k: Which neighbour; published grid 50, 100, 200, 500, 1000.
+        k: Rank of the neighbour, at least 1; published grid 50, 100, 200, 500, 1000.
         space: Distances between ``features``, or between points of the ``projection`` to the sphere that a
             classifier with prototypes has.
         index: ``exact``, or ``faiss`` for banks of millions: an inverted file, which may miss neighbours and needs

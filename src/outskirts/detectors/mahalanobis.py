@@ -114,8 +114,8 @@ class Mahalanobis(Detector):
             takes for it.
         normalize: Scale every feature to unit length first, as CIDER and MDS++ do; ``mahalanobis:normalize=false`` is
             the form first published.
-        ridge: Variance added in every direction, as a share of the mean variance within classes. It bounds
-            the weight of directions in which the training features hardly vary; 0 is the pseudo-inverse of
+        ridge: Variance added in every direction, as a share of the mean variance within classes, at least 0. It
+            bounds the weight of directions in which the training features hardly vary; 0 is the pseudo-inverse of
             the published code, which leaves directions without any variance out of account.
     """
 

@@ -51,8 +51,9 @@ class MahalanobisEnsemble(Detector):
     the gradient first.
 
     Arguments:
-        stages: Number of stages, from the last; see `outskirts.models.stages.find_stages`.
-        ridge: Variance added in every direction, as a share of the mean variance within classes; see `mahalanobis`.
+        stages: Number of stages, at least 1, from the last; see `outskirts.models.stages.find_stages`.
+        ridge: Variance added in every direction, as a share of the mean variance within classes, at least 0; see
+            `mahalanobis`.
     """
 
     needs = frozenset({"labels"})

@@ -26,7 +26,7 @@ class MCM(Detector):
     all features of a batch, with which scores depend on the batch and T is effectively the root of its size.
 
     Arguments:
-        temperature: T; 1 as published, whatever temperature the classifier was trained with.
+        temperature: T, above 0; 1 as published, whatever temperature the classifier was trained with.
     """
 
     needs = frozenset({"cosines"})

@@ -28,7 +28,7 @@ class NCI(Detector):
     the mean training feature :math:`\mu`.
 
     Arguments:
-        alpha: How much the length of the feature counts; published grid .0001, .001, .01, .1.
+        alpha: How much the length of the feature counts, at least 0; published grid .0001, .001, .01, .1.
     """
 
     needs = frozenset({"features", "logits", "head"})

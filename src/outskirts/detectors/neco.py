@@ -29,7 +29,7 @@ class NECO(Detector):
     every image changes which images score the most. ``logit=False`` has no part in that.
 
     Arguments:
-        dim: Size of the principal space; None takes one direction for each class, at most half of all.
+        dim: Size of the principal space, at least 1; None takes one direction for each class, at most half of all.
         logit: Multiply by the largest logit, as the paper does but for vision transformers.
     """
 

@@ -29,9 +29,10 @@ class NNGuide(Detector):
     """Free energy times the mean of the largest cosines to training features that are as long as their own energies.
 
     Arguments:
-        k: How many of the largest; published as 100.
-        fraction: Share of the training images that are compared, in (0, 1], but at least k; published as .01. They are
-            drawn at random: published code takes the first, which are of one class where images are sorted.
+        k: How many of the largest, at least 1; published as 100.
+        fraction: Share of the training images that are compared, above 0 and at most 1, but at least k; published as
+            .01. They are drawn at random: published code takes the first, which are of one class where images are
+            sorted.
     """
 
     needs = frozenset({"features", "logits"})

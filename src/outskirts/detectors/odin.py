@@ -21,8 +21,8 @@ class ODIN(PerturbedDetector):
     A value whose gradient is exactly zero moves too, as if it were positive; so does the published code.
 
     Arguments:
-        temperature: Divides the logits; published grid 1, 10, 100, 1000.
-        epsilon: Size of the step in units of the raw pixel range [0, 1].
+        temperature: Divides the logits, above 0; published grid 1, 10, 100, 1000.
+        epsilon: Size of the step in units of the raw pixel range [0, 1], at least 0.
     """
 
     sparse = False

@@ -65,9 +65,9 @@ class OpenMax(Detector):
     from them: as published, a constant added to all logits, which no softmax sees, changes how much the largest lose.
 
     Arguments:
-        tail: How many of the largest distances of a class make its tail, but at most a tenth of those of the smallest
-            class; published as 20.
-        top: Number of largest logits that are reduced; published grid 3 and 10.
+        tail: How many of the largest distances of a class make its tail, at least 2, but at most a tenth of those of
+            the smallest class; published as 20.
+        top: Number of largest logits that are reduced, at least 1; published grid 3 and 10.
     """
 
     needs = frozenset({"logits", "labels"})

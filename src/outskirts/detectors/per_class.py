@@ -36,8 +36,8 @@ class PerClass(Detector):
 
     Arguments:
         detector: Name of a detector, or a text such as ``knn:k=10``.
-        accepted: Share of in-distribution images below the threshold.
-        least: Least number of validation images predicted as a class for a threshold of its own.
+        accepted: Share of in-distribution images below the threshold, above 0.5 and at most 1.
+        least: Least number of validation images predicted as a class for a threshold of its own, at least 1.
     """
 
     fit_on = "train"

@@ -54,8 +54,8 @@ class Relation(Detector):
     """The sum of relations to all training images: images alike in their features and in their predictions.
 
     Arguments:
-        power: The exponent of a relation; published grid 1, 2, 4, 6, 8.
-        least: Weaker relations do not count; published as .03.
+        power: The exponent of a relation, above 0; published grid 1, 2, 4, 6, 8.
+        least: Relations below this, at least 0, do not count; published as .03.
     """
 
     needs = frozenset({"features", "logits"})

@@ -24,7 +24,7 @@ class RelativeMahalanobis(Detector):
     """Squared Mahalanobis distance to the nearest class less that to one Gaussian over all images.
 
     Arguments:
-        ridge: Variance added in every direction of both Gaussians, as a share of the mean variance within
+        ridge: Variance added in every direction of both Gaussians, at least 0, as a share of the mean variance within
             classes; equal amounts let directions that tell nothing about the class cancel. 0 is the
             pseudo-inverse, under which an obvious outlier can score as in-distribution.
     """

@@ -110,8 +110,8 @@ class Residual(Detector):
     """The norm of what lies outside the principal space.
 
     Arguments:
-        dim: Size of the principal space; None is the rule of ViM's paper: 1000 for features of dimension 2048 or more,
-            512 from 768 on, and half the dimension below.
+        dim: Size of the principal space, at least 1; None is the rule of ViM's paper: 1000 for features of dimension
+            2048 or more, 512 from 768 on, and half the dimension below.
     """
 
     needs = frozenset({"features", "head"})

@@ -24,7 +24,8 @@ class Scale(ShapingDetector):
     largest, :math:`s_2`.
 
     Arguments:
-        percentile: Share of the activations that is not among the largest, in [0, 100); published grid 65, 70, …, 95.
+        percentile: Share of the activations that is not among the largest, from 0 to below 100; published grid 65, 70,
+            …, 95.
         scorer: The detector that scores the logits; the free energy, as published.
     """
 

@@ -23,7 +23,7 @@ class ViM(Detector):
     """The feature's residual outside the principal space, scaled to a logit, plus the free energy.
 
     Arguments:
-        dim: Size of the principal space; None is the paper's rule: 1000 for features of dimension 2048 or
+        dim: Size of the principal space, at least 1; None is the paper's rule: 1000 for features of dimension 2048 or
             more, 512 from 768 on, and half the dimension below.
     """
 

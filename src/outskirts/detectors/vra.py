@@ -25,8 +25,8 @@ class VRA(ShapingDetector):
     being set to zero. OpenOOD raises these to the low percentile instead.
 
     Arguments:
-        percentile: Where to cut, in (0, 100]; published grid 85, 90, 95, 99.
-        low: Below which an activation is zero, in [0, `percentile`]; published grid 1, 5, 10, 15.
+        percentile: Where to cut, above 0 and at most 100; published grid 85, 90, 95, 99.
+        low: Below which an activation is zero, from 0 to 100 and at most `percentile`; published grid 1, 5, 10, 15.
         scorer: The detector that scores the logits; the free energy, as published.
         reference_quirks: Raise low activations, as OpenOOD does.
     """

@@ -91,7 +91,7 @@ def fit_able(
         try:
             fit_detectors({label: detector}, train=train, val=val)
         except OutskirtsError as error:
-            unfit[label] = f"cannot be fitted: {error}"
+            unfit[label] = f"cannot be fitted: {f'{error}'.removesuffix('.')}"
     return unfit
 
 

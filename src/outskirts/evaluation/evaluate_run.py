@@ -74,8 +74,9 @@ def evaluate_run(
         ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
         benchmark: A benchmark, its name, or its YAML file, in the place of `test` and `ood`.
-        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those that cannot
-            be fitted on the run's images are left out, and `Results.skipped` says why.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those that the
+            network cannot serve, or that cannot be fitted on the run's images, are left out, whether they were asked
+            for by name or not; `Results.skipped` says why.
         features: Features that detectors see: the input of the linear layer (``head``), the output of the backbone
             (``raw``), or points on the hypersphere (``projection``); see `extract`.
         precision: Precision of the network.

@@ -19,7 +19,7 @@ from ..models.classifier import Classifier
 from ..training.config import Recipe
 from ..training.run import Run, load
 from ..training.train import training_sets
-from .evaluate import choose_detectors
+from .evaluate import choose_detectors, require_any
 from .results import ID, TUNING
 from .separation import shared_images
 from .set_groups import SHIFTED
@@ -46,7 +46,6 @@ class Task:
         groups: The group of each OOD set, by name.
         detectors: By label, those that the network can serve.
         unfit: By label, why others cannot be computed.
-        by_name: Whether the detectors were asked for by name, so that one that cannot be computed is an error.
         notes: What a reader of the results should know; more may be added.
     """
 
@@ -60,7 +59,6 @@ class Task:
     groups: Mapping[str, str]
     detectors: Mapping[str, Detector]
     unfit: Mapping[str, str]
-    by_name: bool
     notes: list[str]
 
     @property
@@ -92,13 +90,13 @@ def open_task(
         run: A finished run.
         test: ID test images, of the run's classes.
         ood: OOD sets by group and name.
-        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. ``"all"`` leaves
-            out those that cannot be fitted on the run's images.
+        detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those that the
+            network cannot serve are left out, and `Task.unfit` says why.
         options: How images will go through the network.
 
     Raises:
-        OutskirtsError: If a set is empty, shares images with ID sets or has been seen in the training; if a detector
-            that was asked for by name cannot be computed; or if the run cannot be read.
+        OutskirtsError: If a set is empty, shares images with ID sets or has been seen in the training; if the network
+            can serve no detector; or if the run cannot be read.
     """
     classifier = load(run.path)
     recipe = run.recipe()
@@ -117,9 +115,8 @@ def open_task(
         require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
     method = registry[recipe.method](recipe.settings, classifier)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
-    by_name = detectors != "all"
-    if unfit and by_name:
-        raise OutskirtsError(f"The detector '{next(iter(unfit))}' {next(iter(unfit.values()))}")
+    able = {label: one for label, one in chosen.items() if label not in unfit}
+    require_any(able, unfit)
     return Task(
         run,
         recipe,
@@ -129,9 +126,8 @@ def open_task(
         val,
         sets,
         groups={name: group for group, members in ood.items() for name in members},
-        detectors={label: one for label, one in chosen.items() if label not in unfit},
+        detectors=able,
         unfit=unfit,
-        by_name=by_name,
         notes=notes,
     )
 
@@ -147,7 +143,7 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
             for probe in detector.probes:
                 probe(classifier, nothing)
         except OutskirtsError as error:
-            reasons[label] = f"cannot be computed: {error}"
+            reasons[label] = f"cannot be computed: {f'{error}'.removesuffix('.')}"
     return reasons
 
 

@@ -67,10 +67,10 @@ class ASCOODConfig(Config):
     p_inv: Share = 0.1
     """Share of each image, from 0 to 1, that decides its class and is destroyed."""
     alpha_max: NonNegative = 300.0
-    """Strength of the gradient, or standard deviation of the noise, at the start of the training; 0 adds nothing. It
-    falls linearly to --alpha-min."""
+    """Strength of the gradient, or standard deviation of the noise, at least 0, at the start of the training; 0 adds
+    nothing. It falls linearly to --alpha-min."""
     alpha_min: NonNegative = 30.0
-    """Strength of the gradient, or standard deviation of the noise, in the last epoch; 0 adds nothing."""
+    """Strength of the gradient, or standard deviation of the noise, at least 0, in the last epoch; 0 adds nothing."""
     relative_alpha: bool = False
     """Scale the strength by the sizes of image and gradient. Default: it multiplies the raw gradient, as published."""
     signed_saliency: bool = True
@@ -78,14 +78,14 @@ class ASCOODConfig(Config):
     clamp: bool = False
     """Clamp outliers to the range of valid pixel values."""
     outlier_weight: NonNegative = 1.0
-    """Weight w of the loss on outliers; 0 disables it."""
+    """Weight w of the loss on outliers, at least 0; 0 disables it."""
     outlier_loss: Literal["kl", "energy"] = "kl"
     """Loss on outliers: uniform predictions (kl), or a small network that separates the energies of images and outliers
     (energy)."""
     sigma: Positive = 0.5
-    """Scale σ of the standardised features; at 1, each feature vector has a standard deviation of 1."""
+    """Scale σ of the standardised features, above 0; at 1, each feature vector has a standard deviation of 1."""
     fc_lr_factor: NonNegative = 1.0
-    """Learning rate of the head, as a multiple of the learning rate of the backbone; 1 is the same rate."""
+    """Learning rate of the head as a multiple of that of the backbone, at least 0; 1 is the same rate."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""

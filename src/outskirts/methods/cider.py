@@ -68,10 +68,10 @@ class CIDERConfig(EmbeddingConfig):
     prototype_freeze: Share = 0.0
     """Share of the epochs, from 0 to 1, in which prototypes do not move yet."""
     compactness_weight: NonNegative = 2 * 0.1 / 0.07
-    """Weight of the compactness loss, which pulls images to the prototype of their class; published as 2, times 0.1 /
-    0.07 in the code."""
+    """Weight of the compactness loss, at least 0, which pulls images to the prototype of their class; published as 2,
+    times 0.1 / 0.07 in the code."""
     dispersion_weight: NonNegative = 1.0
-    """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
+    """Weight of the dispersion loss, at least 0, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """With the epoch-cosine schedule, warm up as the published code does: the learning rate starts below zero."""
 

@@ -39,7 +39,7 @@ class EmbeddingConfig(Config):
     prototype_momentum: Share = 0.95
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when one sample moves it."""
     neighbours: Count = 50
-    """The neighbour whose distance is the score of the detector knn, from 1 on."""
+    """The neighbour whose distance is the score of the detector knn, at least 1."""
     feature_space: Literal["features", "projection"] = "features"
     """Features that the detector knn scores: penultimate features, as published (features), or projected ones
     (projection)."""

@@ -52,12 +52,12 @@ class NCISConfig(Config):
     """NCIS."""
 
     outlier_weight: NonNegative = 1.0
-    """Weight w of the loss that separates the energies of images and outliers; 0 disables it."""
+    """Weight w of the loss that separates the energies of images and outliers, at least 0; 0 disables it."""
     ood_head: Literal["linear", "mlp"] = "linear"
     """Network that separates the energies: a logistic regression, as published for CIFAR-100 (linear), or a network
     with 512 hidden units (mlp)."""
     temperature: Positive = 1.0
-    """Temperature T of the energy; 1 is the usual energy."""
+    """Temperature T of the energy, above 0; 1 is the usual energy."""
     reduction: Literal["pooled", "balanced"] = "pooled"
     """Average of the outlier loss: one mean over images and outliers together (pooled), or the sum of both means
     (balanced)."""

@@ -65,10 +65,10 @@ class NPOSConfig(CIDERConfig, OODHeadOptions):
     """NPOS."""
 
     compactness_weight: NonNegative = 0.1 / 0.07
-    """Weight of the compactness loss, which pulls images to the prototype of their class; published as 1, times 0.1 /
-    0.07 in the code."""
+    """Weight of the compactness loss, at least 0, which pulls images to the prototype of their class; published as 1,
+    times 0.1 / 0.07 in the code."""
     dispersion_weight: NonNegative = 0.5
-    """Weight of the dispersion loss, which pushes prototypes apart; 0 disables it."""
+    """Weight of the dispersion loss, at least 0, which pushes prototypes apart; 0 disables it."""
     reference_quirks: bool = False
     """Make outliers, average and warm up exactly as the published code does."""
 

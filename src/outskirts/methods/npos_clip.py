@@ -80,7 +80,7 @@ class NPOSCLIPConfig(OODHeadOptions):
     logitnorm_temperature: Positive = 8.0
     """Temperature of logitnorm, above 0; the norm of the logits is 1 divided by it."""
     ood_head_lr_factor: NonNegative = 0.1
-    """Learning rate of the network φ, as a multiple of the learning rate of the rest; 1 is the same rate."""
+    """Learning rate of the network φ as a multiple of that of the rest, at least 0; 1 is the same rate."""
     reference_quirks: bool = False
     """Divide by the norm of the batch, make outliers and average exactly as the published code does."""
 

@@ -62,13 +62,14 @@ class OEConfig(BoundaryOptions, GaussianOptions):
     """Loss on outliers: uniform predictions (uniform), a small network that separates energies (energy) or features
     (features), or a margin between energies (margin)."""
     outlier_weight: NonNegative = 0.5
-    """Weight of the loss on outliers; published as 0.5 for uniform and 0.1 for the others."""
+    """Weight of the loss on outliers, at least 0; published as 0.5 for uniform and 0.1 for the others."""
     start: Share = 0.0
     """Share of the training, from 0 to 1, after which outliers are made."""
     p_inv: Share = 0.1
     """Share of each image, from 0 to 1, that decides its class and is changed in outliers made from pixels."""
     alpha: NonNegative = 1.0
-    """Strength of the gradient, relative to the image, or standard deviation of the noise; 0 adds nothing."""
+    """Strength of the gradient relative to the image, or standard deviation of the noise, at least 0; 0 adds
+    nothing."""
     batchnorm: Statistics = "shared"
     """Batch normalisation of outliers: together with the images (shared), or separate and left out of the running
     statistics."""

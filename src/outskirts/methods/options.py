@@ -41,13 +41,13 @@ class BoundaryOptions(QueueOptions):
     """Options of outliers at the boundary of each class, which `BoundarySynthesizer` makes."""
 
     k: Count = 300
-    """Rank of the neighbour whose distance measures the density at a point; 1 is the nearest."""
+    """Rank of the neighbour whose distance measures the density at a point, at least 1; 1 is the nearest."""
     boundary: Count = 200
     """Size of the boundary set of each class, at least 1: the features of lowest density."""
     picks: Count = 2
     """Boundary features of each class to use in one step, at least 1 and at most --boundary."""
     candidates: Count = 600
-    """Candidates drawn for each boundary feature, at least --keep."""
+    """Candidates drawn for each boundary feature, at least 1 and at least --keep."""
     sigma: NonNegative = 0.03
     """Standard deviation of the noise of the candidates in every dimension, at least 0."""
     space: Literal["sphere", "raw"] = "sphere"
@@ -88,12 +88,12 @@ class OODHeadOptions(BoundaryOptions):
     """A network φ trained to tell images from outliers about the boundary of each class."""
 
     outlier_weight: NonNegative = 0.1
-    """Weight β of the loss that separates images and outliers; 0 disables it."""
+    """Weight β of the loss that separates images and outliers, at least 0; 0 disables it."""
     reduction: Literal["balanced", "pooled"] = "balanced"
     """Average of the outlier loss: the sum of the means of images and outliers (balanced), or one mean over both
     together (pooled)."""
     ood_head_lr_factor: NonNegative = 1.0
-    """Learning rate of the network φ, as a multiple of the learning rate of the rest; 1 is the same rate."""
+    """Learning rate of the network φ as a multiple of that of the rest, at least 0; 1 is the same rate."""
     reference_quirks: bool = False
     """Make outliers and average exactly as the published code does."""
 
@@ -111,7 +111,7 @@ class GaussianOptions(QueueOptions):
     """Options of outliers in the tails of a Gaussian per class, which `GaussianSynthesizer` makes."""
 
     draws: Count = 10_000
-    """Points drawn for each class, at least --keep; only the least likely are kept."""
+    """Points drawn for each class, at least 1 and at least --keep; only the least likely are kept."""
     refresh: Count = 10
     """Training steps between two estimates of the means and the covariance, at least 1."""
 

@@ -37,7 +37,7 @@ class SupConConfig(EmbeddingConfig):
     prototype_momentum: Share = 0.99
     """Momentum of the prototypes, from 0 to 1: the share of a prototype that stays when the batch moves it."""
     contrast_weight: NonNegative = 0.1 / 0.07
-    """Weight of the contrastive loss; 0.1 / 0.07 in the published code."""
+    """Weight of the contrastive loss, at least 0; 0.1 / 0.07 in the published code."""
 
 
 @register("supcon")

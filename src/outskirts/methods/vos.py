@@ -61,7 +61,7 @@ class VOSConfig(GaussianOptions):
     keep: Count = 1
     """Outliers to keep of the points drawn for each class, at least 1: the least likely ones."""
     outlier_weight: NonNegative = 0.1
-    """Weight β of the regulariser, which separates images and outliers; 0 disables it."""
+    """Weight β of the regulariser, at least 0, which separates images and outliers; 0 disables it."""
     label_smoothing: Share = 0.0
     """Label smoothing: probability spread evenly over all classes in the target, from 0 to 1."""
     reference_quirks: bool = False

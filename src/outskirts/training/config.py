@@ -59,8 +59,8 @@ class TrainConfig:
     frozen_batchnorm: Literal["fixed", "tracking"] = "fixed"
     """Whether the batch normalisation of layers that are not trained stays fixed, or tracks the batches."""
     size: Count | None = None
-    """Side of the network's square input in pixels. Default: that of the images, at most 64 for networks that take
-    any size, or 224."""
+    """Side of the network's square input in pixels, at least 1. Default: that of the images, at most 64 for networks
+    that take any size, or 224."""
     augment: str = "flip,crop:2"
     """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
     epochs: Natural = 16

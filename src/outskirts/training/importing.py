@@ -17,6 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..extraction.extract import extract
 from ..files import require_empty
 from ..locking import only_writer
+from ..methods import registry
 from ..models.backbones import build_backbone, native_size
 from ..models.classifier import Classifier
 from ..models.clip import ClipTower, text_prototypes
@@ -35,6 +36,8 @@ _SMALL, _LARGE = 32, 224
 _THUMBNAIL = 64
 #: What the shorter side of a large image becomes before its centre of 224 pixels is cut out.
 _LARGE_RESIZE = 256
+#: Presets by the number of classes; those of ImageNet-100 have as many neighbours as those of CIFAR-100.
+_PRESETS = {10: "cifar10", 100: "cifar100"}
 
 
 def import_checkpoint(
@@ -64,7 +67,8 @@ def import_checkpoint(
         resize: Shorter side of an image in pixels before its centre is cut out; the size itself unless given.
         mean: Mean of the pixels of each channel, [3], on the scale of 0 to 1; as published unless given.
         std: Standard deviation of the pixels of each channel, [3], on the same scale; as published unless given.
-        say: Told what was not in the file.
+        say: Told what was not in the file, and what k the detector `knn` takes where that is published: of CIDER and
+            NPOS, with 10 or 100 classes.
 
     Raises:
         OutskirtsError: If the file is of another layout, or lacks tensors or has others; they are listed.
@@ -78,11 +82,13 @@ def import_checkpoint(
     small = published.backbone.endswith("-cifar") and not large
     # 0 was the default of both sizes in version 0.1.
     side = size or native_size(published.backbone) or (_SMALL if small else _LARGE)
+    neighbours = _published_neighbours(published.method, len(images.classes))
     options = {
         "backbone": published.backbone,
         "size": side if large else size,
         "data": images.spec,
         **published.settings,
+        **({"neighbours": neighbours} if neighbours else {}),
     }
     recipe = resolve_recipe(published.method, options)
     with seeding.isolated(0, "import"):
@@ -96,7 +102,19 @@ def import_checkpoint(
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     with only_writer(out):
         require_empty(out)
-        return _written(Run(out), recipe, classifier, images, lacking, say)
+        run = _written(Run(out), recipe, classifier, images, lacking, say)
+    if neighbours:
+        say(
+            f"The detector knn takes k={neighbours} for this run, as published; choose another when you evaluate it: "
+            "--detectors knn:k=K"
+        )
+    return run
+
+
+def _published_neighbours(method: str, classes: int) -> int | None:
+    """The published k of the detector `knn`, if the method has one for so many classes."""
+    preset = registry[method].presets.get(_PRESETS.get(classes, ""), {})
+    return preset.get("neighbours")
 
 
 def _written(run: Run, recipe: Recipe, classifier: Classifier, images: ImageSet, lacking: bool, say: Say) -> Run:

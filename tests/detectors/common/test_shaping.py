@@ -65,6 +65,14 @@ def test_any_score_of_logits_can_follow(train, queries):
         ASH(scorer="knn")
 
 
+@pytest.mark.parametrize("percentile", [0, 40, 90, 99])
+def test_of_equal_activations_ash_keeps_the_first(percentile):
+    features = (2 * torch.randn(50, 40, generator=torch.Generator().manual_seed(0))).round().double().clamp_min(-1)
+    order = features.argsort(dim=1, descending=True, stable=True)[:, : max(1, 40 - round(0.4 * percentile))]
+    expected = torch.zeros_like(features).scatter(1, order, features.gather(1, order))
+    assert torch.equal(ASH(percentile, "p").shape(features), expected)
+
+
 def test_vra_is_silent_below_the_low_percentile(train):
     detector = VRA(percentile=75, low=25).fit(train)
     assert detector.floor.item() == pytest.approx(0.1) and detector.threshold.item() == pytest.approx(1.275)
@@ -76,7 +84,9 @@ def test_vra_is_silent_below_the_low_percentile(train):
 def test_bad_input_is_an_error(train):
     with pytest.raises(OutskirtsError, match="low of the detector 'vra' is 95"):
         VRA(low=95)
-    with pytest.raises(OutskirtsError, match="percentile of the detector 'scale' must be"):
+    with pytest.raises(
+        OutskirtsError, match="percentile of the detector 'scale' must be a number from 0 to below 100, not -1"
+    ):
         Scale(percentile=-1)
     with pytest.raises(OutskirtsError, match="linear head"):
         DICE().fit(Outputs(train.features, train.logits))

@@ -88,7 +88,8 @@ def test_outliers_lie_where_they_say(options):
     torch.testing.assert_close(squares.flatten().float(), made.info["distance"], rtol=1e-3, atol=0)
     assert made.values.dtype == torch.float32 and made.values.isfinite().all()
     assert made.labels.tolist() == [0] * 40 + [1] * 40 + [2] * 40 and made.values.shape == (120, 6)
-    assert (made.info["distance"].view(3, 40) > synthesizer.gaussians.limits[:, None] * (1 - 1e-6)).all()
+    # In float32, as the distances are; a limit is a double.
+    assert (made.info["distance"].view(3, 40) >= synthesizer.gaussians.limits[:, None].float()).all()
     # The map of these tests has no fresh embeddings.
     assert made.info.keys() == {"distance", "rejected"}
 
@@ -176,7 +177,10 @@ def test_outliers_are_less_likely_than_unseen_embeddings_but_for_the_published(w
         assert synthesizer.log_prob(unseen, labels[:1000]).max() < picked.min()
     else:
         assert less_likely(unseen, labels[:1000]) >= 0.9
-        assert made.info["below_fresh"] >= 0.8
+        assert (made.info["distance"].view(2, 100) >= synthesizer.gaussians.limits[:, None].float()).all()
+        # Not 1 by construction: the limit of 100 fresh embeddings of a class is 1 % of the squared distance off, so
+        # that some outliers between 1 and 1.5 times the radius of the held-out ones lie within it.
+        assert made.info["below_fresh"] >= 0.95
         placed = manifold(unseen, labels[:1000]).view(500, 2, 768).transpose(0, 1)
         beyond = synthesizer.gaussians.squares(placed, torch.arange(2)) > synthesizer.gaussians.limits[:, None]
         assert made.info["fresh_beyond"].item() == pytest.approx(beyond.double().mean().item(), abs=0.07)

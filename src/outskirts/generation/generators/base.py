@@ -26,8 +26,11 @@ __all__ = ["Config", "ImageGenerator", "register", "registry", "weights"]
 class Config:
     """The options of a generator; the command line's are made from the fields."""
 
+    #: What errors call the generator that these are the options of, such as "the generator 'mixup'".
+    part: ClassVar[str | None] = None
+
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, self.part)
 
     def require_complete(self) -> None:
         """Called when a generator is made.
@@ -108,5 +111,11 @@ registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.gene
 
 
 def register(name: str) -> Callable[[G], G]:
-    """Register a generator class under `name`."""
-    return registry.register(name)  # type: ignore[return-value]
+    """Register a generator class under `name`; errors about its options name it from then on."""
+
+    def add(part: G) -> G:
+        if part.Config is not Config:
+            part.Config.part = f"the generator '{name}'"
+        return registry.register(name)(part)  # type: ignore[return-value]
+
+    return add

@@ -49,7 +49,7 @@ class PipelineConfig(Config):
     steps: Count = 20
     """Denoising steps per image, at least 1; with guidance, each step evaluates the network twice."""
     guidance: NonNegative = 1.0
-    """Classifier-free guidance scale; 1 disables it."""
+    """Classifier-free guidance scale, at least 0; 1 disables it."""
     device: str = "auto"
     """Device of the pipeline: auto, cpu, cuda or mps."""
 
