@@ -197,9 +197,10 @@ def stable_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     merges = [("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>")]
     words += ["".join(pair) for pair in merges]
-    tokenizer = transformers.CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=32
-    )
+    written = tmp_path_factory.mktemp("tokenizer")
+    (written / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (written / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, merges)]))
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(written, model_max_length=32)
     small = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
     with isolated(0, "stable"):
         vae = diffusers.AutoencoderKL(

@@ -206,8 +206,8 @@ def test_hf(files, pictures, tmp_path, check, fails):
     features = datasets.Features({"image": datasets.Image(), "label": label})
     images = [{"bytes": file.read_bytes(), "path": None} for file in files]
     stored = datasets.Dataset.from_dict({"image": images, "label": [0, 0, 0, 1, 1, 1]}, features)
-    stored.save_to_disk(tmp_path / "one")
-    datasets.DatasetDict({"train": stored}).save_to_disk(tmp_path / "several")
+    stored.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": stored}).save_to_disk(str(tmp_path / "several"))
     check(osk.open(f"hf:{tmp_path / 'one'}"), pictures)
     check(osk.open(f"hf:{tmp_path / 'several'}?split=train"), pictures)
     fails(f"hf:{tmp_path / 'several'}", r"holds several sets; choose one with \?split=train")
