@@ -59,11 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
             finally:
                 sys.stdout.flush()
     except OutskirtsError as error:
-        if verbose:
-            traceback.print_exc()
-        _end(str(error), error.exit_code)
+        _end(str(error), error.exit_code, verbose)
     except PermissionError as error:
-        _end(f"{error.filename} cannot be read: permission denied.", 2)
+        _end(f"{error.filename} cannot be read: permission denied.", 2, verbose)
     except BrokenPipeError:
         # Whoever read this, such as head, has seen enough; nor is there anyone to flush to at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,12 +72,12 @@ def main(arguments: list[str] | None = None) -> None:
         _end("interrupted.", 130)
     except Exception as error:
         if _lacks_memory(error):
-            _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2)
+            _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2, verbose)
         if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename:
             _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
-        _end(_fault(error, arguments), _FAULT)
+        _end(_fault(error, arguments), _FAULT, verbose)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -103,7 +101,9 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _end(sentence: str, code: int) -> NoReturn:
+def _end(sentence: str, code: int, traced: bool = False) -> NoReturn:
+    if traced:
+        traceback.print_exc()
     print(f"outskirts: {sentence}", file=sys.stderr)
     sys.exit(code)
 
