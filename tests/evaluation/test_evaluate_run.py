@@ -10,27 +10,12 @@ import torch
 from PIL import Image
 
 import outskirts as osk
-from outskirts import ImageSet, OutskirtsError, Run
+from outskirts import ImageSet, OutskirtsError
 from outskirts.data.imageset import Attribute
 from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import COLUMNS, Results
 from outskirts.files import load_json
 from outskirts.reporting import report
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    return Run.open(shutil.copytree(finished, tmp_path / "run"))
-
-
-@pytest.fixture
-def test(bugs):
-    return osk.open(bugs / "test")
-
-
-@pytest.fixture
-def ood(bugs):
-    return {"near": {"flies": osk.open(bugs / "flies")}, "far": {"fog": osk.open(bugs / "fog")}}
 
 
 @pytest.fixture

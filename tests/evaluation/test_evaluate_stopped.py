@@ -1,32 +1,14 @@
 """An evaluation that is stopped: what was there stays, and nothing is half-written."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-import outskirts as osk
-from outskirts import Run
 from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import Results
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    return Run.open(shutil.copytree(finished, tmp_path / "run"))
-
-
-@pytest.fixture
-def test(bugs):
-    return osk.open(bugs / "test")
-
-
-@pytest.fixture
-def ood(bugs):
-    return {"near": {"flies": osk.open(bugs / "flies")}, "far": {"fog": osk.open(bugs / "fog")}}
 
 
 def test_asked_to_stop_while_it_writes_it_writes_all_and_stops(run, test, ood, monkeypatch):
