@@ -19,6 +19,7 @@ from torch import nn
 
 import outskirts as osk
 from outskirts.cli import main
+from outskirts.data.catalogue import entries
 from outskirts.seeding import isolated
 from outskirts.testing.clip import save_small_clip
 
@@ -154,6 +155,20 @@ def refused(outskirts: Callable[..., Outcome]) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def all_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which every set that shipped benchmarks open by a bare name seems to be."""
+    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
+    for entry in entries().values():
+        entry.place(tmp_path).mkdir(parents=True)
+    for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
+        (tmp_path / f"{name}.parquet").touch()
+    (tmp_path / "waterbirds-backgrounds").mkdir()
+    (tmp_path / "clip-vit-base-patch16").mkdir()
+    (tmp_path / "clip-vit-base-patch16" / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    return tmp_path
 
 
 class Dropping(nn.Module):

@@ -1,13 +1,10 @@
 """What the shipped benchmarks train each method with, against the published settings, written out."""
 
-import json
-
 import pytest
 
 import outskirts as osk
 from outskirts.benchmarking.jobs import plan
 from outskirts.data.benchmark import benchmarks
-from outskirts.data.catalogue import entries
 from outskirts.errors import OutskirtsError
 from outskirts.methods import registry
 
@@ -103,48 +100,33 @@ OWN = {
 }
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """A folder in which all that shipped benchmarks need seems to be."""
-    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    for entry in entries().values():
-        entry.place(tmp_path).mkdir(parents=True)
-    for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
-        (tmp_path / f"{name}.parquet").touch()
-    (tmp_path / "waterbirds-backgrounds").mkdir()
-    clip = tmp_path / "clip-vit-base-patch16"
-    clip.mkdir()
-    (clip / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    return tmp_path
-
-
-def options(name, method, data, **given):
+def options(name, method, all_there, **given):
     needs = {"ncis": {"outlier_images": "pool:outliers"}, "dream": {"anchors": "generator"}}.get(method, {})
-    return plan(osk.load_benchmark(name), [method], [0], data / "out", options={**needs, **given})[0].options
+    return plan(osk.load_benchmark(name), [method], [0], all_there / "out", options={**needs, **given})[0].options
 
 
 @pytest.mark.parametrize("name", benchmarks())
-def test_every_method_is_trained_as_published(name, data):
+def test_every_method_is_trained_as_published(name, all_there):
     expected, own = EXPECTED[name], {method: value for (of, method), value in OWN.items() if of == name}
     for method in registry.names():
         if method == "npos-clip" and method not in expected:
             with pytest.raises(OutskirtsError, match="trains CLIP models"):
-                options(name, method, data)
+                options(name, method, all_there)
             continue
-        found = options(name, method, data)
-        found = {**found, "backbone": found["backbone"].replace(str(data), "DATA")}
+        found = options(name, method, all_there)
+        found = {**found, "backbone": found["backbone"].replace(str(all_there), "DATA")}
         assert tuple(found[key] for key in NAMES) == expected.get(method, expected[None]), (name, method)
         names, values = own.get(method, ((), ()))
         assert tuple(found[k] for k in names) == values, (name, method)
 
 
 @pytest.mark.parametrize("name", benchmarks())
-def test_recipes_of_all_hold_network_size_budget_and_weights(name, data):
+def test_recipes_of_all_hold_network_size_budget_and_weights(name, all_there):
     assert {"backbone", "size", "epochs", "pretrained"} <= set(osk.load_benchmark(name).recipes["all"])
 
 
 @pytest.mark.parametrize("name", benchmarks())
-def test_detectors_are_chosen_on_images_that_no_method_trains_with(name, data):
+def test_detectors_are_chosen_on_images_that_no_method_trains_with(name, all_there):
     benchmark = osk.load_benchmark(name)
     tested = [spec for sets in benchmark.ood.values() for spec in sets.values()]
     assert benchmark.tune_on and benchmark.tune_on not in tested
@@ -152,20 +134,20 @@ def test_detectors_are_chosen_on_images_that_no_method_trains_with(name, data):
     assert "val_openimage_o" not in benchmark.tune_on or not any(s.endswith("/openimage_o") for s in tested)
 
 
-def test_the_command_line_comes_last(data):
-    assert options("imagenet100-cider", "cider", data, lr=0.7)["lr"] == 0.7
-    assert options("cifar10", "ce", data, preset=None)["lr"] == 0.1
+def test_the_command_line_comes_last(all_there):
+    assert options("imagenet100-cider", "cider", all_there, lr=0.7)["lr"] == 0.7
+    assert options("cifar10", "ce", all_there, preset=None)["lr"] == 0.1
 
 
-def test_a_method_without_what_it_needs_is_refused(data):
+def test_a_method_without_what_it_needs_is_refused(all_there):
     benchmark = osk.load_benchmark("cifar100-papers")
     for method, match in (("ncis", "outlier_images.*--set"), ("dream", "--anchors"), ("npos-clip", "CLIP models")):
         with pytest.raises(OutskirtsError, match=match):
-            plan(benchmark, ["ce", method], [0], data / "out")
+            plan(benchmark, ["ce", method], [0], all_there / "out")
     # Images of outliers are for the methods that take some.
-    made = plan(benchmark, ["ce", "ncis"], [0], data / "out", options={"outlier_images": "pool:outliers"})
+    made = plan(benchmark, ["ce", "ncis"], [0], all_there / "out", options={"outlier_images": "pool:outliers"})
     assert [job.options["outlier_images"] for job in made] == [None, "pool:outliers"]
-    (data / "clip-vit-base-patch16" / "config.json").unlink()
-    (data / "clip-vit-base-patch16").rmdir()
+    (all_there / "clip-vit-base-patch16" / "config.json").unlink()
+    (all_there / "clip-vit-base-patch16").rmdir()
     with pytest.raises(OutskirtsError, match="There is no CLIP folder"):
-        plan(osk.load_benchmark("imagenet100-npos"), ["npos-clip"], [0], data / "out")
+        plan(osk.load_benchmark("imagenet100-npos"), ["npos-clip"], [0], all_there / "out")

@@ -21,20 +21,6 @@ ood:
 """
 
 
-@pytest.fixture
-def all_there(tmp_path, monkeypatch):
-    """A folder in which every set that shipped benchmarks open by a bare name seems to be."""
-    monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
-    for entry in entries().values():
-        entry.place(tmp_path).mkdir(parents=True)
-    for name in ("waterbirds-train", "waterbirds-val", "waterbirds-test", "dtd10", "tinyimagenet-val"):
-        (tmp_path / f"{name}.parquet").touch()
-    (tmp_path / "waterbirds-backgrounds").mkdir()
-    (tmp_path / "clip-vit-base-patch16").mkdir()
-    (tmp_path / "clip-vit-base-patch16" / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    return tmp_path
-
-
 @pytest.mark.parametrize("name", benchmarks())
 def test_shipped_benchmarks(name, all_there):
     benchmark = osk.load_benchmark(name)
