@@ -4,111 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError, reason
 from ..seeding import generator
+from .answer import Answer, find_answer
+from .calls import Seen, look
 from .classifier import Backbone
+from .heads import CarriedHead, NoHead
+from .splits import Split, at_features, at_head, found, same_softmax
+from .tapped import Tapped
 
-__all__ = ["adapt"]
+__all__ = ["adapt", "without_logits"]
+
+#: Images that a network is looked at with: layers that agree on so many rows of noise are the same.
+_ROWS = 4
 
 
 def adapt(
-    model: nn.Module, example: Tensor, head: str | None = None, name: str | None = None
-) -> tuple[Backbone, nn.Linear]:
-    """Split a classifier into the network up to its penultimate features, and its last linear layer.
+    model: nn.Module,
+    example: Tensor,
+    head: str | None = None,
+    name: str | None = None,
+    *,
+    output: str | None = None,
+    features: str | None = None,
+) -> tuple[Backbone, nn.Module]:
+    """Split a classifier into the network up to its penultimate features, and its head.
 
-    The head is the linear layer whose output *is* the model's output; it is replaced by the identity, so the
-    model then returns its features. The split is checked before it is returned.
+    The head is the part that makes the logits of features [B, D]. It is a linear layer wherever it computes one,
+    whatever its class: a 1×1 convolution, two layers that are averaged, cosines (linear on the unit sphere). A network
+    that shows no such part keeps its logits, and what its last layer takes, averaged over positions, are its features.
+    The split is checked before it is returned: features and head make the logits of the model.
 
     Arguments:
-        model: Maps images [B, C, H, W] to logits [B, classes]; changed in place, unless the split fails.
+        model: Maps images [B, C, H, W] to logits [B, classes]; changed in place, unless the split fails. Of one that
+            ends with a softmax, the logits before it are found.
         example: A batch of images; its shape, type and device count, and noise takes the place of its values.
-        head: Dotted name of the head, such as ``"classifier.1"``, where it cannot be found.
+        head: Dotted name of the head, such as ``"classifier.1"``, where another is found; ``"none"`` for a network
+            that returns features [B, D], not logits.
         name: What to call the architecture; the name of its class unless given.
+        output: Name of the logits, or their place, if the model returns several tensors and they cannot be told.
+        features: Dotted name of the module whose output is the features.
 
     Raises:
-        OutskirtsError: If the model does not take such images or return logits, or if no linear layer is the
-            last step before them; the message says which attribute to pass as `head`.
+        OutskirtsError: If the model does not take such images, or returns neither logits nor features.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3))
     >>> backbone, head = adapt(model, torch.randn(2, 3, 2, 2))
-    >>> backbone.dim, head
+    >>> backbone.dim, head.linear
     (5, Linear(in_features=5, out_features=3, bias=True))
     """
-    linears = {path: module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
+    kind = type(model).__name__
     # Constant images could make different layers agree.
-    images = torch.randn(example.shape, generator=generator(0, "adapt")).to(example)
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), _recorded(linears) as recorded:
-            logits = _logits(model, images)
-            path = _find(model, linears, recorded, logits, head)
-            linear = linears[path]
-            model.set_submodule(path, nn.Identity())
-            features = model(images)
-            faithful = (
-                isinstance(features, Tensor)
-                and features.shape == (len(images), linear.in_features)
-                and torch.allclose(linear(features), logits, atol=1e-4, rtol=1e-4)
+    images = torch.randn(_ROWS, *example.shape[1:], generator=generator(0, "adapt")).to(example)
+    with _evaluating(model), torch.no_grad():
+        entry = find_answer(_returned(model, images), output, kind)
+        model = model if entry is None else Answer(model, entry).eval()
+        seen = look(model, images, kind)
+        if seen.logits.ndim < 2 or seen.logits[0].numel() != seen.logits.shape[1]:
+            raise OutskirtsError(
+                f"{kind} returns a tensor of shape {tuple(seen.logits.shape)}; a classifier returns logits of shape "
+                "[batch, classes], and a network without a head features of shape [batch, width]."
             )
-            if not faithful:
-                model.set_submodule(path, linear)
-                raise _not_last(model, path, linears)
-    finally:
-        model.train(training)
-    return Backbone(model, linear.in_features, name or type(model).__name__), linear
+        seen = seen._replace(logits=seen.logits.flatten(1))
+        network, part = _split(seen, head, features)
+        made = network(images)
+        # What is random when it should not be, such as dropout by a function, is taken apart wrongly.
+        if head != "none" and not same_softmax(part(made), seen.logits):
+            raise OutskirtsError(f"{kind} gives other logits each time it sees the same images; mend that first.")
+    return Backbone(network, made.shape[1], name or kind), part
+
+
+def without_logits(backbone: Backbone, head: nn.Module) -> Backbone:
+    """The backbone for another head, which is to see the features alone."""
+    if not isinstance(head, CarriedHead):
+        return backbone
+    tapped = backbone.network
+    assert isinstance(tapped, Tapped)
+    return replace(backbone, network=Tapped(tapped.model, tapped.paths, tapped.side), dim=head.dim)
+
+
+def _split(seen: Seen, head: str | None, features: str | None) -> Split:
+    if head == "none":
+        return nn.Sequential(seen.model, nn.Flatten()) if seen.calls[-1].made.ndim > 2 else seen.model, NoHead()
+    if features is not None:
+        return at_features(seen, features)
+    return found(seen) if head is None else at_head(seen, head)
 
 
 @contextmanager
-def _recorded(linears: dict[str, nn.Linear]) -> Iterator[dict[str, Tensor]]:
-    """Record the output of each linear layer inside the block."""
-    outputs: dict[str, Tensor] = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, output, path=path: outputs.__setitem__(path, output))
-        for path, module in linears.items()
-    ]
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards, each part is in the mode it was in."""
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
     try:
-        yield outputs
+        yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for part, mode in modes.items():
+            part.training = mode
 
 
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    kind = type(model).__name__
+def _returned(model: nn.Module, images: Tensor) -> Any:
     try:
-        logits = model(images)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise OutskirtsError(f"{kind} cannot take images of shape {tuple(images.shape[1:])}: {error}") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        returned = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise OutskirtsError(f"{kind} returns {returned}; a classifier returns logits of shape [batch, classes].")
-    return logits
-
-
-def _find(
-    model: nn.Module, linears: dict[str, nn.Linear], recorded: dict[str, Tensor], logits: Tensor, head: str | None
-) -> str:
-    kind = type(model).__name__
-    if head is not None and head not in linears:
-        raise unknown("linear layer", head, linears, f"in {kind}")
-    for path in [head] if head is not None else reversed(recorded):
-        if path in recorded and recorded[path].shape == logits.shape and torch.equal(recorded[path], logits):
-            return path
-    if head is not None:
-        raise _not_last(model, head, linears)
-    raise OutskirtsError(
-        f"No linear layer of {kind} produces its logits, so its head cannot be found; "
-        f"pass head=NAME with one of its linear layers: {', '.join(linears) or 'it has none'}."
-    )
-
-
-def _not_last(model: nn.Module, path: str, linears: dict[str, nn.Linear]) -> OutskirtsError:
-    return OutskirtsError(
-        f"The layer '{path}' of {type(model).__name__} is not the last step before its logits, so it "
-        f"cannot be taken as the head; pass head=NAME with one of: {', '.join(linears)}."
-    )
+        return model(images)
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        raise OutskirtsError(
+            f"{type(model).__name__} cannot take images of shape {tuple(images.shape[1:])}: {reason(error)}"
+        ) from error

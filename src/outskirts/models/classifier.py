@@ -11,7 +11,7 @@ from .. import notebook
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import digest
-from .heads import DividedHead, Head, LinearHead, PrototypeHead, Space
+from .heads import CarriedHead, DividedHead, Head, LinearHead, PrototypeHead, Space
 
 __all__ = ["Backbone", "Classifier", "inherit"]
 
@@ -94,7 +94,7 @@ class Classifier(nn.Module):
         """
         if name == "projection" and not isinstance(self.head, PrototypeHead):
             raise OutskirtsError("This classifier has no projection; take the features 'head' or 'raw' of it.")
-        if isinstance(self.head, LinearHead | PrototypeHead):
+        if isinstance(self.head, LinearHead | PrototypeHead | CarriedHead):
             return self.head.space(features, name)
         return features, None
 

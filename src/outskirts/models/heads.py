@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,7 +11,18 @@ from torch.nn.functional import normalize
 
 from ..devices import full_precision
 
-__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardize", "projector"]
+__all__ = [
+    "CarriedHead",
+    "DividedHead",
+    "Head",
+    "LinearHead",
+    "ModuleHead",
+    "NoHead",
+    "PrototypeHead",
+    "Space",
+    "Standardize",
+    "projector",
+]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
@@ -112,6 +124,53 @@ class PrototypeHead(nn.Module):
         # In half precision, cosines divided by a small temperature would be off by several hundredths.
         with full_precision(points):
             return points @ normalize(self.prototypes, dim=1).to(points).T / self.temperature
+
+
+class ModuleHead(nn.Module):
+    """A head that is no linear layer: ``logits = module(features)``.
+
+    Arguments:
+        module: Maps features of the given shape to logits.
+        shape: Of the features of one image, without the batch.
+    """
+
+    def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.module = module
+        self.shape = tuple(shape)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.module(features.reshape(len(features), *self.shape)).flatten(1)
+
+
+class CarriedHead(nn.Module):
+    """Of a network whose logits are no function of the features that are known of it: both come out of the backbone,
+    the logits in the last columns.
+
+    Arguments:
+        dim: D, of the features alone.
+        linear: The linear layer nearest to the logits, D → C, if there is any.
+    """
+
+    def __init__(self, dim: int, linear: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+        self.linear = linear
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, self.dim :]
+
+    def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
+        """The features without the logits, and the linear layer, if any."""
+        own = features[:, : self.dim]
+        return own, None if self.linear is None else LinearHead(self.linear).space(own, "raw")[1]
+
+
+class NoHead(nn.Module):
+    """In the place of a head where there is none: no logits, [B, 0]."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, :0]
 
 
 class DividedHead(nn.Module):

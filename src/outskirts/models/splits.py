@@ -1,0 +1,185 @@
+"""Ways to take a classifier apart into a network up to its features, and a head; each of them gives the same logits."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OutskirtsError, unknown
+from .affine import close, head_of
+from .calls import Call, Seen
+from .heads import CarriedHead, LinearHead
+from .tapped import Tapped, pooled
+
+__all__ = ["Split", "at_features", "at_head", "found", "same_softmax"]
+
+#: A network, and what makes logits of its features.
+Split: TypeAlias = tuple[nn.Module, nn.Module]
+
+#: Heads whose logits are averaged are few.
+_HEADS = 3
+
+
+def found(seen: Seen) -> Split:
+    """The split of a classifier of which nothing is known.
+
+    Raises:
+        OutskirtsError: If no module of it takes or gives features.
+    """
+    heads = [call for call in seen.calls if _is_head(call, seen)]
+    return (_one_part(seen, heads[0]) if heads else _several_parts(seen)) or _last_features(seen)
+
+
+def at_head(seen: Seen, path: str) -> Split:
+    """The split before a module.
+
+    Raises:
+        OutskirtsError: If it is not what makes the logits of features.
+    """
+    modules = dict(seen.model.named_modules())
+    heads = [call for call in seen.calls if _is_head(call, seen)]
+    if path not in modules:
+        raise unknown("module", path, [call.path for call in heads if call.path] or modules, f"in {seen.kind}")
+    for call in heads:
+        if call.path == path:
+            return _one_part(seen, call)
+    works = f"pass head={heads[0].path}, or leave it out" if heads else "leave it out, and the split is found"
+    raise OutskirtsError(
+        f"The layer '{path}' of {seen.kind} is not the last step before its logits, so it cannot be taken as the head; "
+        f"{works}."
+    )
+
+
+def at_features(seen: Seen, path: str) -> Split:
+    """The split after a module whose output is the features.
+
+    Raises:
+        OutskirtsError: If there is no such module, or it gives none.
+    """
+    for call in seen.calls:
+        if call.path == path and call.made.ndim in (2, 4) and len(call.made) == len(seen.images):
+            return _carried(seen, call, "output")
+    able = [call.path for call in seen.calls if call.made.ndim in (2, 4)]
+    raise unknown("module with features [batch, width] or [batch, width, H, W]", path, able, f"in {seen.kind}")
+
+
+def same_softmax(a: Tensor, b: Tensor) -> bool:
+    """Whether two batches of logits mean the same probabilities; either may be what a softmax has made of them."""
+    return close(_log_probabilities(a), _log_probabilities(b))
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    if bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
+        logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
+    return logits.log_softmax(1)
+
+
+def _flat(values: Tensor) -> bool:
+    """Whether values are [B, D], but for dimensions of one."""
+    return values.ndim >= 2 and values[0].numel() == max(values.shape[1:])
+
+
+def _is_head(call: Call, seen: Seen) -> bool:
+    """Whether a module takes features and gives the logits."""
+    return (
+        call.learned
+        and _flat(call.given)
+        and _flat(call.made)
+        and len(call.given) == len(call.made) == len(seen.logits)
+        and call.made.numel() == seen.logits.numel()
+        and same_softmax(call.made.flatten(1), seen.logits)
+    )
+
+
+def _one_part(seen: Seen, call: Call) -> Split:
+    """One part gives the logits. Where nothing follows it, the model without it is the network."""
+    head = head_of(call.module, call.given)
+    if not call.path:
+        return nn.Flatten(), head
+    tapped = Tapped(seen.model, [call.path])
+    if call.given.ndim > 2:
+        return tapped, head
+    seen.model.set_submodule(call.path, nn.Identity())
+    try:
+        features = seen.model(seen.images)
+    except RuntimeError:  # What follows expects so many logits.
+        features = None
+    if isinstance(features, Tensor) and features.shape == call.given.shape and close(features, call.given):
+        return seen.model, head
+    seen.model.set_submodule(call.path, call.module)
+    return tapped, head
+
+
+def _several_parts(seen: Seen) -> Split | None:
+    """The logits are a weighted sum of those of several linear layers, each of which takes features of its own."""
+    parts = [
+        call
+        for call in seen.calls
+        if call.learned and call.given.ndim == 2 and call.made.shape == seen.logits.shape and call.path
+    ]
+    parts = [call for call in parts if not any(other.path.startswith(f"{call.path}.") for other in parts)][-_HEADS:]
+    if len(parts) < 2:
+        return None
+    columns = torch.stack([call.made.flatten() for call in parts], 1).double()
+    shares = torch.linalg.lstsq(columns, seen.logits.flatten().double()[:, None]).solution[:, 0]
+    heads = [head_of(call.module, call.given) for call in parts]
+    linears = [head.linear for head in heads if isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity)]
+    if len(linears) < len(parts) or not close((columns @ shares).to(seen.logits), seen.logits.flatten()):
+        return None
+    joined = nn.Linear(sum(one.in_features for one in linears), seen.logits.shape[1]).to(seen.logits)
+    joined.weight.copy_(torch.cat([share * one.weight for share, one in zip(shares, linears)], 1))
+    biases = [share * one.bias for share, one in zip(shares, linears) if one.bias is not None]
+    joined.bias.copy_(sum(biases, torch.zeros_like(joined.bias)))
+    return Tapped(seen.model, [call.path for call in parts]), LinearHead(joined)
+
+
+def _last_features(seen: Seen) -> Split:
+    """The last features that a module shows: what none of them turns into logits."""
+    classes = seen.logits.shape[1]
+    for call in reversed(seen.calls):
+        if call.whole and call.path and call.made.ndim == 2 and call.made.shape[1] != classes:
+            return _carried(seen, call, "output")
+    for call in reversed(seen.calls):
+        if call.whole and call.learned and call.path and call.given.ndim in (2, 4):
+            return _carried(seen, call, "input")
+    raise OutskirtsError(
+        f"No module of {seen.kind} takes or gives features [batch, width], so they cannot be found. If its output is "
+        "what you want, pass head=none."
+    )
+
+
+def _carried(seen: Seen, call: Call, side: str) -> Split:
+    """Features from inside; a linear layer makes the logits of them, or the logits go along."""
+    features = pooled(call.made if side == "output" else call.given)
+    linear = _nearest(call, features, side, seen.logits) or _weight(seen, features)
+    if linear is not None and same_softmax(linear(features), seen.logits):
+        return Tapped(seen.model, [call.path], side), LinearHead(linear)
+    return Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear)
+
+
+def _nearest(call: Call, features: Tensor, side: str, logits: Tensor) -> nn.Linear | None:
+    """The linear layer that a convolution of 1×1 is for averages over positions."""
+    if side == "output" or call.made.shape[1] != logits.shape[1]:
+        return None
+    shape = (*features.shape, *(1,) * (call.given.ndim - 2))
+    head = head_of(call.module, features.reshape(shape))
+    plain = isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity)
+    return head.linear if plain and isinstance(head, LinearHead) else None
+
+
+def _weight(seen: Seen, features: Tensor) -> nn.Linear | None:
+    """A linear layer of which the network has the weight alone, and no module."""
+    shape = (seen.logits.shape[1], features.shape[1])
+    for weight in chain(seen.model.parameters(), seen.model.buffers()):
+        if weight.shape != shape:
+            continue
+        bias = seen.logits - features @ weight.T
+        if close(bias, bias.mean(0).expand_as(bias)) and close(features @ weight.T + bias.mean(0), seen.logits):
+            linear = nn.Linear(shape[1], shape[0]).to(weight)
+            linear.weight.copy_(weight)
+            linear.bias.copy_(bias.mean(0))
+            return linear
+    return None
