@@ -1,9 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from outskirts.errors import OutskirtsError
 from outskirts.models.adapter import adapt
+from outskirts.models.heads import CarriedHead, LinearHead, ModuleHead, NoHead
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 
@@ -30,14 +32,14 @@ def split(model, **options):
     backbone, head = adapt(model, IMAGES, **options)
     features = backbone.network(images)
     assert features.shape == (5, backbone.dim)
-    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(head(features), expected, rtol=1e-4, atol=1e-5)
     return backbone, head
 
 
 def test_a_users_own_sequential():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 7))
     backbone, head = split(model)
-    assert backbone.dim == 144 and head.out_features == 7 and backbone.name == "Sequential"
+    assert backbone.dim == 144 and head.linear.out_features == 7 and backbone.name == "Sequential"
     assert isinstance(model[4], nn.Identity)
 
 
@@ -46,7 +48,7 @@ def test_several_layers_of_the_same_shape(bias):
     # Without biases all of these layers agree on the constant example.
     model = Body(3, 3, 3, bias=bias)
     last = model.layers[-1]
-    assert split(model)[1] is last
+    assert split(model)[1].linear is last
 
 
 def test_heads_that_are_zero_at_first():
@@ -54,7 +56,7 @@ def test_heads_that_are_zero_at_first():
     for layer in model.layers[1:]:
         nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
     last = model.layers[-1]
-    assert split(model)[1] is last
+    assert split(model)[1].linear is last
 
 
 def test_a_named_head():
@@ -62,14 +64,36 @@ def test_a_named_head():
     assert split(model, head="layers.1", name="mine")[0].name == "mine"
 
 
-@pytest.mark.parametrize("head", [None, "layers.0", "layers.1"])
-@pytest.mark.parametrize("after", [nn.LogSoftmax(1), nn.Hardtanh(-0.01, 0.01)])
-def test_a_head_followed_by_something_is_told_with_the_layers_there_are(head, after):
-    model = Body(4, 4, after=after)
-    state = list(model.state_dict())
-    with pytest.raises(OutskirtsError, match=r"head=NAME with one of.*: layers\.0, layers\.1\."):
-        adapt(model, IMAGES, head=head)
-    assert list(model.state_dict()) == state, "the model is left as it was"
+@pytest.mark.parametrize("head", [None, "layers.1"])
+@pytest.mark.parametrize("after", [nn.LogSoftmax(1), nn.Softmax(1)])
+def test_the_logits_before_a_softmax_are_found(head, after):
+    model = Body(4, 4, after=after).eval()
+    images = torch.randn(5, 3, 8, 8)
+    probabilities = model(images).exp() if isinstance(after, nn.LogSoftmax) else model(images)
+    last = model.layers[-1]
+    backbone, found = adapt(model, IMAGES, head=head)
+    assert found.linear is last
+    torch.testing.assert_close(found(backbone.network(images)).softmax(1), probabilities)
+
+
+def test_logits_that_no_layer_makes_go_with_the_last_features():
+    model = Body(4, 4, after=nn.Hardtanh(-0.01, 0.01))
+    backbone, head = split(model)
+    assert isinstance(head, CarriedHead) and head.dim + 4 == backbone.dim
+    images = torch.randn(3, 3, 8, 8)
+    assert head.space(backbone.network(images), "head")[0].shape == (3, head.dim)
+
+
+def test_features_can_be_named():
+    model = Body(5, 6, 4)
+    backbone, head = split(model, features="layers.1")
+    images = torch.randn(3, 3, 8, 8)
+    features, linear = head.space(backbone.network(images), "head")
+    expected = model.layers[1](model.layers[0](images.mean((2, 3))).relu())
+    torch.testing.assert_close(features, expected)
+    assert linear is None, "a ReLU lies between them and the logits"
+    with pytest.raises(OutskirtsError, match=r"no module 'layers\.9' that gives features .*; did you mean 'layers\.1'"):
+        adapt(Body(5, 4), IMAGES, features="layers.9")
 
 
 def test_a_layer_that_is_not_the_last_cannot_be_the_head():
@@ -79,45 +103,151 @@ def test_a_layer_that_is_not_the_last_cannot_be_the_head():
     assert model(IMAGES).shape == (2, 4)
 
 
-def test_a_head_used_twice_is_not_the_last_step():
+def test_a_head_used_twice_is_no_head():
     class Twice(nn.Module):
         def __init__(self):
             super().__init__()
+            self.body = nn.Linear(3, 3)
             self.layer = nn.Linear(3, 3)
 
         def forward(self, images):
-            return self.layer(self.layer(images.mean((2, 3))))
+            return self.layer(self.layer(self.body(images.mean((2, 3)))))
 
-    with pytest.raises(OutskirtsError, match="'layer' of Twice is not the last step"):
-        adapt(Twice(), IMAGES)
+    _, head = split(Twice())
+    assert isinstance(head, CarriedHead) and head.linear is None
 
 
 def test_a_mistyped_head_names_the_nearest():
-    with pytest.raises(OutskirtsError, match=r"no linear layer 'layer\.1' in Body; did you mean 'layers\.1'"):
+    with pytest.raises(OutskirtsError, match=r"no module 'layer\.1' in Body; did you mean 'layers\.1'"):
         adapt(Body(5, 4), IMAGES, head="layer.1")
+
+
+class After(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
 @pytest.mark.parametrize(
     ("after", "found"),
     [
-        (lambda x: (x, x), "returns tuple"),
-        (lambda x: {"logits": x}, "returns dict"),
-        (lambda x: x[:, :, None], r"tensor of shape \(2, 4, 1\)"),
+        (lambda x: (x, x), r"Body returns tuple.*pass output=NAME with one of: 0 of shape \(4, 4\), 1 of"),
+        (lambda x: {"a": x, "b": x}, r"Body returns dict.*one of: a of shape \(4, 4\), b of"),
+        (lambda x: None, "Body returns NoneType without a tensor"),
+        (lambda x: x[:, :, None].expand(-1, -1, 3), r"tensor of shape \(4, 4, 3\)"),
     ],
 )
 def test_what_is_no_classifier_is_told(after, found):
-    class After(nn.Module):
-        def forward(self, x):
-            return after(x)
-
-    with pytest.raises(OutskirtsError, match=f"Body returns.*{found}|Body {found}"):
-        adapt(Body(4, after=After()), IMAGES)
+    with pytest.raises(OutskirtsError, match=found):
+        adapt(Body(4, after=After(after)), IMAGES)
 
 
-def test_a_convolutional_head_is_told():
+@pytest.mark.parametrize(
+    ("after", "output"),
+    [
+        (lambda x: (x, x[:, :, None]), None),
+        (lambda x: {"loss": x.mean(), "logits": x, "more": x}, None),
+        (lambda x: (2 * x, x), "1"),
+        (lambda x: {"a": -x, "b": x}, "b"),
+    ],
+)
+def test_logits_are_found_or_named_in_what_is_returned(after, output):
+    torch.manual_seed(0)
+    model, images = Body(5, 4), torch.randn(5, 3, 8, 8)
+    expected = model.eval()(images)
+    model.after = After(after)
+    backbone, head = adapt(model, IMAGES, output=output)
+    torch.testing.assert_close(head(backbone.network(images)), expected)
+    with pytest.raises(OutskirtsError, match=r"no tensor 'zz' in what Body returns"):
+        adapt(model, IMAGES, output="zz")
+
+
+def test_a_convolution_and_a_mean_are_linear():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(OutskirtsError, match="it has none"):
-        adapt(model, IMAGES)
+    backbone, head = split(model)
+    assert isinstance(head, LinearHead) and backbone.dim == 3
+
+
+def test_a_convolution_a_relu_and_a_mean_have_a_nearest_linear_layer():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    _, head = split(model)
+    assert isinstance(head, CarriedHead)
+    torch.testing.assert_close(head.linear.weight, model[0].weight.flatten(1), atol=1e-6, rtol=1e-5)
+
+
+def test_two_heads_that_are_averaged_are_one_layer():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 4)
+
+        def forward(self, images):
+            return (self.a(images.mean((2, 3))) + self.b(images.amax((2, 3)))) / 2
+
+    backbone, head = split(Two())
+    assert isinstance(head, LinearHead) and backbone.dim == 6
+
+
+def test_cosines_are_linear_on_the_sphere():
+    class Cosines(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3))
+
+        def forward(self, x):
+            return 7 * normalize(x, dim=1) @ normalize(self.weight, dim=1).T
+
+    model = Body(3, 3)
+    model.layers[-1] = Cosines()
+    _, head = split(model)
+    assert isinstance(head, LinearHead) and not isinstance(head.inputs, nn.Identity)
+    torch.testing.assert_close(head.linear.weight.norm(dim=1), torch.full((4,), 7.0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_without_a_module_is_found():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.weight = nn.Linear(3, 6), nn.Parameter(torch.randn(4, 6))
+            self.bias = nn.Parameter(torch.randn(4))
+
+        def forward(self, images):
+            return self.body(images.mean((2, 3))) @ self.weight.T + self.bias
+
+    model = Functional()
+    backbone, head = split(model)
+    assert isinstance(head, LinearHead) and backbone.dim == 6
+    torch.testing.assert_close(head.linear.bias, model.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_of_its_own_kind_is_kept():
+    model = Body(3, 3)
+    model.layers[-1] = nn.Sequential(nn.Linear(3, 5), nn.PReLU())
+    _, head = split(model, head="layers.1")
+    assert isinstance(head, ModuleHead)
+
+
+def test_a_network_without_a_head_gives_its_features():
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1))
+    backbone, head = adapt(model, IMAGES, head="none")
+    assert backbone.dim == 5 and isinstance(head, NoHead)
+    assert head(backbone.network(IMAGES)).shape == (2, 0)
+
+
+def test_a_network_that_is_random_is_told():
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 4)
+
+        def forward(self, images):
+            return self.layer(nn.functional.dropout(images.mean((2, 3)), 0.5, training=True))
+
+    with pytest.raises(OutskirtsError, match="gives other logits each time"):
+        adapt(Random(), IMAGES)
 
 
 def test_images_a_model_cannot_take_are_told():

@@ -62,7 +62,7 @@ def adapt(
     kind = type(model).__name__
     # Constant images could make different layers agree.
     images = torch.randn(_ROWS, *example.shape[1:], generator=generator(0, "adapt")).to(example)
-    with _evaluating(model), torch.no_grad():
+    with _evaluating(model) as parts, torch.no_grad():
         entry = find_answer(_returned(model, images), output, kind)
         model = model if entry is None else Answer(model, entry).eval()
         seen = look(model, images, kind)
@@ -77,6 +77,7 @@ def adapt(
         # What is random when it should not be, such as dropout by a function, is taken apart wrongly.
         if head != "none" and not same_softmax(part(made), seen.logits):
             raise OutskirtsError(f"{kind} gives other logits each time it sees the same images; mend that first.")
+        parts += [network, part]
     return Backbone(network, made.shape[1], name or kind), part
 
 
@@ -98,15 +99,16 @@ def _split(seen: Seen, head: str | None, features: str | None) -> Split:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards, each part is in the mode it was in."""
+def _evaluating(model: nn.Module) -> Iterator[list[nn.Module]]:
+    """Evaluation mode; afterwards, each part is in the mode that it was in, and parts that are new in the model's."""
     modes = {part: part.training for part in model.modules()}
     model.eval()
+    new: list[nn.Module] = []
     try:
-        yield
+        yield new
     finally:
-        for part, mode in modes.items():
-            part.training = mode
+        for part in (part for whole in (model, *new) for part in whole.modules()):
+            part.training = modes.get(part, modes[model])
 
 
 def _returned(model: nn.Module, images: Tensor) -> Any:

@@ -53,6 +53,7 @@ class Seen(NamedTuple):
     images: Tensor
     logits: Tensor
     calls: list[Call]
+    last: str
 
 
 def look(model: nn.Module, images: Tensor, kind: str) -> Seen:
@@ -74,4 +75,5 @@ def look(model: nn.Module, images: Tensor, kind: str) -> Seen:
     finally:
         for handle in handles:
             handle.remove()
-    return Seen(model, kind, images, logits, [call for call in calls if times[call.module] == 1])
+    last = next((call.path for call in reversed(calls) if call.learned and call.whole), "")
+    return Seen(model, kind, images, logits, [call for call in calls if times[call.module] == 1], last)

@@ -29,7 +29,7 @@ def found(seen: Seen) -> Split:
     Raises:
         OutskirtsError: If no module of it takes or gives features.
     """
-    heads = [call for call in seen.calls if _is_head(call, seen)]
+    heads = _heads(seen)
     return (_one_part(seen, heads[0]) if heads else _several_parts(seen)) or _last_features(seen)
 
 
@@ -40,7 +40,7 @@ def at_head(seen: Seen, path: str) -> Split:
         OutskirtsError: If it is not what makes the logits of features.
     """
     modules = dict(seen.model.named_modules())
-    heads = [call for call in seen.calls if _is_head(call, seen)]
+    heads = _heads(seen)
     if path not in modules:
         raise unknown("module", path, [call.path for call in heads if call.path] or modules, f"in {seen.kind}")
     for call in heads:
@@ -62,8 +62,8 @@ def at_features(seen: Seen, path: str) -> Split:
     for call in seen.calls:
         if call.path == path and call.made.ndim in (2, 4) and len(call.made) == len(seen.images):
             return _carried(seen, call, "output")
-    able = [call.path for call in seen.calls if call.made.ndim in (2, 4)]
-    raise unknown("module with features [batch, width] or [batch, width, H, W]", path, able, f"in {seen.kind}")
+    able = [call.path for call in seen.calls if call.path and call.made.ndim in (2, 4)]
+    raise unknown("module", path, able, f"that gives features [batch, width] or [batch, width, H, W] in {seen.kind}")
 
 
 def same_softmax(a: Tensor, b: Tensor) -> bool:
@@ -80,6 +80,17 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 def _flat(values: Tensor) -> bool:
     """Whether values are [B, D], but for dimensions of one."""
     return values.ndim >= 2 and values[0].numel() == max(values.shape[1:])
+
+
+def _heads(seen: Seen) -> list[Call]:
+    """The calls that take features and give the logits: the last first, and parts before what they are in."""
+    heads: list[Call] = []
+    for call in reversed([call for call in seen.calls if _is_head(call, seen)]):
+        inside = next(
+            (i for i, other in enumerate(heads) if not other.path or call.path.startswith(f"{other.path}.")), None
+        )
+        heads.insert(len(heads) if inside is None else inside, call)
+    return heads
 
 
 def _is_head(call: Call, seen: Seen) -> bool:
@@ -154,15 +165,17 @@ def _last_features(seen: Seen) -> Split:
 def _carried(seen: Seen, call: Call, side: str) -> Split:
     """Features from inside; a linear layer makes the logits of them, or the logits go along."""
     features = pooled(call.made if side == "output" else call.given)
-    linear = _nearest(call, features, side, seen.logits) or _weight(seen, features)
+    linear = (_nearest(call, features, seen.logits) if call.path == seen.last and side == "input" else None) or _weight(
+        seen, features
+    )
     if linear is not None and same_softmax(linear(features), seen.logits):
         return Tapped(seen.model, [call.path], side), LinearHead(linear)
     return Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear)
 
 
-def _nearest(call: Call, features: Tensor, side: str, logits: Tensor) -> nn.Linear | None:
-    """The linear layer that a convolution of 1×1 is for averages over positions."""
-    if side == "output" or call.made.shape[1] != logits.shape[1]:
+def _nearest(call: Call, features: Tensor, logits: Tensor) -> nn.Linear | None:
+    """The linear layer that the last convolution of 1×1 is for averages over positions."""
+    if call.made.shape[1] != logits.shape[1]:
         return None
     shape = (*features.shape, *(1,) * (call.given.ndim - 2))
     head = head_of(call.module, features.reshape(shape))
