@@ -39,6 +39,8 @@ class Transform:
         std: Divided by per channel, on the same scale; 0.5 unless given.
         resize: What the shorter side becomes before the crop to `size`; `size` itself unless given.
         interpolation: How an image is resized.
+        fit: How an image that is not square fits: the centre is kept (``crop``), its sides are stretched (``squash``),
+            or all of it is kept, in a border of the colour `mean` (``pad``).
         trunk: Names the frozen part of the network, where there is one. What it says of an image, in half precision,
             may stand in for the image and passes through unchanged; see `outskirts.data.sources.token_set`.
 
@@ -55,6 +57,7 @@ class Transform:
     resize: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     trunk: str = ""
+    fit: Literal["crop", "squash", "pad"] = "crop"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -81,10 +84,16 @@ class Transform:
 
     def host_key(self, room: bool = False) -> tuple[int | str, ...]:
         """What `host` goes by: transforms of which it is equal give equal pixels."""
-        return self.channels, self.side(room), self.resident_size, self.interpolation
+        return (self.channels, self.side(room), self.resident_size, self.interpolation, *self._fitting())
+
+    def _fitting(self) -> tuple[int | str, ...]:
+        """What `fit` adds; nothing where it is as in version 0.1."""
+        if self.fit == "pad":
+            return (self.fit, *(round(255 * value) for value in self.mean))
+        return () if self.fit == "crop" else (self.fit,)
 
     def host(self, image: Tensor, room: bool = False) -> Tensor:
-        """One image at the network's size and channels: shorter side resized, centre cropped.
+        """One image at the network's size and channels: resized as `fit` says, and its centre cropped.
 
         Grey becomes RGB by repetition, RGB becomes grey by the luminance of ITU-R BT.601.
 
@@ -102,8 +111,22 @@ class Transform:
         side = self.side(room)
         if image.shape[1:] == (side, side) and side == self.resident_size:
             return image
-        image = F.resize(image, [self.resident_size], F.InterpolationMode(self.interpolation), antialias=True)
-        return F.center_crop(image, [side, side])
+        return F.center_crop(self._fitted(image), [side, side])
+
+    def _fitted(self, image: Tensor) -> Tensor:
+        """A whole image whose shorter side is `resident_size`, but for the border of a padded one."""
+        side, (height, width) = self.resident_size, image.shape[1:]
+        shape = [side, side] if self.fit == "squash" else [side]
+        if self.fit == "pad":
+            shape = [max(1, round(side * length / max(height, width))) for length in (height, width)]
+        image = F.resize(image, shape, F.InterpolationMode(self.interpolation), antialias=True)
+        if self.fit != "pad":
+            return image
+        canvas = torch.tensor([round(255 * value) for value in self.mean], dtype=image.dtype).view(-1, 1, 1)
+        canvas = canvas.repeat(1, side, side)
+        top, left = ((side - length) // 2 for length in image.shape[1:])
+        canvas[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+        return canvas
 
     def center(self, batch: Tensor) -> Tensor:
         """The central `size` pixels of a batch [B, C, S, S] that has room for random crops."""
@@ -156,8 +179,9 @@ class Transform:
         return cls(size, images.shape[1], _rounded(mean), _rounded(std), resize)
 
     def to_json(self) -> dict[str, Any]:
-        """As a dictionary for a JSON file."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        """As a dictionary for a JSON file; `fit` is in it where it is not as in version 0.1."""
+        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {name: value for name, value in fields.items() if (name, value) != ("fit", "crop")}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import OutskirtsError, unknown
+from ..errors import OutskirtsError
 from . import clip
-from .adapter import adapt
+from .adapter import adapt, without_logits
 from .classifier import Backbone
 from .fast import FastNet
-from .weights import read_state, require_fit
+from .libraries import library_model, published_weights, with_weights
+from .weights import fitted, misfits, read_state, require_fit
 
-__all__ = ["build_backbone", "known_backbones", "native_size"]
+__all__ = ["build_backbone", "build_model", "build_split", "known_backbones", "native_size"]
 
 _CIFAR = ("resnet18", "resnet34", "resnet50", "resnet101")
-#: These return further logits in training, which no method asks for.
-_AUXILIARY = ("googlenet", "inception_v3")
+#: Those of torchvision's networks, of which another number would change their first random weights.
+_CLASSES = 1000
 
 
 def known_backbones() -> list[str]:
@@ -45,28 +43,66 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
     Raises:
         OutskirtsError: If the name is unknown, or the weights cannot be fetched or do not fit.
     """
+    return build_split(name, channels, size, pretrained)[0]
+
+
+def build_split(
+    name: str, channels: int, size: int, pretrained: bool | str = False
+) -> tuple[Backbone, nn.Module | None]:
+    """Build a network, and the head that its weights bring; None where they bring none.
+
+    Arguments and errors are those of `build_backbone`.
+    """
     if name.startswith(clip.PREFIX):
         if pretrained:
             raise OutskirtsError("A CLIP folder brings its own weights; leave out pretrained.")
-        return clip.clip_backbone(name, size)
+        return clip.clip_backbone(name, size), None
     if name == "fast":
-        network = FastNet(channels, size)
-        if pretrained is True:
-            raise OutskirtsError("The backbone 'fast' has no published weights; pass the path of a state dict.")
-        if pretrained:
-            _load(network, Path(pretrained))
-        return Backbone(network, network.dim, name)
-    named = pretrained in _published_weights(name)
-    try:
-        model = _library_model(name, channels, size, pretrained if named else pretrained is True)
-    except OSError as error:
-        raise OutskirtsError(
-            f"The weights of '{name}' cannot be fetched ({error}); fetch them elsewhere and pass the file's path."
-        ) from error
+        return _fast(channels, size, pretrained), None
+    example = torch.zeros(2, channels, size, size)
+    if _is_file(name, pretrained) and (without := _headless(name, example, str(pretrained))) is not None:
+        return without, None
+    backbone, head = adapt(build_model(name, channels, size, pretrained), example, name=name)
+    return without_logits(backbone, head), head if pretrained else None
+
+
+def build_model(name: str, channels: int, size: int, pretrained: bool | str = False) -> nn.Module:
+    """A whole classifier by the name of its backbone, other than ``fast`` and ``clip:DIR``, for as many classes as its
+    weights are of.
+
+    Arguments and errors are those of `build_backbone`.
+    """
+    if not _is_file(name, pretrained):
+        return _model(name, channels, size, pretrained, None)
+    return with_weights(partial(_model, name, channels, size, False), str(pretrained))
+
+
+def _is_file(name: str, pretrained: bool | str) -> bool:
+    return isinstance(pretrained, str) and bool(pretrained) and pretrained not in published_weights(name)
+
+
+def _fast(channels: int, size: int, pretrained: bool | str) -> Backbone:
+    if pretrained is True:
+        raise OutskirtsError("The backbone 'fast' has no published weights; pass the path of a state dict.")
+    network = FastNet(channels, size)
+    if pretrained:
+        state = fitted(network.state_dict(), read_state(pretrained))
+        require_fit(network.state_dict(), state, f"The weights {pretrained} do not fit the network")
+        network.load_state_dict(state, strict=False)
+    return Backbone(network, network.dim, "fast")
+
+
+def _headless(name: str, example: Tensor, file: str) -> Backbone | None:
+    """The backbone with the weights of a file that has none of a head; None if it has some."""
+    model = build_model(name, *example.shape[1:3])
     whole = set(model.state_dict())
-    backbone, _ = adapt(model, torch.zeros(2, channels, size, size), name=name)
-    if isinstance(pretrained, str) and pretrained and not named:
-        _load(backbone.network, Path(pretrained), head=whole - set(model.state_dict()))
+    backbone, head = adapt(model, example, name=name)
+    backbone = without_logits(backbone, head)
+    own = backbone.network.state_dict()
+    state = fitted(own, read_state(file))
+    if len(own) == len(whole) or misfits(own, state):
+        return None
+    backbone.network.load_state_dict(state, strict=False)
     return backbone
 
 
@@ -75,46 +111,14 @@ def native_size(name: str) -> int | None:
     return clip.clip_size(name) if name.startswith(clip.PREFIX) else None
 
 
-def _published_weights(name: str) -> list[str]:
-    """The names of the weights that torchvision has of a model, if it is one of its own."""
-    library, _, bare = name.rpartition(":")
-    if library not in ("", "torchvision") or bare not in torchvision.models.list_models(module=torchvision.models):
-        return []
-    return list(torchvision.models.get_model_weights(bare).__members__)
-
-
-def _library_model(name: str, channels: int, size: int, pretrained: bool | str) -> nn.Module:
-    library, _, bare = name.rpartition(":")
-    arguments: dict[str, Any]
-    if bare.removesuffix("-cifar") in _CIFAR and bare.endswith("-cifar"):
-        if pretrained:
-            raise OutskirtsError(f"'{name}' has no published weights; pass the path of a state dict.")
-        model = torchvision.models.get_model(bare.removesuffix("-cifar"))
-        model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        model.maxpool = nn.Identity()
-        return model
-    classifiers = torchvision.models.list_models(module=torchvision.models)
-    if library in ("", "torchvision") and bare in classifiers:
-        if channels != 3:
-            raise OutskirtsError(f"torchvision's '{bare}' takes colour images; set channels to 3.")
-        arguments = {"weights": "DEFAULT" if pretrained is True else pretrained or None}
-        if bare in _AUXILIARY:
-            arguments |= {"aux_logits": False, "init_weights": not pretrained}
-        return torchvision.models.get_model(bare, **arguments)
-    if library in ("", "timm") and timm.is_model(bare):
-        arguments = {"in_chans": channels, "pretrained": pretrained}
-        try:
-            return timm.create_model(bare, img_size=size, **arguments)
-        except TypeError:  # Only models with position embeddings know an image size.
-            return timm.create_model(bare, **arguments)
-    if library not in ("", "timm", "torchvision"):
-        raise unknown("model library", library, ["timm", "torchvision"])
-    raise unknown("backbone", bare, {*known_backbones(), *classifiers, *timm.list_models()})
-
-
-def _load(network: nn.Module, path: Path, head: Container[str] = ()) -> None:
-    """Load a state dict, but for the weights of the head, of whatever classes."""
-    state = {key: value for key, value in read_state(path).items() if key not in head}
-    require_fit(network.state_dict(), state, f"The weights {path} do not fit the backbone")
-    network.load_state_dict(state, strict=False)
+def _model(name: str, channels: int, size: int, weights: bool | str, classes: int | None) -> nn.Module:
+    bare = name.rpartition(":")[2]
+    if bare not in known_backbones():
+        return library_model(name, channels, size, weights, classes, known_backbones())
+    if weights:
+        raise OutskirtsError(f"'{name}' has no published weights; pass the path of a state dict.")
+    model = torchvision.models.get_model(bare.removesuffix("-cifar"), num_classes=classes or _CLASSES)
+    model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model

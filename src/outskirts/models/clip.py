@@ -25,7 +25,16 @@ from ..errors import MissingExtra, OutskirtsError, cause, reason
 from ..files import digest, is_file, load_json
 from .classifier import Backbone
 
-__all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_folder", "clip_size", "prompts", "text_prototypes"]
+__all__ = [
+    "PREFIX",
+    "ClipTower",
+    "clip_backbone",
+    "clip_folder",
+    "clip_size",
+    "prompts",
+    "reading_folder",
+    "text_prototypes",
+]
 
 #: Begins the name of a backbone that is read from a CLIP folder.
 PREFIX = "clip:"
@@ -167,7 +176,7 @@ def clip_backbone(name: str, size: int | None = None) -> Backbone:
 def clip_size(name: str) -> int:
     """The side, in pixels, of the images that a CLIP folder's model takes."""
     folder, _ = clip_folder(name)
-    with _reading(folder) as library:
+    with reading_folder(folder) as library:
         return library.CLIPConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
 
 
@@ -206,7 +215,7 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
             "or vocab.json and merges.txt, into it."
         )
     model = _loaded("CLIPTextModelWithProjection", folder)
-    with _reading(folder) as library:
+    with reading_folder(folder) as library:
         tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     most = model.config.max_position_embeddings
     embeddings = []
@@ -265,7 +274,7 @@ def _transformers() -> Any:
 
 def _loaded(kind: str, folder: Path) -> Any:
     """One of a folder's towers, in float32 and evaluation mode."""
-    with _reading(folder) as library:
+    with reading_folder(folder) as library:
         model, loading_info = getattr(library, kind).from_pretrained(
             folder, local_files_only=True, output_loading_info=True
         )
@@ -275,7 +284,7 @@ def _loaded(kind: str, folder: Path) -> Any:
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[Any]:
+def reading_folder(folder: Path, called: str = "CLIP folder") -> Iterator[Any]:
     """The library, quiet, and with what it raises turned into a sentence."""
     library = _transformers()
     log = library.utils.logging
@@ -285,7 +294,7 @@ def _reading(folder: Path) -> Iterator[Any]:
     try:
         yield library
     except _DAMAGE as error:
-        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason(error)}).") from cause(error)
+        raise OutskirtsError(f"The {called} {folder} cannot be read ({reason(error)}).") from cause(error)
     finally:
         log.set_verbosity(verbosity)
         if bars:

@@ -1,0 +1,6 @@
+"""Classifiers that were trained elsewhere, each opened by one text; one file for each kind."""
+
+from .classifier import given_classifier
+from .spec import KINDS, OPTIONS, ModelSpec, parse_model
+
+__all__ = ["KINDS", "OPTIONS", "ModelSpec", "given_classifier", "parse_model"]

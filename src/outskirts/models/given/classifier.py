@@ -1,0 +1,134 @@
+"""A classifier from the text that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.transform import Transform
+from ...errors import OutskirtsError
+from ...files import is_file, reading
+from ...telling import Say, silence
+from ..adapter import adapt
+from ..classifier import Classifier
+from ..heads import NoHead
+from .of_functions import open_function
+from .of_libraries import open_backbone, open_library
+from .of_onnx import open_onnx
+from .of_torch_files import open_exported, open_torchscript
+from .of_transformers import open_clip, open_hf
+from .opened import Opened
+from .spec import ModelSpec
+
+__all__ = ["given_classifier"]
+
+_OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
+    "timm": open_library,
+    "torchvision": open_library,
+    "backbone": open_backbone,
+    "hf": open_hf,
+    "module": open_function,
+    "onnx": open_onnx,
+    "torchscript": open_torchscript,
+    "pt2": open_exported,
+}
+
+
+def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = silence) -> Classifier:
+    """The classifier that a text names, in evaluation mode, with the head and the transform it was trained with.
+
+    Arguments:
+        spec: Any kind but ``run``.
+        classes: Names of the classes of the images that it is for, in the order of their labels. Where the classifier
+            knows the names of its classes, these must be the same, and set their order; where it does not, its logits
+            are taken to be in this order.
+        say: Told where names do not tell the order of the classes.
+
+    Raises:
+        OutskirtsError: If it cannot be opened, nothing tells its transform, or its classes are others.
+    """
+    known = _names(spec)
+    opened = open_clip(spec, tuple(known or classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
+    transform = _transform(spec, opened.transform)
+    if opened.split is not None:
+        backbone, head = opened.split
+    else:
+        assert opened.model is not None
+        example = torch.zeros(2, transform.channels, transform.size, transform.size)
+        named = "none" if opened.headless else spec.options.get("head")
+        backbone, head = adapt(
+            opened.model,
+            example,
+            named,
+            str(replace(spec, options={})),
+            output=spec.options.get("output"),
+            features=spec.options.get("features"),
+        )
+    if isinstance(head, NoHead):
+        return Classifier(backbone, head, transform, known or classes).eval()
+    with torch.no_grad():
+        count = head(torch.zeros(1, backbone.dim)).shape[1]
+    return Classifier(backbone, head, transform, _agreed(spec, count, known or opened.classes, classes, say)).eval()
+
+
+def _names(spec: ModelSpec) -> tuple[str, ...]:
+    """The names of the classes that the text gives."""
+    text = spec.options.get("classes", "")
+    path = Path(text)
+    if not is_file(path):
+        return tuple(name.strip() for name in text.split(",")) if text else ()
+    with reading(path):
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def _agreed(spec: ModelSpec, count: int, known: Sequence[str], given: Sequence[str], say: Say) -> Sequence[str]:
+    """The names of the classes in the order of the logits."""
+    if known and len(known) != count:
+        raise OutskirtsError(f"'{spec}' gives {count} logits, and there are {len(known)} names of classes.")
+    if not given:
+        return known or [str(place) for place in range(count)]
+    if len(given) != count:
+        raise OutskirtsError(
+            f"'{spec}' gives {count} logits, and the training images are of {len(given)} "
+            "classes. Pass images of its own classes. To use its features alone, add head=none."
+        )
+    if not known or set(known) == set(given):
+        return known or given
+    if common := set(known) & set(given):
+        raise OutskirtsError(
+            f"'{spec}' shares only {len(common)} of its {count} classes with the training images: it has "
+            f"{sorted(set(known) - common)[0]}, and these have {sorted(set(given) - common)[0]}. Rename the folders, or "
+            "name the classes in the order of the logits: classes=FILE."
+        )
+    say(
+        f"The classes of '{spec}' have other names than those of the training images, such as {known[0]} and "
+        f"{given[0]}; they are taken to be in the same order."
+    )
+    return given
+
+
+def _transform(spec: ModelSpec, known: Transform | None) -> Transform:
+    """What happens to an image before the network: what belongs to its weights, and what the text says."""
+    mean, std = spec.channel_values("mean"), spec.channel_values("std")
+    if known is None:
+        missing = [name for name in ("size", "mean", "std") if name not in spec.options]
+        if missing:
+            raise OutskirtsError(
+                f"Nothing tells what happens to an image before '{spec}'; add "
+                f"{', '.join(f'{name}=' for name in missing)}, "
+                "such as size=224&mean=0.485,0.456,0.406&std=0.229,0.224,0.225."
+            )
+        known = Transform(
+            spec.number("size", int), spec.number("channels", int) or len(mean or ()), mean or (), std or ()
+        )
+    changes: dict[str, Any] = {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
+    changes |= {name: spec.options[name] for name in ("interpolation", "fit") if name in spec.options}
+    if (share := spec.number("crop", float)) is not None:
+        if share > 1:
+            raise OutskirtsError(f"crop={share:g} in '{spec}' is a share of the image, above 0 and at most 1.")
+        changes["resize"] = None if share == 1 else round(known.size / share)
+    return replace(known, **changes)

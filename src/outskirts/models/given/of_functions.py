@@ -1,0 +1,55 @@
+"""Networks that a user's own function or class makes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from ...data.transform import Transform
+from ...errors import OutskirtsError, reason, unknown
+from ..weights import fitted, read_state, require_fit
+from .opened import Opened
+from .spec import ModelSpec
+
+__all__ = ["open_function"]
+
+
+def open_function(spec: ModelSpec) -> Opened:
+    """Call ``package.file:name`` without arguments, and load weights into the network that it returns.
+
+    The module is looked for as Python does, in the working folder too. Naming it runs it: it is the user's own code.
+    """
+    where, colon, name = spec.where.partition(":")
+    if not (colon and name):
+        raise OutskirtsError(f"'{spec}' names no function; write module:package.file:name.")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(where)
+    except Exception as error:  # It is other people's code, which may fail in any way.
+        raise OutskirtsError(f"The module {where} cannot be imported ({reason(error)}).") from error
+    finally:
+        sys.path.pop(0)
+    if not hasattr(module, name):
+        raise unknown("function", name, [one for one in dir(module) if not one.startswith("_")], f"in {where}")
+    try:
+        model = getattr(module, name)
+        model = model if isinstance(model, nn.Module) else model()
+    except Exception as error:
+        raise OutskirtsError(f"{where}:{name} cannot be called without arguments ({reason(error)}).") from error
+    if not isinstance(model, nn.Module):
+        raise OutskirtsError(f"{where}:{name} returns {type(model).__name__}, not a torch.nn.Module.")
+    model = getattr(model, "_orig_mod", model)  # What torch.compile has wrapped.
+    if file := spec.options.get("weights"):
+        state = fitted(model.state_dict(), read_state(file))
+        require_fit(model.state_dict(), state, f"The weights {file} do not fit {where}:{name}")
+        model.load_state_dict(state, strict=False)
+    transform = getattr(model, "transform", None)
+    classes = getattr(model, "classes", ())
+    return Opened(
+        model,
+        transform if isinstance(transform, Transform) else None,
+        tuple(classes) if isinstance(classes, list | tuple) and all(isinstance(one, str) for one in classes) else (),
+    )

@@ -1,0 +1,149 @@
+"""Classifiers in ONNX files, run by ONNX Runtime.
+
+References:
+    | ONNX: Open Neural Network Exchange (2017)
+    | https://onnx.ai
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...errors import MissingExtra, OutskirtsError, reason, unknown
+from ...files import is_file, reading
+from ..classifier import Backbone
+from ..heads import CarriedHead, LinearHead, NoHead
+from ..tapped import pooled
+from .opened import Opened, input_shape
+from .spec import ModelSpec
+
+__all__ = ["OnnxNetwork", "open_onnx"]
+
+
+def open_onnx(spec: ModelSpec) -> Opened:
+    """The logits of an ONNX file, and its features: what its last linear layer takes, or the node that is named."""
+    path = Path(spec.where)
+    if not is_file(path):
+        raise OutskirtsError(f"The ONNX file {path} does not exist.")
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra("An ONNX file", "onnx") from error
+    with reading(path):
+        content = path.read_bytes()
+    try:
+        graph = onnx.load_model_from_string(content)
+        onnx.checker.check_model(graph)
+    except Exception as error:  # What is no such file makes the reader fail in any way.
+        raise OutskirtsError(f"{path} cannot be read as an ONNX file ({reason(error)}).") from error
+    return _split(onnx, spec, graph)
+
+
+def _split(onnx: Any, spec: ModelSpec, graph: Any) -> Opened:
+    """The network up to its features, and its head; what cannot be told apart goes together."""
+    outputs = [one.name for one in graph.graph.output]
+    logits = spec.options.get("output", outputs[0])
+    if logits not in outputs:
+        raise unknown("output", logits, outputs, f"of {spec.where}")
+    if len(outputs) > 1 and not {"output", "features"} & spec.options.keys():
+        raise OutskirtsError(f"{spec.where} has several outputs: {', '.join(outputs)}. Name the logits: output=NAME.")
+    made = [name for node in graph.graph.node for name in node.output]
+    features = spec.options.get("features") or _before_last(graph, logits)
+    if features is not None and features not in made:
+        raise unknown("node", features, made, f"of {spec.where}")
+    linear = None if features is None else _weights(onnx, graph, features, logits)
+    headless = spec.options.get("head") == "none"
+    if features is not None and features not in outputs:
+        graph.graph.output.append(onnx.ValueInfoProto(name=features))
+    names = [logits] if headless else [features] if linear is not None else [features, logits]
+    network = OnnxNetwork(graph.SerializeToString(), [name for name in names if name is not None])
+    widths = network.widths(spec)
+    head = NoHead() if headless else CarriedHead(sum(widths[:-1])) if linear is None else LinearHead(linear)
+    return Opened(None, split=(Backbone(network, sum(widths), f"onnx:{Path(spec.where).name}"), head))
+
+
+class OnnxNetwork(nn.Module):
+    """Some outputs of an ONNX graph, side by side: [B, sum of their widths].
+
+    Arguments:
+        content: The file.
+        names: Outputs; maps are averaged over their positions.
+    """
+
+    def __init__(self, content: bytes, names: Sequence[str]) -> None:
+        super().__init__()
+        import onnxruntime
+
+        self.names = list(names)
+        # Among the weights, so that another file is another classifier.
+        self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(content, options, providers=onnxruntime.get_available_providers())
+
+    def widths(self, spec: ModelSpec) -> list[int]:
+        """The number of columns of each output."""
+        _, *known = (one if isinstance(one, int) else None for one in self.session.get_inputs()[0].shape)
+        if len(known) != 3:
+            raise OutskirtsError(f"{spec.where} takes something else than images [batch, channels, height, width].")
+        images = torch.zeros(1, *input_shape(spec, (known[0], known[1], known[2])))
+        return [one.shape[1] for one in self._run(images.numpy())]
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.requires_grad:
+            raise OutskirtsError("An ONNX file gives no gradients.")
+        values = images.detach().cpu().numpy()
+        batch = self.session.get_inputs()[0].shape[0]
+        # A graph for batches of one size takes them one after the other.
+        parts = np.split(values, len(values) // batch) if isinstance(batch, int) and batch < len(values) else [values]
+        rows = [torch.cat(self._run(part), 1) for part in parts]
+        return torch.cat(rows).to(images.device)
+
+    def _run(self, values: np.ndarray[Any, Any]) -> list[Tensor]:
+        given = self.session.get_inputs()[0]
+        kind = np.float16 if "float16" in given.type else np.float32
+        try:
+            made = self.session.run(self.names, {given.name: values.astype(kind)})
+        except Exception as error:  # ONNX Runtime has errors of its own.
+            raise OutskirtsError(
+                f"The ONNX file cannot take images of shape {values.shape[1:]} ({reason(error)})."
+            ) from error
+        return [pooled(torch.from_numpy(np.asarray(one)).float()) for one in made]
+
+
+def _before_last(graph: Any, logits: str) -> str | None:
+    """What the linear layer takes whose output is the logits."""
+    node = _maker(graph, logits)
+    return node.input[0] if node is not None and node.op_type == "Gemm" else None
+
+
+def _weights(onnx: Any, graph: Any, features: str, logits: str) -> nn.Linear | None:
+    """The linear layer between two nodes, if it is all that there is."""
+    node = _maker(graph, logits)
+    if node is None or node.op_type != "Gemm" or node.input[0] != features:
+        return None
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.graph.initializer}
+    options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    weight = constants.get(node.input[1])
+    bias = constants.get(node.input[2]) if len(node.input) > 2 else None
+    if weight is None or (len(node.input) > 2 and bias is None) or options.get("transA"):
+        return None
+    weight = (weight if options.get("transB") else weight.T) * options.get("alpha", 1.0)
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
+        linear.bias.copy_(
+            torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias * options.get("beta", 1.0))
+        )
+    return linear
+
+
+def _maker(graph: Any, name: str) -> Any:
+    return next((node for node in graph.graph.node if name in node.output), None)

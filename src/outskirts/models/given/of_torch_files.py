@@ -1,0 +1,135 @@
+"""Networks in files of ``torch.jit.save`` and ``torch.export.save``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import OutskirtsError, cause, reason, unknown
+from ...files import is_file
+from ..answer import entries, find_answer
+from ..classifier import Backbone
+from ..heads import CarriedHead, LinearHead, NoHead
+from ..tapped import pooled
+from .opened import Opened, input_shape
+from .spec import ModelSpec
+
+__all__ = ["open_exported", "open_torchscript"]
+
+_WRITERS = {"torchscript": "torch.jit.save", "pt2": "torch.export.save"}
+
+
+def open_torchscript(spec: ModelSpec) -> Opened:
+    """A network of TorchScript. Its layers cannot be seen: its features are the output that is named, if any."""
+    program = _read(spec, lambda path: torch.jit.load(path, map_location="cpu"))
+    returned = _shown(spec, program, input_shape(spec, (None, None, None)))
+    logits = find_answer(returned, spec.options.get("output"), "The network")
+    features = spec.options.get("features")
+    if features is not None and features not in entries(returned):
+        raise unknown("output", features, entries(returned), f"of {spec.where}")
+    width = 0 if features is None else pooled(entries(returned)[features]).shape[1]
+    return _carried(spec, Program(program, [features, logits] if features else [logits]), width, returned, logits)
+
+
+def open_exported(spec: ModelSpec) -> Opened:
+    """A program of ``torch.export``. Its features are what its last linear layer takes, or the node that is named."""
+    program = _read(spec, lambda path: torch.export.load(path).module())
+    graph = program.graph
+    inputs = next(node for node in graph.nodes if node.op == "placeholder").meta["val"].shape
+    shape = input_shape(spec, tuple(size if isinstance(size, int) else None for size in inputs[1:]))
+    returned = _shown(spec, program, shape)
+    logits = find_answer(returned, spec.options.get("output"), "The program")
+    end = next(node for node in graph.nodes if node.op == "output")
+    leaves = list(end.args[0])
+    place = 0 if logits is None else list(entries(returned)).index(logits)
+    named, last = spec.options.get("features"), leaves[place]
+    nodes = {node.name: node for node in graph.nodes if node.op == "call_function"}
+    if named is not None and named not in nodes:
+        raise unknown("node", named, nodes, f"of {spec.where}")
+    is_linear = last.target == torch.ops.aten.linear.default
+    taken = nodes[named] if named is not None else last.args[0] if is_linear else None
+    if taken is None or spec.options.get("head") == "none":
+        return _carried(spec, Program(program, [logits]), 0, returned, logits)
+    linear = _linear(program, last) if is_linear and last.args[0] is taken else None
+    with graph.inserting_before(end):
+        flat = graph.call_function(pooled, (taken,))
+        leaves[place] = flat if linear is not None else graph.call_function(torch.cat, ([flat, last], 1))
+    end.args = (tuple(leaves),)
+    program.recompile()
+    network = Program(program, [logits])
+    classes = _tensor(returned, logits).shape[1]
+    width = network(torch.zeros(2, *shape)).shape[1] - (0 if linear is not None else classes)
+    head = CarriedHead(width) if linear is None else LinearHead(linear)
+    dim = width + (classes if linear is None else 0)
+    return Opened(None, split=(Backbone(network, dim, f"{spec.kind}:{Path(spec.where).name}"), head))
+
+
+class Program(nn.Module):
+    """Some of what a compiled network returns, side by side, [B, sum of their widths].
+
+    Arguments:
+        program: Cannot change between training and evaluation.
+        names: Of its tensors, maps averaged over their positions; None for the only one.
+    """
+
+    def __init__(self, program: nn.Module, names: Sequence[str | None]) -> None:
+        super().__init__()
+        self.program = program
+        self.names = tuple(names)
+
+    def forward(self, images: Tensor) -> Tensor:
+        returned = self.program(images)
+        return torch.cat([pooled(_tensor(returned, name)) for name in self.names], 1)
+
+    def train(self, mode: bool = True) -> Self:
+        self.training = mode
+        return self
+
+
+def _tensor(returned: Any, name: str | None) -> Tensor:
+    return returned if name is None else entries(returned)[name]
+
+
+def _carried(spec: ModelSpec, network: nn.Module, width: int, returned: Any, logits: str | None) -> Opened:
+    classes = _tensor(returned, logits).flatten(1).shape[1]
+    name = f"{spec.kind}:{Path(spec.where).name}"
+    if spec.options.get("head") == "none":
+        return Opened(None, split=(Backbone(network, classes, name), NoHead()))
+    return Opened(None, split=(Backbone(network, width + classes, name), CarriedHead(width)))
+
+
+def _linear(program: Any, node: Any) -> nn.Linear:
+    weight, *bias = (program.get_parameter(one.target).detach() for one in node.args[1:] if one is not None)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(bias))
+    linear.load_state_dict({"weight": weight, **({"bias": bias[0]} if bias else {})})
+    return linear
+
+
+def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> Any:
+    """What a network returns for two images of noise."""
+    try:
+        with torch.no_grad():
+            return program(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+    except Exception as error:  # Its own checks raise anything.
+        raise OutskirtsError(
+            f"{spec.where} cannot take two images of shape {shape} ({reason(error)}). Add size=, and save it for "
+            "batches of any size."
+        ) from error
+
+
+def _read(spec: ModelSpec, reader: Callable[[str], Any]) -> Any:
+    path = Path(spec.where)
+    if not is_file(path):
+        raise OutskirtsError(f"The file {path} does not exist.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return reader(str(path))
+    except Exception as error:  # What is no such file makes the reader fail in any way.
+        writer = _WRITERS[spec.kind]
+        raise OutskirtsError(f"{path} cannot be read as a file of {writer} ({reason(error)}).") from cause(error)

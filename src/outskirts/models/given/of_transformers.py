@@ -1,0 +1,124 @@
+"""Image classifiers of the library transformers, and zero-shot classifiers of CLIP, from local folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from ...data.transform import Transform
+from ...errors import OutskirtsError
+from ...files import is_file, load_json
+from ..clip import PREFIX, ClipTower, clip_backbone, reading_folder, text_prototypes
+from ..heads import PrototypeHead
+from .opened import Opened
+from .spec import ModelSpec
+
+__all__ = ["open_clip", "open_hf", "processor_transform"]
+
+#: Pillow's numbers of the ways to resize.
+_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+
+
+def open_hf(spec: ModelSpec) -> Opened:
+    """A folder that ``save_pretrained`` wrote: the network and its image processor. No code in it is run."""
+    folder = Path(spec.where)
+    if not is_file(folder / "config.json"):
+        raise OutskirtsError(f"{folder} is not a folder of transformers: it has no config.json.")
+    kinds = load_json(folder / "config.json").get("architectures") or [""]
+    classifies = kinds[0].endswith(("ForImageClassification", "ForImageClassificationWithTeacher"))
+    if "weights" in spec.options:
+        raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
+    with reading_folder(folder, "folder") as library:
+        maker = library.AutoModelForImageClassification if classifies else library.AutoModel
+        model, about = maker.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    # Without a pooler, the features are those of the class token.
+    pooler = not any("pooler" in name for name in about["missing_keys"])
+    if about["missing_keys"] and pooler:
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(about['missing_keys'])[:3])}.")
+    names = model.config.id2label if classifies else {}
+    classes = tuple(str(names[place]) for place in range(len(names)) if place in names)
+    transform = processor_transform(folder / "preprocessor_config.json", spec.number("size", int))
+    wrapped = _Pixels(model.float().eval(), None if classifies else "pooler_output" if pooler else "last_hidden_state")
+    return Opened(wrapped, transform, classes if len(classes) == len(names) else (), headless=not classifies)
+
+
+class _Pixels(nn.Module):
+    """A network of transformers that takes images as its first argument, and returns one tensor where it is named."""
+
+    def __init__(self, model: nn.Module, entry: str | None) -> None:
+        super().__init__()
+        self.model = model
+        self.entry = entry
+
+    def forward(self, images: Any) -> Any:
+        returned = self.model(pixel_values=images)
+        if self.entry is None:
+            return returned.logits
+        value = getattr(returned, self.entry, None)
+        value = returned.last_hidden_state if value is None else value
+        return value[:, 0] if value.ndim == 3 else value.flatten(1)
+
+
+def open_clip(spec: ModelSpec, classes: tuple[str, ...]) -> Opened:
+    """A CLIP model whose logits are cosines to the texts of the classes, over its own temperature.
+
+    Arguments:
+        spec: May have ``words=``, one for each class, and ``template=``.
+        classes: Names of the classes; they are the words unless others are given.
+
+    References:
+        | Delving into Out-of-Distribution Detection with Vision-Language Representations (Ming et al., 2022)
+        | https://arxiv.org/abs/2211.13445
+    """
+    words = tuple(word.strip() for word in spec.options["words"].split(",")) if "words" in spec.options else classes
+    if not words:
+        raise OutskirtsError(f"'{spec}' needs words for its classes; add words=cat,dog or pass training images.")
+    if classes and len(words) != len(classes):
+        raise OutskirtsError(f"There are {len(classes)} classes and {len(words)} words in '{spec}'.")
+    backbone = clip_backbone(f"{PREFIX}{spec.where}")
+    tower = backbone.network
+    assert isinstance(tower, ClipTower)
+    with reading_folder(tower.folder) as library:
+        scale = library.CLIPModel.from_pretrained(tower.folder, local_files_only=True).logit_scale.exp().item()
+    head = PrototypeHead(nn.Identity(), len(words), backbone.dim, temperature=1 / scale)
+    head.prototypes.copy_(text_prototypes(tower.folder, words, spec.options.get("template", "ensemble")))
+    return Opened(None, backbone.transform, classes or words, split=(backbone, head))
+
+
+def processor_transform(file: Path, size: int | None) -> Transform | None:
+    """The transform that an image processor's file describes; None if there is no file.
+
+    Raises:
+        OutskirtsError: If it asks for what a `Transform` does not do.
+    """
+    if not is_file(file):
+        return None
+    about = load_json(file)
+    resize, crop = about.get("size", {}), about.get("crop_size")
+    shorter, squashed = _side(resize, "shortest_edge"), _side(resize, "height")
+    own = _side(crop, "height") if about.get("do_center_crop") and crop else squashed or shorter
+    share = about.get("crop_pct")
+    interpolation = _RESAMPLE.get(about.get("resample", 2))
+    if own is None or interpolation is None or not about.get("do_normalize", True):
+        raise OutskirtsError(
+            f"{file} asks for a preprocessing that is not known here. It must resize (bilinear or bicubic), crop the "
+            "centre, and normalise; say what is right: size=, crop=, interpolation=, fit=, mean= and std=."
+        )
+    fit: Literal["crop", "squash"] = "squash" if squashed else "crop"
+    resized = squashed or (round(shorter / share) if share and shorter else shorter) or own
+    side = size or own
+    resized = round(resized * side / own)
+    mean, std = (tuple(about.get(name) or (0.5, 0.5, 0.5)) for name in ("image_mean", "image_std"))
+    return Transform(side, len(mean), mean, std, resized if resized > side else None, interpolation, fit=fit)
+
+
+def _side(value: Any, name: str) -> int | None:
+    """A side in pixels, of the forms that image processors have for it; None where it is not said so."""
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return value if isinstance(value, int) else None

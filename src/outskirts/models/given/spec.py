@@ -1,0 +1,143 @@
+"""The texts that name a classifier, such as ``timm:resnet50?weights=my.pt&size=224``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import OutskirtsError, unknown
+
+__all__ = ["KINDS", "OPTIONS", "ModelSpec", "parse_model"]
+
+#: Kinds of classifiers, and what follows the colon.
+KINDS = {
+    "run": "folder of a finished run, or of an evaluation",
+    "timm": "name of a model of timm",
+    "torchvision": "name of a model of torchvision",
+    "backbone": "name of a network of outskirts, such as resnet18-cifar",
+    "hf": "folder of an image classifier of transformers, as save_pretrained writes it",
+    "clip": "folder of a CLIP model, which knows classes by their names",
+    "module": "package.file:name of a function or a class that makes a network",
+    "onnx": "ONNX file",
+    "torchscript": "file of torch.jit.save",
+    "pt2": "file of torch.export.save",
+}
+
+#: What may be said of a classifier after the question mark.
+OPTIONS = {
+    "weights": "file of a state dict; of a library's models also the name of its weights, or none for random ones",
+    "head": "name of the layer that makes the logits, or none for a network that gives features",
+    "output": "name of the logits, or their place, among several tensors",
+    "features": "name of the module, node or output that gives the features",
+    "size": "side of the network's input in pixels",
+    "channels": "channels of the network's input, 1 or 3",
+    "mean": "mean of each channel on the scale of 0 to 1, such as 0.485,0.456,0.406",
+    "std": "standard deviation of each channel on the same scale",
+    "interpolation": "bilinear or bicubic",
+    "crop": "share of the resized image that is kept, above 0 and at most 1",
+    "fit": "how images that are not square fit: crop, squash or pad",
+    "classes": "names of the classes in the order of the logits: a text file with a line for each, or names and commas",
+    "words": "words for the classes, with commas, for CLIP",
+    "template": "text with {} in the place of a word, for CLIP",
+}
+
+#: Kinds of files that are given without one.
+_SUFFIXES = {".onnx": "onnx", ".pt2": "pt2"}
+#: Options that are paths.
+_PATHS = ("weights", "classes")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A parsed text: the kind of classifier, what follows its colon, and the options."""
+
+    kind: str
+    where: str
+    options: Mapping[str, str]
+
+    def __str__(self) -> str:
+        options = "&".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.kind}:{self.where}" + (f"?{options}" if options else "")
+
+    def number(self, name: str, kind: type[int] | type[float]) -> Any:
+        """An option that is a number above 0; None if it is not given."""
+        text = self.options.get(name)
+        if text is None:
+            return None
+        try:
+            if (value := kind(text)) > 0:
+                return value
+        except ValueError:
+            pass
+        raise OutskirtsError(f"{name}={text} in '{self}' is not a {_NUMBERS[kind]} above 0.")
+
+    def channel_values(self, name: str) -> tuple[float, ...] | None:
+        """An option that is a number for each channel; None if it is not given."""
+        text = self.options.get(name)
+        try:
+            return None if text is None else tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise OutskirtsError(
+                f"{name}={text} in '{self}' is not a number for each channel; write {name}=0.485,0.456,0.406."
+            ) from None
+
+    def with_options(self, **options: str | None) -> ModelSpec:
+        """With further options; those that are None are not given."""
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given.keys() & self.options.keys():
+            raise OutskirtsError(f"The option {name} is given twice: in '{self}' and by --{name}.")
+        return replace(self, options={**self.options, **given})
+
+
+_NUMBERS = {int: "whole number", float: "number"}
+
+
+def parse_model(text: str | Path, base: Path | None = None) -> ModelSpec:
+    """Take the text of a classifier apart, and check every name in it. Paths become absolute.
+
+    Arguments:
+        text: ``KIND:WHERE?OPTION=VALUE&OPTION=VALUE``; a folder alone is that of a run, and a file .onnx or .pt2 tells
+            its kind.
+        base: Folder that relative paths start from; the working folder unless given.
+
+    Raises:
+        OutskirtsError: If the kind or an option is unknown, or a value is no value of its option.
+    """
+    base = base or Path()
+    body, _, query = str(text).partition("?")
+    kind, colon, where = body.partition(":")
+    path = base / Path(body).expanduser()
+    if not colon or (kind not in KINDS and path.exists()):
+        kind = "run" if path.is_dir() else _SUFFIXES.get(path.suffix.lower(), "") if path.is_file() else ""
+        where = body
+        if not kind:
+            raise OutskirtsError(
+                f"'{text}' does not say what kind of classifier it is; write KIND:{body} with one of: "
+                f"{', '.join(KINDS)}."
+            )
+    if kind not in KINDS:
+        raise unknown("kind of classifier", kind, KINDS)
+    if not where:
+        raise OutskirtsError(f"'{text}' names no classifier; write {kind}: and the {KINDS[kind]}.")
+    if kind not in ("timm", "torchvision", "backbone", "module"):
+        where = str((base / Path(where).expanduser()).absolute())
+    options: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise OutskirtsError(f"'{pair}' in '{text}' is not an option of the form NAME=VALUE.")
+        if name not in OPTIONS:
+            raise unknown("option", name, OPTIONS, "of a classifier")
+        if name in options:
+            raise OutskirtsError(f"The option {name} is given twice in '{text}'.")
+        options[name] = _placed(value, base) if name in _PATHS else value
+    return ModelSpec(kind, where, options)
+
+
+def _placed(value: str, base: Path) -> str:
+    """A path from anywhere; what is no file stays as it is."""
+    path = base / Path(value.rpartition("#")[0] or value).expanduser()
+    part = f"#{value.rpartition('#')[2]}" if "#" in value else ""
+    return f"{path.absolute()}{part}" if path.is_file() else value

@@ -1,0 +1,171 @@
+"""Networks of torchvision and timm, and the transforms of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torchvision
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+
+from ..data.transform import Transform
+from ..errors import OutskirtsError, reason, unknown
+from .weights import fitted, misfits, read_state, require_fit
+
+__all__ = ["library_classes", "library_model", "library_transform", "published_weights", "with_weights"]
+
+#: These return further logits in training, which no method asks for.
+_AUXILIARY = ("googlenet", "inception_v3")
+
+
+def published_weights(name: str) -> list[str]:
+    """The names of the weights that torchvision has of a model, if it is one of its own."""
+    library, _, bare = name.rpartition(":")
+    if library not in ("", "torchvision") or bare not in _torchvision():
+        return []
+    return list(torchvision.models.get_model_weights(bare).__members__)
+
+
+def library_model(
+    name: str,
+    channels: int,
+    size: int | None,
+    weights: bool | str = False,
+    classes: int | None = None,
+    beside: Iterable[str] = (),
+) -> nn.Module:
+    """A classifier of a library, with random weights or with its own.
+
+    Arguments:
+        name: ``torchvision:NAME`` or ``timm:NAME``, or the bare name where one of them has it.
+        channels: Channels of the images.
+        size: Side of the images in pixels; the model's own unless given.
+        weights: True for the library's own, or the name of some of torchvision's.
+        classes: Number of classes, where it is another than that of the library; 0 for no head.
+        beside: Further names that there are, for the message.
+
+    Raises:
+        OutskirtsError: If there is no such model, or its weights cannot be fetched.
+    """
+    library, _, bare = name.rpartition(":")
+    try:
+        if library in ("", "torchvision") and bare in _torchvision():
+            return _of_torchvision(bare, channels, weights, classes)
+        if library in ("", "timm") and timm.is_model(bare.partition(".")[0]):
+            return _of_timm(bare, channels, size, bool(weights), classes)
+    except OSError as error:
+        raise OutskirtsError(
+            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass their path."
+        ) from error
+    if library not in ("", "timm", "torchvision"):
+        raise unknown("model library", library, ["timm", "torchvision"])
+    raise unknown("backbone", bare, {*beside, *_torchvision(), *timm.list_models()})
+
+
+def with_weights(make: Callable[[int | None], nn.Module], file: Path | str) -> nn.Module:
+    """A classifier with the weights of a file, for as many classes as these are of.
+
+    Arguments:
+        make: Makes the classifier, for a number of classes if there is one, with 0 for no head.
+        file: State dict, or a file that has one in a part; see `read_state`.
+
+    Raises:
+        OutskirtsError: If the weights do not fit.
+    """
+    model = make(None)
+    state = fitted(model.state_dict(), read_state(file))
+    if (classes := _classes(model.state_dict(), state)) is not None:
+        model = make(classes)
+    require_fit(model.state_dict(), state, f"The weights {file} do not fit the network")
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+def _classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
+    """The number of classes that weights are of, where nothing but this differs."""
+    wrong = misfits(own, state)
+    sizes = {
+        (own[key].shape[0], state[key].shape[0])
+        for key in own
+        if key in state and own[key].shape != state[key].shape and own[key].shape[1:] == state[key].shape[1:]
+    }
+    if wrong and len(sizes) == 1 and all(" has shape " in one for one in wrong):
+        return next(iter(sizes))[1]
+    return None
+
+
+def library_transform(name: str, size: int | None = None, weights: bool | str = True) -> Transform:
+    """What a library does to an image before a model.
+
+    Arguments:
+        name: As in `library_model`.
+        size: Side of the network's input in pixels; the library's own unless given.
+        weights: Of which of torchvision's weights; the default ones unless named.
+
+    Raises:
+        OutskirtsError: If it is something that a `Transform` does not do.
+    """
+    library, _, bare = name.rpartition(":")
+    if library in ("", "torchvision") and bare in _torchvision():
+        chosen = torchvision.models.get_model_weights(bare)
+        known = chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
+        about = known.transforms()
+        mean, std, own = tuple(about.mean), tuple(about.std), about.crop_size[0]
+        resize, interpolation, fit = about.resize_size[0], about.interpolation.value, "crop"
+    else:
+        config = resolve_data_config({}, pretrained_cfg=_config(bare), use_test_size=False)
+        mean, std, (_, own, width) = tuple(config["mean"]), tuple(config["std"]), config["input_size"]
+        if own != width:
+            raise OutskirtsError(f"'{name}' takes images of {own}x{width} pixels; outskirts shows square ones alone.")
+        resize, interpolation = int(own / config["crop_pct"]), config["interpolation"]
+        fit = {"center": "crop", "squash": "squash", "border": "pad"}[config["crop_mode"]]
+    side = size or own
+    resize = round(resize * side / own)
+    return Transform(side, len(mean), mean, std, resize if resize != side else None, interpolation, fit=fit)
+
+
+def library_classes(name: str, weights: bool | str = True) -> tuple[str, ...]:
+    """Names of the classes of torchvision's weights; none of others."""
+    library, _, bare = name.rpartition(":")
+    if library not in ("", "torchvision") or bare not in _torchvision():
+        return ()
+    chosen = torchvision.models.get_model_weights(bare)
+    known = chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
+    return tuple(known.meta["categories"])
+
+
+def _torchvision() -> list[str]:
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _of_torchvision(name: str, channels: int, weights: bool | str, classes: int | None) -> nn.Module:
+    if channels != 3:
+        raise OutskirtsError(f"torchvision's '{name}' takes colour images; set channels to 3.")
+    arguments: dict[str, Any] = {"weights": "DEFAULT" if weights is True else weights or None}
+    if name in _AUXILIARY:
+        arguments |= {"aux_logits": False, "init_weights": not weights}
+    if classes is not None:
+        arguments["num_classes"] = classes
+    return torchvision.models.get_model(name, **arguments)
+
+
+def _of_timm(name: str, channels: int, size: int | None, weights: bool, classes: int | None) -> nn.Module:
+    arguments: dict[str, Any] = {"in_chans": channels, "pretrained": weights}
+    if classes is not None:
+        arguments["num_classes"] = classes
+    if size is None:
+        return timm.create_model(name, **arguments)
+    try:
+        return timm.create_model(name, img_size=size, **arguments)
+    except TypeError:  # Only models with position embeddings know an image size.
+        return timm.create_model(name, **arguments)
+
+
+def _config(name: str) -> dict[str, Any]:
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if config is None:
+        raise OutskirtsError(f"timm has no weights of '{name}', so what happens to an image before it is not known.")
+    return config.to_dict()
