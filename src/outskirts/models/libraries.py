@@ -15,7 +15,14 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError, reason, unknown
 from .weights import fitted, misfits, read_state, require_fit
 
-__all__ = ["library_classes", "library_model", "library_transform", "published_weights", "with_weights"]
+__all__ = [
+    "is_of_library",
+    "library_classes",
+    "library_model",
+    "library_transform",
+    "published_weights",
+    "with_weights",
+]
 
 #: These return further logits in training, which no method asks for.
 _AUXILIARY = ("googlenet", "inception_v3")
@@ -27,6 +34,17 @@ def published_weights(name: str) -> list[str]:
     if library not in ("", "torchvision") or bare not in _torchvision():
         return []
     return list(torchvision.models.get_model_weights(bare).__members__)
+
+
+def is_of_library(name: str) -> bool:
+    """Whether torchvision or timm has a model of this name."""
+    library, _, bare = name.rpartition(":")
+    known = {"torchvision": [_has], "timm": [timm.is_model], "": [_has, timm.is_model]}.get(library, [])
+    return any(has(bare.partition(".")[0]) for has in known)
+
+
+def _has(name: str) -> bool:
+    return name in _torchvision()
 
 
 def library_model(
@@ -58,7 +76,7 @@ def library_model(
             return _of_timm(bare, channels, size, bool(weights), classes)
     except OSError as error:
         raise OutskirtsError(
-            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass their path."
+            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file."
         ) from error
     if library not in ("", "timm", "torchvision"):
         raise unknown("model library", library, ["timm", "torchvision"])

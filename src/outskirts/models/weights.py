@@ -101,6 +101,8 @@ def fitted(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str, Tenso
 
     pairs = [("", ""), *((theirs, "") for theirs in before(state)), *(("", ours) for ours in before(own))]
     theirs, ours = max(sorted(set(pairs), key=lambda pair: (len("".join(pair)), pair)), key=lambda pair: right(*pair))
+    if right(theirs, ours) < len(own) / 2:  # Of another network, whose parts may be called alike.
+        return dict(state)
     return {
         ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value for name, value in state.items()
     }

@@ -49,10 +49,24 @@ class TrainConfig:
     """Name of the network: fast, resnet18-cifar, clip:DIR, or any model of torchvision or timm."""
     pretrained: str | None = None
     """Weights to start from: true for the library's own, a name of some of torchvision's, or the path of a state
-    dict. Default: random weights."""
+    dict. Their head is kept if it is of as many classes. Default: random weights."""
     init: str | None = None
-    """Folder of a finished run to start from: its backbone, transform and weights; those of its head where they
-    fit."""
+    """What to start from: the folder of a finished run, or a classifier such as timm:resnet50?weights=my.pt. Its
+    backbone, transform and weights are kept; those of its head where they fit."""
+    new_head: bool = False
+    """Begin with a new head, even if the weights bring one."""
+    mean: str | None = None
+    """Mean of each channel on the scale of 0 to 1, such as 0.5,0.5,0.5. Default: as for the weights, or that of the
+    images."""
+    std: str | None = None
+    """Standard deviation of each channel on the same scale."""
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    """How images are resized. Default: as for the weights, or bilinear."""
+    crop: Some | None = None
+    """Share of the resized image that is kept, above 0 and at most 1. Default: as for the weights, or 1."""
+    fit: Literal["crop", "squash", "pad"] | None = None
+    """How images that are not square fit: their centre is kept (crop), they are squashed, or a border is added (pad).
+    Default: as for the weights, or crop."""
     train_layers: str | None = None
     """Parts of the backbone to train, separated by commas, such as layer4. The head is always trained. Default: all
     parts."""
@@ -110,6 +124,36 @@ class TrainConfig:
     def mixed(self) -> Mixing:
         """How synthetic images enter the batches."""
         return Mixing(self.real_ratio, self.mixing, self.epoch_of, self.real_weight)
+
+    def preparation(self, channels: int) -> dict[str, Any]:
+        """The fields of a `Transform` that the options state.
+
+        Arguments:
+            channels: Channels of the network's input.
+
+        Raises:
+            OutskirtsError: If a mean or a deviation is not a number for each channel.
+        """
+        assert self.size is not None
+        stated: dict[str, Any] = {
+            name: _channel_values(name, text, channels)
+            for name, text in (("mean", self.mean), ("std", self.std))
+            if text is not None
+        }
+        stated |= {name: value for name in ("interpolation", "fit") if (value := getattr(self, name)) is not None}
+        if self.crop is not None:
+            stated["resize"] = round(self.size / self.crop)
+        return stated
+
+
+def _channel_values(name: str, text: str, channels: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != channels:
+        raise OutskirtsError(f"The {name} must be {channels} numbers separated by commas, not {text!r}.")
+    return values
 
 
 class Recipe(NamedTuple):

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from .. import seeding
@@ -18,26 +16,23 @@ from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.sources import open as open_images
 from ..data.sources import reopen
-from ..data.transform import IMAGENET, Transform
-from ..devices import faster_precision, resolve_device
+from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
 from ..locking import only_writer
 from ..methods import Method, registry
-from ..models.adapter import adapt
-from ..models.backbones import build_backbone, native_size
-from ..models.classifier import Backbone, Classifier, inherit
 from ..telling import Say, silence
 from ..texts import verb
 from .accuracy import accuracy
 from .batches import batches_for
+from .beginning import begin, resolved
 from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
 from .freeze import freeze
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
-from .run import Run, assemble, load
+from .run import Run, load
 from .signals import stop_requests
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
@@ -163,14 +158,11 @@ def execute(
     outliers = _outliers(recipe.training, val_images)
     sample = _sample(images, recipe.training.skip_corrupt)
     earlier = load(recipe.training.init, model, head) if recipe.training.init else None
-    recipe = recipe._replace(training=_resolved(recipe.training, sample, model, earlier))
+    recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier))
     config = recipe.training
     part = registry[recipe.method]
     with seeding.isolated(config.seed, "initialisation"):
-        backbone, transform = _network(config, sample, model, head) if earlier is None else _taken_over(earlier)
-        classifier = assemble(recipe, backbone, transform, images.classes)
-        if earlier is not None:
-            inherit(classifier, earlier)
+        classifier = begin(recipe, sample, images.classes, model, head, earlier, say)
         freeze(classifier, config.train_layers)
         method = part(recipe.settings, classifier)
         method.setup()
@@ -182,14 +174,14 @@ def execute(
         if engine.is_main_process:
             # Whoever held the folder before may have written to it.
             _require_unfinished(run) if begun else run.require_new()
-        batches = batches_for(config, engine, images, transform, pool, outliers, method.views)
-        val_pixels, val_labels = val_images.resident(transform, skip_corrupt=config.skip_corrupt)
+        batches = batches_for(config, engine, images, classifier.transform, pool, outliers, method.views)
+        val_pixels, val_labels = val_images.resident(classifier.transform, skip_corrupt=config.skip_corrupt)
         validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
                 run.begin(recipe, images, val_images)
-                _keep_known(run, config, outliers, transform)
+                _keep_known(run, config, outliers, classifier.transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
                 say(beginning)
@@ -308,85 +300,3 @@ def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
     chosen = images.subset(torch.linspace(0, len(images) - 1, min(256, len(images))).long())
     chosen = chosen.decodable() if skip_corrupt else chosen
     return [image for image, _ in (chosen[i] for i in range(len(chosen)))]
-
-
-def _resolved(
-    config: TrainConfig, sample: list[Tensor], model: nn.Module | None, earlier: Classifier | None
-) -> TrainConfig:
-    """Replace what is left open by what it means here, so that the run can be repeated elsewhere."""
-    device = resolve_device(config.device)
-    precision = _faster_precision(device) if config.precision == "auto" else config.precision
-    backbone = config.backbone if model is None else f"custom:{type(model).__name__}"
-    if model is None and backbone.startswith("custom:"):
-        raise OutskirtsError(
-            f"The run was trained on your own network {backbone.removeprefix('custom:')}; pass an instance of it, "
-            "in Python: model=..."
-        )
-    if earlier is not None:
-        for name, own, other in (
-            ("backbone", backbone, earlier.architecture),
-            ("size", config.size, earlier.transform.size),
-        ):
-            if own not in (getattr(TrainConfig, name), other):
-                raise OutskirtsError(
-                    f"The run {config.init} has the {name} {other}, which a training from it (--init) takes over; "
-                    f"leave out the {name} (--{name} {own})."
-                )
-        if config.pretrained:
-            raise OutskirtsError(
-                "A training begins either from an earlier run or from published weights; leave out one of them "
-                "(--init or --pretrained)."
-            )
-        backbone = earlier.architecture
-    size = (
-        earlier.transform.size
-        if earlier is not None
-        else config.size or native_size(backbone) or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
-    )
-    return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
-
-
-def _faster_precision(device: torch.device) -> str:
-    """What the first of several processes measures, as their measurements may differ."""
-    PartialState(cpu=device.type == "cpu")  # By which they meet.
-    return broadcast_object_list([faster_precision(device)])[0]
-
-
-def _flexible(backbone: str) -> bool:
-    """Whether a backbone is made for small images and for whatever channels they have."""
-    return backbone == "fast" or backbone.endswith("-cifar")
-
-
-def _network(
-    config: TrainConfig, sample: list[Tensor], model: nn.Module | None, head: str | None
-) -> tuple[Backbone, Transform]:
-    assert config.size is not None
-    grey = all(len(image) == 1 for image in sample)
-    if model is not None:
-        transform = _transform(config, sample, _channels(model, grey))
-        example = torch.zeros(2, transform.channels, config.size, config.size)
-        return adapt(model, example, head, name=config.backbone)[0], transform
-    channels = 1 if grey and _flexible(config.backbone) else 3
-    pretrained = config.pretrained == "true" or config.pretrained or False
-    backbone = build_backbone(config.backbone, channels, config.size, pretrained)
-    return backbone, backbone.transform or _transform(config, sample, channels)
-
-
-def _taken_over(earlier: Classifier) -> tuple[Backbone, Transform]:
-    return Backbone(earlier.backbone, earlier.dim, earlier.architecture), earlier.transform
-
-
-def _channels(model: nn.Module, grey: bool) -> int:
-    """What a network's first convolution takes, or else what the images have."""
-    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    return first.in_channels if first is not None and first.in_channels in (1, 3) else 1 if grey else 3
-
-
-def _transform(config: TrainConfig, sample: list[Tensor], channels: int) -> Transform:
-    assert config.size is not None
-    # Random resized crops of photographs want more pixels than the network's input to cut from.
-    resize = round(config.size * 256 / 224) if "resized-crop" in config.augment and config.size > 64 else None
-    if config.pretrained:
-        return Transform(config.size, channels, *IMAGENET, resize)
-    shape = Transform(config.size, channels)
-    return Transform.measured(torch.stack([shape.host(image) for image in sample]), config.size, resize=resize)

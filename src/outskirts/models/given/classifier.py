@@ -101,8 +101,8 @@ def _agreed(spec: ModelSpec, count: int, known: Sequence[str], given: Sequence[s
     if common := set(known) & set(given):
         raise OutskirtsError(
             f"'{spec}' shares only {len(common)} of its {count} classes with the training images: it has "
-            f"{sorted(set(known) - common)[0]}, and these have {sorted(set(given) - common)[0]}. Rename the folders, or "
-            "name the classes in the order of the logits: classes=FILE."
+            f"{sorted(set(known) - common)[0]}, and these have {sorted(set(given) - common)[0]}. Rename the folders, "
+            "or name the classes in the order of the logits: classes=FILE."
         )
     say(
         f"The classes of '{spec}' have other names than those of the training images, such as {known[0]} and "
