@@ -16,7 +16,7 @@ class Call(NamedTuple):
     Arguments:
         path: Dotted name of the module; empty for the network itself.
         module: The module.
-        given: Its first argument.
+        given: The first argument.
         made: What it returned.
     """
 

@@ -131,7 +131,7 @@ class ModuleHead(nn.Module):
 
     Arguments:
         module: Maps features of the given shape to logits.
-        shape: Of the features of one image, without the batch.
+        shape: Shape of the features of one image.
     """
 
     def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
@@ -144,11 +144,12 @@ class ModuleHead(nn.Module):
 
 
 class CarriedHead(nn.Module):
-    """Of a network whose logits are no function of the features that are known of it: both come out of the backbone,
-    the logits in the last columns.
+    """Logits that come out of the backbone together with the features, in the last columns.
+
+    It is for networks whose logits are no function of the features that are known of them.
 
     Arguments:
-        dim: D, of the features alone.
+        dim: D, without the logits.
         linear: The linear layer nearest to the logits, D → C, if there is any.
     """
 

@@ -121,7 +121,7 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
     Arguments:
         name: As in `library_model`.
         size: Side of the network's input in pixels; the library's own unless given.
-        weights: Of which of torchvision's weights; the default ones unless named.
+        weights: Name of some of torchvision's weights; the default ones unless given.
 
     Raises:
         OutskirtsError: If it is something that a `Transform` does not do.
