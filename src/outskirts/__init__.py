@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from .reporting import report as report
     from .synthesis.backgrounds import cut_backgrounds as cut_backgrounds
     from .training.importing import import_checkpoint as import_checkpoint
+    from .training.loading import load as load
     from .training.run import Run as Run
-    from .training.run import load as load
     from .training.train import resume as resume
     from .training.train import train as train
 
@@ -78,7 +78,7 @@ _HOMES = {
     "extract_tokens": "extraction.tokens",
     "fetch": "data.fetch",
     "import_checkpoint": "training.importing",
-    "load": "training.run",
+    "load": "training.loading",
     "load_benchmark": "data.benchmark",
     "open": "data.sources",
     "pack": "data.pack",

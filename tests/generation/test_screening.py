@@ -9,7 +9,7 @@ from outskirts.data.imageset import ImageSet
 from outskirts.errors import OutskirtsError
 from outskirts.generation.fidelity import frechet
 from outskirts.generation.screening import Judge, Rules
-from outskirts.training.run import load
+from outskirts.training.loading import load
 
 
 @pytest.fixture(scope="module")

@@ -176,7 +176,9 @@ def test_weights_that_do_not_fit_are_listed(weights, tmp_path):
     ):
         assert part in str(error.value)
     torch.save({f"other_{key}": value for key, value in state.items()}, tmp_path / "weights.pt")
-    with pytest.raises(OutskirtsError, match=r"bn1\.bias is missing \(the file has other_bn1\.bias\); .*; and \d+ more\.$"):
+    with pytest.raises(
+        OutskirtsError, match=r"bn1\.bias is missing \(the file has other_bn1\.bias\); .*; and \d+ more\.$"
+    ):
         build_backbone("resnet18", 3, 32, pretrained=str(tmp_path / "weights.pt"))
 
 
@@ -199,7 +201,9 @@ def test_files_that_hold_no_weights_are_told(tmp_path):
         with pytest.raises(OutskirtsError, match="does not hold named tensors only"):
             build(name)
     torch.save({"state_dict": {"a": torch.zeros(1)}, "ema": {"a": torch.zeros(1)}, "epoch": 3}, tmp_path / "two.pt")
-    with pytest.raises(OutskirtsError, match=r"weights in several parts: state_dict, ema\. Name one: .*two\.pt#state_dict"):
+    with pytest.raises(
+        OutskirtsError, match=r"weights in several parts: state_dict, ema\. Name one: .*two\.pt#state_dict"
+    ):
         build("two.pt")
     with pytest.raises(OutskirtsError, match=r"no part 'emma' of .*two\.pt that holds weights; did you mean 'ema'"):
         build("two.pt#emma")

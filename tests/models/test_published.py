@@ -12,7 +12,7 @@ from outskirts.models.classifier import Classifier
 from outskirts.models.published import LAYOUTS, Published
 from outskirts.seeding import isolated
 from outskirts.training.config import resolve_recipe
-from outskirts.training.run import assemble
+from outskirts.training.loading import assemble
 
 
 def translate(layout: str, checkpoint: dict) -> Published:

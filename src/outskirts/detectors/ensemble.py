@@ -26,7 +26,7 @@ __all__ = ["Ensemble", "MemberLogits"]
 @lru_cache(maxsize=8)
 def _member(path: str) -> tuple[Any, str]:
     """The classifier of a run and the hash of its weights, which is asked for with every batch."""
-    from ..training.run import load
+    from ..training.loading import load
 
     classifier = load(path).eval()
     return classifier, classifier.fingerprint()

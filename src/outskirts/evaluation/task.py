@@ -17,7 +17,8 @@ from ..extraction.forward import PassOptions
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
-from ..training.run import Run, load
+from ..training.loading import load
+from ..training.run import Run
 from ..training.train import training_sets
 from .evaluate import choose_detectors, require_any
 from .results import ID, TUNING

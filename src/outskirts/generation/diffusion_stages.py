@@ -31,7 +31,8 @@ from ..renamed import records, unset_as_now
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted, verb
-from ..training.run import Run, load
+from ..training.loading import load
+from ..training.run import Run
 from ..training.train import training_sets
 from .diffusion.decoding import Decoder, Decoding, decoded
 from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeatability

@@ -27,7 +27,8 @@ from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
-from ..training.run import Run, load
+from ..training.loading import load
+from ..training.run import Run
 from ..training.train import training_sets
 
 __all__ = ["FeatureBoundary", "FeatureGaussian", "FeatureSpace", "synthesize_features"]

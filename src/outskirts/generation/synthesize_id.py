@@ -23,8 +23,9 @@ from ..locking import only_writer
 from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
+from ..training.loading import load
 from ..training.loop import TrainingProgress
-from ..training.run import Run, load
+from ..training.run import Run
 from ..training.train import training_sets
 from .generators import ImageGenerator, registry
 from .populate import populate

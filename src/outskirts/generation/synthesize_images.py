@@ -18,7 +18,8 @@ from ..methods.preview import synthesize
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
-from ..training.run import Run, load
+from ..training.loading import load
+from ..training.run import Run
 
 __all__ = ["synthesize_images"]
 

@@ -119,7 +119,7 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
     """What a library does to an image before a model.
 
     Arguments:
-        name: As in `library_model`.
+        name: Name of the model, as `library_model` takes it.
         size: Side of the network's input in pixels; the library's own unless given.
         weights: Name of some of torchvision's weights; the default ones unless given.
 

@@ -21,7 +21,7 @@ from ..models.heads import CarriedHead, LinearHead, NoHead
 from ..models.libraries import is_of_library, library_transform
 from ..telling import Say
 from .config import Recipe, TrainConfig
-from .run import assemble
+from .loading import assemble
 
 __all__ = ["begin", "resolved"]
 

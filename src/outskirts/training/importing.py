@@ -26,7 +26,8 @@ from ..models.published import LAYOUTS, Published
 from ..models.weights import read_checkpoint, require_fit
 from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
-from .run import Run, assemble
+from .loading import assemble
+from .run import Run
 from .train import with_validation
 
 __all__ = ["import_checkpoint"]

@@ -8,27 +8,24 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from torch import Tensor, nn
 
 from .. import notebook
 from ..__about__ import __version__
 from ..contents import misfit
 from ..data.imageset import ImageSet
 from ..data.set_record import load_sets, require_same_sets, save_sets
-from ..data.transform import Transform
-from ..errors import OutskirtsError, reason
+from ..errors import OutskirtsError
 from ..files import (
     LOCK_FILES,
     is_file,
     load_json,
-    load_tensors,
     load_yaml,
     reading,
     require_empty,
@@ -36,21 +33,43 @@ from ..files import (
     save_tensors,
     write_text,
 )
-from ..methods import registry
-from ..models.adapter import adapt
-from ..models.backbones import build_backbone
-from ..models.classifier import Backbone, Classifier
-from ..renamed import current, weights
+from ..models.classifier import Classifier
+from ..renamed import current
 from ..temporary import remove_abandoned
-from .config import Recipe, resolve_recipe
+from .config import Recipe, TrainConfig, resolve_recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMAT", "Run", "assemble", "load", "read_options"]
+__all__ = ["FORMAT", "Given", "Run", "read_options"]
 
 #: Raised when a run folder of an earlier version can no longer be read.
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Given:
+    """A classifier that was trained elsewhere, and the images that detectors are fitted on.
+
+    Arguments:
+        model: The text that opens it; see `outskirts.models.given`.
+        classes: Names of its classes, in the order of its logits.
+        data: Spec of its training images; None for images made in Python.
+        val: Spec of validation images; a part of the training images is set aside unless given.
+        val_fraction: Share of the training images that is set aside.
+        seed: Seed of that part, and of the bootstrap.
+    """
+
+    model: str
+    classes: list[str]
+    data: str | None
+    val: str | None
+    val_fraction: float
+    seed: int
+
+    def config(self) -> TrainConfig:
+        """What says which images are set aside."""
+        return TrainConfig(data=self.data, val=self.val, val_fraction=self.val_fraction, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,8 @@ class Run:
             return {"state": "damaged" if self.config.is_file() else "not begun"}
         evaluated = {"results": "evaluated"} if (self.path / "results.csv").is_file() else {}
         data = options.get("data") or "images made in Python"
+        if "model" in options:
+            return {"model": str(options["model"]), "state": "trained elsewhere"}
         return {"method": str(options["method"]), "data": str(data), "state": state, **evaluated}
 
     def plot_training(self) -> Figure:
@@ -177,12 +198,25 @@ class Run:
     def options(self) -> dict[str, Any]:
         """The content of ``config.yaml``."""
         options = read_options(self.config)
-        if clause := misfit(options, {"method": str}):
+        if clause := misfit(options, {"model" if "model" in options else "method": str}):
             raise OutskirtsError(f"{self.config} is damaged: it names no method ({clause}).")
         return options
 
+    @property
+    def given(self) -> Given | None:
+        """The classifier that was trained elsewhere; None where the run has one of its own."""
+        options = self.options()
+        if "model" not in options:
+            return None
+        kind = {"classes": [str], "data": (str, None), "val": (str, None), "val_fraction": float, "seed": int}
+        if clause := misfit(options, kind):
+            raise OutskirtsError(f"{self.config} is damaged: {clause}.")
+        return Given(**options)
+
     def recipe(self) -> Recipe:
         """What the run was trained with."""
+        if (given := self.given) is not None:
+            raise OutskirtsError(f"The classifier {given.model} was trained elsewhere, so {self.path} has no training.")
         options = self.options()
         return resolve_recipe(options.pop("method"), options)
 
@@ -214,6 +248,13 @@ class Run:
         except OutskirtsError:
             return False
         return isinstance(about, Mapping) and {"command", "outskirts"} <= about.keys()
+
+    def begin_given(self, given: Given, images: ImageSet, val_images: ImageSet) -> None:
+        """Make the folder of a classifier that was trained elsewhere."""
+        self._write_environment()
+        save_sets(self.data, {"training": images, "validation": val_images})
+        text = yaml.safe_dump({"format": FORMAT, **asdict(given)}, sort_keys=False, allow_unicode=True)
+        write_text(self.config, text)
 
     def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
         """Make the folder: what the run is made with, where, and from which images."""
@@ -293,53 +334,6 @@ def read_options(file: Path) -> dict[str, Any]:
             "Train again, or use the version that wrote it."
         )
     return options
-
-
-def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
-    """An untrained classifier with the head of the recipe's method."""
-    head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
-    return Classifier(backbone, head, transform, classes)
-
-
-def load(path: Path | str, model: nn.Module | None = None, head: str | None = None) -> Classifier:
-    """The trained classifier of a run folder, in evaluation mode.
-
-    Arguments:
-        path: The run folder.
-        model: The network, if the run was trained on a user's own; it is changed in place.
-        head: Dotted name of `model`'s last linear layer, where it cannot be found.
-
-    Raises:
-        OutskirtsError: If the folder is missing, unfinished, damaged or of another version.
-    """
-    run = Run.open(path)
-    if not is_file(run.model):
-        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
-    tensors, metadata = load_tensors(run.model)
-    if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
-        raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
-    transform = Transform.from_json(metadata["transform"])
-    classes, architecture = metadata["classes"], metadata["backbone"]
-    example = torch.zeros(2, transform.channels, transform.size, transform.size)
-    if model is not None:
-        backbone, _ = adapt(model, example, head, name=architecture)
-    elif architecture.startswith("custom:"):
-        raise OutskirtsError(
-            f"The run {path} was trained on your own network {architecture.removeprefix('custom:')}; "
-            "pass an instance of it: load(path, model=...)."
-        )
-    else:
-        backbone = build_backbone(architecture, transform.channels, transform.size)
-    classifier = assemble(run.recipe(), backbone, transform, classes)
-    _restore(classifier, tensors, run.model)
-    return classifier.eval()
-
-
-def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
-    try:
-        classifier.load_state_dict(weights(tensors))
-    except RuntimeError as error:
-        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error
 
 
 def _processor() -> str:

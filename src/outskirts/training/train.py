@@ -30,9 +30,10 @@ from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
 from .freeze import freeze
+from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
-from .run import Run, load
+from .run import Run
 from .signals import stop_requests
 
 __all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import is_file, reading
 from ...telling import Say, silence
-from ..adapter import adapt
-from ..classifier import Classifier
+from ..adapter import adapt, without_logits
+from ..classifier import Backbone, Classifier
 from ..heads import NoHead
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
@@ -22,9 +23,9 @@ from .of_onnx import open_onnx
 from .of_torch_files import open_exported, open_torchscript
 from .of_transformers import open_clip, open_hf
 from .opened import Opened
-from .spec import ModelSpec
+from .spec import ModelSpec, parse_model
 
-__all__ = ["given_classifier"]
+__all__ = ["given_backbone", "given_classifier", "is_rebuilt"]
 
 _OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
     "timm": open_library,
@@ -36,6 +37,28 @@ _OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
     "torchscript": open_torchscript,
     "pt2": open_exported,
 }
+
+
+#: Options that say how a network is taken apart.
+_STRUCTURE = ("head", "output", "features")
+#: Kinds of which a run that trains on can build the network again.
+_REBUILT = ("timm", "torchvision", "hf", "module")
+
+
+def is_rebuilt(architecture: str) -> bool:
+    """Whether the name of an architecture is the text of a classifier, rather than that of a backbone."""
+    kind, _, where = architecture.partition(":")
+    return kind in ("hf", "module") or (kind in _REBUILT and "?" in where)
+
+
+def given_backbone(architecture: str, transform: Transform) -> Backbone:
+    """The network of a classifier that was trained elsewhere, with whatever weights, for a run that trained it on."""
+    values = {name: ",".join(map(str, getattr(transform, name))) for name in ("mean", "std")}
+    spec = parse_model(architecture).with_options(size=str(transform.size), **values)
+    if spec.kind in ("timm", "torchvision"):
+        spec = spec.with_options(weights="none")
+    backbone, head, _ = _opened(spec, ())
+    return without_logits(backbone, head)
 
 
 def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = silence) -> Classifier:
@@ -52,27 +75,31 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
         OutskirtsError: If it cannot be opened, nothing tells its transform, or its classes are others.
     """
     known = _names(spec)
-    opened = open_clip(spec, tuple(known or classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
+    backbone, head, opened = _opened(spec, known or classes)
     transform = _transform(spec, opened.transform)
-    if opened.split is not None:
-        backbone, head = opened.split
-    else:
-        assert opened.model is not None
-        example = torch.zeros(2, transform.channels, transform.size, transform.size)
-        named = "none" if opened.headless else spec.options.get("head")
-        backbone, head = adapt(
-            opened.model,
-            example,
-            named,
-            str(replace(spec, options={})),
-            output=spec.options.get("output"),
-            features=spec.options.get("features"),
-        )
     if isinstance(head, NoHead):
         return Classifier(backbone, head, transform, known or classes).eval()
     with torch.no_grad():
         count = head(torch.zeros(1, backbone.dim)).shape[1]
     return Classifier(backbone, head, transform, _agreed(spec, count, known or opened.classes, classes, say)).eval()
+
+
+def _opened(spec: ModelSpec, classes: Sequence[str]) -> tuple[Backbone, nn.Module, Opened]:
+    """A backbone and a head, and what else is known."""
+    opened = open_clip(spec, tuple(classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
+    if opened.split is not None:
+        return *opened.split, opened
+    assert opened.model is not None
+    transform = _transform(spec, opened.transform)
+    backbone, head = adapt(
+        opened.model,
+        torch.zeros(2, transform.channels, transform.size, transform.size),
+        "none" if opened.headless else spec.options.get("head"),
+        str(replace(spec, options={name: spec.options[name] for name in _STRUCTURE if name in spec.options})),
+        output=spec.options.get("output"),
+        features=spec.options.get("features"),
+    )
+    return backbone, head, opened
 
 
 def _names(spec: ModelSpec) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ class Program(nn.Module):
 
     Arguments:
         program: Cannot change between training and evaluation.
-        names: Of its tensors, maps averaged over their positions; None for the only one.
+        names: Names of tensors; maps are averaged over their positions. None stands for the only one.
     """
 
     def __init__(self, program: nn.Module, names: Sequence[str | None]) -> None:

@@ -1,0 +1,96 @@
+"""The classifier of a run folder, or one that was trained elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..contents import misfit
+from ..data.transform import Transform
+from ..errors import OutskirtsError, reason
+from ..files import is_file, load_tensors
+from ..methods import registry
+from ..models.adapter import adapt, without_logits
+from ..models.backbones import build_backbone
+from ..models.classifier import Backbone, Classifier
+from ..models.given import given_backbone, given_classifier, is_rebuilt, parse_model
+from ..renamed import weights
+from ..telling import Say, silence
+from .config import Recipe
+from .run import Run
+
+__all__ = ["assemble", "load"]
+
+
+def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
+    """An untrained classifier with the head of the recipe's method."""
+    head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
+    return Classifier(backbone, head, transform, classes)
+
+
+def load(
+    path: Run | Path | str,
+    model: nn.Module | None = None,
+    head: str | None = None,
+    *,
+    classes: Sequence[str] = (),
+    say: Say = silence,
+) -> Classifier:
+    """The trained classifier of a run folder, or one that was trained elsewhere, in evaluation mode.
+
+    Arguments:
+        path: The run folder, or a text such as ``timm:resnet50?weights=my.pt``; see `outskirts.models.given`.
+        model: The network, if the run was trained on a user's own; it is changed in place.
+        head: Dotted name of `model`'s last linear layer, where it cannot be found.
+        classes: Names of the classes of a classifier that was trained elsewhere, in the order of the labels of the
+            images that it is for.
+        say: Told where names do not tell the order of the classes.
+
+    Raises:
+        OutskirtsError: If the folder is missing, unfinished, damaged or of another version, or the classifier cannot be
+            opened.
+    """
+    if isinstance(path, str) and not Path(path).exists() and (":" in path or "?" in path):
+        spec = parse_model(path)
+        if spec.kind != "run":
+            return given_classifier(spec, classes, say)
+        if spec.options:
+            raise OutskirtsError(
+                f"'{path}' is a run, which knows its own options; leave out {next(iter(spec.options))}=."
+            )
+        path = spec.where
+    run = Run.open(path)
+    if (given := run.given) is not None:
+        return given_classifier(parse_model(given.model), given.classes, say)
+    if not is_file(run.model):
+        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
+    tensors, metadata = load_tensors(run.model)
+    if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
+        raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
+    transform = Transform.from_json(metadata["transform"])
+    classes, architecture = metadata["classes"], metadata["backbone"]
+    example = torch.zeros(2, transform.channels, transform.size, transform.size)
+    if model is not None:
+        backbone = without_logits(*adapt(model, example, head, name=architecture))
+    elif architecture.startswith("custom:"):
+        raise OutskirtsError(
+            f"The run {path} was trained on your own network {architecture.removeprefix('custom:')}; "
+            "pass an instance of it: load(path, model=...)."
+        )
+    elif is_rebuilt(architecture):
+        backbone = given_backbone(architecture, transform)
+    else:
+        backbone = build_backbone(architecture, transform.channels, transform.size)
+    classifier = assemble(run.recipe(), backbone, transform, classes)
+    _restore(classifier, tensors, run.model)
+    return classifier.eval()
+
+
+def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
+    try:
+        classifier.load_state_dict(weights(tensors))
+    except RuntimeError as error:
+        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error
