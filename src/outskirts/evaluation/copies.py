@@ -42,9 +42,9 @@ def copies_in_other_files(task: Task) -> Iterator[str]:
             if other != "validation":
                 shared = overlap(known.images, against.images) + pair.equal
                 require_few(shared, name, known.images, other, against.images)
-            yield from pair.sentences(f"images of {name}", f"{other} image")
+            yield from pair.sentences(f"images of {name}", f"{'an' if other == 'ID test' else 'a'} {other} image")
     if train is not None and val is not None:
-        yield from _compared(val, train).sentences("validation images", "training image")
+        yield from _compared(val, train).sentences("validation images", "a training image")
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class _Pair:
         """What is said of them: which images of the one set, and what one of the other is called."""
         if self.equal:
             yield (
-                f"{self.equal:,} of the {self.images:,} {which} {verb(self.equal, 'have')} the same pixels as a "
+                f"{self.equal:,} of the {self.images:,} {which} {verb(self.equal, 'have')} the same pixels as "
                 f"{other} in another file."
             )
         if self.example:
             one, another = self.example
             yield (
                 f"{self.alike:,} of the {self.images:,} {which} {verb(self.alike, 'look')} almost the same as "
-                f"a {other}, such as {one} and {another}."
+                f"{other}, such as {one} and {another}."
             )
 
 
