@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from ..data.imageset import ImageSet
-from ..data.leakage import overlap
 from ..data.likeness import Likeness, load_likenesses
 from ..texts import verb
 from .lookalikes import lookalikes
@@ -40,8 +39,7 @@ def copies_in_other_files(task: Task) -> Iterator[str]:
                 continue
             pair = _compared(known, against)
             if other != "validation":
-                shared = overlap(known.images, against.images) + pair.equal
-                require_few(shared, name, known.images, other, against.images)
+                require_few(pair.shared + pair.equal, name, known.images, other, against.images)
             yield from pair.sentences(f"images of {name}", f"{'an' if other == 'ID test' else 'a'} {other} image")
     if train is not None and val is not None:
         yield from _compared(val, train).sentences("validation images", "a training image")
@@ -57,7 +55,7 @@ class _Known:
     @classmethod
     def of(cls, images: ImageSet, kept: Likeness | None = None) -> _Known | None:
         """What is known of a set from its pass, or else from what its run has kept."""
-        likeness = images.likeness or kept
+        likeness = kept if images.likeness is None else images.likeness
         return cls(images, likeness) if likeness is not None and len(likeness) == len(images) else None
 
 
@@ -67,12 +65,14 @@ class _Pair:
 
     Arguments:
         images: Images of the one set.
-        equal: Different images of equal pixels.
+        shared: Different images of equal bytes, those left out that cannot be decoded.
+        equal: Different images of equal pixels, without those of equal bytes.
         alike: Images that look almost the same as one of the other set, without those of equal pixels.
         example: One of these and what it looks like, by their names, if there is any.
     """
 
     images: int
+    shared: int
     equal: int
     alike: int
     example: tuple[str, str] | None
@@ -93,13 +93,15 @@ class _Pair:
 
 
 def _compared(known: _Known, against: _Known) -> _Pair:
-    """Two sets; images of equal bytes do not count."""
-    pixels, others = known.likeness.keys(), set(against.likeness.keys())
-    new = [i for i, key in enumerate(known.images.keys) if pixels[i] and key not in against.images.distinct]
+    """Compare two sets."""
+    keys, pixels, others = known.images.keys, known.likeness.keys(), set(against.likeness.keys())
+    decoded = [i for i, key in enumerate(pixels) if key]
+    shared = {keys[i] for i in decoded} & against.images.distinct
+    new = [i for i in decoded if keys[i] not in shared]
     equal = {pixels[i] for i in new if pixels[i] in others}
     rest = torch.tensor([i for i in new if pixels[i] not in equal], dtype=torch.long)
     found = lookalikes(known.likeness.thumbnails[rest], against.likeness.thumbnails)
-    return _Pair(len(pixels), len(equal), *_alike(found, known.images, rest, against.images))
+    return _Pair(len(pixels), len(shared), len(equal), *_alike(found, known.images, rest, against.images))
 
 
 def _alike(

@@ -227,7 +227,8 @@ class Run:
         self._write_environment()
         sets = {"training": images, "validation": val_images}
         save_sets(self.data, sets)
-        save_likenesses(self.likeness, {name: one.likeness for name, one in sets.items() if one.likeness is not None})
+        if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
+            save_likenesses(self.likeness, known)
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
         write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
