@@ -56,7 +56,8 @@ def thumbnails(pixels: Tensor) -> Tensor:
 @cache
 def _areas(side: int) -> Tensor:
     """What each of so many pixels in a row counts in the means of 16 areas, [16, S]."""
-    edges, starts = torch.linspace(0, side, SIDE + 1), torch.arange(side)
+    edges = torch.linspace(0, side, SIDE + 1, dtype=torch.float32)
+    starts = torch.arange(side)
     covered = torch.minimum(edges[1:, None], starts + 1) - torch.maximum(edges[:-1, None], starts)
     return covered.clamp_min(0) * SIDE / side
 

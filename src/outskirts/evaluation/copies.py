@@ -13,7 +13,7 @@ from ..texts import verb
 from .lookalikes import lookalikes
 from .results import ID
 from .separation import require_few
-from .set_groups import SHIFTED
+from .set_groups import is_ood
 from .task import Task
 
 __all__ = ["copies_in_other_files"]
@@ -33,8 +33,8 @@ def copies_in_other_files(task: Task) -> Iterator[str]:
             continue
         yield from _within(name, known)
         for other, against in {"ID test": sets[ID], "training": train, "validation": val}.items():
-            # Shifted images are often those of the test, changed.
-            changed = other == "ID test" and task.groups.get(name) == SHIFTED
+            # Shifted images and controls are often those of the test, changed.
+            changed = other == "ID test" and name != ID and not is_ood(task.groups[name])
             if against is None or against is known or changed:
                 continue
             pair = _compared(known, against)
