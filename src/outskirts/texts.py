@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["comma_separated", "counted", "verb"]
 
-_OF_ONE = {"are": "is", "have": "has", "were": "was"}
+_OF_ONE = {"are": "is", "have": "has", "look": "looks", "were": "was"}
 
 
 def comma_separated(text: str | None) -> list[str]:

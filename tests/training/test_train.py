@@ -26,6 +26,7 @@ def test_a_finished_run_holds_what_it_says(finished):
         "config.yaml",
         "data.json",
         "environment.json",
+        "likeness.safetensors",
         "metrics.jsonl",
         "model.safetensors",
     ]

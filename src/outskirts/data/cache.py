@@ -9,11 +9,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["ImageCache", "cached_images", "current_cache"]
 
-Decoded = tuple[Tensor, Tensor]
+#: Images, labels, and the keys of the pixels.
+Decoded = tuple[Tensor, Tensor, NDArray[np.void]]
 
 
 class ImageCache:
@@ -31,7 +34,7 @@ class ImageCache:
         return key in self._sets
 
     def cached(self, key: Hashable, decode: Callable[[], Decoded]) -> Decoded:
-        """What was decoded under this key before, or else now; neither tensor is to be changed."""
+        """What was decoded under this key before, or else now; none of it is to be changed."""
         if key not in self._sets:
             self._sets[key] = decode()
         self._sets.move_to_end(key)
@@ -42,7 +45,7 @@ class ImageCache:
     @property
     def nbytes(self) -> int:
         """Bytes of all pixels that are kept."""
-        return sum(images.nbytes for images, _ in self._sets.values())
+        return sum(images.nbytes for images, *_ in self._sets.values())
 
 
 _CACHES: list[ImageCache] = []

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -21,6 +22,7 @@ from ..texts import counted, verb
 from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
+from .likeness import KEY, Likeness, pixel_key
 from .pixel_array import checked_pixels
 from .selection import class_positions, part_bounds, quantiles
 from .threads import Done, attempt_all
@@ -98,6 +100,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.attribute = attribute
         #: Names of the corrupt images that `resident` or `decodable` left out last.
         self.skipped: list[str] = []
+        #: What each image looks like, once all have been decoded for a network.
+        self.likeness: Likeness | None = None
+        #: Keys of the pixels of the images that this process has decoded, [N]; zeros for others.
+        self.pixel_keys = np.zeros(len(self.index), f"V{KEY}")
         if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
             raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
@@ -144,7 +150,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def image(self, i: int) -> Tensor:
         """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""
-        return decode(self.items[int(self.index[i])], self.name(i))
+        image = decode(self.items[int(self.index[i])], self.name(i))
+        self.pixel_keys[i] = pixel_key(image)
+        return image
 
     def name(self, i: int) -> str:
         """What image `i` is called: its path, or its row (from 0) in the set's file."""
@@ -183,7 +191,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         if place is None:
             return read()
         store, key = place
-        return store.cached(key, read)
+        images, labels, self.pixel_keys = store.cached(key, lambda: (*read(), self.pixel_keys))
+        return images, labels
 
     def place(
         self, transform: Transform, room: bool = False, skip_corrupt: bool = False

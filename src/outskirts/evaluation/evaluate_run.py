@@ -26,6 +26,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
+from .copies import copies_in_other_files
 from .evaluate import evaluate, fit_able, lacking, require_any
 from .misses import save_misses
 from .passes import Gathered, Passes, gather
@@ -101,6 +102,7 @@ def evaluate_run(
         task = open_task(run, known, sets, detectors, options)
         passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
         gathered = gather(task, passes, tuned=tune is not None)
+        task.notes.extend(copies_in_other_files(task))
         described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
         about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
         tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)

@@ -12,7 +12,7 @@ from ..errors import OutskirtsError
 from ..texts import verb
 from .results import ID
 
-__all__ = ["require_apart", "shared_images"]
+__all__ = ["require_apart", "require_few", "shared_images"]
 
 
 def shared_images(
@@ -71,6 +71,23 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
             )
 
 
+def require_few(shared: int, name: str, images: ImageSet, other: str, against: ImageSet) -> None:
+    """Raise if a set shares more images with ID images than real sets have copies.
+
+    Arguments:
+        shared: Number of different images that it shares.
+        name: Name of the set.
+        images: Images of the set.
+        other: What the ID images are: ``ID test`` or ``training``.
+        against: The ID images.
+    """
+    if shared > TOLERATED * len(images):
+        raise OutskirtsError(
+            f"{shared:,} of the {len(images):,} images of '{name}' ({images.spec}) {verb(shared, 'are')} also among "
+            f"the {other} images ({against.spec}); results would mean nothing. Choose another set."
+        )
+
+
 class _Among:
     """How many images sets have in common.
 
@@ -110,12 +127,7 @@ def _beside_own(sets: Mapping[str, ImageSet], own: Mapping[str, ImageSet], among
         for other, against in own.items():
             if images is against or not (shared := among.shared(images, against)):
                 continue
-            if shared > TOLERATED * len(images):
-                raise OutskirtsError(
-                    f"{shared:,} of the {len(images):,} images of '{name}' ({images.spec}) {verb(shared, 'are')} also "
-                    f"among the {other} "
-                    f"images ({against.spec}); results would mean nothing. Choose another set."
-                )
+            require_few(shared, name, images, other, against)
             yield (
                 f"{shared:,} of the {len(images):,} images of {name} {verb(shared, 'are')} also among the {other} "
                 "images."

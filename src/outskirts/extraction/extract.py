@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import check_arguments
 from ..data.imageset import ImageSet
+from ..data.likeness import Likeness, save_likenesses
 from ..data.sources import open as open_images
 from ..devices import repeatable
 from ..errors import OutskirtsError
@@ -19,10 +20,10 @@ from ..models.classifier import Classifier
 from ..models.heads import Space
 from .blocks import blocks, in_blocks
 from .columns import Columns
-from .forward import PASS, PassOptions, forward
+from .forward import LIKENESS, PASS, PassOptions, forward
 from .outputs import Outputs
 from .probes import FeatureProbe, Probe
-from .store import address, stored
+from .store import SET, address, stored
 from .transfer import to_host
 
 __all__ = ["extract"]
@@ -76,6 +77,8 @@ def extract(
     wanted: dict[str, Probe] = {probe.key: probe for probe in probes if image_set.pictures}
     known = stored(folder, wanted, image_set, skip_corrupt)
     missing = [name for name in (PASS, *wanted) if name not in known]
+    if missing and image_set.pictures and image_set.likeness is None:
+        missing.append(LIKENESS)
     if missing:
         known |= _pass(classifier, image_set, missing, wanted, folder, options, progress)
     values = known.pop(PASS)
@@ -96,19 +99,22 @@ def _pass(
     """Make a pass over the images for the files of these names, in a folder if there is one; returns their columns."""
     device = torch.device(options.device)
     about = {"spec": image_set.spec, "skipped": []}
-    files = {
-        name: Columns(len(image_set), None if folder is None else folder / f"{name}.safetensors", about)
-        for name in names
-    }
+    paths = {name: None if folder is None else folder / f"{name}.safetensors" for name in names}
+    files = {name: Columns(len(image_set), None if name == LIKENESS else paths[name], about) for name in names}
     inside = [probe for key, probe in probes.items() if key in files]
     try:
-        with repeatable(), closing(forward(classifier, image_set, inside, PASS in files, options)) as passes:
+        with repeatable(), closing(forward(classifier, image_set, inside, files, options)) as passes:
             for done, tables in to_host(passes, device):
                 for name, columns in tables.items():
                     files[name].put(columns)
                 if progress is not None:
                     progress(done, len(image_set))
-        return {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
+        known = {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
+        if shown := known.pop(LIKENESS, None):
+            image_set.likeness = Likeness.of(image_set.pixel_keys, shown["thumbnails"])
+            if (path := paths[LIKENESS]) is not None:
+                save_likenesses(path, {SET: image_set.likeness})
+        return known
     finally:
         for file in files.values():
             file.discard()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import check_arguments
 from ..data.imageset import ImageSet
+from ..data.likeness import thumbnails
 from ..data.loading.ahead import batches
 from ..devices import sent
 from ..memory import keep_freed_memory
@@ -19,10 +20,13 @@ from ..models.classifier import Classifier
 from ..models.stages import find_stages
 from .probes import Probe, StageProbe, gathering
 
-__all__ = ["PASS", "PassOptions", "forward"]
+__all__ = ["LIKENESS", "PASS", "PassOptions", "forward"]
 
 #: The file of features, logits and labels; each probe has one of its own.
 PASS = "pass"
+
+#: The file of what tells an image from others.
+LIKENESS = "likeness"
 
 
 @check_arguments
@@ -46,10 +50,10 @@ class PassOptions:
 
 
 def forward(
-    classifier: Classifier, image_set: ImageSet, probes: Sequence[Probe], whole: bool, options: PassOptions
+    classifier: Classifier, image_set: ImageSet, probes: Sequence[Probe], names: Collection[str], options: PassOptions
 ) -> Generator[tuple[int, dict[str, dict[str, Tensor]]], None, None]:
-    """For each batch, the images done, and what the store keeps of the probes and, if `whole`, of the pass itself:
-    columns by file.
+    """For each batch, the images done, and what the store keeps of the probes and, if they are named, of the pass
+    itself and of the thumbnails: columns by file.
     """
     device, bf16 = torch.device(options.device), options.precision == "bf16"
     if device.type == "cpu":
@@ -58,10 +62,11 @@ def forward(
     dtype = torch.float32 if options.keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
     alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
-    done, stages = 0, None
+    whole, done, stages = PASS in names, 0, None
     with closing(batches(image_set, classifier.transform, options.batch_size, options.skip_corrupt)) as decoded:
         for pixels, labels in decoded:
-            images = classifier.transform.device(sent(pixels, device))
+            pixels = sent(pixels, device)
+            images = classifier.transform.device(pixels)
             images = images.contiguous(memory_format=torch.channels_last)
             if inside and stages is None:
                 stages = find_stages(classifier.backbone, images)
@@ -78,6 +83,8 @@ def forward(
                 gathered |= reduced
             if whole:
                 tables[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
+            if LIKENESS in names:
+                tables[LIKENESS] = {"thumbnails": thumbnails(pixels)}
             tables |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
             done += len(pixels)
             yield done, tables

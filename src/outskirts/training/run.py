@@ -20,6 +20,7 @@ from .. import notebook
 from ..__about__ import __version__
 from ..contents import misfit
 from ..data.imageset import ImageSet
+from ..data.likeness import save_likenesses
 from ..data.set_record import load_sets, require_same_sets, save_sets
 from ..errors import OutskirtsError
 from ..files import (
@@ -80,6 +81,7 @@ class Run:
     ``config.yaml``           all options, resolved; trains the same run again
     ``metrics.jsonl``         one line per record of the training
     ``data.json``             which images it was trained and validated on
+    ``likeness.safetensors``  what tells those images, and nearly equal ones, from others
     ``checkpoint/``           the latest state to resume from
     ``model.safetensors``     the trained classifier, with its transform and class names
     ``environment.json``      the command, the versions and the machine
@@ -115,6 +117,11 @@ class Run:
     @property
     def data(self) -> Path:
         return self.path / "data.json"
+
+    @property
+    def likeness(self) -> Path:
+        """What tells its images from others; none where they were too many to be in memory."""
+        return self.path / "likeness.safetensors"
 
     @property
     def measured(self) -> Path:
@@ -224,7 +231,7 @@ class Run:
         """Raise unless the folder is new or empty, or holds only what a training that was killed writes first."""
         if self.path.is_dir() and not self.config.exists():
             remove_abandoned(self.path)
-            begun = {self.environment.name, self.data.name, self.metrics.name}
+            begun = {self.environment.name, self.data.name, self.likeness.name, self.metrics.name}
             found = sorted({path.name for path in self.path.iterdir()} - set(LOCK_FILES))
             # The file that is written first says who made the folder.
             if others := [name for name in found if name not in begun or not self._begun_here()]:
@@ -259,7 +266,10 @@ class Run:
     def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
         """Make the folder: what the run is made with, where, and from which images."""
         self._write_environment()
-        save_sets(self.data, {"training": images, "validation": val_images})
+        sets = {"training": images, "validation": val_images}
+        save_sets(self.data, sets)
+        if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
+            save_likenesses(self.likeness, known)
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
         write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .. import seeding
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
+from ..data.likeness import Likeness, thumbnails
 from ..data.sources import open as open_images
 from ..data.sources import reopen
 from ..data.transform import Transform
@@ -177,6 +178,8 @@ def execute(
             _require_unfinished(run) if begun else run.require_new()
         batches = batches_for(config, engine, images, classifier.transform, pool, outliers, method.views)
         val_pixels, val_labels = val_images.resident(classifier.transform, skip_corrupt=config.skip_corrupt)
+        if val_images.pictures:
+            val_images.likeness = Likeness.of(val_images.pixel_keys, thumbnails(val_pixels))
         validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
         start_trackers(engine, recipe.method, config, run.path)
         try:

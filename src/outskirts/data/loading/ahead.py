@@ -83,7 +83,7 @@ def batches(
     image_set.skipped = skipped
     if place is not None and whole is not None:
         store, key = place
-        store.cached(key, lambda: (whole, image_set.labels))
+        store.cached(key, lambda: (whole, image_set.labels, image_set.pixel_keys))
 
 
 def _nbytes(transform: Transform) -> int:

@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from ...devices import sent, there
 from ..imageset import ImageSet
+from ..likeness import Likeness, thumbnails
 from ..transform import Transform
 
 __all__ = ["PixelSource", "image_source"]
@@ -66,6 +67,8 @@ def image_source(
 
     def resident(images: ImageSet) -> _Memory:
         pixels, labels = images.resident(transform, room=True, skip_corrupt=skip_corrupt)
+        if images.pictures:
+            images.likeness = Likeness.of(images.pixel_keys, thumbnails(transform.center(pixels)))
         return _Memory(pixels.to(device) if pixels.nbytes < _room(device) else pixels, labels)
 
     parts = [_Mapped(images) if stays else resident(images) for images, stays in zip(sets, mapped)]
