@@ -30,6 +30,9 @@ class Matrix:
         notes: What a reader of its results should know.
         command: Command that makes the runs.
         jobs: The runs.
+        benchmark: The benchmark's shipped name, or the absolute path of its file.
+        sha256: Hash of the file, if there is one.
+        folder: The folder in which the command was given; empty where version 0.1 has not kept it.
     """
 
     title: str
@@ -37,6 +40,9 @@ class Matrix:
     notes: str
     command: str
     jobs: Sequence[Job]
+    benchmark: str = ""
+    sha256: str = ""
+    folder: str = ""
 
     @cached_property
     def all_method_runs(self) -> list[MethodRuns]:

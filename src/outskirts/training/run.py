@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +41,7 @@ from ..models.classifier import Backbone, Classifier
 from ..renamed import current, weights
 from ..temporary import remove_abandoned
 from .config import Recipe, resolve_recipe
+from .provenance import command_line, revision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +64,7 @@ class Run:
     ``model.safetensors``     the trained classifier, with its transform and class names
     ``environment.json``      the command, the versions and the machine
     ``outputs/``              what the classifier said of each image set
+    ``evaluation.json``       the options of the evaluation
     ``results.csv``           the evaluation
     ``report.html``           all of it, to read
     ========================  ==========================================================
@@ -101,6 +101,11 @@ class Run:
     def measured(self) -> Path:
         """Which images its results are of."""
         return self.path / "measured.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The options that its results were made with."""
+        return self.path / "evaluation.json"
 
     @property
     def metrics(self) -> Path:
@@ -215,9 +220,18 @@ class Run:
             return False
         return isinstance(about, Mapping) and {"command", "outskirts"} <= about.keys()
 
-    def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
-        """Make the folder: what the run is made with, where, and from which images."""
-        self._write_environment()
+    def begin(
+        self, recipe: Recipe, images: ImageSet, val_images: ImageSet, imported: Sequence[str] | None = None
+    ) -> None:
+        """Make the folder: what the run is made with, where, and from which images.
+
+        Arguments:
+            recipe: What it is trained with.
+            images: Its training images.
+            val_images: Its validation images.
+            imported: Words of the command that makes the run, but for its folder, where no training does.
+        """
+        self._write_environment(imported)
         save_sets(self.data, {"training": images, "validation": val_images})
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
         write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
@@ -232,14 +246,17 @@ class Run:
         sets = {"training": images, "validation": val_images}
         require_same_sets(load_sets(self.data), sets, f"The run {self.path} was trained")
 
-    def _write_environment(self) -> None:
+    def _write_environment(self, imported: Sequence[str] | None) -> None:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
         packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
         save_json(
             self.environment,
             {
-                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "command": command_line(),
+                "folder": os.getcwd(),
+                "imported": list(imported or ()),
                 "outskirts": __version__,
+                "commit": revision(),
                 "python": platform.python_version(),
                 **{name: version(name) for name in packages},
                 "system": platform.platform(),
