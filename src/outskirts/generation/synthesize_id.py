@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from ..training.loop import TrainingProgress
 from ..training.run import Run, load
 from ..training.train import training_sets
 from .generators import ImageGenerator, registry
+from .next_command import next_command
 from .populate import populate
 from .screening import Judge, Rules
 
@@ -110,14 +110,8 @@ def synthesize_id(
         save_png(folder / SAMPLES, _sheet(made, transform))
         pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
     say(f"{counted(len(made), 'image')} in {folder}; look at {folder / SAMPLES}")
-    say(_next(folder, train, judging if data is None else None))
+    say(next_command("ce", "synthetic", folder, train, judging if data is None else None))
     return folder
-
-
-def _next(folder: Path, train: ImageSet, run: Run | None) -> str:
-    """A command that trains with the pool: on the images of the run, if the pool is made from them."""
-    images = f"--data {quote(train.spec)}" if run is None else run.recipe().data_options()
-    return f"Next: outskirts train ce {images} --synthetic {quote(f'pool:{folder}')}"
 
 
 def _require_possible(data: bool, run: bool, rules: Rules) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_type_hints
 
 from torch import Tensor
@@ -74,8 +75,7 @@ class RunReport:
             _settings(path / "config.yaml")  # Unless it is no run at all.
             raise OutskirtsError(
                 f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
-                f"{path} "
-                "--test SPEC --far NAME=SPEC"
+                f"{quote(str(path))} --test SPEC --far NAME=SPEC"
             )
         results = Results.load(path)
         if not results.rows:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -143,6 +144,11 @@ class Run:
         current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
         return self.seen_as_outliers
 
+    @property
+    def continuation(self) -> str:
+        """The command that goes on with the run while it is unfinished."""
+        return f"outskirts train --resume {quote(str(self.path))}"
+
     def __fspath__(self) -> str:
         """A run stands for its folder wherever a path is taken."""
         return str(self.path)
@@ -210,7 +216,7 @@ class Run:
         if self.model.is_file():
             return "the run in it is finished. Choose another folder (--out)."
         if self.config.is_file():
-            return f"choose another (--out), or continue the unfinished run in it: outskirts train --resume {self.path}"
+            return f"choose another (--out), or continue the unfinished run in it: {self.continuation}"
         return "choose another (--out)."
 
     def _begun_here(self) -> bool:
@@ -227,8 +233,8 @@ class Run:
 
         Arguments:
             recipe: What it is trained with.
-            images: Its training images.
-            val_images: Its validation images.
+            images: Training images.
+            val_images: Validation images.
             imported: Words of the command that makes the run, but for its folder, where no training does.
         """
         self._write_environment(imported)
@@ -331,7 +337,7 @@ def load(path: Path | str, model: nn.Module | None = None, head: str | None = No
     """
     run = Run.open(path)
     if not is_file(run.model):
-        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
+        raise OutskirtsError(f"The run {path} is not finished; continue with: {run.continuation}")
     tensors, metadata = load_tensors(run.model)
     if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
         raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
