@@ -225,7 +225,10 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
             ["--model", "SD", "--run", "RUN", "--out", "OUT", "--min-radius", "-1"],
             "span must go from a positive number",
         ),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--count", "0"],
+            "count must be a whole number of at least 1, not 0",
+        ),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--fit-epochs", "0"], "epochs must be at least 1, not 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--name", "../../evil"], "cannot be called '../../evil'"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),

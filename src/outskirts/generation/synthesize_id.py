@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..arguments import require_positive
+from ..arguments import check_arguments
+from ..bounds import Count
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import SAMPLES, PoolWriter
@@ -33,6 +34,7 @@ from .screening import Judge, Rules
 __all__ = ["synthesize_id"]
 
 
+@check_arguments
 def synthesize_id(
     out: Path | str,
     generator: str | ImageGenerator[Any] = "mixup",
@@ -40,9 +42,9 @@ def synthesize_id(
     data: ImageSet | str | Path | None = None,
     run: Run | Path | str | None = None,
     rules: Rules | None = None,
-    count: int | None = None,
-    size: int | None = None,
-    generation_batch_size: int = 256,
+    count: Count | None = None,
+    size: Count | None = None,
+    generation_batch_size: Count = 256,
     seed: int = 0,
     say: Say = silence,
     progress: Progress = nobody,
@@ -79,7 +81,6 @@ def synthesize_id(
     generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
     _require_possible(data is not None, run is not None, rules)
-    require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
