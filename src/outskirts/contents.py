@@ -8,14 +8,12 @@ from typing import Any
 import yaml
 
 from .errors import OutskirtsError
+from .texts import KINDS
 
 __all__ = ["misfit", "plain_value", "written_value"]
 
 _WORDS: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
+    **KINDS,
     list: "a list",
     dict: "names with values",
     None: "empty",

@@ -16,6 +16,7 @@ from ..data.imageset import SUBSET
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
+from ..texts import KINDS
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
@@ -249,4 +250,4 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-_KINDS = {str: "a text (in quotes)", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {**KINDS, str: "a text (in quotes)"}
