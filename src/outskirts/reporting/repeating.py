@@ -37,10 +37,10 @@ class Repeating:
             full: Whether absolute paths and names are kept.
         """
         about = run.environment or {}
-        if "command" not in about:
+        if not about.get("command"):
             return cls("", ("The command is not known: this run keeps no record of it (environment.json).",))
         typed = f"{about['command']} {run.asked.typed}"
-        written = Pasteable(about.get("folder", ""), typed, hidden, full=full)
+        written = Pasteable(about.get("folder") or "", typed, hidden, full=full)
         if "imported" not in about:  # Version 0.1 kept the command alone.
             return cls(written.script([written.text(about["command"])]), ())
         folder = f"repeated/{Path(run.path).absolute().name}"

@@ -35,6 +35,14 @@ _MISS = {
 }
 
 
+#: What commands are made of, in the environment of a run.
+_ENVIRONMENT = {
+    **dict.fromkeys(("command", "folder", "commit"), (str, None)),
+    "imported": ([str], None),
+    "threads": (int, None),
+}
+
+
 @dataclass(frozen=True)
 class Table:
     """The results of one group of OOD sets: a line per detector, by its label, and in it a cell per set."""
@@ -85,7 +93,7 @@ class RunReport:
             name=name,
             config=_settings(path / "config.yaml"),
             results=results,
-            environment=_content(path / "environment.json", {str: Any}),
+            environment=_content(path / "environment.json", _ENVIRONMENT),
             metrics=_records(path / "metrics.jsonl"),
             outliers=_content(gallery / "outliers.json", {str: Any}),
             synthetic=_content(gallery / "synthetic.json", {str: Any}),
