@@ -77,6 +77,12 @@ def test_paths_have_variables_of_their_own(in_shell):
     ]
 
 
+@pytest.mark.parametrize("word", ["~nosuchuser", "~nosuchuser/x", "/" + "x" * 300, "a\nb", "folder:/a\0b", "=", "/"])
+def test_odd_words_are_written_too(word):
+    assert Pasteable("/home/carl").line([word])
+    assert Pasteable().line([word])
+
+
 def test_what_is_in_the_data_folder_has_its_bare_name(tmp_path, monkeypatch):
     monkeypatch.setenv("OUTSKIRTS_DATA", str(tmp_path))
     assert Pasteable().line([f"far=parquet:{tmp_path}/textures.parquet?limit=9"]) == "'far=textures?limit=9'"

@@ -86,7 +86,7 @@ class Pasteable:
         """A spec, or another text with a path in it."""
         try:
             spec = parse_spec(value, Path(self._folder), canonical=True)
-        except OutskirtsError:
+        except (OutskirtsError, OSError, RuntimeError, ValueError):  # No spec, or no path that a system would have.
             placed = _PLACED.fullmatch(value)
             return f"{placed[1]}{self._path(placed[2])}{placed[3]}" if placed else value
         if (short := brief(str(spec))) != str(spec):
