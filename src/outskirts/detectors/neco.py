@@ -69,4 +69,4 @@ class NECO(Detector):
             return (centered @ basis).norm(dim=1) / centered.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
 
         share = in_blocks(kept, outputs.need("features", self.name))
-        return -share * outputs.logits.to(share).amax(1) if self.logit else -share
+        return -share * outputs.need("logits", self.name).to(share).amax(1) if self.logit else -share

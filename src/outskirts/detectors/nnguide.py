@@ -54,7 +54,7 @@ class NNGuide(Detector):
             )
         count = max(self.k, round(self.fraction * len(features)))
         chosen = torch.randperm(len(features), generator=generator(0, "nnguide"))[:count].to(features.device)
-        lengths = -energy(outputs.logits[chosen])
+        lengths = -energy(outputs.need("logits", self.name)[chosen])
         self.bank = unit(outputs, self.name)[chosen] * lengths[:, None].float()
         return self
 
@@ -64,4 +64,4 @@ class NNGuide(Detector):
             -smallest(rows.to(bank) @ -bank.T, self.k).mean(1)
             for rows in unit(outputs, self.name).to(bank.device).split(max(1, BUDGET // (4 * len(bank))))
         ]
-        return energy(outputs.logits) * torch.cat(guidance).double()
+        return energy(outputs.need("logits", self.name)) * torch.cat(guidance).double()

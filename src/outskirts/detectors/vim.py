@@ -43,9 +43,9 @@ class ViM(Detector):
     def fit(self, outputs: Outputs) -> ViM:
         self.origin, self.complement = outside(outputs, self.dim, self.name)
         total = residual(outputs, self.origin, self.complement, self.name).sum()
-        self.alpha = outputs.logits.amax(1).double().sum() / total
+        self.alpha = outputs.need("logits", self.name).amax(1).double().sum() / total
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         norm = residual(outputs, self.require("origin"), self.require("complement"), self.name)
-        return self.require("alpha") * norm + energy(outputs.logits)
+        return self.require("alpha") * norm + energy(outputs.need("logits", self.name))

@@ -69,9 +69,8 @@ class _Problem:
     def both(self) -> Outputs:
         one, two = self.inliers, self.outliers
         extra = {key: torch.cat([one.extra[key], two.extra[key]]) for key in one.extra}
-        return Outputs(
-            torch.cat([one.features, two.features]), torch.cat([one.logits, two.logits]), None, one.head, extra
-        )
+        logits = torch.cat([part.need("logits", "both") for part in (one, two)])
+        return Outputs(torch.cat([one.features, two.features]), logits, None, one.head, extra)
 
 
 def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int) -> Outputs:
@@ -159,7 +158,8 @@ def _check_half_precision(problem: _Problem) -> None:
     for dtype in (torch.float16, torch.bfloat16):
 
         def stored(outputs: Outputs, dtype: torch.dtype = dtype) -> Outputs:
-            return replace(outputs, features=outputs.features.to(dtype), logits=outputs.logits.to(dtype))
+            logits = outputs.need("logits", "stored").to(dtype)
+            return replace(outputs, features=outputs.features.to(dtype), logits=logits)
 
         ranks = problem.make().fit(stored(problem.train)).score(stored(outputs)).argsort().argsort().double()
         correlation = torch.corrcoef(torch.stack([full, ranks]))[0, 1].item()
@@ -168,7 +168,7 @@ def _check_half_precision(problem: _Problem) -> None:
 
 def _check_inputs_kept(problem: _Problem) -> None:
     def tensors(outputs: Outputs) -> list[Tensor]:
-        return [outputs.features, outputs.logits, *(outputs.head or ()), *outputs.extra.values()]
+        return [outputs.features, outputs.need("logits", "watched"), *(outputs.head or ()), *outputs.extra.values()]
 
     test = problem.both
     watched = tensors(problem.train) + tensors(test)
