@@ -197,7 +197,7 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason():
 def test_detectors_of_features_alone_need_no_logits():
     g = np.random.default_rng(0)
     labels = np.arange(60) % 2
-    train, inside, far = (Outputs(g.normal(shift, 1, (60, 4)), labels=labels) for shift in (1, 1, [-9, 9, -9, 9]))
+    train, inside, far = (Outputs(g.normal(shift, 1, (60, 4)), labels=labels) for shift in (4, 4, [-9, 9, -9, 9]))
     results = evaluate(inside, {"far": far}, ["knn:k=5", "gaussian_mixture", "msp", "vim"], train=train)
     assert set(results.skipped) == {"msp", "vim"}
     assert results.skipped["msp"] == "needs logits, which these outputs lack"

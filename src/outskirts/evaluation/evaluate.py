@@ -218,8 +218,7 @@ def evaluate(
         need what the outputs do not hold, or cannot be fitted, are in `Results.skipped` with the reason.
 
     Raises:
-        OutskirtsError: If there is no OOD set, a detector or a parameter is unknown, the outputs are not all as wide,
-            or no detector is left.
+        OutskirtsError: If there is no OOD set, a part is unknown, sets differ in width, or no detector is left.
 
     >>> near, far = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
     >>> results = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
@@ -227,8 +226,7 @@ def evaluate(
     [('zeros', 1.0), ('mean', 1.0)]
     """
     groups = {name: (groups or {}).get(name, "ood") for name in ood}
-    _check_names(ood)
-    _check_widths({ID: id_outputs, **ood, "train": train, "val": val})
+    _check_sets(id_outputs, ood, train, val)
     chosen = choose_detectors(detectors)
     skipped = {}
     for label, detector in chosen.items():
@@ -279,7 +277,7 @@ def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dic
     return dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
 
 
-def _check_names(ood: Mapping[str, Outputs]) -> None:
+def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs | None, val: Outputs | None) -> None:
     if not ood:
         raise OutskirtsError("There is no OOD set to evaluate on: pass at least one, such as {'svhn': outputs}.")
     for name in ood:
@@ -288,6 +286,7 @@ def _check_names(ood: Mapping[str, Outputs]) -> None:
                 f"An OOD set may not be called '{name}': the names '{ID}' and '{MEAN}' are taken, and '/' is not "
                 "allowed."
             )
+    _check_widths({ID: id_outputs, **ood, "train": train, "val": val})
 
 
 def _check_widths(sets: Mapping[str, Outputs | None]) -> None:
