@@ -63,6 +63,11 @@ class PerClass(Detector):
         return bool(self.probes)
 
     @property
+    def level_matters(self) -> str | None:
+        """What the other detector says."""
+        return self.member.level_matters
+
+    @property
     def lacks(self) -> str | None:
         """What the other detector lacks."""
         return self.member.lacks
