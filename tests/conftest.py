@@ -4,6 +4,7 @@ import builtins
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -155,6 +156,23 @@ def refused(outskirts: Callable[..., Outcome]) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def in_shell() -> Callable[..., list[list[str]]]:
+    """Has a shell read commands of outskirts; returns the words of each, as the program would get them."""
+
+    def read(script: str, **variables: str) -> list[list[str]]:
+        shown = 'outskirts() { printf "%s\\0" "$#" "$@"; }\n'
+        done = subprocess.run(
+            ["bash", "-c", shown + script], env={**os.environ, **variables}, capture_output=True, text=True
+        )
+        if done.returncode or done.stderr:
+            raise RuntimeError(done.stderr)
+        words = iter(done.stdout.split("\0")[:-1])
+        return [[next(words) for _ in range(int(count))] for count in words]
+
+    return read
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 
 from .bounds import Bound
 from .errors import OutskirtsError
+from .texts import KINDS
 
 __all__ = ["check_arguments", "check_fields", "require_positive"]
 
@@ -77,12 +78,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+_ACCEPTS: dict[type, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: _is_number(value) and isinstance(value, Integral),
+    float: _is_number,
+    str: lambda value: isinstance(value, str),
+}
 _PLAIN = {
     NoneType: _Kind(("None",), (None,)),
-    bool: _Kind(("true or false",), accepts=lambda value: isinstance(value, bool)),
-    int: _Kind(("a whole number",), accepts=lambda value: _is_number(value) and isinstance(value, Integral)),
-    float: _Kind(("a number",), accepts=_is_number),
-    str: _Kind(("a text",), accepts=lambda value: isinstance(value, str)),
+    **{kind: _Kind((KINDS[kind],), accepts=accepts) for kind, accepts in _ACCEPTS.items()},
 }
 
 

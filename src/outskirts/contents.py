@@ -8,14 +8,12 @@ from typing import Any
 import yaml
 
 from .errors import OutskirtsError
+from .texts import KINDS
 
-__all__ = ["misfit", "plain_value"]
+__all__ = ["misfit", "plain_value", "written_value"]
 
 _WORDS: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
+    **KINDS,
     list: "a list",
     dict: "names with values",
     None: "empty",
@@ -95,3 +93,16 @@ def plain_value(text: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OutskirtsError(f"'{text}' is not a value; write a number, a text, or a list such as [1, 2].") from error
+
+
+def written_value(value: Any) -> str:
+    """The text that `plain_value` takes for a value.
+
+    >>> written_value("head"), written_value("0.5"), written_value([1, 2]), written_value(1e-5)
+    ('head', "'0.5'", '[1, 2]', '1.0e-05')
+    """
+    try:
+        # As an item of a list, no end of a document follows it.
+        return yaml.safe_dump([value], default_flow_style=True, width=10**9, allow_unicode=True).strip()[1:-1]
+    except yaml.YAMLError:
+        return str(value)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "DETECTORS",
+    "IMPLIED",
     "OPTIONS",
     "PARAMETERS",
     "SYNTHESIS",
@@ -82,6 +83,9 @@ DETECTORS = {"risk": "ood_head"}
 
 #: Parameters of detectors.
 PARAMETERS = {"normalise": "normalize", "centred": "centered"}
+
+#: Parameters that files of 0.1 do not have, by detector: how it was fitted then.
+IMPLIED: Mapping[str, Mapping[str, str]] = {"vim": {"level": "published"}}
 
 _WEIGHTS = {"head.risk.": "head.ood_head."}
 _BUFFERS = {"centre": "center"}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["comma_separated", "counted", "verb"]
+from collections.abc import Mapping
+
+__all__ = ["KINDS", "comma_separated", "counted", "verb"]
+
+#: What sentences call the kinds of plain values.
+KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 _OF_ONE = {"are": "is", "have": "has", "look": "looks", "were": "was"}
 

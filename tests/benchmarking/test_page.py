@@ -1,5 +1,3 @@
-import shlex
-
 import pytest
 
 import outskirts as osk
@@ -37,13 +35,14 @@ def test_its_numbers_are_those_of_the_runs(matrix):
     assert rows(text, "Each detector")[1] == ["msp", f"{100 * results[0].rows[0].auroc:.1f}", f"{100 * near.auroc:.1f}"]
 
 
-def test_its_commands_repeat_the_runs(matrix):
-    commands = [line for line in section(matrix).splitlines() if line.startswith("outskirts train")]
-    assert len(commands) == 2
-    for job, line in zip(matrix.jobs, commands):
-        recipe, _ = _recipe(shlex.split(line)[2:])
-        flat = recipe.flat()
-        assert {**job.options, "device": ""} == {name: flat[name] for name in job.options} | {"device": ""}
+def test_its_commands_repeat_the_runs(matrix, in_shell, bugs):
+    script = section(matrix).rpartition("```bash\n")[2].partition("```")[0]
+    commands = in_shell(script, PATH_TO_TRAIN=str(bugs / "train"))
+    assert [words[0] for words in commands] == ["train", "evaluate"] * 2
+    for job, words in zip(matrix.jobs, commands[::2]):
+        recipe, start = _recipe(words[1:])
+        assert str(start.out) == f"repeated/bugs/{job.folder.name}"
+        assert recipe == osk.Run.open(job.folder).recipe()
 
 
 def test_all_on_one_page(matrix):
@@ -55,7 +54,8 @@ def test_all_on_one_page(matrix):
         page([Matrix("bugs", "", "", "outskirts benchmark bugs", [])], "")
 
 
-def test_a_folder_alone_or_in_a_list(matrix, tmp_path):
+def test_a_folder_alone_or_in_a_list(matrix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder = matrix.jobs[0].folder.parent
     matrix.save(folder)
     page_of_one = osk.benchmark_page(str(folder), tmp_path / "one.md").read_text()

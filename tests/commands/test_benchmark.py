@@ -89,8 +89,8 @@ def test_a_page_of_several(outskirts, bench, tmp_path):
     assert len(table) == 2 and table[0] == table[1]
     assert (
         "outskirts train ce --data" in page
-        and "# and --seed 1" in page
-        and "outskirts evaluate RUN --benchmark" in page
+        and "for seed in 0 1; do" in page
+        and "outskirts evaluate repeated/bugs/ce-s$seed --benchmark" in page
     )
     done = outskirts("benchmark", "page", tmp_path, "--out", tmp_path / "page.md")
     assert done.code == 2 and "is not the folder of a benchmark's runs" in done.err

@@ -21,5 +21,6 @@ def test_one_kind(outskirts, kind):
     assert ("relative_mahalanobis" in outcome.out) == (kind == "detectors")
 
 
-def test_an_unknown_kind(outskirts):
+def test_an_unknown_kind(outskirts, refused):
     assert outskirts("list", "detector").code == 2
+    assert "There is no kind of part 'metods'; did you mean 'methods'? Known: all, " in refused("list", "metods")

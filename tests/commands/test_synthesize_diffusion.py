@@ -66,13 +66,14 @@ def test_all_stages_on_stable_diffusion(imagined, judge):
     assert pool.image(0).shape == (3, 16, 16) and (imagined / "outliers" / "samples.png").is_file()
 
 
-def test_all_stages_on_a_generator_trained_here(trained, judge, outskirts, tmp_path):
+def test_all_stages_on_a_generator_trained_here(trained, judge, bugs, outskirts, tmp_path):
     arguments, said = ["--run", judge, "--out", tmp_path / "work"], {}
     for stage, few in STAGES.items():
         model = ["--model", trained] if stage in READERS else []
         outcome = outskirts("synthesize", "ncis", stage, *model, *arguments, *few)
         assert outcome.code == 0
         said[stage] = " ".join((outcome.out + outcome.err).split())
+    assert f"Next: outskirts train ncis --data folder:{bugs / 'train'} --outlier-images pool:" in said["decode"]
     assert "held-out embeddings. With fewer than 20," in said["fit"]
     assert "less likely than 95 % of fresh embeddings, which had no part in the fit" in said["sample"]
     assert verify_pool(tmp_path / "work" / "outliers")["count"] == 12
@@ -224,7 +225,10 @@ def test_images_of_the_classes_are_no_outliers(trained, bugs, small, tmp_path):
             ["--model", "SD", "--run", "RUN", "--out", "OUT", "--min-radius", "-1"],
             "span must go from a positive number",
         ),
-        (["--model", "SD", "--run", "RUN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
+        (
+            ["--model", "SD", "--run", "RUN", "--out", "OUT", "--count", "0"],
+            "count must be a whole number of at least 1, not 0",
+        ),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--fit-epochs", "0"], "epochs must be at least 1, not 0"),
         (["--model", "SD", "--run", "RUN", "--out", "OUT", "--name", "../../evil"], "cannot be called '../../evil'"),
         (["embedd", "--model", "SD", "--run", "RUN", "--out", "OUT"], "did you mean 'embed'"),

@@ -149,12 +149,21 @@ def test_fewer_images_than_classes(bugs, outskirts, tmp_path):
     [
         (["--out", "OUT"], "Pass training images, or a run that has some (--data SPEC or --run RUN)"),
         (["--data", "TRAIN", "--out", "OUT", "--agreement"], "Only a trained classifier can judge"),
-        (["--data", "TRAIN", "--out", "OUT", "--count", "-1"], "count must be at least 1, not -1"),
-        (["--data", "TRAIN", "--out", "OUT", "--count", "0"], "count must be at least 1, not 0"),
-        (["--data", "TRAIN", "--out", "OUT", "--size", "0"], "size must be at least 1, not 0"),
+        (
+            ["--data", "TRAIN", "--out", "OUT", "--count", "-1"],
+            "count must be a whole number of at least 1 or None, not -1",
+        ),
+        (
+            ["--data", "TRAIN", "--out", "OUT", "--count", "0"],
+            "count must be a whole number of at least 1 or None, not 0",
+        ),
+        (
+            ["--data", "TRAIN", "--out", "OUT", "--size", "0"],
+            "size must be a whole number of at least 1 or None, not 0",
+        ),
         (
             ["--data", "TRAIN", "--out", "OUT", "--generation-batch-size", "0"],
-            "generation_batch_size must be at least 1, not 0",
+            "generation_batch_size must be a whole number of at least 1, not 0",
         ),
         (["--generator", "pipeline", "--data", "TRAIN", "--out", "OUT"], "Say where the pipeline is"),
         (["--generator", "mixdown", "--data", "TRAIN", "--out", "OUT"], "did you mean 'mixup'"),

@@ -45,6 +45,28 @@ class Careless(Detector):
         return -outputs.logits.sub_(torch.ones(1)).amax(1)
 
 
+class OfLevel(Detector):
+    name = "of_level"
+
+    def score(self, outputs):
+        return -(outputs.need("logits", self.name).amax(1) ** 2)
+
+
+class Speechless(Detector):
+    name = "speechless"
+
+    def score(self, outputs):
+        return -outputs.logits.amax(1)
+
+
+class Undeclared(Detector):
+    name = "undeclared"
+    needs = frozenset({"features"})
+
+    def score(self, outputs):
+        return -outputs.features.amax(1) if outputs.logits is None else -outputs.logits.amax(1)
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
@@ -52,6 +74,9 @@ class Careless(Detector):
         (Relative, "images beside it"),
         (Integer, "int64"),
         (Careless, "changes its inputs"),
+        (OfLevel, "-20 on all logits and biases changes"),
+        (Speechless, "gives a AttributeError and no sentence"),
+        (Undeclared, "logits that needs does not name"),
     ],
 )
 def test_breaking_the_contract_is_told(broken, sentence):

@@ -16,7 +16,7 @@ def test_equals_scikit_learns_components():
     seen = scaler.transform(test)
     share = torch.tensor((principal.transform(seen) ** 2).sum(1) ** 0.5 / (seen**2).sum(1) ** 0.5)
     logits = torch.randn(9, 4, generator=g).double()
-    detector = NECO(dim=2).fit(Outputs(train, train))
+    detector = NECO(dim=2, level="published").fit(Outputs(train, train))
     torch.testing.assert_close(detector.score(Outputs(test, logits)), -share * logits.amax(1))
     alone = NECO(dim=2, logit=False).fit(Outputs(train, train))
     torch.testing.assert_close(alone.score(Outputs(test, logits)), -share)

@@ -9,7 +9,7 @@ from outskirts.detectors import NNGuide
 
 def test_vectors(toy, train, queries):
     torch.testing.assert_close(
-        NNGuide(k=2, fraction=1.0).fit(train).score(queries), -toy["nnguide_K2"], rtol=1e-5, atol=0
+        NNGuide(k=2, fraction=1.0, level="published").fit(train).score(queries), -toy["nnguide_K2"], rtol=1e-5, atol=0
     )
 
 
@@ -17,7 +17,7 @@ def test_the_bank_is_drawn_from_all_classes(train):
     """Published code takes the first images, which are of one class where they are sorted."""
     features = torch.arange(1000.0)[:, None].sort(0).values.expand(1000, 2)
     many = replace(train, features=features, logits=features[:, :1].expand(1000, 3), labels=None, head=None)
-    bank = NNGuide(k=10, fraction=0.05).fit(many).bank
+    bank = NNGuide(k=10, fraction=0.05, level="published").fit(many).bank
     assert len(bank) == 50 and bank.norm(dim=1).max() > 900 and bank.norm(dim=1).min() < 100
 
 

@@ -6,7 +6,7 @@ from outskirts.detectors.residual import default_dim
 
 
 def test_vectors(toy, train, queries):
-    torch.testing.assert_close(Residual(dim=2).fit(train).score(queries), -toy["residual_dim2"])
+    torch.testing.assert_close(Residual(dim=2, level="published").fit(train).score(queries), -toy["residual_dim2"])
 
 
 def test_default_is_half_the_dimension(train):

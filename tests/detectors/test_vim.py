@@ -7,14 +7,14 @@ from outskirts.detectors.residual import residual
 
 
 def test_vectors(toy, train, queries):
-    detector = ViM(dim=2).fit(train)
+    detector = ViM(dim=2, level="published").fit(train)
     torch.testing.assert_close(detector.origin, toy["vim_u"])
     torch.testing.assert_close(detector.alpha, toy["vim_alpha_dim2"])
     torch.testing.assert_close(detector.score(queries), -toy["vim_dim2"])
 
 
 def test_residual_is_what_the_principal_space_leaves(train, queries):
-    detector = ViM(dim=2).fit(train)
+    detector = ViM(dim=2, level="published").fit(train)
     centred = train.features - detector.origin
     principal = torch.linalg.svd(centred).Vh[:2]
     seen = queries.features - detector.origin

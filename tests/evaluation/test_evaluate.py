@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -191,3 +192,27 @@ def test_what_cannot_be_fitted_is_left_out_with_its_reason():
         OutskirtsError, match=r"No detector can be computed.* knn cannot be fitted: .* neighbour 50 .* at most 9\.$"
     ):
         evaluate(near, {"far": far}, ["knn"], train=train)
+
+
+def test_detectors_of_features_alone_need_no_logits():
+    g = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    train, inside, far = (Outputs(g.normal(shift, 1, (60, 4)), labels=labels) for shift in (4, 4, [-9, 9, -9, 9]))
+    results = evaluate(inside, {"far": far}, ["knn:k=5", "gaussian_mixture", "msp", "vim"], train=train)
+    assert set(results.skipped) == {"msp", "vim"}
+    assert results.skipped["msp"] == "needs logits, which these outputs lack"
+    assert {row.detector for row in results.rows if row.auroc > 0.99} == {"knn", "gaussian_mixture"}
+    assert all(row.id_accuracy is None for row in results.rows)
+    # Where the training images alone have none, the reason names the detector.
+    logits = g.normal(size=(60, 3))
+    inside, far = (Outputs(part.features, logits) for part in (inside, far))
+    results = evaluate(inside, {"far": far}, ["knn:k=5", "nnguide:k=5"], train=train)
+    assert "The detector 'nnguide' needs logits" in results.skipped["nnguide"]
+
+
+def test_sets_of_other_widths_are_refused():
+    narrow, wide = Outputs(np.zeros((9, 2)), np.zeros((9, 3))), Outputs(np.zeros((9, 4)), np.zeros((9, 3)))
+    with pytest.raises(OutskirtsError, match="features of 'far' have 4 columns, but those of 'id' have 2"):
+        evaluate(narrow, {"far": wide}, ["msp"])
+    with pytest.raises(OutskirtsError, match="logits of 'train' have 4 columns, but those of 'id' have 3"):
+        evaluate(narrow, {"far": narrow}, ["msp"], train=Outputs(np.zeros((9, 2)), np.zeros((9, 4))))

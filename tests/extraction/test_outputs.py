@@ -55,3 +55,16 @@ def test_in_a_line_and_in_a_notebook(outputs):
     assert repr(outputs) == "Outputs(features [4, 2], logits [4, 3], labels [4], head linear, extra probe [4])"
     html = Outputs(torch.zeros(2, 3), torch.zeros(2, 4), extra={"<b>": torch.zeros(2)})._repr_html_()
     assert "extra &lt;b&gt;" in html and "[2, 3]" in html
+
+
+def test_logits_are_optional(outputs):
+    alone = Outputs([[0.0, 1.0], [2.0, 3.0]])
+    assert repr(alone) == "Outputs(features [2, 2], logits none, labels none, head none)"
+    assert alone[1:].logits is None and len(alone[1:]) == 1
+    assert Outputs(outputs.features, head=outputs.head).classes == 3
+    with pytest.raises(OutskirtsError, match="do not tell how many classes"):
+        alone.classes  # noqa: B018
+    with pytest.raises(OutskirtsError, match=r"The detector 'msp' needs logits, .*; pass Outputs\(\.\.\., logits="):
+        alone.need("logits", "msp")
+    with pytest.raises(OutskirtsError, match="The class predicted needs logits"):
+        alone.accuracy  # noqa: B018

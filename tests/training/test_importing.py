@@ -1,7 +1,9 @@
 """Checkpoints made as the repositories save them, into run folders that evaluate takes."""
 
 import argparse
+import html
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -29,7 +31,9 @@ def foreign():
         yield module
 
 
-def test_an_imported_run_is_evaluated(foreign, bugs, tmp_path, outskirts):
+def test_an_imported_run_is_evaluated(foreign, bugs, tmp_path, outskirts, in_shell):
+    places = {f"PATH_TO_{name.upper()}": str(bugs / name) for name in ("train", "test", "fog")}
+    places["PATH_TO_BEST_CKPT"] = str(tmp_path / "best.ckpt")
     model = foreign.ResNet(classes=2).eval()
     torch.save({"state_dict": foreign.wrapped(model.state_dict()), "epoch": 7}, tmp_path / "best.ckpt")
     train, run = f"folder:{bugs / 'train'}", tmp_path / "run"
@@ -39,6 +43,10 @@ def test_an_imported_run_is_evaluated(foreign, bugs, tmp_path, outskirts):
         "evaluate", run, "--test", bugs / "test", "--far", f"fog={bugs / 'fog'}", "--detectors", "msp", "knn:k=5"
     )
     assert done.code == 0 and (run / "results.csv").is_file(), done.err
+    script = re.search("<pre[^>]*><code>(# Made.*?)</code>", (run / "report.html").read_text(), re.DOTALL)[1]
+    again, measured = in_shell(html.unescape(script), **{name: places[name] for name in places if name in script})
+    assert outskirts(*again[:-1], tmp_path / "again").code == 0 and measured[:2] == ["evaluate", "repeated/run"]
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     images = osk.open(bugs / "test")
     classifier = osk.load(run)
     pixels, _ = images.resident(classifier.transform)

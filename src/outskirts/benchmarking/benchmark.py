@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.benchmark import Benchmark, load_benchmark
+from ..contents import written_value
+from ..data.benchmark import Benchmark, load_benchmark, own_file
 from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
-from ..files import write_text
+from ..files import file_digest, write_text
 from .executors import EXECUTORS, run_all
 from .jobs import Job, plan
 from .matrix import Matrix
-from .page import page
+from .page import made_by, page
 from .render import render
 from .run_job import Record, forget_images, record
 
@@ -38,7 +40,8 @@ def benchmark(
     """Train methods on a benchmark with several seeds, measure all runs, and write one table.
 
     Stopped, it goes on where it was when it is called again; runs that failed are tried again. Writes a run folder for
-    each method, variant and seed, and ``results.md``, ``.csv``, ``.tex`` and ``.html``.
+    each method, variant and seed, and ``results.md``, ``.csv``, ``.tex`` and ``.html``; and ``benchmark.yaml`` for a
+    benchmark made in Python.
 
     Arguments:
         benchmark: A benchmark, its name, or its YAML file.
@@ -60,14 +63,21 @@ def benchmark(
         OutskirtsError: If a name or an option is unknown, or no run succeeded.
     """
     # A text would else be read letter by letter.
-    methods, variants, detectors = ([one] if isinstance(one, str) else one for one in (methods, variants, detectors))
+    methods, variants, detectors = (
+        [one] if isinstance(one, str) else list(one) for one in (methods, variants, detectors)
+    )
+    seeds = list(seeds)
     chosen = load_benchmark(benchmark)
     folder = Path(out or f"runs/{chosen.name}").absolute()
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
-    jobs = plan(chosen, methods, list(seeds), folder, variants=variants, detectors=detectors, options=options)
-    command = command or shlex.join(["outskirts", "benchmark", chosen.name, "--methods", ",".join(methods)])
-    matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs)
+    jobs = plan(chosen, methods, seeds, folder, variants=variants, detectors=detectors, options=options)
+    file = _file(benchmark, folder)
+    named = str(file or benchmark)
+    asked: dict[str, Sequence[Any]] = {"methods": methods, "with": variants, "seeds": seeds}
+    command = command or _command(named, asked, detectors, out, executor, options or {})
+    sha256 = file_digest(file) if file else ""
+    matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs, named, sha256, os.getcwd())
     matrix.save(folder)
     begun(matrix, folder)
     forget_images()
@@ -77,8 +87,8 @@ def benchmark(
         raise OutskirtsError(
             f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
         )
-    hidden = Shareable([job.to_json() for job in jobs]).text
-    told_of = [hidden(text) for text in (matrix.title, matrix.command, matrix.description)]
+    hidden = Shareable([job.to_json() for job in jobs])
+    told_of = [hidden.text(matrix.title), made_by(matrix), hidden.text(matrix.description)]
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
         write_text(folder / f"results.{ending}", render(lines, kind, *told_of))
     write_text(
@@ -86,6 +96,34 @@ def benchmark(
         page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")])),
     )
     return matrix
+
+
+def _file(benchmark: str | Path | Benchmark, folder: Path) -> Path | None:
+    """The file of a benchmark, which is written where it was made in Python; None if it ships with outskirts."""
+    if not isinstance(benchmark, Benchmark):
+        return own_file(benchmark)
+    folder.mkdir(parents=True, exist_ok=True)
+    benchmark.save(folder / "benchmark.yaml")
+    return folder / "benchmark.yaml"
+
+
+def _command(
+    benchmark: str,
+    lists: Mapping[str, Sequence[Any]],
+    detectors: Sequence[str],
+    out: Path | str | None,
+    executor: str,
+    options: Mapping[str, Any],
+) -> str:
+    """The command line that does the same as a call."""
+    words = ["outskirts", "benchmark", benchmark]
+    for name, values in lists.items():
+        words += [f"--{name}", ",".join(map(str, values))] if values else []
+    words += ["--detectors", *detectors]
+    words += [] if out is None else ["--out", str(out)]
+    words += [] if executor == "local" else ["--executor", executor]
+    words += ["--set", *(f"{name}={written_value(value)}" for name, value in options.items())] if options else []
+    return shlex.join(words)
 
 
 def benchmark_page(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..contents import misfit
 from ..errors import OutskirtsError
 from ..files import is_file, load_json, save_json
 from .jobs import Job
@@ -18,6 +19,11 @@ from .run_job import record
 __all__ = ["Matrix"]
 
 _FILE = "matrix.json"
+#: What pages print of it. Version 0.1 has not kept the last three.
+_KINDS = {
+    **dict.fromkeys(("title", "description", "notes", "command"), str),
+    **dict.fromkeys(("benchmark", "sha256", "folder"), (str, None)),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,9 @@ class Matrix:
         notes: What a reader of its results should know.
         command: Command that makes the runs.
         jobs: The runs.
+        benchmark: The benchmark's shipped name, or the absolute path of its file.
+        sha256: Hash of the file, if there is one.
+        folder: The folder in which the command was given; empty where version 0.1 has not kept it.
     """
 
     title: str
@@ -37,6 +46,9 @@ class Matrix:
     notes: str
     command: str
     jobs: Sequence[Job]
+    benchmark: str = ""
+    sha256: str = ""
+    folder: str = ""
 
     @cached_property
     def all_method_runs(self) -> list[MethodRuns]:
@@ -65,10 +77,11 @@ class Matrix:
         if not is_file(folder / _FILE):
             raise OutskirtsError(f"{folder} is not the folder of a benchmark's runs: it has no {_FILE}.")
         about: dict[str, Any] = load_json(folder / _FILE)
+        clause = misfit(about, _KINDS)
         try:
-            jobs = [Job.from_json(job, folder) for job in about.pop("jobs" if "jobs" in about else "cells")]
-            return cls(jobs=jobs, **about)
+            if not clause:
+                jobs = [Job.from_json(job, folder) for job in about.pop("jobs" if "jobs" in about else "cells")]
+                return cls(jobs=jobs, **{name: value for name, value in about.items() if value is not None})
         except (AttributeError, KeyError, TypeError) as error:
-            raise OutskirtsError(
-                f"{folder / _FILE} is damaged, or was written by another version ({error})."
-            ) from error
+            clause = str(error)
+        raise OutskirtsError(f"{folder / _FILE} is damaged, or was written by another version ({clause}).")

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from ..data.sources.spec import brief
 from ..errors import OutskirtsError
+from ..evaluation.pasteable import Pasteable
 from ..evaluation.results import MEAN, Result
 from ..evaluation.set_groups import is_ood
 from ..evaluation.shareable import Shareable
 from ..evaluation.subgroups import GroupAccuracy
+from ..reporting.run_report import RunReport
 from ..reporting.seeds import Spread
 from ..texts import counted
-from ..training.config import resolve_recipe
 from .escaping import code_block, markdown
 from .jobs import Job
 from .matrix import Matrix
 from .method_runs import MethodRuns
 from .render import markdown_table, render, spread
 
-__all__ = ["page", "section"]
+__all__ = ["made_by", "page", "section"]
 
-#: Options that a command line names elsewhere, or that say where a training ran rather than what it was.
-_APART = ("method", "data", "val", "seed", "device")
+T = TypeVar("T")
 
 
 def page(matrices: Sequence[Matrix], command: str) -> str:
@@ -34,12 +33,13 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
         matrices: With at least one finished run each.
         command: Command that made the page.
     """
+    shareable = Shareable([[job.to_json() for job in matrix.jobs] for matrix in matrices])
+    written = Pasteable(os.getcwd(), command, shareable)
     parts = [
         "# Results",
-        f"This command made the page from the run folders:\n\n{code_block(command)}",
+        f"This command made the page from the run folders:\n\n{code_block(written.script([written.text(command)]))}",
         *map(section, matrices),
     ]
-    shareable = Shareable([[job.to_json() for job in matrix.jobs] for matrix in matrices])
     return shareable.text("\n\n".join(part.strip() for part in parts)) + "\n"
 
 
@@ -49,7 +49,7 @@ def section(matrix: Matrix) -> str:
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished. Finish one with: {matrix.command}")
     parts = [
-        render(matrix.leaderboard, "markdown", matrix.title, matrix.command, matrix.description),
+        render(matrix.leaderboard, "markdown", matrix.title, made_by(matrix), matrix.description),
         markdown(matrix.notes),
         "### Each set\n\nAUROC and FPR95 of the chosen detector. FPR95 is given twice: ID as the positive "
         f"class \\| OOD as the positive class.\n\n{_sets(there)}",
@@ -118,41 +118,70 @@ def _detectors(there: Sequence[MethodRuns]) -> str:
     return markdown_table(["detector", *(f"{label}: {group}" for label, group in columns)], lines)
 
 
+def made_by(matrix: Matrix) -> str:
+    """The command that makes the runs once more, with what was left to the machine, and what to set before."""
+    written = _pasteable(matrix)
+    runs = [run for method in matrix.all_method_runs for run in method.runs.values()]
+    command = matrix.command
+    if left := [name for name in ("precision", "device") if any(job.options[name] == "auto" for job in matrix.jobs)]:
+        chosen = {name: one for name in left if (one := _common([getattr(run.recipe.training, name) for run in runs]))}
+        command += " --set " + " ".join(f"{name}={one}" for name, one in chosen.items()) if chosen else ""
+    lines = [*_hash(matrix, written), written.text(command)]
+    return written.script(lines, _common([run.threads for run in runs]))
+
+
 def _runs(matrix: Matrix, there: Sequence[MethodRuns]) -> str:
-    """What trains and measures each run by itself; seeds beyond the first differ by theirs alone."""
+    """What trains and measures each run by itself; runs that differ by their seed alone have a loop."""
     jobs = {(job.label, job.seed): job for job in matrix.jobs}
-    commands = []
+    written = _pasteable(matrix)
+    seeds: dict[tuple[str, str, str], list[int]] = {}
     for method in there:
-        seed, *others = method.runs
-        more = f"  # and --seed {', '.join(map(str, others))}" if others else ""
-        commands += [_train(jobs[method.label, seed]) + more]
-    job = matrix.jobs[0]
-    precision = " --precision bf16" if job.options["precision"] == "bf16" else ""
-    tune = f"--tune-on {shlex.quote(brief(job.tune_on))}" if job.tune_on else "--tune"
-    commands.append(
-        f"outskirts evaluate RUN --benchmark {matrix.title} {tune}{precision} --detectors {' '.join(job.detectors)}"
-    )
-    machine = _machine([run.environment or {} for method in there for run in method.runs.values()])
-    return code_block("\n".join(commands)) + f"\n\n{markdown(machine)}"
+        folder = written.line([f"repeated/{matrix.title}/{method.label}-s"])
+        for seed, run in method.runs.items():
+            *trained, _ = run.recipe.command()
+            measured = _measured(matrix, jobs[method.label, seed], run)
+            seeds.setdefault((written.line(trained), folder, written.line(measured)), []).append(seed)
+    lines = _hash(matrix, written)
+    for (train, folder, options), own in seeds.items():
+        which = str(own[0]) if len(own) == 1 else "$seed"
+        commands = [f"{train} {which} --out {folder}{which}", f"outskirts evaluate {folder}{which} {options}"]
+        if len(own) > 1:
+            commands = [f"for seed in {' '.join(map(str, own))}; do", *(f"  {one}" for one in commands), "done"]
+        lines += commands
+    runs = [run for method in there for run in method.runs.values()]
+    script = written.script(lines, _common([run.threads for run in runs]))
+    return code_block(script) + f"\n\n{markdown(_machine([run.environment or {} for run in runs]))}"
 
 
-def _train(job: Job) -> str:
-    usual = resolve_recipe(job.method, {}).flat()
-    words = ["outskirts", "train", job.method, "--data", brief(job.sets["train"])]
-    words += ["--val", brief(job.sets["val"])] if "val" in job.sets else []
-    for name, value in job.options.items():
-        if name not in _APART and value != usual[name]:
-            flag = name.replace("_", "-")
-            words += (
-                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-            )
-    return shlex.join([*words, "--seed", str(job.seed)])
+def _measured(matrix: Matrix, job: Job, run: RunReport) -> list[str]:
+    """The options of the evaluation, as `run_job` makes it."""
+    words = ["--benchmark", matrix.benchmark or matrix.title]
+    words += ["--tune-on", job.tune_on] if job.tune_on else ["--tune"]
+    training = run.recipe.training
+    words += ["--precision", "bf16" if training.precision == "bf16" else "fp32", "--device", training.device]
+    words += ["--skip-corrupt"] * training.skip_corrupt
+    return [*words, "--detectors", *job.detectors]
+
+
+def _pasteable(matrix: Matrix) -> Pasteable:
+    return Pasteable(matrix.folder, matrix.command, Shareable([job.to_json() for job in matrix.jobs]))
+
+
+def _hash(matrix: Matrix, written: Pasteable) -> list[str]:
+    """A comment that tells the benchmark's file from others of its name, where there is one."""
+    return [written.hash_of(matrix.benchmark, matrix.sha256)] if matrix.sha256 else []
+
+
+def _common(values: Sequence[T | None]) -> T | None:
+    """What all of some values are; None if they differ."""
+    return values[0] if len(set(values)) == 1 else None
 
 
 def _machine(environments: Sequence[Mapping[str, Any]]) -> str:
     """Where the runs were made, once if all say the same."""
     shown: Sequence[tuple[str, Callable[[Any], str]]] = (
         ("outskirts", "outskirts {}".format),
+        ("commit", "commit {}".format),
         ("torch", "torch {}".format),
         ("processor", "{}".format),
         ("threads", lambda n: f"{counted(n, 'thread')} for each run"),

@@ -74,8 +74,6 @@ def run_job(job: Job) -> str:
     Raises:
         OutskirtsError: If the folder is of a run with other options.
     """
-    if _up_to_date(job):
-        return ""
     try:
         # Of a file in its place, the training will tell.
         with nullcontext() if job.folder.is_file() else only_writer(job.folder):

@@ -9,16 +9,16 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
+from ..errors import OutskirtsError
+from ..evaluation.asked import GROUPS
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
-from ..evaluation.set_groups import CONTROL, SHIFTED
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
 
 __all__ = ["COMMAND", "main"]
 
-_GROUPS = ("near", "far", "ood", SHIFTED, CONTROL)
 Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC [NAME=SPEC ...]")]
 
 
@@ -40,7 +40,7 @@ class Evaluate(Command):
     far: Entries = ()
     """Far OOD sets: images that are very different from the training images."""
     ood: Entries = ()
-    """OOD sets that are neither near nor far."""
+    """OOD sets that are neither near nor far; GROUP/NAME=SPEC puts one into a group of your own."""
     shifted: Entries = ()
     """Labelled ID images under other conditions. Full-spectrum results count them as ID."""
     control: Entries = ()
@@ -67,12 +67,11 @@ class Evaluate(Command):
     """Leave out images that cannot be decoded, and count them."""
 
     def __call__(self) -> None:
-        named = {group: pairs(group, getattr(self, group)) for group in _GROUPS}
         with telling() as (saying, progress):
             results = evaluate_run(
                 self.run,
                 self.test,
-                {group: sets for group, sets in named.items() if sets},
+                self._groups(),
                 asked_for(self.detectors),
                 benchmark=self.benchmark,
                 features=self.features,
@@ -87,11 +86,22 @@ class Evaluate(Command):
         show(results.table())
         say(f"Report: {report(self.run)}")
 
+    def _groups(self) -> dict[str, dict[str, str]]:
+        """The specs of OOD sets by group and name."""
+        groups: dict[str, dict[str, str]] = {}
+        for option in GROUPS:
+            for given, spec in pairs(option, getattr(self, option)).items():
+                group, name = given.split("/", 1) if option == "ood" and "/" in given else (option, given)
+                if name in groups.setdefault(group, {}):
+                    raise OutskirtsError(f"Two OOD sets are called '{name}'. Give each set a name of its own.")
+                groups[group][name] = spec
+        return groups
+
 
 COMMAND = Evaluate
 
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate, print the table, write the report."""
-    flags = (*(f"--{group}" for group in _GROUPS), "--detectors")
+    flags = (*(f"--{group}" for group in GROUPS), "--detectors")
     parse(Evaluate, "evaluate", merged(arguments, *flags))()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, ClassVar
 
 import tyro
@@ -57,7 +58,7 @@ class Import(Command):
             say=say,
         )
         say(f"Imported into {run.path}")
-        say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")
+        say(f"Next: outskirts evaluate {quote(str(run.path))} --test SPEC --far NAME=SPEC")
 
 
 COMMAND = Import

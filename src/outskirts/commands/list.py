@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import tyro
 from rich.table import Table
 
+from ..errors import unknown
 from ..listing import Kind, available
 from .console import Command, parse, show
 
@@ -37,4 +38,7 @@ COMMAND = List
 
 def main(arguments: Sequence[str]) -> None:
     """Print one table per kind."""
+    kinds = (*get_args(Kind), "all")
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in kinds:
+        raise unknown("kind of part", arguments[0], kinds)
     parse(List, "list", arguments)()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ..bounds import Count
 from ..generation.generators import Config, registry
 from ..generation.screening import Rules
 from ..generation.synthesize_id import synthesize_id
@@ -46,11 +47,11 @@ class Make:
     """Folder of a run trained on real images, which judges the new images."""
     out: Path
     """Folder of the pool: new, empty, or begun with the same options, and then it goes on."""
-    count: int | None = None
+    count: Count | None = None
     """Images to keep, at least 1. Default: as many as there are training images."""
-    size: int | None = None
+    size: Count | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
-    generation_batch_size: int = 256
+    generation_batch_size: Count = 256
     """Images made at the same time, at least 1. Another number gives other images where a generator computes with
     all of them together."""
     seed: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import tyro
 
@@ -109,4 +110,4 @@ def _finish(run: Run) -> None:
         )
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
-    say(f"Next: outskirts evaluate {run.path} --test SPEC --far NAME=SPEC")
+    say(f"Next: outskirts evaluate {quote(str(run.path))} --test SPEC --far NAME=SPEC")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import yaml
+
 from ..contents import misfit
 from ..errors import OutskirtsError, unknown
-from ..files import load_yaml, require_path_part
+from ..files import load_yaml, require_path_part, write_text
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
 
-__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "how_to_fetch", "load_benchmark", "open_groups"]
+__all__ = ["Benchmark", "benchmarks", "describe_benchmark", "how_to_fetch", "load_benchmark", "open_groups", "own_file"]
 
 T = TypeVar("T", bound=ImageSet | str | Path)
 
@@ -80,6 +83,25 @@ class Benchmark:
         for name in self.variants:
             require_path_part("A variant of a benchmark", name)
 
+    def save(self, file: Path) -> None:
+        """Write the YAML file of the same benchmark, with absolute paths."""
+
+        def placed(spec: str) -> str:
+            with suppress(OutskirtsError):  # Of images that are gone, the spec stays as it is.
+                return resolve(spec)
+            return spec
+
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        for key in (*_ID, "tune_on"):
+            content[key] = content[key] and placed(content[key])
+        content["ood"] = {
+            group: {name: placed(spec) for name, spec in sets.items()} for group, sets in self.ood.items()
+        }
+        for key in ("recipes", "variants"):
+            content[key] = {name: dict(options) for name, options in content[key].items()}
+        filled = {key: list(value) if key == "needs" else value for key, value in content.items() if value}
+        write_text(file, yaml.safe_dump(filled, sort_keys=False, allow_unicode=True))
+
 
 def benchmarks() -> list[str]:
     """The names of the benchmarks that ship with the package, sorted."""
@@ -137,6 +159,12 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
     return Benchmark(**content)
 
 
+def own_file(benchmark: str | Path) -> Path | None:
+    """The absolute path of a benchmark's YAML file; None for the name of one that ships."""
+    path = Path(benchmark).expanduser()
+    return path.absolute() if path.suffix in (".yaml", ".yml") else None
+
+
 def how_to_fetch(benchmark: Benchmark) -> str:
     """How to get the image sets of a benchmark, to follow an error about them; nothing where all are there."""
     there = all(known(name).place(data_folder()).is_dir() for name in benchmark.needs)
@@ -179,7 +207,7 @@ def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
 def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     """The file of a benchmark, and what it says, its keys checked."""
     path = Path(benchmark).expanduser()
-    if path.suffix not in (".yaml", ".yml"):
+    if own_file(path) is None:
         if str(benchmark) not in benchmarks():
             raise unknown("benchmark", str(benchmark), benchmarks())
         path = _SHIPPED / f"{benchmark}.yaml"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .gradnorm import GradNorm as GradNorm
     from .gram import Gram as Gram
     from .iodin import IODIN as IODIN
+    from .joint_energy import JointEnergy as JointEnergy
     from .kl_matching import KLMatching as KLMatching
     from .knn import KNN as KNN
     from .mahalanobis import Mahalanobis as Mahalanobis

@@ -107,7 +107,7 @@ class AdaScale(Detector):
         scorer: The detector that scores the logits; the free energy, as published.
     """
 
-    needs = frozenset({"features", "logits", "head"})
+    needs = frozenset({"features", "head"})
     fit_on = "val"
     fits_probes = True
     grid = choices(low=PERCENTILES, high=PERCENTILES)
@@ -137,6 +137,12 @@ class AdaScale(Detector):
         self._scorer = logit_scorer(scorer, self.name)
         self.probes = (ShiftedFeatures(moved, epsilon),)
         self.register_buffer("known", None)
+
+    @property
+    def level_matters(self) -> str | None:
+        """What the scorer says; and the variant l multiplies logits."""
+        multiplied = "each image's logits are multiplied by a factor of its own" if self.variant == "l" else None
+        return self._scorer.level_matters or multiplied
 
     def fit(self, outputs: Outputs) -> AdaScale:
         require_images(outputs, self.name)

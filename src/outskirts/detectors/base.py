@@ -61,6 +61,11 @@ class Detector(nn.Module, ABC):
         """The score of each image, [N]; larger means more out-of-distribution."""
 
     @property
+    def level_matters(self) -> str | None:
+        """Why a constant added to all logits and biases changes which images score the most; None where it does not."""
+        return None
+
+    @property
     def lacks(self) -> str | None:
         """What the detector needs and was not given, in words; None where it can be fitted and can score."""
         return None
@@ -87,7 +92,8 @@ class Detector(nn.Module, ABC):
         tensors, metadata = load_tensors(Path(path))
         if "detector" not in metadata:
             raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
-        detector = create({"name": metadata["detector"], **metadata["params"]})
+        name = metadata["detector"]
+        detector = create({"name": name, **renamed.IMPLIED.get(name, {}), **metadata["params"]})
         for key, value in renamed.buffers(tensors).items():
             detector.get_buffer(key)
             owner, _, buffer = key.rpartition(".")

@@ -65,6 +65,11 @@ class Combination(Detector):
         """Whether any member's score needs them: all are calibrated."""
         return bool(self.probes)
 
+    @property
+    def level_matters(self) -> str | None:
+        """What the first member says that has a reason."""
+        return next(filter(None, (one.level_matters for one in self._all())), None)
+
     def _all(self) -> list[Detector]:
         return [member for member in self.members if isinstance(member, Detector)]
 

@@ -42,4 +42,4 @@ class Energy(Detector):
         self.temperature = temperature
 
     def score(self, outputs: Outputs) -> Tensor:
-        return energy(outputs.logits, self.temperature)
+        return energy(outputs.need("logits", self.name), self.temperature)

@@ -84,6 +84,6 @@ class Ensemble(Detector):
         return None if self.runs else "needs other runs: ensemble:runs=[RUN,RUN]"
 
     def score(self, outputs: Outputs) -> Tensor:
-        members = [outputs.logits, *(outputs.need(probe.key, self.name) for probe in self.probes)]
+        members = [outputs.need("logits", self.name), *(outputs.need(probe.key, self.name) for probe in self.probes)]
         log_p = torch.stack([logits.double().log_softmax(1) for logits in members]).logsumexp(0)
         return math.log(len(members)) - log_p.amax(1)

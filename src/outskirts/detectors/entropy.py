@@ -23,5 +23,5 @@ class Entropy(Detector):
     of_softmax = True
 
     def score(self, outputs: Outputs) -> Tensor:
-        log_p = outputs.logits.double().log_softmax(1)
+        log_p = outputs.need("logits", self.name).double().log_softmax(1)
         return -(log_p.exp() * log_p).sum(1)

@@ -67,4 +67,4 @@ class FDBD(Detector):
             length = (rows.to(origin) - origin).norm(dim=1).clamp_min(torch.finfo(origin.dtype).tiny)
             return -boundary_distance(logits, weight) / length
 
-        return in_blocks(score, outputs.features, outputs.logits)
+        return in_blocks(score, outputs.features, outputs.need("logits", self.name))

@@ -57,4 +57,4 @@ class GEN(Detector):
         self.top = top
 
     def score(self, outputs: Outputs) -> Tensor:
-        return generalized_entropy(outputs.logits, self.gamma, self.top)
+        return generalized_entropy(outputs.need("logits", self.name), self.gamma, self.top)

@@ -47,4 +47,4 @@ class GradNorm(Detector):
     needs = frozenset({"features", "logits", "head"})
 
     def score(self, outputs: Outputs) -> Tensor:
-        return -gradient_norm(outputs.need("features", self.name), outputs.logits)
+        return -gradient_norm(outputs.need("features", self.name), outputs.need("logits", self.name))

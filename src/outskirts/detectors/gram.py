@@ -118,7 +118,7 @@ class Gram(Detector):
         order = torch.randperm(count, generator=generator(0, "gram"))
         held = max(1, round(_HELD_OUT * count))
         unseen, seen = order[:held], order[held:]
-        predicted = outputs.logits.argmax(1)
+        predicted = outputs.need("logits", self.name).argmax(1)
         for place, probe in enumerate(self.probes):
             sums = outputs.need(probe.key, self.name)[seen]
             index = predicted[seen][:, None, None].expand_as(sums)
@@ -132,11 +132,11 @@ class Gram(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         relative = self._deviations(outputs) / self.require("norms")
-        return relative.sum(1) * msp(outputs.logits.double()).exp()
+        return relative.sum(1) * msp(outputs.need("logits", self.name).double()).exp()
 
     def _deviations(self, outputs: Outputs) -> Tensor:
         """Deviations of each stage, [N, stages]."""
-        predicted = outputs.logits.argmax(1)
+        predicted = outputs.need("logits", self.name).argmax(1)
         columns = []
         for place, probe in enumerate(self.probes):
             least, most = self.require(f"least{place}"), self.require(f"most{place}")

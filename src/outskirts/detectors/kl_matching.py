@@ -60,8 +60,8 @@ class KLMatching(Detector):
 
     def fit(self, outputs: Outputs) -> KLMatching:
         require_images(outputs, self.name)
-        self.means = templates(outputs.logits)
+        self.means = templates(outputs.need("logits", self.name))
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        return divergence(outputs.logits, self.require("means"))
+        return divergence(outputs.need("logits", self.name), self.require("means"))

@@ -32,4 +32,4 @@ class MaxLogit(Detector):
     """Maximum logit: what the softmax's normalisation hides."""
 
     def score(self, outputs: Outputs) -> Tensor:
-        return max_logit(outputs.logits)
+        return max_logit(outputs.need("logits", self.name))

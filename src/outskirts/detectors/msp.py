@@ -43,4 +43,4 @@ class MSP(Detector):
     of_softmax = True
 
     def score(self, outputs: Outputs) -> Tensor:
-        return msp(outputs.logits.double())
+        return msp(outputs.need("logits", self.name).double())

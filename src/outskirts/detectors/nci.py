@@ -55,4 +55,4 @@ class NCI(Detector):
             length = centered.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
             return -along / length - self.alpha * rows.to(mean).abs().sum(1)
 
-        return in_blocks(score, outputs.features, outputs.logits.argmax(1))
+        return in_blocks(score, outputs.features, outputs.need("logits", self.name).argmax(1))

@@ -16,6 +16,8 @@ from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import mean_feature, scatter_about
 from .common.inputs import checked, training_rows
+from .common.level import PUBLISHED, Level, at_level, require_above_zero
+from .max_logit import max_logit
 
 __all__ = ["NECO"]
 
@@ -25,12 +27,11 @@ class NECO(Detector):
     """The share of a standardised feature's length that lies in the principal space of the training features, times the
     largest logit.
 
-    The product is as published. The largest logit is not a function of the softmax: a constant added to all logits of
-    every image changes which images score the most. ``logit=False`` has no part in that.
-
     Arguments:
         dim: Size of the principal space, at least 1; None takes one direction for each class, at most half of all.
         logit: Multiply by the largest logit, as the paper does but for vision transformers.
+        level: ``centered`` takes the mean of an image's logits from them; ``published`` takes them as they are, so that
+            a constant added to all logits, which no softmax sees, changes which images score the most.
     """
 
     needs = frozenset({"features", "logits"})
@@ -40,15 +41,25 @@ class NECO(Detector):
     basis: Tensor | None
     scale: Tensor | None
 
-    def __init__(self, dim: Count | None = None, logit: bool = True) -> None:
+    def __init__(self, dim: Count | None = None, logit: bool = True, level: Level = "centered") -> None:
         super().__init__()
         self.dim = dim
         self.logit = logit
+        self.level = level
+        if not logit and dim is not None:
+            self.needs = frozenset({"features"})
         for buffer in ("mean", "scale", "basis"):
             self.register_buffer(buffer, None)
 
+    @property
+    def level_matters(self) -> str | None:
+        """Why a constant changes the published form."""
+        return PUBLISHED if self.level == "published" and self.logit else None
+
     def fit(self, outputs: Outputs) -> NECO:
         features = training_rows(outputs, self.name)
+        if self.logit:
+            require_above_zero(self._largest(outputs).mean(), "the mean of the largest logits", self.name)
         dimension = features.shape[1]
         dim = max(1, min(outputs.classes, dimension // 2)) if self.dim is None else self.dim
         checked(self.name, f"dim, for features of dimension {dimension},", dim, most=dimension)
@@ -69,4 +80,8 @@ class NECO(Detector):
             return (centered @ basis).norm(dim=1) / centered.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)
 
         share = in_blocks(kept, outputs.need("features", self.name))
-        return -share * outputs.logits.to(share).amax(1) if self.logit else -share
+        return -share * self._largest(outputs).to(share) if self.logit else -share
+
+    def _largest(self, outputs: Outputs) -> Tensor:
+        """The largest logit of each image, [N]."""
+        return -at_level(outputs, self.level, self.name, max_logit)

@@ -87,7 +87,7 @@ class OpenMax(Detector):
             self.register_buffer(buffer, None)
 
     def fit(self, outputs: Outputs) -> OpenMax:
-        labels, logits = training_labels(outputs, self.name), _centered(outputs.logits)
+        labels, logits = training_labels(outputs, self.name), _centered(outputs.need("logits", self.name))
         right = in_blocks(lambda rows, of: rows.argmax(1) == of, logits, labels)
         counts = labels[right].bincount(minlength=logits.shape[1])
         few = int(counts.argmin())
@@ -111,7 +111,7 @@ class OpenMax(Detector):
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        logits, means = _centered(outputs.logits), self.require("means")
+        logits, means = _centered(outputs.need("logits", self.name)), self.require("means")
         top = logits.topk(min(self.top, logits.shape[1]), dim=1)
         distances = (logits[:, None] - means[top.indices]).norm(dim=2)
         starts, shapes, scales = (getattr(self, b)[top.indices, 0] for b in ("starts", "shapes", "scales"))

@@ -63,6 +63,11 @@ class PerClass(Detector):
         return bool(self.probes)
 
     @property
+    def level_matters(self) -> str | None:
+        """What the other detector says."""
+        return self.member.level_matters
+
+    @property
     def lacks(self) -> str | None:
         """What the other detector lacks."""
         return self.member.lacks
@@ -76,7 +81,7 @@ class PerClass(Detector):
                 remember.
         """
         val = fit_members([self.member], outputs, val, self.name)
-        scores, predicted = self.member.score(val).double(), val.logits.argmax(1)
+        scores, predicted = self.member.score(val).double(), val.need("logits", self.name).argmax(1)
         marks = self._marks(scores).repeat(val.classes, 1)
         for label in predicted.bincount(minlength=val.classes).ge(self.least).nonzero().flatten():
             marks[label] = self._marks(scores[predicted == label])
@@ -89,6 +94,6 @@ class PerClass(Detector):
         return torch.stack([scores.quantile(0.5), scores.kthvalue(rank).values])
 
     def score(self, outputs: Outputs) -> Tensor:
-        predicted = outputs.logits.argmax(1)
+        predicted = outputs.need("logits", self.name).argmax(1)
         thresholds, spreads = self.require("thresholds"), self.require("spreads")
         return (self.member.score(outputs).to(thresholds) - thresholds[predicted]) / spreads[predicted]

@@ -80,6 +80,11 @@ class RankFeat(Detector):
         self._scorer = logit_scorer(scorer, self.name)
         self.probes = (RankReducedLogits((-1, -2)),)
 
+    @property
+    def level_matters(self) -> str | None:
+        """What the scorer says."""
+        return self._scorer.level_matters
+
     def score(self, outputs: Outputs) -> Tensor:
         logits = outputs.need(self.probes[0].key, self.name)
         return self._scorer.score(Outputs(logits, logits))

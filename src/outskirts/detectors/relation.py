@@ -74,15 +74,15 @@ class Relation(Detector):
     def fit(self, outputs: Outputs) -> Relation:
         training_rows(outputs, self.name)
         self.bank = unit(outputs, self.name)
-        self.probabilities = _probabilities(outputs)
+        self.probabilities = _probabilities(outputs, self.name)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         bank, of_bank = self.require("bank"), self.require("probabilities")
         features = unit(outputs, self.name).to(bank.device)
-        probabilities = _probabilities(outputs).to(of_bank)
+        probabilities = _probabilities(outputs, self.name).to(of_bank)
         return -relation(features, probabilities, bank, of_bank, self.power, self.least)
 
 
-def _probabilities(outputs: Outputs) -> Tensor:
-    return in_blocks(lambda rows: rows.double().softmax(1).float(), outputs.logits)
+def _probabilities(outputs: Outputs, who: str) -> Tensor:
+    return in_blocks(lambda rows: rows.double().softmax(1).float(), outputs.need("logits", who))

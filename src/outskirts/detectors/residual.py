@@ -17,6 +17,7 @@ from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import scatter_about
 from .common.inputs import checked, linear_head, training_rows
+from .common.level import PUBLISHED, Level, head_at_level
 
 __all__ = ["DIMS", "Residual", "default_dim", "outside", "outside_norms", "residual"]
 
@@ -39,14 +40,14 @@ def default_dim(dimension: int) -> int:
     return 1000 if dimension >= 2048 else 512 if dimension >= 768 else dimension // 2
 
 
-def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor]:
+def outside(outputs: Outputs, dim: int | None, level: Level, who: str) -> tuple[Tensor, Tensor]:
     """The origin [D] at which the bias of the head vanishes, and a basis [D, D - dim] of the space that is left of the
     training features' `dim` principal directions about it, float64.
 
     Raises:
         OutskirtsError: If `dim` does not leave any, or the features do not lie there at all.
     """
-    head, features = linear_head(outputs, who), training_rows(outputs, who)
+    head, features = head_at_level(linear_head(outputs, who), level), training_rows(outputs, who)
     dimension = features.shape[1]
     dim = default_dim(dimension) if dim is None else dim
     checked(who, f"dim, for features of dimension {dimension},", dim, most=dimension - 1)
@@ -55,7 +56,7 @@ def outside(outputs: Outputs, dim: int | None, who: str) -> tuple[Tensor, Tensor
         origin = -torch.linalg.pinv(head.weight) @ head.bias
         return origin, *torch.linalg.eigh(scatter_about(features, origin))
 
-    origin, values, vectors = outputs.cached("principal", directions)
+    origin, values, vectors = outputs.cached(("principal", level), directions)
     # Eigenvalues ascend: the last `dim` vectors span the principal space.
     if values[: dimension - dim].sum() <= ROUNDING * values.sum():
         raise OutskirtsError(
@@ -112,6 +113,8 @@ class Residual(Detector):
     Arguments:
         dim: Size of the principal space, at least 1; None is the rule of ViM's paper: 1000 for features of dimension
             2048 or more, 512 from 768 on, and half the dimension below.
+        level: ``centered`` takes the mean over classes from the weights and biases that set the origin; ``published``
+            takes them as they are, so that a constant added to all biases changes which images score the most.
     """
 
     needs = frozenset({"features", "head"})
@@ -120,14 +123,20 @@ class Residual(Detector):
     origin: Tensor | None
     complement: Tensor | None
 
-    def __init__(self, dim: Count | None = None) -> None:
+    def __init__(self, dim: Count | None = None, level: Level = "centered") -> None:
         super().__init__()
         self.dim = dim
+        self.level = level
         for buffer in ("origin", "complement"):
             self.register_buffer(buffer, None)
 
+    @property
+    def level_matters(self) -> str | None:
+        """Why a constant changes the published form."""
+        return PUBLISHED if self.level == "published" else None
+
     def fit(self, outputs: Outputs) -> Residual:
-        self.origin, self.complement = outside(outputs, self.dim, self.name)
+        self.origin, self.complement = outside(outputs, self.dim, self.level, self.name)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:

@@ -45,7 +45,7 @@ class SHE(Detector):
 
     def fit(self, outputs: Outputs) -> SHE:
         labels, features = training_labels(outputs, self.name), training_rows(outputs, self.name)
-        right = outputs.logits.argmax(1) == labels
+        right = outputs.need("logits", self.name).argmax(1) == labels
         sums = torch.zeros(outputs.classes, features.shape[1], dtype=torch.float64, device=features.device)
         for rows, of, counted in blocks(features, labels, right):
             sums.index_add_(0, of[counted], rows[counted].double())
@@ -62,4 +62,4 @@ class SHE(Detector):
                 return -(one * two).sum(1)
             return (one - two).norm(dim=1) if self.metric == "euclidean" else -cosine_similarity(one, two)
 
-        return in_blocks(score, outputs.need("features", self.name), outputs.logits.argmax(1))
+        return in_blocks(score, outputs.need("features", self.name), outputs.need("logits", self.name).argmax(1))

@@ -70,9 +70,9 @@ class TemperatureScaledMSP(Detector):
                 f"The detector '{self.name}' met the label {int(labels.max())}, but the logits have "
                 f"{outputs.classes} classes, which count from 0."
             )
-        self.temperature = torch.tensor(calibrate(outputs.logits, labels), dtype=torch.float64)
+        self.temperature = torch.tensor(calibrate(outputs.need("logits", self.name), labels), dtype=torch.float64)
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
         # Plain MSP ties confident images at low temperatures, where 1 - p is below the precision of float64.
-        return msp(outputs.logits.double() / self.require("temperature"))
+        return msp(outputs.need("logits", self.name).double() / self.require("temperature"))

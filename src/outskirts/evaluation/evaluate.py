@@ -106,6 +106,8 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
     """Why this detector cannot run on these outputs at all, or None if it can."""
     if detector.lacks:
         return detector.lacks
+    if "logits" in detector.needs and outputs.logits is None:
+        return "needs logits, which these outputs lack"
     if "head" in detector.needs and outputs.head is None:
         return "needs a linear head, which this classifier lacks"
     if missing := sorted(detector.needs - {"features", "logits", "labels", "head", *outputs.extra}):
@@ -216,7 +218,7 @@ def evaluate(
         need what the outputs do not hold, or cannot be fitted, are in `Results.skipped` with the reason.
 
     Raises:
-        OutskirtsError: If there is no OOD set, a detector or a parameter is unknown, or no detector is left.
+        OutskirtsError: If there is no OOD set, a part is unknown, sets differ in width, or no detector is left.
 
     >>> near, far = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
     >>> results = evaluate(Outputs(near, near), {"zeros": Outputs(far, far)}, ["msp"])
@@ -224,7 +226,7 @@ def evaluate(
     [('zeros', 1.0), ('mean', 1.0)]
     """
     groups = {name: (groups or {}).get(name, "ood") for name in ood}
-    _check_names(ood)
+    _check_sets(id_outputs, ood, train, val)
     chosen = choose_detectors(detectors)
     skipped = {}
     for label, detector in chosen.items():
@@ -267,7 +269,7 @@ def params_of(detector: Detector) -> str:
 
 def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dict[str, Any]:
     """The columns of the ID accuracy, where there are labels; the interval counts photographs."""
-    if any(outputs.labels is None for outputs in sets):
+    if any(outputs.labels is None or outputs.logits is None for outputs in sets):
         return {}
     n = sum(map(len, sets))
     right = sum(round(outputs.accuracy * len(outputs)) for outputs in sets)
@@ -275,7 +277,7 @@ def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dic
     return dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
 
 
-def _check_names(ood: Mapping[str, Outputs]) -> None:
+def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs | None, val: Outputs | None) -> None:
     if not ood:
         raise OutskirtsError("There is no OOD set to evaluate on: pass at least one, such as {'svhn': outputs}.")
     for name in ood:
@@ -284,3 +286,18 @@ def _check_names(ood: Mapping[str, Outputs]) -> None:
                 f"An OOD set may not be called '{name}': the names '{ID}' and '{MEAN}' are taken, and '/' is not "
                 "allowed."
             )
+    _check_widths({ID: id_outputs, **ood, "train": train, "val": val})
+
+
+def _check_widths(sets: Mapping[str, Outputs | None]) -> None:
+    """Raise unless features, and logits where there are any, are as wide in every set as in the first."""
+    for column in ("features", "logits"):
+        found = {name: getattr(outputs, column) for name, outputs in sets.items() if outputs is not None}
+        widths = {name: rows.shape[1] for name, rows in found.items() if rows is not None}
+        first = next(iter(widths), "")
+        for name, width in widths.items():
+            if width != widths[first]:
+                raise OutskirtsError(
+                    f"The {column} of '{name}' have {width} columns, but those of '{first}' have {widths[first]}; all "
+                    "outputs must come from one classifier."
+                )

@@ -26,6 +26,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
+from .asked import Asked
 from .copies import copies_in_other_files
 from .evaluate import evaluate, fit_able, lacking, require_any
 from .misses import save_misses
@@ -65,9 +66,9 @@ def evaluate_run(
 ) -> Results:
     """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
-    Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``notes.json`` and
-    ``gallery/``. Where something else is known of the test images, ``groups.json`` has the accuracy where it meets
-    each class.
+    Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``evaluation.json``,
+    ``notes.json`` and ``gallery/``. Where something else is known of the test images, ``groups.json`` has the accuracy
+    where it meets each class.
 
     Arguments:
         run: A finished run, or its folder.
@@ -98,6 +99,8 @@ def evaluate_run(
     known, sets = _sets(test, ood or {}, benchmark)
     outliers = open_images(tune) if tune is not None and tune != "own" else None
     options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
+    detectors = detectors if isinstance(detectors, str) else list(detectors)
+    asked = Asked.of(known, sets, benchmark, detectors, features, options, "own" if tune == "own" else outliers)
     with only_writer(run.path):
         task = open_task(run, known, sets, detectors, options)
         passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
@@ -113,6 +116,7 @@ def evaluate_run(
         # Of one evaluation all, even where it is asked to stop now.
         with stop_requests():
             _write(task, gathered, results)
+            asked.save(run)
             _write_outliers(task, passes)
     return results
 

@@ -43,6 +43,7 @@ def save_misses(
         image_set, logits = sets[dataset], outputs[dataset].logits
         if not image_set.pictures:
             continue
+        assert logits is not None
         order = values.argsort(descending=dataset == "id")
         confidence, predicted = logits.float().softmax(1).max(1)
         for rank, index in enumerate(order[:count].tolist()):

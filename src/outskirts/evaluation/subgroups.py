@@ -56,7 +56,7 @@ def group_accuracies(outputs: Outputs, classes: Sequence[str], attribute: Attrib
     size = len(attribute.values)
     group = labels * size + attribute.index
     count = torch.bincount(group, minlength=len(classes) * size)
-    right = torch.bincount(group[outputs.logits.argmax(1) == labels], minlength=len(count))
+    right = torch.bincount(group[outputs.predicted == labels], minlength=len(count))
     return [
         GroupAccuracy(classes[g // size], attribute.values[g % size], n, k / n, *wilson_interval(k, n))
         for g, (n, k) in enumerate(zip(count.tolist(), right.tolist()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -12,25 +12,31 @@ from .. import notebook
 from ..errors import OutskirtsError
 from ..models.heads import Head
 from ..texts import counted
+from .arrays import Array, class_labels, column, real_numbers
 
 __all__ = ["Outputs"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Outputs:
     """The outputs of a classifier over N images; every detector runs from these alone.
 
+    Tensors, NumPy arrays, lists and whatever NumPy makes an array of will do. Whole numbers become float64.
+
     Arguments:
         features: Penultimate features, [N, D]: what the linear head is applied to.
-        logits: [N, C].
-        labels: Class of each image, [N], int64; negative for out-of-distribution images.
+        logits: [N, C]; detectors of features alone need none.
+        labels: Class of each image, [N], whole numbers; negative for out-of-distribution images.
         head: The linear head, ``osk.Head(weight [C, D], bias [C])``, if the classifier has one.
         extra: What probes left, by the probe's key; the first axis of each tensor is N.
 
-    >>> import torch
-    >>> out = Outputs(torch.zeros(4, 8), torch.zeros(4, 3))
+    Raises:
+        OutskirtsError: If these are no numbers, or their lengths or widths do not match.
+
+    >>> import numpy as np
+    >>> out = Outputs(np.zeros((4, 8)), np.zeros((4, 3)))
     >>> len(out), out.classes
     (4, 3)
     >>> out
@@ -38,22 +44,57 @@ class Outputs:
     """
 
     features: Tensor
-    logits: Tensor
-    labels: Tensor | None = None
-    head: Head | None = None
-    extra: Mapping[str, Tensor] = field(default_factory=dict)
-    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    logits: Tensor | None
+    labels: Tensor | None
+    head: Head | None
+    extra: Mapping[str, Tensor]
+    _known: dict[Hashable, Any] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        columns = {"logits": self.logits, "labels": self.labels, **self.extra}
-        for name, column in columns.items():
-            if column is not None and len(column) != len(self.features):
+    def __init__(
+        self,
+        features: Array,
+        logits: Array | None = None,
+        labels: Array | None = None,
+        head: Sequence[Array] | None = None,
+        extra: Mapping[str, Array] | None = None,
+    ) -> None:
+        values = {
+            "features": real_numbers(features, "features", ("N", "D")),
+            "logits": None if logits is None else real_numbers(logits, "logits", ("N", "C")),
+            "labels": None if labels is None else class_labels(labels),
+            "head": None if head is None else _head(head),
+            "extra": {key: column(rows, key) for key, rows in (extra or {}).items()},
+            "_known": {},
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._require_matching()
+
+    def _require_matching(self) -> None:
+        for name, rows in self._columns().items():
+            if len(rows) != len(self.features):
                 raise OutskirtsError(
-                    f"Outputs hold {len(self.features)} rows of features but {len(column)} of {name}; "
+                    f"Outputs hold {len(self.features)} rows of features but {len(rows)} of {name}; "
                     "all must come from the same images."
                 )
-        if self.head is not None:
-            object.__setattr__(self, "head", Head(*self.head))
+        if self.head is None:
+            return
+        classes, dimension = self.head.weight.shape
+        if dimension != self.features.shape[1]:
+            raise OutskirtsError(
+                f"The head's weight [{classes}, {dimension}] does not fit features of width {self.features.shape[1]}: "
+                "it must be [C, D], and the features [N, D]."
+            )
+        if self.logits is not None and classes != self.logits.shape[1]:
+            raise OutskirtsError(
+                f"The head's weight [{classes}, {dimension}] has a row for each of {classes} classes, but the logits "
+                f"have {self.logits.shape[1]}; both must be of the same classifier."
+            )
+
+    def _columns(self) -> dict[str, Tensor]:
+        """All that there is of each image, by name."""
+        columns = {"features": self.features, "logits": self.logits, "labels": self.labels, **self.extra}
+        return {name: rows for name, rows in columns.items() if rows is not None}
 
     def __len__(self) -> int:
         return len(self.features)
@@ -66,22 +107,26 @@ class Outputs:
 
     def _facts(self) -> list[tuple[str, str]]:
         """What there is, by name."""
-        facts = [("features", str(list(self.features.shape))), ("logits", str(list(self.logits.shape)))]
-        facts.append(("labels", "none" if self.labels is None else str(list(self.labels.shape))))
+        columns = {"features": self.features, "logits": self.logits, "labels": self.labels}
+        facts = [(name, "none" if rows is None else str(list(rows.shape))) for name, rows in columns.items()]
         facts.append(("head", "none" if self.head is None else "linear"))
         return facts + [(f"extra {key}", str(list(value.shape))) for key, value in self.extra.items()]
 
     @property
     def classes(self) -> int:
-        """The number of classes, C."""
-        return self.logits.shape[1]
+        """The number of classes, C: of the logits, or of the head."""
+        if self.logits is not None:
+            return self.logits.shape[1]
+        if self.head is not None:
+            return len(self.head.weight)
+        raise OutskirtsError("Outputs without logits and without a head do not tell how many classes there are.")
 
     def __getitem__(self, index: Tensor | slice) -> Outputs:
         """The same for a subset of the images."""
         return replace(
             self,
             features=self.features[index],
-            logits=self.logits[index],
+            logits=None if self.logits is None else self.logits[index],
             labels=None if self.labels is None else self.labels[index],
             extra={key: value[index] for key, value in self.extra.items()},
         )
@@ -100,17 +145,39 @@ class Outputs:
         return self._known[key]
 
     def need(self, name: str, who: str) -> Tensor:
-        """The tensor called `name`, or an error that says `who` needs it."""
-        value = {"features": self.features, "logits": self.logits, "labels": self.labels, **self.extra}.get(name)
-        if value is None:
-            raise OutskirtsError(
-                f"The detector '{who}' needs {name}, which these outputs lack; name this detector when you "
-                "extract them again."
-            )
-        return value
+        """The tensor called `name`, or an error that says the detector `who` needs it."""
+        return self._of(name, f"The detector '{who}'")
+
+    def _of(self, name: str, who: str) -> Tensor:
+        columns = self._columns()
+        if name not in columns:
+            given = name in ("logits", "labels")
+            remedy = f"pass Outputs(..., {name}=...)" if given else "name this detector when you extract them again"
+            raise OutskirtsError(f"{who} needs {name}, which these outputs lack; {remedy}.")
+        return columns[name]
+
+    @property
+    def predicted(self) -> Tensor:
+        """The class with the largest logit of each image, [N]."""
+        return self._of("logits", "The class predicted").argmax(1)
 
     @property
     def accuracy(self) -> float:
         """The share of images whose largest logit is that of their label."""
-        labels = self.need("labels", "accuracy")
-        return (self.logits.argmax(1) == labels).double().mean().item()
+        return (self.predicted == self._of("labels", "The accuracy")).double().mean().item()
+
+
+def _head(head: Sequence[Array]) -> Head:
+    try:
+        weights, biases = head
+    except (TypeError, ValueError) as error:
+        raise OutskirtsError(
+            "The head of outputs must be a weight [C, D] and a bias [C], as in osk.Head(weight, bias)."
+        ) from error
+    weight, bias = (
+        real_numbers(weights, "the head's weight", ("C", "D")),
+        real_numbers(biases, "the head's bias", ("C",)),
+    )
+    if len(bias) != len(weight):
+        raise OutskirtsError(f"The head's weight is of {len(weight)} classes, but its bias of {len(bias)}.")
+    return Head(weight, bias)

@@ -7,7 +7,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_fields, require_positive
+from ..arguments import check_fields
+from ..bounds import Count
 from ..errors import OutskirtsError, unknown
 from ..files import require_path_part
 from ..renamed import SYNTHESIS, renamed
@@ -32,9 +33,6 @@ __all__ = [
     "required",
 ]
 
-#: Options that no other class checks before the work begins.
-_COUNTS = {"limit", "per_class", "count", "embedding_batch_size", "generation_batch_size"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -46,15 +44,13 @@ class Source:
     """A trained run. Its classifier judges the outliers; its training images are the images to embed."""
     data: str | None = None
     """Labelled training images to embed, as a spec. Default: the training images of --run."""
-    limit: int | None = None
+    limit: Count | None = None
     """Largest number of training images to embed, at least 1. Default: all of them."""
     seed: int = 0
     """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        counts = [option.name for option in fields(self) if option.name in _COUNTS]
-        require_positive(**{name: getattr(self, name) for name in counts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +87,7 @@ class Embed(Reader):
     """Pairs of time and noise drawn per step and image, at least 1; an even number unless --independent is given."""
     independent: bool = False
     """Draw times and noises independently, as the published code does. Default: in pairs spread over all times."""
-    embedding_batch_size: int = 64
+    embedding_batch_size: Count = 64
     """Images embedded at the same time, at least 1."""
     shard: str = "0/1"
     """Part of the blocks to make, as k/n: blocks k, k + n, … Use it to share one folder among several processes."""
@@ -127,7 +123,7 @@ class Named(Source):
 class Sample(Named):
     """Stage sample: draw vectors off the manifolds."""
 
-    per_class: int = 200
+    per_class: Count = 200
     """Vectors to draw for each class, at least 1."""
     mode: Literal["radius", "invariant", "lowest"] = ManifoldSynthesizer.mode
     """Where vectors lie: at a distance from the manifold, at a distance in its invariants alone, or the least likely
@@ -151,7 +147,7 @@ class Aligned(Source):
     its classifier judges the outliers."""
     data: str | None = None
     """Labelled training images whose features are used, as a spec. Default: the training images of --run."""
-    limit: int | None = None
+    limit: Count | None = None
     """Largest number of training images to use, at least 1. Default: all of them."""
 
 
@@ -159,7 +155,7 @@ class Aligned(Source):
 class SampleAtBoundary(Aligned, Named, Reader):
     """Stage sample of Dream-OOD: draw vectors at the boundary of each class."""
 
-    per_class: int = 200
+    per_class: Count = 200
     """Vectors to draw for each class, at least 1."""
     k: int | None = None
     """Rank of a neighbour; 1 is the nearest. The distance to this neighbour decides which features are at the boundary,
@@ -181,7 +177,7 @@ class SampleAtBoundary(Aligned, Named, Reader):
 class Decode(Named, Reader):
     """Stage decode: make images of the vectors."""
 
-    count: int = 2000
+    count: Count = 2000
     """Images to keep, at least 1."""
     network_evaluations: int = 20
     """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
@@ -196,7 +192,7 @@ class Decode(Named, Reader):
     """Drop images for which the run is more confident than this in any class; 1 keeps all."""
     min_confidence: float = 0.0
     """Drop images for which the run is less confident than this in every class; 0 keeps all."""
-    generation_batch_size: int = 256
+    generation_batch_size: Count = 256
     """Images made at the same time, at least 1."""
 
 

@@ -44,6 +44,7 @@ from .generators.base import weights
 from .manifold.fitting import fit_manifold, require_enough
 from .manifold.model import Manifold, ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
+from .next_command import next_command
 from .populate import populate
 from .screening import Judge
 from .synthesize_features import FeatureBoundary
@@ -310,7 +311,8 @@ def decode(work: Work, own: Decode) -> None:
         save_png(folder / SAMPLES, _sheet(work, images, decoder.how))
         pool.finish(quality=None if judge is None else judge.quality(images), **_learned(work))
     work.say(f"{counted(len(images), 'outlier')} in {folder}; look at {folder / SAMPLES}")
-    work.say(f"Next: outskirts train ncis --data {work.whole.spec} --outlier-images pool:{folder}")
+    run = None if work.source.data else work.run
+    work.say(next_command("ncis", "outlier-images", folder, work.whole, run))
 
 
 def _keeping(judge: Judge | None, least: float, most: float) -> Callable[[ImageSet], Tensor]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import grouped
+from ..arguments import check_arguments
+from ..bounds import Count
 from ..data.imageset import ImageSet
 from ..data.sources.pool import PoolWriter
 from ..errors import OutskirtsError
@@ -27,12 +29,13 @@ class Sampling(Protocol):
         """Images, uint8 [n, C, S, S]."""
 
 
+@check_arguments
 def populate(
     pool: PoolWriter,
     generator: Sampling,
     *,
     seed: int,
-    batch: int = 256,
+    batch: Count = 256,
     keep: Callable[[ImageSet], Tensor] = lambda images: torch.ones(len(images), dtype=torch.bool),
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:

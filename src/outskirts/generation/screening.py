@@ -69,7 +69,7 @@ class Judge:
         outputs = extract(self.classifier, images, features="raw")
         passed = {}
         if rules.agreement:
-            passed["agreement"] = outputs.logits.argmax(1) == images.labels
+            passed["agreement"] = outputs.predicted == images.labels
         if rules.confidence:
             least = _confidence(self.train).quantile(rules.confidence)
             passed["confidence"] = _confidence(outputs) >= least
@@ -79,7 +79,7 @@ class Judge:
 
     def sureness(self, images: ImageSet) -> Tensor:
         """How sure the classifier is of what it takes images for, [N], from 0 to 1."""
-        return extract(self.classifier, images, features="raw").logits.softmax(1).amax(1)
+        return _probabilities(extract(self.classifier, images, features="raw")).amax(1)
 
     def quality(self, images: ImageSet, most: int = 5000) -> Mapping[str, Any]:
         """How like the training images these are.
@@ -102,8 +102,8 @@ class Judge:
         nearest = self._nearest(outputs)
         return {
             "images": len(images),
-            "agreement": float((outputs.logits.argmax(1) == labels).float().mean()),
-            "agreement_training": float((self.train.logits.argmax(1) == self._labels).float().mean()),
+            "agreement": float((outputs.predicted == labels).float().mean()),
+            "agreement_training": float((self.train.predicted == self._labels).float().mean()),
             **_distances(real[: len(images)], outputs.features),
             "per_class": {
                 name: _distances(real[real_labels == c][:size], outputs.features[labels == c])
@@ -133,7 +133,12 @@ def _cosine(rows: Tensor, bank: Tensor, k: int) -> Tensor:
 
 def _confidence(outputs: Outputs) -> Tensor:
     assert outputs.labels is not None
-    return outputs.logits.softmax(1).gather(1, outputs.labels[:, None])[:, 0]
+    return _probabilities(outputs).gather(1, outputs.labels[:, None])[:, 0]
+
+
+def _probabilities(outputs: Outputs) -> Tensor:
+    assert outputs.logits is not None
+    return outputs.logits.softmax(1)
 
 
 def _distances(real: Tensor, made: Tensor) -> dict[str, float]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..arguments import require_positive
+from ..arguments import check_arguments
+from ..bounds import Count
 from ..data.imageset import ImageSet
 from ..data.sources import open as open_images
 from ..data.sources.pool import SAMPLES, PoolWriter
@@ -28,12 +28,14 @@ from ..training.loop import TrainingProgress
 from ..training.run import Run
 from ..training.train import training_sets
 from .generators import ImageGenerator, registry
+from .next_command import next_command
 from .populate import populate
 from .screening import Judge, Rules
 
 __all__ = ["synthesize_id"]
 
 
+@check_arguments
 def synthesize_id(
     out: Path | str,
     generator: str | ImageGenerator[Any] = "mixup",
@@ -41,9 +43,9 @@ def synthesize_id(
     data: ImageSet | str | Path | None = None,
     run: Run | Path | str | None = None,
     rules: Rules | None = None,
-    count: int | None = None,
-    size: int | None = None,
-    generation_batch_size: int = 256,
+    count: Count | None = None,
+    size: Count | None = None,
+    generation_batch_size: Count = 256,
     seed: int = 0,
     say: Say = silence,
     progress: Progress = nobody,
@@ -80,7 +82,6 @@ def synthesize_id(
     generation_batch_size = options.pop("generation_batch_size", generation_batch_size)
     maker = _generator(generator, options)
     _require_possible(data is not None, run is not None, rules)
-    require_positive(count=count, size=size, generation_batch_size=generation_batch_size)
     judging = None if run is None else Run.open(run)
     classifier = load(judging.path) if judging is not None else None
     train = _training_images(data, judging, None if classifier is None else classifier.classes)
@@ -111,14 +112,8 @@ def synthesize_id(
         save_png(folder / SAMPLES, _sheet(made, transform))
         pool.finish(learned=maker.learned(), quality=None if judge is None else judge.quality(made))
     say(f"{counted(len(made), 'image')} in {folder}; look at {folder / SAMPLES}")
-    say(_next(folder, train, judging if data is None else None))
+    say(next_command("ce", "synthetic", folder, train, judging if data is None else None))
     return folder
-
-
-def _next(folder: Path, train: ImageSet, run: Run | None) -> str:
-    """A command that trains with the pool: on the images of the run, if the pool is made from them."""
-    images = f"--data {quote(train.spec)}" if run is None else run.recipe().data_options()
-    return f"Next: outskirts train ce {images} --synthetic {quote(f'pool:{folder}')}"
 
 
 def _require_possible(data: bool, run: bool, rules: Rules) -> None:

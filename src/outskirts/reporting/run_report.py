@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_type_hints
 
 from torch import Tensor
@@ -14,13 +15,14 @@ from torch import Tensor
 from ..contents import misfit
 from ..data.set_record import SetRecord, load_sets
 from ..errors import OutskirtsError
+from ..evaluation.asked import Asked
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
 from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
 from ..files import is_file, load_json, load_yaml, reading
 from ..methods import registry
-from ..training.config import resolve_recipe
+from ..training.config import Recipe, resolve_recipe
 from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
@@ -30,6 +32,14 @@ _MISS = {
     **dict.fromkeys(("dataset", "detector", "kind", "image", "predicted"), str),
     **dict.fromkeys(("score", "confidence"), float),
     "label": (str, None),
+}
+
+
+#: What commands are made of, in the environment of a run.
+_ENVIRONMENT = {
+    **dict.fromkeys(("command", "folder", "commit"), (str, None)),
+    "imported": ([str], None),
+    "threads": (int, None),
 }
 
 
@@ -63,6 +73,7 @@ class RunReport:
     notes: list[str] | None
     groups: list[GroupAccuracy] | None
     measured: Mapping[str, SetRecord]
+    asked: Asked
 
     @classmethod
     def read(cls, path: Path, name: str) -> RunReport:
@@ -72,8 +83,7 @@ class RunReport:
             _settings(path / "config.yaml")  # Unless it is no run at all.
             raise OutskirtsError(
                 f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
-                f"{path} "
-                "--test SPEC --far NAME=SPEC"
+                f"{quote(str(path))} --test SPEC --far NAME=SPEC"
             )
         results = Results.load(path)
         if not results.rows:
@@ -83,7 +93,7 @@ class RunReport:
             name=name,
             config=_settings(path / "config.yaml"),
             results=results,
-            environment=_content(path / "environment.json", {str: Any}),
+            environment=_content(path / "environment.json", _ENVIRONMENT),
             metrics=_records(path / "metrics.jsonl"),
             outliers=_content(gallery / "outliers.json", {str: Any}),
             synthetic=_content(gallery / "synthetic.json", {str: Any}),
@@ -91,6 +101,7 @@ class RunReport:
             notes=_content(path / "notes.json", [str]),
             groups=_groups(path / "groups.json"),
             measured=load_sets(Run(path).measured),
+            asked=Asked.load(Run(path)),
         )
 
     @cached_property
@@ -99,10 +110,21 @@ class RunReport:
         distinct = list(dict.fromkeys((row.detector, row.params) for row in self.results.rows))
         return dict(zip(distinct, labels(distinct)))
 
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the run was trained with, or an error where its method is not installed here."""
+        options = {name: value for name, value in self.config.items() if name not in ("format", "method")}
+        return resolve_recipe(self.config.get("method", ""), options)
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads the training had, where its numbers depend on that."""
+        return (self.environment or {}).get("threads") if self.config.get("device") == "cpu" else None
+
     @property
     def headline(self) -> str:
         """The detector the summary speaks of."""
-        detector = headline(list(self.detectors.values()), _published(self.config))
+        detector = headline(list(self.detectors.values()), self._published)
         assert detector is not None
         return detector
 
@@ -129,6 +151,15 @@ class RunReport:
     def warned(self) -> Warned | None:
         """What the training warned of."""
         return warned(self.metrics or [])
+
+    @property
+    def _published(self) -> Sequence[Mapping[str, Any]]:
+        """The detectors that the run's method is published with; none if it is not installed here."""
+        try:
+            recipe = self.recipe
+        except OutskirtsError:
+            return ()
+        return registry[recipe.method].detectors(recipe.settings)
 
     def rows_of(self, detector: str) -> list[Result]:
         """The results of one detector, by its label, on single sets, against the ID test images alone."""
@@ -188,13 +219,3 @@ def _settings(path: Path) -> dict[str, Any]:
     if clause := misfit(settings, {"method": (str, None), "seed": (int, None)}):
         raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values, but {clause}.")
     return settings
-
-
-def _published(config: dict[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The detectors that the run's method is published with; none if it is not installed here."""
-    options = {name: value for name, value in config.items() if name not in ("format", "method")}
-    try:
-        recipe = resolve_recipe(config.get("method", ""), options)
-    except OutskirtsError:
-        return ()
-    return registry[recipe.method].detectors(recipe.settings)

@@ -14,6 +14,7 @@ from ..training.run import Run
 from . import charts, filters
 from .comparison import compare
 from .pictures import data_uri
+from .repeating import Repeating
 from .run_report import RunReport
 from .same_images import require_same_images
 from .seeds import over_seeds
@@ -52,9 +53,12 @@ def report(
     path = path if path.suffix == ".html" else path / "report.html"
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
     require_same_images(read)
+    hidden = Shareable(*([run.config, run.environment] for run in read))
+    repeating = [Repeating.of(run, hidden, full_environment) for run in read]
     content = {"runs": read, "repeated": over_seeds(read), "differences": compare(read)}
     if not full_environment:
-        content = Shareable(*([run.config, run.environment] for run in read)).value(content)
+        content = hidden.value(content)
+    content["repeating"] = repeating
     write_text(path, _environment().get_template("page.html.j2").render(content))
     return path
 

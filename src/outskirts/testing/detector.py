@@ -21,6 +21,7 @@ from ..extraction.outputs import Outputs
 from ..models.heads import Head
 from ..seeding import generator
 from .expect import close, expect
+from .scores import rank_difference
 
 __all__ = ["check_detector"]
 
@@ -35,7 +36,7 @@ class _Classifier(nn.Module):
     pixels.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, level: float = 0.0) -> None:
         super().__init__()
         self.transform = SimpleNamespace(mean=(0.0, 0.0, 0.0), std=(0.5, 0.25, 0.2))
         # Maps of four resolutions, of which the last is the image.
@@ -44,7 +45,7 @@ class _Classifier(nn.Module):
         self.head = nn.utils.skip_init(nn.Linear, SHAPE[0] * SHAPE[1] * SHAPE[2], classes)
         with torch.no_grad():
             self.head.weight.copy_(torch.eye(*self.head.weight.shape))
-            self.head.bias.copy_(torch.linspace(-0.1, 0.1, classes))
+            self.head.bias.copy_(torch.linspace(-0.1, 0.1, classes) + level)
 
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)
@@ -69,14 +70,13 @@ class _Problem:
     def both(self) -> Outputs:
         one, two = self.inliers, self.outliers
         extra = {key: torch.cat([one.extra[key], two.extra[key]]) for key in one.extra}
-        return Outputs(
-            torch.cat([one.features, two.features]), torch.cat([one.logits, two.logits]), None, one.head, extra
-        )
+        logits = torch.cat([part.need("logits", "both") for part in (one, two)])
+        return Outputs(torch.cat([one.features, two.features]), logits, None, one.head, extra)
 
 
-def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int) -> Outputs:
+def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int, level: float = 0.0) -> Outputs:
     """What extraction would leave of these images for this detector."""
-    classifier = _Classifier(classes).eval()
+    classifier = _Classifier(classes, level).eval()
     images = features.view(-1, *SHAPE)
     with torch.inference_mode():
         logits = classifier(images)
@@ -89,19 +89,21 @@ def _outputs(features: Tensor, labels: Tensor, detector: Detector, classes: int)
     return Outputs(features, logits.clone(), labels, head, {key: value.clone() for key, value in extra.items()})
 
 
-def _problem(make: Callable[[], Detector], classes: int = CLASSES, constant: bool = False) -> _Problem:
+def _problem(
+    make: Callable[[], Detector], classes: int = CLASSES, constant: bool = False, level: float = 0.0
+) -> _Problem:
     g = generator(0, "check_detector")
     dimension = SHAPE[0] * SHAPE[1] * SHAPE[2]
 
     def inliers(n: int) -> Outputs:
         labels = torch.arange(n) % classes
         noise = 0.5 * torch.randn(n, dimension, generator=g).abs()
-        return _outputs(noise * (not constant) + 5 * torch.eye(dimension)[labels], labels, make(), classes)
+        return _outputs(noise * (not constant) + 5 * torch.eye(dimension)[labels], labels, make(), classes, level)
 
     train, test = inliers(150), inliers(60)
     far = 4 * torch.rand(40, dimension, generator=g)
     far[:, :classes] = 0.1 * torch.rand(40, classes, generator=g)
-    return _Problem(make, train, test, _outputs(far, torch.full((40,), -1), make(), classes))
+    return _Problem(make, train, test, _outputs(far, torch.full((40,), -1), make(), classes, level))
 
 
 def _check_score(problem: _Problem) -> None:
@@ -159,16 +161,50 @@ def _check_half_precision(problem: _Problem) -> None:
     for dtype in (torch.float16, torch.bfloat16):
 
         def stored(outputs: Outputs, dtype: torch.dtype = dtype) -> Outputs:
-            return replace(outputs, features=outputs.features.to(dtype), logits=outputs.logits.to(dtype))
+            logits = outputs.need("logits", "stored").to(dtype)
+            return replace(outputs, features=outputs.features.to(dtype), logits=logits)
 
         ranks = problem.make().fit(stored(problem.train)).score(stored(outputs)).argsort().argsort().double()
         correlation = torch.corrcoef(torch.stack([full, ranks]))[0, 1].item()
         _require(correlation > 0.9, f"outputs stored as {dtype} rank the images differently ({correlation:.3f})")
 
 
+def _check_level(problem: _Problem) -> None:
+    """No softmax changes where a constant is added to all logits, so that training leaves it open."""
+    if problem.make().level_matters:
+        return
+    scores = problem.fitted().score(problem.both)
+    for constant in (-20.0, 20.0):
+        moved = _problem(problem.make, level=constant)
+        changed = rank_difference(scores, moved.fitted().score(moved.both))
+        _require(
+            changed < 1e-3,
+            f"{constant:+g} on all logits and biases changes which images score the most; take their mean from the "
+            "logits, or say in level_matters why that is right",
+        )
+
+
+def _check_without_logits(problem: _Problem) -> None:
+    """Detectors of features alone need no logits; the others say that they do."""
+    needed = "logits" in problem.make().needs
+    train, test = replace(problem.train, logits=None), replace(problem.both, logits=None)
+    try:
+        scores = problem.make().fit(train).score(test)
+    except OutskirtsError as error:
+        _require(needed and "logits" in str(error), f"without logits, it says: {error}")
+    except Exception as error:
+        kind = type(error).__name__
+        _require(False, f"without logits, it gives a {kind} and no sentence; use outputs.need('logits', self.name)")
+    else:
+        _require(not needed, "needs declares logits, but the scores are made without")
+        _require(
+            close(scores, problem.fitted().score(problem.both)), "scores depend on logits that needs does not name"
+        )
+
+
 def _check_inputs_kept(problem: _Problem) -> None:
     def tensors(outputs: Outputs) -> list[Tensor]:
-        return [outputs.features, outputs.logits, *(outputs.head or ()), *outputs.extra.values()]
+        return [outputs.features, outputs.need("logits", "watched"), *(outputs.head or ()), *outputs.extra.values()]
 
     test = problem.both
     watched = tensors(problem.train) + tensors(test)
@@ -212,7 +248,8 @@ def check_detector(detector: Detector | type[Detector] | str) -> None:
     """Check that a detector keeps the contract of `outskirts.detectors.Detector`, on a small synthetic problem.
 
     Checked are the shape and the direction of the scores, that an image's score is its own, fitting, saving and
-    loading, half-precision outputs, that inputs stay as they are, fitting and scoring in blocks, and degenerate inputs.
+    loading, a constant on all logits, outputs without logits, half-precision outputs, that inputs stay as they are,
+    fitting and scoring in blocks, and degenerate inputs.
 
     Arguments:
         detector: A detector, whose parameters are used, a registered class, or its name.
@@ -227,6 +264,8 @@ def check_detector(detector: Detector | type[Detector] | str) -> None:
         _check_inputs_kept,
         _check_score,
         _check_rows_alone,
+        _check_level,
+        _check_without_logits,
         _check_state,
         _check_half_precision,
         _check_blocks,

@@ -114,7 +114,9 @@ def _scored(
             score_images(detector, outputs["test"], "test"),
             score_images(detector, outputs["others"], "others"),
         )
-    return _Scored(outputs["test"].logits, scores, left_out)
+    logits = outputs["test"].logits
+    assert logits is not None
+    return _Scored(logits, scores, left_out)
 
 
 def _compared(expected: _Scored, actual: _Scored, precision: Precision, device: torch.device) -> dict[str, float]:

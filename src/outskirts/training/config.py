@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from .. import renamed
 from ..arguments import check_arguments
 from ..bounds import Between, Count, Natural, NonNegative, Part, Positive, Share, Some
+from ..data.imageset import SUBSET
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
+from ..texts import KINDS
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
@@ -182,6 +184,29 @@ class Recipe(NamedTuple):
                 options += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(options)
 
+    def command(self) -> list[str]:
+        """The words of the command line that trains with these options, but for the folder of the run.
+
+        >>> resolve_recipe("ce", {"data": "folder:a b", "device": "cpu", "seed": 3}).command()
+        ['outskirts', 'train', 'ce', '--data', 'folder:a b', '--device', 'cpu', '--seed', '3']
+
+        Raises:
+            OutskirtsError: If no command line can name the training's images or its network.
+        """
+        for name in ("data", "val", "synthetic", "outlier_images"):
+            if (getattr(self.training, name) or "").endswith(SUBSET):
+                raise OutskirtsError(f"The images of {name} were cut in Python, which no spec can do again.")
+        if self.training.backbone.startswith("custom:"):
+            raise OutskirtsError("The run was trained on a network made in Python, which no command can name.")
+        words = ["outskirts", "train", self.method, "--data", self.require_data()]
+        usual = resolve_recipe(self.method, {}).options()
+        for name, value in self.options().items():
+            if name in ("data", "seed") or value == usual[name]:
+                continue
+            flag = name.replace("_", "-")
+            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+        return [*words, "--seed", str(self.training.seed)]
+
     def require_complete(self) -> None:
         """Raise unless the method has all that it needs besides its training images, as far as the options tell."""
         self.settings.require_complete()
@@ -269,4 +294,4 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-_KINDS = {str: "a text (in quotes)", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {**KINDS, str: "a text (in quotes)"}

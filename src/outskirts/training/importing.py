@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.functional import normalize
@@ -103,7 +104,9 @@ def import_checkpoint(
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     with only_writer(out):
         require_empty(out)
-        run = _written(Run(out), recipe, classifier, images, lacking, say)
+        given = {"backbone": backbone, "size": size, "resize": resize, "mean": mean, "std": std}
+        words = _words(layout, file, images, given)
+        run = _written(Run(out), recipe, classifier, images, lacking, words, say)
     if neighbours:
         say(
             f"The detector knn takes k={neighbours} for this run, as published; choose another when you evaluate it: "
@@ -118,12 +121,29 @@ def _published_neighbours(method: str, classes: int) -> int | None:
     return preset.get("neighbours")
 
 
-def _written(run: Run, recipe: Recipe, classifier: Classifier, images: ImageSet, lacking: bool, say: Say) -> Run:
+def _words(layout: str, file: Path, images: ImageSet, given: Mapping[str, Any]) -> list[str]:
+    """The command line that imports the same, but for the folder of the run."""
+    words = ["outskirts", "import", layout, str(file.absolute()), "--data", images.spec]
+    for name, value in given.items():
+        if value is not None:
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list | tuple) else [str(value)])]
+    return words
+
+
+def _written(
+    run: Run,
+    recipe: Recipe,
+    classifier: Classifier,
+    images: ImageSet,
+    lacking: bool,
+    words: Sequence[str],
+    say: Say,
+) -> Run:
     """Write the folder of a finished run, its prototypes those of the images where the checkpoint has none."""
     if lacking:
         say("The checkpoint has no prototypes; the mean direction of each class's training images takes their place.")
         _class_means(classifier, images)
-    run.begin(recipe, *with_validation(images, None, recipe.training))
+    run.begin(recipe, *with_validation(images, None, recipe.training), imported=words)
     run.save_classifier(classifier, recipe)
     return run
 

@@ -66,7 +66,7 @@ def load(
     if (given := run.given) is not None:
         return given_classifier(parse_model(given.model), given.classes, say)
     if not is_file(run.model):
-        raise OutskirtsError(f"The run {path} is not finished; continue with: outskirts train --resume {path}")
+        raise OutskirtsError(f"The run {path} is not finished; continue with: {run.continuation}")
     tensors, metadata = load_tensors(run.model)
     if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
         raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")

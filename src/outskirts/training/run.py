@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +37,7 @@ from ..models.classifier import Classifier
 from ..renamed import current
 from ..temporary import remove_abandoned
 from .config import Recipe, TrainConfig, resolve_recipe
+from .provenance import command_line, revision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +86,7 @@ class Run:
     ``model.safetensors``     the trained classifier, with its transform and class names
     ``environment.json``      the command, the versions and the machine
     ``outputs/``              what the classifier said of each image set
+    ``evaluation.json``       the options of the evaluation
     ``results.csv``           the evaluation
     ``report.html``           all of it, to read
     ========================  ==========================================================
@@ -129,6 +130,11 @@ class Run:
         return self.path / "measured.json"
 
     @property
+    def evaluation(self) -> Path:
+        """The options that its results were made with."""
+        return self.path / "evaluation.json"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -163,6 +169,11 @@ class Run:
         """`seen_as_outliers` by its name in version 0.1."""
         current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
         return self.seen_as_outliers
+
+    @property
+    def continuation(self) -> str:
+        """The command that goes on with the run while it is unfinished."""
+        return f"outskirts train --resume {quote(str(self.path))}"
 
     def __fspath__(self) -> str:
         """A run stands for its folder wherever a path is taken."""
@@ -246,7 +257,7 @@ class Run:
         if self.model.is_file():
             return "the run in it is finished. Choose another folder (--out)."
         if self.config.is_file():
-            return f"choose another (--out), or continue the unfinished run in it: outskirts train --resume {self.path}"
+            return f"choose another (--out), or continue the unfinished run in it: {self.continuation}"
         return "choose another (--out)."
 
     def _begun_here(self) -> bool:
@@ -256,24 +267,43 @@ class Run:
             return False
         return isinstance(about, Mapping) and {"command", "outskirts"} <= about.keys()
 
-    def begin_given(self, given: Given, images: ImageSet, val_images: ImageSet) -> None:
-        """Make the folder of a classifier that was trained elsewhere."""
-        self._write_environment()
-        save_sets(self.data, {"training": images, "validation": val_images})
+    def begin_given(self, given: Given, images: ImageSet, val_images: ImageSet, command: Sequence[str]) -> None:
+        """Make the folder of a classifier that was trained elsewhere.
+
+        Arguments:
+            given: The classifier, and the specs of the images.
+            images: Its training images.
+            val_images: Validation images.
+            command: Words of the command that opens it, but for the folder.
+        """
+        self._write_environment(command)
+        self._save_sets(images, val_images)
         text = yaml.safe_dump({"format": FORMAT, **asdict(given)}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
 
-    def begin(self, recipe: Recipe, images: ImageSet, val_images: ImageSet) -> None:
-        """Make the folder: what the run is made with, where, and from which images."""
-        self._write_environment()
-        sets = {"training": images, "validation": val_images}
-        save_sets(self.data, sets)
-        if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
-            save_likenesses(self.likeness, known)
+    def begin(
+        self, recipe: Recipe, images: ImageSet, val_images: ImageSet, imported: Sequence[str] | None = None
+    ) -> None:
+        """Make the folder: what the run is made with, where, and from which images.
+
+        Arguments:
+            recipe: What it is trained with.
+            images: Training images.
+            val_images: Validation images.
+            imported: Words of the command that makes the run, but for its folder, where no training does.
+        """
+        self._write_environment(imported)
+        self._save_sets(images, val_images)
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
         write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
+
+    def _save_sets(self, images: ImageSet, val_images: ImageSet) -> None:
+        sets = {"training": images, "validation": val_images}
+        save_sets(self.data, sets)
+        if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
+            save_likenesses(self.likeness, known)
 
     def require_same_sets(self, images: ImageSet, val_images: ImageSet) -> None:
         """Raise if these are not the training and validation images that the run was begun with.
@@ -283,14 +313,17 @@ class Run:
         sets = {"training": images, "validation": val_images}
         require_same_sets(load_sets(self.data), sets, f"The run {self.path} was trained")
 
-    def _write_environment(self) -> None:
+    def _write_environment(self, imported: Sequence[str] | None) -> None:
         """Write ``environment.json``: how this run can be repeated elsewhere."""
         packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
         save_json(
             self.environment,
             {
-                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "command": command_line(),
+                "folder": os.getcwd(),
+                "imported": list(imported or ()),
                 "outskirts": __version__,
+                "commit": revision(),
                 "python": platform.python_version(),
                 **{name: version(name) for name in packages},
                 "system": platform.platform(),

@@ -189,10 +189,9 @@ def execute(
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
                 say(beginning)
-            again = f"outskirts train --resume {run.path}"
             # Asked to stop when all steps are done, it stops when what they gave is on disk.
             with stop_requests():
-                trainer.train(progress or (lambda step, steps, latest: None), again)
+                trainer.train(progress or (lambda step, steps, latest: None), run.continuation)
                 if engine.is_main_process:
                     run.save_classifier(method.classifier.cpu(), recipe)
                 # No process returns a run that is not there yet.

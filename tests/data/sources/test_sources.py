@@ -236,6 +236,12 @@ def test_imglist_names_a_bad_line(files, tmp_path, line, fails):
     fails(f"imglist:{tmp_path}/list.txt@{tmp_path}", f"list.txt, line 3: '{line}' is not a path")
 
 
+@pytest.mark.parametrize("label", ["300000000", "9" * 25, "9" * 5000], ids=len)
+def test_labels_in_imglist_count_classes(files, tmp_path, label, fails):
+    (tmp_path / "list.txt").write_text(f"{files[0].relative_to(tmp_path)} 0\n{files[1].relative_to(tmp_path)} {label}")
+    fails(f"imglist:{tmp_path}/list.txt@{tmp_path}", "has the label [39][09]+; labels count the classes from 0")
+
+
 def test_imglist_errors(files, tmp_path, fails):
     path = tmp_path / "list.txt"
     fails(f"imglist:{path}@{tmp_path}", "There is no file")
@@ -337,6 +343,8 @@ def test_csv(csv_table, pictures, check):
     [
         ("-1", r"has the value -1; values are names, or numbers from 0.*write \?label=none"),
         ("300000000", "reach 300000000; they must count the classes from 0"),
+        pytest.param("9" * 25, "they must count the classes from 0", id="more than an int64 holds"),
+        pytest.param("9" * 5000, "they must count the classes from 0", id="more than Python reads"),
     ],
 )
 def test_labels_in_csv_count_classes(csv_table, tmp_path, label, sentence, fails):

@@ -9,6 +9,7 @@ import torch
 from ...errors import OutskirtsError
 from ...files import is_file, reading
 from ..imageset import ImageSet
+from .labels import label_in
 from .spec import source
 
 __all__ = ["imglist"]
@@ -44,13 +45,13 @@ def imglist(where: Path, root: Path) -> ImageSet:
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.removeprefix("-").isdecimal() or int(label) < -1:
+        if not path or not label.removeprefix("-").isdecimal() or label_in(label) < -1:
             raise OutskirtsError(
                 f"{where}, line {number}: '{line}' is not a path, a space and a label; a label is a whole number "
                 "of at least -1."
             )
         items.append(root / path)
-        labels.append(int(label))
+        labels.append(label_in(label))
     if not items:
         raise OutskirtsError(f"{where} lists no images.")
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.

@@ -12,7 +12,10 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ..imageset import MOST_CLASSES
 
-__all__ = ["class_indices", "named"]
+__all__ = ["class_indices", "label_in", "named"]
+
+#: More digits than a label may have, and fewer than an int64 holds.
+_DIGITS = 18
 
 
 def class_indices(values: Any, count: int, where: str) -> Tensor:
@@ -35,6 +38,16 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
     if count and int(labels.max()) >= MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def label_in(text: str) -> int:
+    """The whole number in a text of decimal digits; of one that is far too large for a label, the first digits.
+
+    >>> label_in("007"), label_in("-1"), label_in("9" * 5000) < 2**63
+    (7, -1, True)
+    """
+    sign, digits = text[: text.startswith("-")], text.removeprefix("-").lstrip("0")
+    return int(f"{sign}{digits[:_DIGITS] or 0}")
 
 
 def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:

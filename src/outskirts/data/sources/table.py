@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ..imageset import Attribute, ImageSet
-from .labels import class_indices, named
+from .labels import class_indices, label_in, named
 from .spec import source
 
 __all__ = ["table"]
@@ -79,7 +79,7 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
     if "" in values:
         raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of the chosen lines.")
     if all(value.isdecimal() for value in values):
-        numbers = class_indices([int(value) for value in values], len(values), where)
+        numbers = class_indices([label_in(value) for value in values], len(values), where)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
     if negative := next((value for value in values if re.fullmatch(r"-\d+", value)), None):
         raise OutskirtsError(

@@ -66,6 +66,11 @@ class ShapingDetector(Detector):
         self.scorer = scorer
         self._scorer = logit_scorer(scorer, self.name)
 
+    @property
+    def level_matters(self) -> str | None:
+        """What the scorer says."""
+        return self._scorer.level_matters
+
     def shape(self, features: Tensor) -> Tensor:
         """The changed features [B, D] of features [B, D], float64."""
         return features
