@@ -1,50 +1,25 @@
-"""Evaluate a run folder: every image once through the network, then every detector from what that left."""
+"""Evaluate a run folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from ..arguments import check_arguments
-from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
+from ..data.benchmark import Benchmark
 from ..data.imageset import ImageSet
-from ..data.set_record import save_sets
-from ..data.sources import open as open_images
-from ..data.sources import reopen
 from ..detectors import Detector
 from ..devices import resolve_device
-from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..extraction.outputs import Outputs
-from ..files import is_file, save_json
-from ..locking import only_writer
-from ..methods.preview import synthesize
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
-from ..texts import counted, verb
 from ..training.run import Run
-from ..training.signals import stop_requests
-from .asked import Asked
-from .copies import copies_in_other_files
-from .evaluate import evaluate, fit_able, lacking, require_any
-from .misses import save_misses
-from .passes import Gathered, Passes, gather
-from .photographs import photographs
-from .results import ID, TUNING, Results, headline
-from .rows import read_rows
-from .separation import require_apart
-from .shareable import Shareable
-from .subgroups import group_accuracies
-from .task import Task, open_task
-from .tuning import Tuned, own_outliers
-from .tuning import tune as tune_detectors
+from .measuring import Groups, Options, measure, tuning_images
+from .results import Results
+from .subject import Subject
 
 __all__ = ["evaluate_run"]
-
-#: OOD sets, or their specs, by group and name.
-Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
 
 
 @check_arguments
@@ -71,7 +46,7 @@ def evaluate_run(
     where it meets each class.
 
     Arguments:
-        run: A finished run, or its folder.
+        run: A finished run, or its folder; or that of an earlier `evaluate_model`.
         test: ID test images of the run's classes, or their spec.
         ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
@@ -96,143 +71,11 @@ def evaluate_run(
             Earlier results are kept then.
     """
     run = Run.open(run)
-    known, sets = _sets(test, ood or {}, benchmark)
-    outliers = open_images(tune) if tune is not None and tune != "own" else None
-    options = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
-    detectors = detectors if isinstance(detectors, str) else list(detectors)
-    asked = Asked.of(known, sets, benchmark, detectors, features, options, "own" if tune == "own" else outliers)
-    with only_writer(run.path):
-        task = open_task(run, known, sets, detectors, options)
-        passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
-        gathered = gather(task, passes, tuned=tune is not None)
-        task.notes.extend(copies_in_other_files(task))
-        described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
-        about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
-        tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
-        results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
-        results = replace(results, tuning=tuned.rows)
-        if replaced := _replaced(run, results):
-            say(replaced)
-        # Of one evaluation all, even where it is asked to stop now.
-        with stop_requests():
-            _write(task, gathered, results)
-            asked.save(run)
-            _write_outliers(task, passes)
-    return results
-
-
-def _sets(
-    test: ImageSet | str | Path | None, ood: Groups, benchmark: str | Path | Benchmark | None
-) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
-    """The ID test images, and the OOD sets by group and name."""
-    if benchmark is not None:
-        if test is not None or ood:
-            raise OutskirtsError(
-                "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
-            )
-        chosen = load_benchmark(benchmark)
-        try:
-            return reopen(chosen.test), open_groups(chosen.ood, reopen)
-        except OutskirtsError as error:
-            raise OutskirtsError(f"{error}{how_to_fetch(chosen)}") from error
-    if test is None:
-        raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
-    return open_images(test), open_groups(ood)
-
-
-def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | None, about: dict[str, Any]) -> Tuned:
-    """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
-    seed = task.recipe.training.seed
-    if outliers is None:
-        outliers = own_outliers(task.classifier, task.val, seed)
-    require_apart(outliers, task.val, {**task.sets, "train": task.train})
-    of_outliers = passes.outputs(TUNING, outliers, task.probes)
-    able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
-    assert gathered.val is not None
-    name = Shareable().value(outliers.spec)
-    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
-    passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
-    return tuned
-
-
-def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], about: dict[str, Any]) -> Results:
-    """Fit the detectors, and measure those that can be fitted."""
-    able = {label: one for label, one in detectors.items() if not lacking(one, gathered.sets[ID])}
-    unfit = {**task.unfit, **fit_able(able, train=gathered.train, val=gathered.val)}
-    if not able.keys() - unfit.keys():
-        lacks = {label: lacking(one, gathered.sets[ID]) for label, one in detectors.items() if label not in able}
-        require_any({}, {**{label: reason for label, reason in lacks.items() if reason}, **unfit})
-    results = evaluate(
-        gathered.sets[ID],
-        {name: outputs for name, outputs in gathered.sets.items() if name != ID},
-        [detector for label, detector in detectors.items() if label not in unfit],
-        groups=task.groups,
-        photographs=photographs({name: _without_skipped(images) for name, images in task.sets.items()}),
-        **about,
+    options = Options(
+        features,
+        PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
+        tuning_images(tune),
+        say,
+        progress,
     )
-    return replace(results, skipped={**results.skipped, **unfit})
-
-
-def _replaced(run: Run, results: Results) -> str | None:
-    """What is said of earlier results that the new ones replace without measuring all of them again."""
-    table = run.path / "results.csv"
-    try:
-        before = [row for row in read_rows(table) if row.group != TUNING] if is_file(table) else []
-    except OutskirtsError:  # A damaged table is no loss.
-        return None
-    again = {(row.detector, row.params, row.group, row.dataset) for row in results.rows}
-    lost = sum((row.detector, row.params, row.group, row.dataset) not in again for row in before)
-    if not lost:
-        return None
-    return (
-        f"The new results replace the {counted(len(before), 'row')} of {table}; {lost} of them {verb(lost, 'are')} not "
-        "measured again. To have all in one table, name all detectors and all sets in one call."
-    )
-
-
-def _write(task: Task, gathered: Gathered, results: Results) -> None:
-    """Leave in the run folder what was measured, and the images that were told worst."""
-    run, outputs = task.run, gathered.sets
-    results.save(run.path)
-    save_json(run.path / "notes.json", Shareable(task.recipe.flat()).value(task.notes))
-    save_sets(run.measured, task.sets)
-    sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
-    _write_groups(run, outputs[ID], sets[ID])
-    shown = headline(list(results.scores), task.published)
-    if shown is not None:
-        save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
-
-
-def _write_outliers(task: Task, passes: Passes) -> None:
-    """Leave a picture of outliers as the method would make them at the end of its training."""
-    training = task.recipe.training
-    # The pass has been made before; these come from the store.
-    features = passes.raw(task.train) if task.fills_queue else None
-    synthesize(
-        task.method.cpu(),
-        task.train.limit(24, training.seed),
-        task.run.gallery,
-        features=features,
-        seed=training.seed,
-        epoch=max(1, training.epochs),
-        epochs=max(1, training.epochs),
-        skip_corrupt=passes.options.skip_corrupt,
-    )
-
-
-def _write_groups(run: Run, outputs: Outputs, test: ImageSet) -> None:
-    file = run.path / "groups.json"
-    if test.attribute is None or outputs.labels is None:
-        file.unlink(missing_ok=True)
-    else:
-        save_json(file, [asdict(group) for group in group_accuracies(outputs, test.classes, test.attribute)])
-
-
-def _without_skipped(image_set: ImageSet) -> ImageSet:
-    """The images that outputs have rows of."""
-    skipped = set(image_set.skipped)
-    return (
-        image_set.subset([i for i in range(len(image_set)) if image_set.name(i) not in skipped])
-        if skipped
-        else image_set
-    )
+    return measure(run, lambda: Subject.of(run), test, ood or {}, benchmark, detectors, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,16 +14,14 @@ from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..methods import Method, registry
+from ..methods import Method
 from ..models.classifier import Classifier
-from ..training.config import Recipe
-from ..training.loading import load
 from ..training.run import Run
-from ..training.train import training_sets
 from .evaluate import choose_detectors, require_any
 from .results import ID, TUNING
 from .separation import shared_images
 from .set_groups import SHIFTED
+from .subject import Subject
 
 __all__ = ["Task", "open_task"]
 
@@ -37,12 +35,8 @@ class Task:
     """A run and what it is measured on, open and checked.
 
     Arguments:
-        run: A finished run.
-        recipe: What it was trained with.
-        classifier: What it was trained to.
-        method: What it was trained by, on the classifier.
-        train: Training images of the run.
-        val: Validation images of the run.
+        subject: The classifier and its own images.
+        method: What it was trained by; None where it was trained elsewhere.
         sets: ID test images and OOD sets, by name.
         groups: The group of each OOD set, by name.
         detectors: By label, those that the network can serve.
@@ -50,12 +44,8 @@ class Task:
         notes: What a reader of the results should know; more may be added.
     """
 
-    run: Run
-    recipe: Recipe
-    classifier: Classifier
-    method: Method[Any]
-    train: ImageSet
-    val: ImageSet
+    subject: Subject
+    method: Method[Any] | None
     sets: Mapping[str, ImageSet]
     groups: Mapping[str, str]
     detectors: Mapping[str, Detector]
@@ -68,27 +58,43 @@ class Task:
         return list({probe.key: probe for one in self.detectors.values() for probe in one.probes}.values())
 
     @property
-    def published(self) -> Sequence[Mapping[str, Any]]:
-        """The detectors that the method's authors use, with their parameters."""
-        return registry[self.recipe.method].detectors(self.recipe.settings)
+    def run(self) -> Run:
+        """Folder of the results."""
+        return self.subject.run
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier that is measured."""
+        return self.subject.classifier
+
+    @property
+    def train(self) -> ImageSet:
+        """Training images."""
+        return self.subject.train
+
+    @property
+    def val(self) -> ImageSet:
+        """Validation images."""
+        return self.subject.val
 
     @property
     def fills_queue(self) -> bool:
         """Whether the method makes outliers of features of training images, which it then is given again."""
-        return self.method.queue_size > 0 and self.recipe.training.epochs > 0
+        recipe = self.subject.recipe
+        return self.method is not None and recipe is not None and self.method.queue_size > 0 < recipe.training.epochs
 
 
 def open_task(
-    run: Run,
+    subject: Subject,
     test: ImageSet,
     ood: Mapping[str, Mapping[str, ImageSet]],
     detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]],
     options: PassOptions,
 ) -> Task:
-    """Open a run, and check that it can be measured so.
+    """Check that a classifier can be measured so.
 
     Arguments:
-        run: A finished run.
+        subject: The classifier and its own images.
         test: ID test images, of the run's classes.
         ood: OOD sets by group and name.
         detectors: ``"all"``, or names, mappings such as ``{"name": "knn", "k": 10}`` and detectors. Those that the
@@ -96,35 +102,23 @@ def open_task(
         options: How images will go through the network.
 
     Raises:
-        OutskirtsError: If a set is empty, shares images with ID sets or has been seen in the training; if the network
-            can serve no detector; or if the run cannot be read.
+        OutskirtsError: If a set is empty, shares images with ID sets or has been seen in the training; or if the
+            network can serve no detector.
     """
-    classifier = load(run.path)
-    recipe = run.recipe()
-    train, val = training_sets(run)
-    if train.classes != classifier.classes:  # Of runs of version 0.1, nothing else is known.
-        raise OutskirtsError(
-            f"The network of {run.path} has the classes {', '.join(classifier.classes)}, and {train.spec} now holds "
-            f"{', '.join(train.classes)}. Put back what it was trained on, or train again."
-        )
-    chosen = choose_detectors(detectors, registry[recipe.method].detectors(recipe.settings))
+    classifier, run = subject.classifier, subject.run
+    chosen = choose_detectors(detectors, subject.published)
     sets = {ID: test.align(classifier.classes), **_flat(ood)}
     sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
-    notes = shared_images(sets, train, val, options.skip_corrupt)
+    notes = shared_images(sets, subject.train, subject.val, options.skip_corrupt)
     for name, image_set in sets.items():
         require_unseen(run.seen_by_generator, image_set, f"'{name}'")
         require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
-    method = registry[recipe.method](recipe.settings, classifier)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
     able = {label: one for label, one in chosen.items() if label not in unfit}
     require_any(able, unfit)
     return Task(
-        run,
-        recipe,
-        classifier,
-        method,
-        train,
-        val,
+        subject,
+        subject.method,
         sets,
         groups={name: group for group, members in ood.items() for name in members},
         detectors=able,

@@ -127,6 +127,12 @@ class TrainConfig:
         """How synthetic images enter the batches."""
         return Mixing(self.real_ratio, self.mixing, self.epoch_of, self.real_weight)
 
+    def require_data(self) -> str:
+        """The spec of the training images, or an error where they have none."""
+        if not self.data:
+            raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
+        return self.data
+
     def preparation(self, channels: int) -> dict[str, Any]:
         """The fields of a `Transform` that the options state.
 
@@ -167,9 +173,7 @@ class Recipe(NamedTuple):
 
     def require_data(self) -> str:
         """The spec of the training images, or an error where they have none."""
-        if not self.training.data:
-            raise OutskirtsError("The run was trained on images made in Python, which no spec can open again.")
-        return self.training.data
+        return self.training.require_data()
 
     def data_options(self) -> str:
         """The options of a command line by which another training has the same training and validation images.

@@ -112,7 +112,7 @@ def resume(
     run = Run.open(path)
     _require_unfinished(run)
     recipe = run.recipe()
-    images, val_images = _opened(recipe)
+    images, val_images = _opened(recipe.training)
     return execute(run, recipe, images, val_images, model, head, progress, say)
 
 
@@ -122,15 +122,14 @@ def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
     Raises:
         OutskirtsError: If its specs open other images than those that it was trained on.
     """
-    recipe = run.recipe()
-    images, val_images = with_validation(*_opened(recipe), recipe.training)
+    config = run.given.config() if run.given is not None else run.recipe().training
+    images, val_images = with_validation(*_opened(config), config)
     run.require_same_sets(images, val_images)
     return images, val_images
 
 
-def _opened(recipe: Recipe) -> tuple[ImageSet, ImageSet | None]:
-    val = recipe.training.val
-    return reopen(recipe.require_data()), reopen(val) if val else None
+def _opened(config: TrainConfig) -> tuple[ImageSet, ImageSet | None]:
+    return reopen(config.require_data()), reopen(config.val) if config.val else None
 
 
 def default_folder(recipe: Recipe) -> Path:

@@ -1,0 +1,122 @@
+"""Evaluate a classifier that was trained elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..arguments import check_arguments
+from ..data.benchmark import Benchmark
+from ..data.imageset import ImageSet
+from ..data.sources import open as open_images
+from ..detectors import Detector
+from ..devices import resolve_device
+from ..errors import OutskirtsError
+from ..extraction.forward import PassOptions
+from ..models.classifier import Classifier
+from ..models.given import parse_model
+from ..models.heads import Space
+from ..telling import Progress, Say, nobody, silence
+from ..training.loading import load
+from ..training.run import Given, Run
+from ..training.train import with_validation
+from .measuring import Groups, Options, measure, tuning_images
+from .results import Results
+from .subject import Subject, aligned
+
+__all__ = ["evaluate_model", "model_folder"]
+
+
+@check_arguments
+def evaluate_model(
+    model: Classifier | str | Path,
+    train: ImageSet | str | Path,
+    test: ImageSet | str | Path | None = None,
+    ood: Groups | None = None,
+    detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]] = "all",
+    *,
+    val: ImageSet | str | Path | None = None,
+    val_fraction: float = 0.05,
+    seed: int = 0,
+    out: Path | str | None = None,
+    benchmark: str | Path | Benchmark | None = None,
+    features: Space = "head",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    keep: Literal["fp32", "fp16"] = "fp32",
+    device: str = "auto",
+    skip_corrupt: bool = False,
+    tune: ImageSet | str | Path | None = None,
+    say: Say = silence,
+    progress: Progress = nobody,
+) -> Results:
+    """Measure how well a classifier that was trained elsewhere detects OOD images; nothing is trained.
+
+    The folder of the results is one that `outskirts.evaluate_run` measures again, and `outskirts.report` shows.
+
+    Arguments:
+        model: A classifier, or the text that names one, such as ``timm:resnet50?weights=my.pt``; see
+            `outskirts.models.given`.
+        train: Images that it was trained on, or their spec, with its classes; detectors are fitted on them.
+        test: ID test images, or their spec.
+        ood: OOD sets, or their specs, by group and name.
+        detectors: ``"all"``, or names, mappings and detectors, as of `outskirts.evaluate_run`.
+        val: Validation images, or their spec; a part of the training images is set aside unless given. The classifier
+            has seen these, so what is calibrated on them takes images to be easier than they are.
+        val_fraction: Share of the training images, between 0 and 1, that is set aside.
+        seed: Seed of that part, and of the bootstrap.
+        out: Folder of the results; by default one below ``runs/`` named after the classifier.
+        benchmark: A benchmark, its name, or its YAML file, in the place of `test` and `ood`.
+        features: Features that detectors see, as of `outskirts.evaluate_run`.
+        precision: Precision of the network.
+        keep: Precision of the features that are stored.
+        device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        skip_corrupt: Leave out images that cannot be decoded.
+        tune: OOD validation images, or their spec, on which to choose parameters; or ``own``.
+        say: Told in sentences what is done.
+        progress: Told of the images forwarded.
+
+    Raises:
+        OutskirtsError: If the classifier cannot be opened or has other classes, the folder holds something else, or as
+            of `outskirts.evaluate_run`.
+    """
+    images = open_images(train)
+    images.require_trainable()
+    val_images = None if val is None else open_images(val)
+    if isinstance(model, Classifier):
+        classifier, text = model, f"custom:{model.architecture}"
+    else:
+        classifier, text = load(model, classes=images.classes, say=say), str(parse_model(model))
+    specs = images.spec or None, (val_images.spec or None) if val_images is not None else None
+    given = Given(text, list(classifier.classes), *specs, val_fraction, seed)
+    run = Run(Path(out) if out is not None else model_folder(text))
+
+    def opened() -> Subject:
+        sets = with_validation(images, val_images, given.config())
+        if run.config.is_file():
+            if run.given != given:
+                raise OutskirtsError(
+                    f"{run.path} holds another classifier, or other images of it. Choose another folder (--out)."
+                )
+            run.require_same_sets(*sets)
+        else:
+            run.require_new()
+        words = ["outskirts", "evaluate", "--model", text, "--train", str(given.data)]
+        words += ["--val", given.val] if given.val else ["--val-fraction", f"{val_fraction:g}", "--seed", str(seed)]
+        return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=tuple(words))
+
+    options = Options(
+        features,
+        PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
+        tuning_images(tune),
+        say,
+        progress,
+    )
+    return measure(run, opened, test, ood or {}, benchmark, detectors, options)
+
+
+def model_folder(text: str) -> Path:
+    """``runs/KIND-NAME``, for the text of a classifier."""
+    kind, _, where = text.partition("?")[0].partition(":")
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", f"{kind}-{Path(where).name}").strip("-.")

@@ -1,0 +1,236 @@
+"""Measure a classifier: every image once through the network, then every detector from what that left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
+from ..data.imageset import ImageSet
+from ..data.set_record import save_sets
+from ..data.sources import open as open_images
+from ..data.sources import reopen
+from ..detectors import Detector
+from ..errors import OutskirtsError
+from ..extraction.forward import PassOptions
+from ..extraction.outputs import Outputs
+from ..files import is_file, save_json
+from ..locking import only_writer
+from ..methods.preview import synthesize
+from ..models.heads import Space
+from ..telling import Progress, Say
+from ..texts import counted, verb
+from ..training.run import Run
+from ..training.signals import stop_requests
+from .asked import Asked
+from .copies import copies_in_other_files
+from .evaluate import evaluate, fit_able, lacking, require_any
+from .misses import save_misses
+from .passes import Gathered, Passes, gather
+from .photographs import photographs
+from .results import ID, TUNING, Results, headline
+from .rows import read_rows
+from .separation import require_apart
+from .shareable import Shareable
+from .subgroups import group_accuracies
+from .subject import Subject
+from .task import Task, open_task
+from .tuning import Tuned, own_outliers
+from .tuning import tune as tune_detectors
+
+__all__ = ["Groups", "Options", "measure", "tuning_images"]
+
+#: OOD sets, or their specs, by group and name.
+Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a classifier is measured; see `outskirts.evaluation.evaluate_run.evaluate_run`.
+
+    Arguments:
+        features: Features that detectors see.
+        forward: How images go through the network.
+        tune: OOD validation images on which to choose parameters, or ``own``; None to choose none.
+        say: Told in sentences what is done.
+        progress: Told of the images forwarded.
+    """
+
+    features: Space
+    forward: PassOptions
+    tune: ImageSet | Literal["own"] | None
+    say: Say
+    progress: Progress
+
+
+def tuning_images(tune: ImageSet | str | Path | None) -> ImageSet | Literal["own"] | None:
+    """The images that parameters are chosen on, open; ``own`` stays."""
+    return "own" if tune == "own" else None if tune is None else open_images(tune)
+
+
+def measure(
+    run: Run,
+    opened: Callable[[], Subject],
+    test: ImageSet | str | Path | None,
+    ood: Groups,
+    benchmark: str | Path | Benchmark | None,
+    detectors: Literal["all"] | Iterable[str | Detector | Mapping[str, Any]],
+    options: Options,
+) -> Results:
+    """Measure a classifier, and write what was measured into the folder of its run.
+
+    Arguments:
+        run: The folder; it is begun where it is new.
+        opened: Opens what is measured, once nobody else writes to the folder.
+        test: ID test images, or their spec.
+        ood: OOD sets, or their specs, by group and name.
+        benchmark: A benchmark in the place of both.
+        detectors: Those that are asked for.
+        options: How they are measured.
+    """
+    known, sets = _sets(test, ood, benchmark)
+    detectors = detectors if isinstance(detectors, str) else list(detectors)
+    asked = Asked.of(known, sets, benchmark, detectors, options.features, options.forward, options.tune)
+    with only_writer(run.path):
+        subject = opened()
+        task = open_task(subject, known, sets, detectors, options.forward)
+        passes = Passes(
+            task.classifier, run.outputs, options.features, options.forward, task.notes, options.say, options.progress
+        )
+        gathered = gather(task, passes, tuned=options.tune is not None)
+        task.notes.extend(copies_in_other_files(task))
+        described = subject.label if options.features == "head" else f"{subject.label} ({options.features} features)"
+        about = {"run": run.path.name, "method": described, "seed": subject.seed}
+        tuned = Tuned({}, ()) if options.tune is None else _tune(task, passes, gathered, options.tune, about)
+        results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
+        results = replace(results, tuning=tuned.rows)
+        if replaced := _replaced(run, results):
+            options.say(replaced)
+        # Of one evaluation all, even where it is asked to stop now.
+        with stop_requests():
+            subject.begin()
+            _write(task, gathered, results)
+            asked.save(run)
+            _write_outliers(task, passes)
+    return results
+
+
+def _sets(
+    test: ImageSet | str | Path | None, ood: Groups, benchmark: str | Path | Benchmark | None
+) -> tuple[ImageSet, dict[str, dict[str, ImageSet]]]:
+    """The ID test images, and the OOD sets by group and name."""
+    if benchmark is not None:
+        if test is not None or ood:
+            raise OutskirtsError(
+                "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
+            )
+        chosen = load_benchmark(benchmark)
+        try:
+            return reopen(chosen.test), open_groups(chosen.ood, reopen)
+        except OutskirtsError as error:
+            raise OutskirtsError(f"{error}{how_to_fetch(chosen)}") from error
+    if test is None:
+        raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
+    return open_images(test), open_groups(ood)
+
+
+def _tune(
+    task: Task, passes: Passes, gathered: Gathered, tune: ImageSet | Literal["own"], about: dict[str, Any]
+) -> Tuned:
+    """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
+    outliers = own_outliers(task.classifier, task.val, task.subject.seed) if isinstance(tune, str) else tune
+    require_apart(outliers, task.val, {**task.sets, "train": task.train})
+    of_outliers = passes.outputs(TUNING, outliers, task.probes)
+    able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
+    assert gathered.val is not None
+    name = Shareable().value(outliers.spec)
+    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
+    passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
+    return tuned
+
+
+def _score(task: Task, gathered: Gathered, detectors: Mapping[str, Detector], about: dict[str, Any]) -> Results:
+    """Fit the detectors, and measure those that can be fitted."""
+    able = {label: one for label, one in detectors.items() if not lacking(one, gathered.sets[ID])}
+    unfit = {**task.unfit, **fit_able(able, train=gathered.train, val=gathered.val)}
+    if not able.keys() - unfit.keys():
+        lacks = {label: lacking(one, gathered.sets[ID]) for label, one in detectors.items() if label not in able}
+        require_any({}, {**{label: reason for label, reason in lacks.items() if reason}, **unfit})
+    results = evaluate(
+        gathered.sets[ID],
+        {name: outputs for name, outputs in gathered.sets.items() if name != ID},
+        [detector for label, detector in detectors.items() if label not in unfit],
+        groups=task.groups,
+        photographs=photographs({name: _without_skipped(images) for name, images in task.sets.items()}),
+        **about,
+    )
+    return replace(results, skipped={**results.skipped, **unfit})
+
+
+def _replaced(run: Run, results: Results) -> str | None:
+    """What is said of earlier results that the new ones replace without measuring all of them again."""
+    table = run.path / "results.csv"
+    try:
+        before = [row for row in read_rows(table) if row.group != TUNING] if is_file(table) else []
+    except OutskirtsError:  # A damaged table is no loss.
+        return None
+    again = {(row.detector, row.params, row.group, row.dataset) for row in results.rows}
+    lost = sum((row.detector, row.params, row.group, row.dataset) not in again for row in before)
+    if not lost:
+        return None
+    return (
+        f"The new results replace the {counted(len(before), 'row')} of {table}; {lost} of them {verb(lost, 'are')} not "
+        "measured again. To have all in one table, name all detectors and all sets in one call."
+    )
+
+
+def _write(task: Task, gathered: Gathered, results: Results) -> None:
+    """Leave in the run folder what was measured, and the images that were told worst."""
+    run, outputs = task.run, gathered.sets
+    results.save(run.path)
+    save_json(run.path / "notes.json", Shareable(task.subject.options).value(task.notes))
+    save_sets(run.measured, task.sets)
+    sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
+    _write_groups(run, outputs[ID], sets[ID])
+    shown = headline(list(results.scores), task.subject.published)
+    if shown is not None:
+        save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
+
+
+def _write_outliers(task: Task, passes: Passes) -> None:
+    """Leave a picture of outliers as the method would make them at the end of its training."""
+    if task.method is None or task.subject.recipe is None:
+        return
+    training = task.subject.recipe.training
+    # The pass has been made before; these come from the store.
+    features = passes.raw(task.train) if task.fills_queue else None
+    synthesize(
+        task.method.cpu(),
+        task.train.limit(24, training.seed),
+        task.run.gallery,
+        features=features,
+        seed=training.seed,
+        epoch=max(1, training.epochs),
+        epochs=max(1, training.epochs),
+        skip_corrupt=passes.options.skip_corrupt,
+    )
+
+
+def _write_groups(run: Run, outputs: Outputs, test: ImageSet) -> None:
+    file = run.path / "groups.json"
+    if test.attribute is None or outputs.labels is None:
+        file.unlink(missing_ok=True)
+    else:
+        save_json(file, [asdict(group) for group in group_accuracies(outputs, test.classes, test.attribute)])
+
+
+def _without_skipped(image_set: ImageSet) -> ImageSet:
+    """The images that outputs have rows of."""
+    skipped = set(image_set.skipped)
+    return (
+        image_set.subset([i for i in range(len(image_set)) if image_set.name(i) not in skipped])
+        if skipped
+        else image_set
+    )
