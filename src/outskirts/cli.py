@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from .errors import OutskirtsError
+    from .registry import foreign_part
 
     try:
         with _terminable(), _renamed_told():
@@ -77,6 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
             _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
+        if part := foreign_part(error):
+            _end(f"the {part} of another package failed ({_in_a_line(error)}); its authors can mend it.", 2, verbose)
         _end(_fault(error, arguments), _FAULT, verbose)
 
 
@@ -124,8 +127,11 @@ def _fault(error: Exception, arguments: list[str]) -> str:
         where = f"The details are in {name}."
     except OSError:
         where = "Set OUTSKIRTS_DEBUG=1 to see the details."
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
-    return f"a fault of outskirts stopped this command ({reason}). {where} Please report it at {ISSUES}."
+    return f"a fault of outskirts stopped this command ({_in_a_line(error)}). {where} Please report it at {ISSUES}."
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
 
 
 def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:

@@ -12,16 +12,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..data.transform import Transform
-from ..errors import MissingExtra, OutskirtsError, cause, reason
+from ..errors import MissingExtra, OutskirtsError, loading
 from ..files import digest, is_file, load_json
 from .classifier import Backbone
 
@@ -57,8 +55,6 @@ _SHAPE = (
     "layer_norm_eps",
     "attention_dropout",
 )
-#: What the library raises on files that are missing, damaged or of something else.
-_DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, SafetensorError, UnpicklingError)
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
@@ -283,9 +279,8 @@ def _reading(folder: Path) -> Iterator[Any]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        yield library
-    except _DAMAGE as error:
-        raise OutskirtsError(f"The CLIP folder {folder} cannot be read ({reason(error)}).") from cause(error)
+        with loading(f"The CLIP folder {folder} cannot be read"):
+            yield library
     finally:
         log.set_verbosity(verbosity)
         if bars:

@@ -6,15 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from ..errors import OutskirtsError
 from ..files import is_file, load_json
 
-__all__ = ["DAMAGE", "SAFELY", "require_no_code"]
-
-#: What the libraries raise on folders that are incomplete, damaged or of something else.
-DAMAGE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, SafetensorError)
+__all__ = ["SAFELY", "require_no_code"]
 
 #: How models are loaded from a folder: from there alone, and from files that hold nothing but weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
