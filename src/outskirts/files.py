@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .contents import misfit
+from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
 from .temporary import remove_abandoned, temporary_path
 
@@ -194,9 +193,9 @@ def load_yaml(path: Path, missing: str = "", kind: Any = Any) -> Any:
     """
     try:
         with reading(path, missing):
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = read_yaml(path.read_text(encoding="utf-8"))
     # Of the date 2020-99-99, and of lists within thousands of lists, the module does not speak so clearly.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
     return _fitting(content, kind, path)
 

@@ -20,12 +20,11 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from outskirts.cli import COMMANDS
 
 HERE = Path(__file__).parent
 #: Bytes of address space, so that what asks for too much memory fails alone.
@@ -37,7 +36,6 @@ _MOST = 5
 
 Effect = dict[str, str]
 Again = Callable[[], Effect]
-Changes = Sequence[tuple[str, ...]]
 
 
 class Fuzz:
@@ -48,7 +46,7 @@ class Fuzz:
 
     def __init__(self, minutes: float, out: Path) -> None:
         self.minutes, self.out, self.faults = minutes, out, Path(f"{out}.faults")
-        self.start = self.written = time.time()
+        self.start = self.written = 0.0
         self.tests = 1
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.classes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -63,52 +61,65 @@ class Fuzz:
 
     def seeds(self) -> Iterator[int]:
         """Seeds for the share of one test of the time that is left."""
+        self.start = self.start or time.time()
         left = self.start + 60 * self.minutes - time.time()
         until = time.time() + max(0, left) / max(1, self.tests)
         self.tests -= 1
         while time.time() < until:
             yield random.randrange(2**32)
 
-    def begins(self, words: list[str], changes: Changes) -> None:
+    def begins(self, words: list[str], change: Sequence[str]) -> None:
         """Told before a command runs: if it kills this process, its words are left."""
-        Path(f"{self.out}.now").write_text(repr((words, changes)))
+        Path(f"{self.out}.now").write_text(repr((words, change)))
 
     def ended(
-        self, words: list[str], changes: Changes, right: str, outcome: Any, fault: str, effect: Effect, again: Again
+        self,
+        words: list[str],
+        right: str,
+        change: Sequence[str],
+        outcome: Any,
+        fault: str,
+        effect: Effect,
+        again: Again,
     ) -> None:
         """Told what came of it.
 
         Arguments:
             words: Command line.
-            changes: What is wrong with it, or with a file.
             right: Command line in which nothing is wrong.
+            change: What is wrong with a file, and its name.
             outcome: Exit code and what was printed; None where it hung.
             fault: What must not be, if it is that.
             effect: What the command has written.
             again: Runs the right command in a new folder, and gives what that has written.
         """
-        named = re.fullmatch("[a-z]+", words[0] if words else "") and words[0] in COMMANDS
-        command = " ".join(right.split()[: 2 if right.startswith(("data", "synthesize")) else 1]) if named else "other"
+        command = " ".join(right.split()[: 2 if right.startswith(("data", "synthesize")) else 1])
         counts = self.counts[command]
         counts["tried"] += 1
         if fault:
             counts["hang" if outcome is None else "traceback"] += 1
-            self._keep(words, changes, fault)
+            self._keep(words, change, fault)
         elif outcome.code:
             counts["clear"] += 1
         else:
             counts["accepted"] += 1
             if right not in self.right:
                 self.right[right] = again(), again()
-            same = _is_same(effect, *self.right[right])
-            one = accepted_as(words, changes, right, same)
-            self.classes[command][one or "in no class"] += 1
-            if not one:
-                self.unknown[right][f"{'as before' if same else 'otherwise'}: {changes}"] += 1
+            same = _is_same(effect, change, *self.right[right])
+            changes = [f"{change[0]} {change[3]}{change[1]}: {change[2]}"] if change else _changes(right.split(), words)
+            told = [f"{'as before' if same else 'otherwise'}, {one}" for one in changes]
+            if "usage: outskirts" in outcome.out or "--version" in words:
+                one = "help or the version asked"
+            else:
+                classes = {accepted_as(one) for one in told} or {"mistakes that undo each other"}
+                one = "in no class" if "" in classes else " and ".join(sorted(classes))
+            self.classes[command][one] += 1
+            if one == "in no class":
+                self.unknown[right][" AND ".join(told)] += 1
         if time.time() - self.written > _PAUSE:
             self.write()
 
-    def _keep(self, words: list[str], changes: Changes, fault: str) -> None:
+    def _keep(self, words: list[str], change: Sequence[str], fault: str) -> None:
         trace = re.search(r"details are in (\S+\.txt)", fault)
         told = Path(trace[1]).read_text() if trace and Path(trace[1]).is_file() else fault
         kind = re.sub(r"\d+|0x\w+", "#", " ".join(told.splitlines()[-4:]))[:200]
@@ -118,9 +129,9 @@ class Fuzz:
         if self.kinds[kind] <= _MOST:
             folder = self.faults / f"{sum(self.kinds.values()):04d}"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "example.txt").write_text(f"{words!r}\n{changes!r}\n\n{told}\n", errors="backslashreplace")
-            for name in {change[3] for change in changes if len(change) > 3 and Path(change[3]).is_file()}:
-                shutil.copy2(name, folder)
+            (folder / "example.txt").write_text(f"{words!r}\n{change!r}\n\n{told}\n", errors="backslashreplace")
+            if change and Path(change[3]).is_file():
+                shutil.copy2(change[3], folder)
 
     def write(self) -> None:
         """Write the figures."""
@@ -146,14 +157,54 @@ class Fuzz:
         Path(f"{self.out}.now").unlink(missing_ok=True)
 
 
-def _is_same(found: Effect, first: Effect, second: Effect) -> bool:
+def _is_same(found: Effect, change: Sequence[str], first: Effect, second: Effect) -> bool:
     """Whether a command has written what it had before, but for what differs between two calls, such as times."""
-    return {*found} == {*first} and all(found[name] == one for name, one in first.items() if one == second.get(name))
+    known = {name: one for name, one in first.items() if not change or not name.endswith(change[3])}
+    return {*found} == {*known} and all(found[name] == one for name, one in known.items() if one == second.get(name))
 
 
-def accepted_as(words: list[str], changes: Changes, right: str, same: bool) -> str | None:
-    """The class of what was accepted, if it is in one."""
-    return None
+def _changes(right: list[str], words: list[str]) -> list[str]:
+    """What makes another command line of one: an option, and the words that are other ones."""
+    changes = []
+    for tag, start, stop, other, another in SequenceMatcher(None, right, words, autojunk=False).get_opcodes():
+        if tag != "equal":
+            option = next((word for word in reversed(right[:start]) if word.startswith("--")), "")
+            changes.append(f"{tag} {option}: {' '.join(right[start:stop])} to {' '.join(words[other:another])}")
+    return changes
+
+
+#: Files that people write themselves, in which nothing may be without effect.
+_OWN = r"(bench\.yaml|config\.yaml|a\.csv|a\.txt)"
+_NUMBER = r"-?[\d.]+"
+#: The first class of which the pattern is found in what was changed is its class.
+CLASSES = {
+    "words left out: the default holds, or the list is shorter": r"^\S+ \w+, delete ",
+    "less or more is printed": r", (insert|replace) .* to (-q|-v|--quiet|--verbose)$",
+    "another place for what is written": r", replace --out: \S+ to .*$",
+    "another seed": rf", replace --seed: \S+ to {_NUMBER}$",
+    "another number of an option": rf"otherwise, replace --[\w-]+: \S+ to {_NUMBER}$",
+    "another set or kind of part": r"otherwise, replace [\w-]*: [\w:]+ to [\w:?=.]+$",
+    "one more of a list": r"otherwise, insert --(detectors|near|far|set|methods): ",
+    "a key left out of a file: the default holds": rf"otherwise, left out {_OWN}\.",
+    "a line left out of a list": rf"otherwise, left out {_OWN}\[\]",
+    "empty stands for the default": rf"otherwise, edited {_OWN}\..* to (None|''|\[\]|{{}})$",
+    "another value of a key": rf"otherwise, edited {_OWN}\.",
+    "another cell: names of classes and attributes are any text": r"otherwise, (edited|damaged|recoded) a\.(csv|txt)",
+    "another encoding of the same text": r"as before, recoded \S+: (utf-8-sig|utf-8|utf-16)",
+    "a name that people choose": r", renamed bench\.yaml\.(ood|variants)\.",
+    "without effect on this command, in a file that programs write": rf"as before, \w+( \w+)? (?!{_OWN})",
+    "what a benchmark says beside its sets, which is not shown": r"as before, .* bench\.yaml\.(recipes|variants)",
+    "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?\w+\.jsonl?\b",
+    "other pixels, scores or weights: no hash is kept": r", [\w ]+ \S+\.(npy|npz|parquet|png|jpg|safetensors|pt)\b",
+    "options of a run, which are taken as they are": r", [\w ]+ (\w+/)+([\w-]+/)?config\.yaml",
+    "a table or page that is written anew": r", [\w ]+ (\w+/)+results\.(csv|md|tex)",
+    "a model's own configuration or words": r", [\w ]+ (clip|stable)/",
+}
+
+
+def accepted_as(change: str) -> str:
+    """The class of what was accepted; empty if it is in none."""
+    return next((name for name, pattern in CLASSES.items() if re.search(pattern, change)), "")
 
 
 def main() -> int:

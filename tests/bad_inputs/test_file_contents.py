@@ -49,7 +49,7 @@ READERS = {
     "a.npz": [f"{_PACK} a.npz"],
     "a.parquet": [f"{_PACK} a.parquet"],
     "hf/*": [f"{_PACK} hf:hf"],
-    "tokens/*": [f"{_CLIP} --data tokens:tokens --val tokens:tokens", f"{_PACK} tokens:tokens"],
+    "tokens/*": [f"{_CLIP} --data tokens:tokens --val tokens:tokens"],
     "clip/*": [f"{_CLIP} --data train --val val", "data extract --backbone clip:clip --data val --out out"],
     "stable/*.*": [_NCIS],
     "stable/*/*": [_NCIS],
@@ -198,7 +198,7 @@ def test_a_wrong_file_ends_in_a_sentence(pattern, contents, here, answers, each_
         wrong, change = data.draw(wrong_file(name, right[name]))
         words = data.draw(st.sampled_from(READERS[pattern])).replace("FILE", name)
         (here() / name).write_bytes(wrong)
-        answers(words.split(), [(*change, name)], words)
+        answers(words.split(), words, (*change, name))
 
 
 def test_a_wrong_detector_ends_in_a_sentence(contents, tmp_path, each_of):

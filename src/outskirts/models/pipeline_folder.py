@@ -47,7 +47,7 @@ def require_no_code(folder: Path) -> None:
             )
         if path.name == _INDEX:
             _require_known_classes(path)
-        elif path.suffix == ".json" and "config" in path.name and "auto_map" in (about := load_json(path)):
+        elif path.suffix == ".json" and "config" in path.name and "auto_map" in (about := load_json(path, dict)):
             raise OutskirtsError(
                 f"{path} asks for code of its own ({about['auto_map']}), and code that came with a model is not run "
                 "here; use a model made of the classes of diffusers and transformers."

@@ -12,7 +12,10 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ..imageset import MOST_CLASSES
 
-__all__ = ["class_indices", "named"]
+__all__ = ["class_indices", "named", "whole_number"]
+
+#: Decimal digits that a whole number of 64 bits always has room for.
+_DIGITS = 18
 
 
 def class_indices(values: Any, count: int, where: str) -> Tensor:
@@ -35,6 +38,15 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
     if count and int(labels.max()) >= MOST_CLASSES:
         raise OutskirtsError(f"{where} reach {labels.max()}; they must count the classes from 0.")
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def whole_number(text: str) -> int:
+    """The number of which a text has the decimal digits; where they are too many, one that no label may be, either.
+
+    >>> whole_number("07"), whole_number("9" * 5000)
+    (7, 999999999999999999)
+    """
+    return int(text.lstrip("0")[:_DIGITS] or 0)
 
 
 def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:

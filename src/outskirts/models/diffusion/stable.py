@@ -93,6 +93,8 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
             encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY)
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        # It takes any configuration, and fails when it is used.
+        noising.add_noise(torch.zeros(1), torch.zeros(1), torch.tensor([0]))
     # Without its files a tokenizer is made all the same, of hardly any words.
     if len(tokenizer) < encoder.config.vocab_size // 2:
         raise OutskirtsError(
