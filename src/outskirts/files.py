@@ -28,6 +28,7 @@ __all__ = [
     "atomic",
     "digest",
     "file_digest",
+    "home_expanded",
     "is_file",
     "like_other_files",
     "load_json",
@@ -249,6 +250,14 @@ def load_tensors(path: Path, device: str = "cpu", kind: Any = Any) -> tuple[dict
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
+
+
+def home_expanded(path: Path | str) -> Path:
+    """A path whose ``~`` at the beginning stands for the home folder of a user; an error if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise OutskirtsError(f"{Path(path).parts[0]} stands for the home folder of a user who is not known.") from error
 
 
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:

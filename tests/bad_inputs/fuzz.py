@@ -178,7 +178,7 @@ _OWN = r"(bench\.yaml|config\.yaml|a\.csv|a\.txt)"
 _NUMBER = r"-?[\d.]+"
 #: The first class of which the pattern is found in what was changed is its class.
 CLASSES = {
-    "words left out: the default holds, or the list is shorter": r"^\S+ \w+, delete ",
+    "words left out: the default holds, or the list is shorter": r", delete ",
     "less or more is printed": r", (insert|replace) .* to (-q|-v|--quiet|--verbose)$",
     "another place for what is written": r", replace --out: \S+ to .*$",
     "another seed": rf", replace --seed: \S+ to {_NUMBER}$",

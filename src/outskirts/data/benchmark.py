@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..contents import misfit
 from ..errors import OutskirtsError, unknown
-from ..files import load_yaml, require_path_part
+from ..files import home_expanded, load_yaml, require_path_part
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -178,7 +178,7 @@ def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
 
 def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     """The file of a benchmark, and what it says, its keys checked."""
-    path = Path(benchmark).expanduser()
+    path = home_expanded(benchmark)
     if path.suffix not in (".yaml", ".yml"):
         if str(benchmark) not in benchmarks():
             raise unknown("benchmark", str(benchmark), benchmarks())
@@ -208,7 +208,7 @@ def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
         if name in ("synthetic", "outlier_images") and value:
             return resolve(value, base)
         if name == "backbone" and str(value).startswith(_CLIP):
-            return f"{_CLIP}{base / Path(str(value).removeprefix(_CLIP)).expanduser()}"
+            return f"{_CLIP}{base / home_expanded(str(value).removeprefix(_CLIP))}"
         return value
 
     return {name: placed(name, value) for name, value in given.items()}

@@ -24,7 +24,7 @@ __all__ = ["RECORD", "Entry", "entries", "fetch_entry", "known", "verify_fetched
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 
 
 @dataclass(frozen=True)

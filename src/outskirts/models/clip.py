@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from ..data.transform import Transform
 from ..errors import MissingExtra, OutskirtsError, loading
-from ..files import digest, is_file, load_json
+from ..files import digest, home_expanded, is_file, load_json
 from .classifier import Backbone
 
 __all__ = ["PREFIX", "ClipTower", "clip_backbone", "clip_folder", "clip_size", "prompts", "text_prototypes"]
@@ -227,7 +227,7 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
         raise OutskirtsError(
             f"'{option}' in '{name}' is not an option of a CLIP backbone; write {PREFIX}DIR?frozen=10."
         )
-    folder = Path(where).expanduser()
+    folder = home_expanded(where)
     if not where or not folder.is_dir():
         raise OutskirtsError(f"There is no CLIP folder '{where}'; write {PREFIX}DIR with the folder of the model.")
     kind = load_json(folder / "config.json").get("model_type")

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import OutskirtsError
 from ..files import is_file, load_json
 
-__all__ = ["SAFELY", "require_no_code"]
+__all__ = ["SAFELY", "load_whole", "require_no_code"]
 
 #: How models are loaded from a folder: from there alone, and from files that hold nothing but weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
@@ -23,6 +23,21 @@ _OF_A_PIPELINE = (("stable_diffusion", "StableDiffusionSafetyChecker"),)
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
 #: What the system's loader could run.
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+
+
+def load_whole(kind: Any, folder: Path) -> Any:
+    """A model of diffusers or transformers from a folder, in which weights that are missing are an error.
+
+    The libraries leave them empty, or draw them at random.
+
+    Arguments:
+        kind: Class of the model.
+        folder: Folder with its configuration and weights.
+    """
+    model, about = kind.from_pretrained(folder, output_loading_info=True, **SAFELY)
+    if missing := sorted(about["missing_keys"]):
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(missing[:3])}.")
+    return model
 
 
 def require_no_code(folder: Path) -> None:

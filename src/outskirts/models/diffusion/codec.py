@@ -15,7 +15,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from ...devices import full_precision
 from ...errors import OutskirtsError, loading
 from ...files import is_file, load_json
-from ..pipeline_folder import SAFELY
+from ..pipeline_folder import SAFELY, load_whole
 
 __all__ = ["Autoencoder", "Codec", "PatchCodec", "load_codec"]
 
@@ -127,4 +127,4 @@ def load_codec(folder: Path) -> Codec:
     with loading(f"The autoencoder in {folder} cannot be loaded"):
         if kind == "PatchCodec":
             return PatchCodec.from_pretrained(folder, **SAFELY)
-        return Autoencoder(AutoencoderKL.from_pretrained(folder, **SAFELY))
+        return Autoencoder(load_whole(AutoencoderKL, folder))

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ...errors import OutskirtsError, loading
-from ..pipeline_folder import SAFELY, require_no_code
+from ..pipeline_folder import load_whole, require_no_code
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
 from .prompts import Prompts
@@ -90,8 +90,8 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
     with loading(f"The Stable Diffusion in {folder} cannot be loaded"):
         with quietly():
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
+            encoder = load_whole(CLIPTextModel, folder / "text_encoder")
+        unet = load_whole(UNet2DConditionModel, folder / "unet")
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         # It takes any configuration, and fails when it is used.
         noising.add_noise(torch.zeros(1), torch.zeros(1), torch.tensor([0]))
