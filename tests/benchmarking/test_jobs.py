@@ -102,5 +102,5 @@ def test_a_misspelt_method_under_recipes_is_told(bench):
 def test_options_of_what_is_not_run_are_checked(bugs, tmp_path, part):
     sets = {"train": str(bugs / "train"), "test": str(bugs / "test"), "ood": {"far": {"fog": str(bugs / "fog")}}}
     benchmark = osk.Benchmark("bugs", **sets, **{part: {"oe": {"epohcs": 1}}})
-    with pytest.raises(osk.OutskirtsError, match="no option 'epohcs' of the method '(ce|oe)'; did you mean 'epochs'"):
+    with pytest.raises(osk.OutskirtsError, match=r"no option 'epohcs' of the method '(ce|oe)'; did you mean 'epochs'"):
         osk.benchmark(benchmark, methods=["ce"], seeds=[0], out=tmp_path / "out")
