@@ -230,7 +230,7 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
     folder = home_expanded(where)
     if not where or not folder.is_dir():
         raise OutskirtsError(f"There is no CLIP folder '{where}'; write {PREFIX}DIR with the folder of the model.")
-    kind = load_json(folder / "config.json").get("model_type")
+    kind = load_json(folder / "config.json", dict).get("model_type")
     if kind != "clip":
         raise OutskirtsError(f"{folder} holds a model of the kind '{kind}'; a CLIP folder's is 'clip'.")
     return folder, int(number) if option else None
@@ -239,7 +239,7 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
 def _transform(folder: Path, size: int, trunk: str) -> Transform:
     """What the folder says is done to an image before its model."""
     file = folder / "preprocessor_config.json"
-    about = load_json(file)
+    about = load_json(file, {"image_mean": [float], "image_std": [float]})
     resize, crop, resample = about.get("size", size), about.get("crop_size", size), about.get("resample", 3)
     resize = resize.get("shortest_edge") if isinstance(resize, dict) else resize
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}
