@@ -105,7 +105,7 @@ class Detector(nn.Module, ABC):
 
 
 D = TypeVar("D", bound=type[Detector])
-registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors")
+registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors", Detector)
 
 
 def register(name: str) -> Callable[[D], D]:

@@ -120,7 +120,14 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
 def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
     """The scores of one set's images, [N], float64; NaN is an error that names the detector and the set."""
     with torch.inference_mode():
-        scores = detector.score(outputs).cpu().double()
+        given = detector.score(outputs)
+    if not isinstance(given, Tensor) or given.shape != (len(outputs),):
+        what = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+        raise OutskirtsError(
+            f"The detector '{detector.name}' gave {what} for '{dataset}'; it must give a tensor with one number for "
+            f"each of the {len(outputs)} images."
+        )
+    scores = given.cpu().double()
     if missing := int(scores.isnan().sum()):
         raise OutskirtsError(
             f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}'; "

@@ -109,7 +109,7 @@ class Method(Trainable, ABC, Generic[C]):
 
 
 M = TypeVar("M", bound=type[Method])
-registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
+registry: Registry[type[Method]] = Registry("method", "outskirts.methods", Method)
 
 
 def register(name: str) -> Callable[[M], M]:

@@ -6,11 +6,12 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from ..data.loading.batches import Batch, Batches
 from ..devices import repeatable, uncompiled
@@ -135,7 +136,7 @@ class Trainer:
         with synchronised():
             scalars = self.model(batch)
         self.stepper.zero_grad()
-        self.engine.backward(scalars["loss"])
+        self.engine.backward(_loss(scalars, type(self.method).__name__))
         if self.config.clip_norm:
             self.engine.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
         self.stepper.step()
@@ -224,6 +225,16 @@ class Trainer:
         # Several processes agree where they meet anyhow, so as to stop at the same step.
         meet = self._to_log(step) or self.engine.num_processes == 1
         return meet and anywhere(requested(), self.engine.device) and step < self.steps
+
+
+def _loss(scalars: Any, method: str) -> Tensor:
+    """What a step gives to be made smaller; an error if it gives no such thing. The device is asked for nothing."""
+    loss = scalars.get("loss") if isinstance(scalars, Mapping) else None
+    if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
+        raise OutskirtsError(
+            f"A step of {method} must give its loss, as {{'loss': …}}: a tensor of one number that depends on weights."
+        )
+    return loss
 
 
 def _finite(means: dict[str, float], step: int) -> dict[str, float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
+from ...files import home_expanded
 from ...texts import counted
 from ..catalogue import entries
 from ..corruptions import CHANGES
@@ -204,7 +205,7 @@ def _locate(body: str, base: Path, canonical: bool) -> tuple[str, str | None]:
         return name, where if colon else None
     if not body:
         raise OutskirtsError("An empty text does not name an image set; write a spec such as cifar10 or folder:photos.")
-    path = base / Path(body).expanduser()
+    path = base / home_expanded(body)
     if path.exists():
         suffix = "" if path.is_dir() else path.suffix.lower()
         if suffix not in _BY_SUFFIX or (suffix == "" and path.is_file()):
@@ -243,7 +244,7 @@ def _options(query: str, text: str) -> dict[str, str]:
 def _convert(key: str, value: str, kind: Any, base: Path, text: str) -> Any:
     kinds = get_args(kind) or (kind,)
     if Path in kinds:
-        return Path(os.path.abspath(base / Path(value).expanduser()))
+        return Path(os.path.abspath(base / home_expanded(value)))
     if int in kinds:
         try:
             return int(value)
