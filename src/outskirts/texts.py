@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["comma_separated", "counted", "verb"]
+from collections.abc import Sequence
+
+__all__ = ["comma_separated", "counted", "listed", "verb"]
 
 _OF_ONE = {"are": "is", "have": "has", "were": "was"}
 
@@ -24,6 +26,16 @@ def counted(number: int, noun: str) -> str:
     """
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many there are besides.
+
+    >>> listed(["cat", "dog", "owl"], most=2)
+    'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def verb(number: int, plural: str) -> str:
