@@ -217,9 +217,9 @@ def _check_learns(problem: Training) -> None:
 def check_method(method: type[Method] | str, config: Config | None = None) -> None:
     """Check that a training method keeps the contract of `outskirts.methods.Method`, on a small synthetic problem.
 
-    Checked are its configuration and presets, the loss and its gradients, that steps are repeatable, do not make the
-    host wait for a GPU and leave global random states alone, that its state dict holds all it remembers, its outliers,
-    and that it learns.
+    Checked are its configuration and presets, the loss and its gradients, that the loss is an average with the weights
+    of the images, that steps are repeatable, do not make the host wait for a GPU and leave global random states alone,
+    that its state dict holds all it remembers, its outliers, and that it learns.
 
     Arguments:
         method: A method's class, or its registered name.
