@@ -105,6 +105,15 @@ class Unweighted(Sound):
         return super().step(replace(batch, weights=None))
 
 
+class Unlinear(Sound):
+    def step(self, batch):
+        return super().step(replace(batch, weights=None if batch.weights is None else batch.weights.square() * 24))
+
+
+class WeighsNothing(Unweighted):
+    weighs_images = False
+
+
 class Forgetful(Sound):
     seen = 0
 
@@ -139,6 +148,10 @@ def test_a_minimal_method_passes():
     check_method(Sound)
 
 
+def test_a_method_may_say_that_it_weighs_no_images():
+    check_method(WeighsNothing)
+
+
 def with_config(config):
     return type("Configured", (Sound,), {"Config": config})
 
@@ -155,6 +168,7 @@ def with_config(config):
         (Overwriting, "changes the images"),
         (DeadBackbone, "no gradient in the backbone"),
         (Unweighted, "does not depend on the weights"),
+        (Unlinear, "with weights of classes, the loss is .*, and their weighted mean"),
         (Forgetful, "resumed run"),
         (Worsening, "do not lower the loss"),
         (MadeWithGradients, "outliers"),

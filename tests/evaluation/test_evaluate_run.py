@@ -110,7 +110,9 @@ def test_images_that_validate_are_said_and_nothing_is_chosen_on_them(bugs, small
     run = osk.train("ce", bugs / "train", bugs / "test", out=tmp_path / "run", **{**small, "epochs": 1})
     ood = {"far": {"fog": bugs / "fog"}}
     evaluate_run(run, bugs / "test", ood, ["msp"])
-    assert load_json(run.path / "notes.json") == [
+    notes = load_json(run.path / "notes.json")
+    # A network of one epoch may know one class alone, which is another note.
+    assert [note for note in notes if "never predicts" not in note] == [
         "20 of the 20 images of id are also among the validation images, on which detectors are calibrated."
     ]
     with pytest.raises(OutskirtsError, match=r"20 of the 20 images of 'id' are also validation images \(folder:.*test"):

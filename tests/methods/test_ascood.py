@@ -192,6 +192,10 @@ def test_energies_by_hand(make, batch):
         energy = row.exp().sum().log().view(1, 1)
         rows.append(-method.energy_head(energy).log_softmax(1)[0, target])
     torch.testing.assert_close(method._outlier_loss(logits, other), torch.stack(rows).mean(), check_dtype=False)
+    # Two images of weight 1/4 and 3/4 keep two thirds of the mean over three rows.
+    weighted = (2 * (0.25 * rows[0] + 0.75 * rows[1]) + rows[2]) / 3
+    found = method._outlier_loss(logits, other, tensor([0.25, 0.75]))
+    torch.testing.assert_close(found, weighted, check_dtype=False)
 
 
 def test_energy_trains_its_network_and_the_backbone(make, batch):

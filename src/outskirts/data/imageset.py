@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
-from ..texts import counted, verb
+from ..texts import counted, listed, verb
 from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
@@ -127,17 +127,17 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def __repr__(self) -> str:
         count = len(self.classes)
-        names = f": {_listed(self.classes, _NAMED)}" if count else ""
+        names = f": {listed(self.classes, _NAMED)}" if count else ""
         classes = f"{counted(count, 'class')}{names}"
         return f"{type(self).__name__}({self.spec!r}, {counted(len(self), 'image')}, {classes})"
 
     def _repr_html_(self) -> str:
         known = [("spec", self.spec), ("images", f"{len(self):,}")]
-        known += [("classes", f"{len(self.classes)}: {_listed(self.classes)}")] if self.classes else []
+        known += [("classes", f"{len(self.classes)}: {listed(self.classes)}")] if self.classes else []
         if unlabeled := int((self.labels < 0).sum()):
             known.append(("without a label", f"{unlabeled:,}"))
         if self.attribute is not None:
-            known.append(("attribute", f"{self.attribute.name}: {_listed(self.attribute.values)}"))
+            known.append(("attribute", f"{self.attribute.name}: {listed(self.attribute.values)}"))
         known += [("note", self.note)] if self.note else []
         return notebook.table(type(self).__name__, known, picture=sheet(self._samples()) if self.pictures else None)
 
@@ -340,8 +340,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         strangers = [name for name in self.classes if name not in classes]
         if strangers:
             raise OutskirtsError(
-                f"{self._origin} has classes that the training set lacks: {_listed(strangers)}; "
-                f"the training set has {_listed(classes)}."
+                f"{self._origin} has classes that the training set lacks: {listed(strangers)}; "
+                f"the training set has {listed(classes)}."
             )
         table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
         return self._like(labels=table[self.labels], classes=classes, spec=self.spec)
@@ -362,7 +362,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             raise OutskirtsError(
-                f"{self._origin} has no images of these classes: {_listed(empty)}; choose the classes that it "
+                f"{self._origin} has no images of these classes: {listed(empty)}; choose the classes that it "
                 "has, with ?classes=."
             )
 
@@ -375,8 +375,3 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     @property
     def _origin(self) -> str:
         return self.spec.removesuffix(SUBSET).partition("?")[0] or "The image set"
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

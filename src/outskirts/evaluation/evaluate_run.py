@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -27,6 +27,7 @@ from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
 from .asked import Asked
+from .class_accuracy import ClassAccuracy, class_accuracies, never_predicted, uneven
 from .copies import copies_in_other_files
 from .evaluate import evaluate, fit_able, lacking, require_any
 from .misses import save_misses
@@ -36,7 +37,7 @@ from .results import ID, TUNING, Results, headline
 from .rows import read_rows
 from .separation import require_apart
 from .shareable import Shareable
-from .subgroups import group_accuracies
+from .subgroups import GroupAccuracy, group_accuracies
 from .task import Task, open_task
 from .tuning import Tuned, own_outliers
 from .tuning import tune as tune_detectors
@@ -67,8 +68,8 @@ def evaluate_run(
     """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
     Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``evaluation.json``,
-    ``notes.json`` and ``gallery/``. Where something else is known of the test images, ``groups.json`` has the accuracy
-    where it meets each class.
+    ``notes.json`` and ``gallery/``. Where the test images have labels, ``classes.json`` has the accuracy of each class.
+    Where something else is known of them, ``groups.json`` has the accuracy where it meets each class.
 
     Arguments:
         run: A finished run, or its folder.
@@ -106,6 +107,7 @@ def evaluate_run(
         passes = Passes(task.classifier, run.outputs, features, options, task.notes, say, progress)
         gathered = gather(task, passes, tuned=tune is not None)
         task.notes.extend(copies_in_other_files(task))
+        classes = _classes(task, passes, gathered)
         described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
         about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
         tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
@@ -115,7 +117,7 @@ def evaluate_run(
             say(replaced)
         # Of one evaluation all, even where it is asked to stop now.
         with stop_requests():
-            _write(task, gathered, results)
+            _write(task, gathered, results, classes)
             asked.save(run)
             _write_outliers(task, passes)
     return results
@@ -190,14 +192,28 @@ def _replaced(run: Run, results: Results) -> str | None:
     )
 
 
-def _write(task: Task, gathered: Gathered, results: Results) -> None:
+def _classes(task: Task, passes: Passes, gathered: Gathered) -> list[ClassAccuracy] | None:
+    """The accuracy of each class, if the test images have labels; what a reader should know of it is told."""
+    outputs = gathered.sets[ID]
+    if outputs.labels is None:
+        return None
+    classes = class_accuracies(outputs, task.classifier.classes)
+    if missed := never_predicted(classes):
+        passes.note(missed)
+    if differ := uneven(classes):
+        passes.say(differ)
+    return classes
+
+
+def _write(task: Task, gathered: Gathered, results: Results, classes: Sequence[ClassAccuracy] | None) -> None:
     """Leave in the run folder what was measured, and the images that were told worst."""
     run, outputs = task.run, gathered.sets
     results.save(run.path)
     save_json(run.path / "notes.json", Shareable(task.recipe.flat()).value(task.notes))
     save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
-    _write_groups(run, outputs[ID], sets[ID])
+    _write_records(run.path / "classes.json", classes)
+    _write_records(run.path / "groups.json", _groups(outputs[ID], sets[ID]))
     shown = headline(list(results.scores), task.published)
     if shown is not None:
         save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
@@ -220,12 +236,18 @@ def _write_outliers(task: Task, passes: Passes) -> None:
     )
 
 
-def _write_groups(run: Run, outputs: Outputs, test: ImageSet) -> None:
-    file = run.path / "groups.json"
+def _groups(outputs: Outputs, test: ImageSet) -> list[GroupAccuracy] | None:
     if test.attribute is None or outputs.labels is None:
+        return None
+    return group_accuracies(outputs, test.classes, test.attribute)
+
+
+def _write_records(file: Path, records: Sequence[ClassAccuracy | GroupAccuracy] | None) -> None:
+    """Write what was measured in the place of what an earlier evaluation left; without, nothing stays."""
+    if records is None:
         file.unlink(missing_ok=True)
     else:
-        save_json(file, [asdict(group) for group in group_accuracies(outputs, test.classes, test.attribute)])
+        save_json(file, [asdict(record) for record in records])
 
 
 def _without_skipped(image_set: ImageSet) -> ImageSet:

@@ -40,7 +40,7 @@ from ..models.heads import LinearHead, Standardize
 from ..models.normalization import Statistics, beside
 from ..synthesis.outliers import Outliers
 from ..synthesis.pixel import Kind, PixelSynthesizer
-from .averages import classification
+from .averages import classification, mean
 from .base import Config, Method, register
 from .exposure import uniformity
 from .options import scalars
@@ -154,7 +154,7 @@ class ASCOOD(Method[ASCOODConfig]):
         outliers = self.outliers(batch)
         logits, outlier_logits = self._logits(batch.images, outliers.values)
         loss_id = classification(logits, batch.labels, batch.weights, self.config.label_smoothing)
-        loss_outlier = self._outlier_loss(logits, outlier_logits)
+        loss_outlier = self._outlier_loss(logits, outlier_logits, batch.weights)
         return {
             "loss": loss_id + self.config.outlier_weight * loss_outlier,
             "loss_id": loss_id.detach(),
@@ -168,12 +168,17 @@ class ASCOOD(Method[ASCOODConfig]):
         logits, others = beside(self.classifier, self.classifier, images, outliers, self.config.batchnorm)
         return logits.float(), others.float()
 
-    def _outlier_loss(self, logits: Tensor, outlier_logits: Tensor) -> Tensor:
+    def _outlier_loss(self, logits: Tensor, outlier_logits: Tensor, weights: Tensor | None = None) -> Tensor:
         if self.energy_head is None:
             return uniformity(outlier_logits)
         energies = torch.cat([logits, outlier_logits]).logsumexp(1, keepdim=True)
         is_id = torch.arange(len(energies), device=energies.device) < len(logits)
-        return cross_entropy(self.energy_head(energies).float(), is_id.long())
+        decisions = self.energy_head(energies).float()
+        if weights is None:
+            return cross_entropy(decisions, is_id.long())
+        # Images keep their share of the mean over all rows.
+        rows = torch.cat([len(logits) * weights, torch.ones_like(energies[len(logits) :, 0])]) / len(energies)
+        return mean(cross_entropy(decisions, is_id.long(), reduction="none"), rows)
 
 
 def _confidence(logits: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Trainer:
         config: The options of the training.
         run: Where metrics and checkpoints go.
         engine: Precision, device, processes and trackers.
-        measure: Accuracy, loss or the like on the validation images.
+        measure: Accuracy, loss or the like on the validation images, and a ``warning`` if there is one.
 
     Raises:
         OutskirtsError: If the checkpoint is damaged, or of another training.
@@ -68,7 +68,7 @@ class Trainer:
         config: TrainConfig,
         run: Run,
         engine: Accelerator,
-        measure: Callable[[], dict[str, float]],
+        measure: Callable[[], dict[str, Any]],
     ) -> None:
         self.method, self.batches, self.config = method, batches, config
         self.run, self.engine, self.measure = run, engine, measure
@@ -94,6 +94,8 @@ class Trainer:
             self.model, self.stepper = engine.prepare(method, self.optimizer)
         #: What is known of the training so far: the latest value of everything recorded.
         self.latest: dict[str, Any] = {}
+        #: What the latest validation warned of.
+        self.warned = ""
         #: The step after which images per second are counted, and when it ended.
         self.timed_from = (self.done, time.perf_counter())
 
@@ -155,7 +157,7 @@ class Trainer:
         means = _finite(self.log.means(), step)
         warning = self.method.warning(means)
         self.record("train", step, {**means, "lr": rate, **({"warning": warning} if warning else {})})
-        self.latest |= {"images_per_second": speed, "warning": warning}
+        self.latest |= {"images_per_second": speed, "warning": warning or self.warned}
 
     def validate(self, step: int) -> None:
         """Measure the averaged weights on the validation images, and record it.
@@ -166,7 +168,12 @@ class Trainer:
         _require_finite(self.method, step)
         self.method.eval()
         with self.ema.applied(), uncompiled(self.config.compile):
-            self.record("val", step, self.measure())
+            measured = self.measure()
+        if 2 * step < self.steps:
+            # So early, a network may not have learned small classes yet.
+            measured.pop("warning", None)
+        self.warned = measured.get("warning", "")
+        self.record("val", step, measured)
         training(self.method, self.config)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
