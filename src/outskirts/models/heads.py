@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from ..devices import full_precision
 
-__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardize", "projector"]
+__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardize", "UnitInTraining", "projector"]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
@@ -188,3 +188,29 @@ class Standardize(nn.Module):
             return self.sigma * centered / (features.std(1, keepdim=True) + 1e-6)
         variance = centered.square().sum(1, keepdim=True) / (features.shape[1] - 1)
         return self.sigma * centered * (variance + self.eps**2).rsqrt()
+
+
+class UnitInTraining(nn.Module):
+    r"""Bring each feature vector to the length :math:`1 / \tau` in training, and only divide it by τ otherwise.
+
+    Arguments:
+        temperature: τ; saved with the weights.
+
+    References:
+        | T2FNorm: Train-time Feature Normalization for OOD Detection in Image Classification (Regmi et al., 2023)
+        | https://arxiv.org/abs/2305.17797
+
+    >>> head = UnitInTraining(0.5)
+    >>> head(torch.tensor([[3.0, 4.0]])), head.eval()(torch.tensor([[3.0, 4.0]]))
+    (tensor([[1.2000, 1.6000]]), tensor([[6., 8.]]))
+    """
+
+    temperature: Tensor
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features if features.dtype == torch.float64 else features.float()
+        return (normalize(features, dim=1) if self.training else features) / self.temperature
