@@ -146,7 +146,11 @@ class DividedHead(nn.Module):
 
 
 def projector(kind: str, inputs: int, outputs: int) -> nn.Module:
-    """The projection of contrastive learning: ``linear``, or ``mlp`` with one hidden layer as wide as its input."""
+    """The projection of contrastive learning: ``linear``, ``mlp`` with one hidden layer as wide as its input, or
+    ``none``, where `inputs` and `outputs` are the same number.
+    """
+    if kind == "none":
+        return nn.Identity()
     if kind == "linear":
         return nn.Linear(inputs, outputs)
     return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
