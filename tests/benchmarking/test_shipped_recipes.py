@@ -80,6 +80,10 @@ OWN = {
     ("waterbirds", "ascood"): (ALPHAS, ("gradient", 0.1, 300.0, 30.0, 0.1, 1.0)),
     # 300 and 30 at 224 pixels, times (96 / 224)².
     ("waterbirds-quick", "ascood"): (ALPHAS, ("gradient", 0.1, 55.0, 5.5, 0.1, 1.0)),
+    **{
+        (f"imagenet100-{of}", "ascood"): (ALPHAS, ("gradient", 0.1, 300.0, 30.0, 1.0, 1.0))
+        for of in ("cider", "npos", "ncis")
+    },
     **{(f"cifar10{kind}", "ascood"): (ALPHAS, ("shuffle", 0.15, 300.0, 30.0, 1.0, 1.0)) for kind in ("", "-papers")},
     **{(f"cifar100{kind}", "ascood"): (ALPHAS, ("shuffle", 0.1, 300.0, 30.0, 5.0, 0.05)) for kind in ("", "-papers")},
     ("cifar10", "cider"): (SPHERE, (0.95, W2, 1.0, 100, None)),

@@ -10,7 +10,16 @@ from torch.nn.functional import normalize
 
 from ..devices import full_precision
 
-__all__ = ["DividedHead", "LinearHead", "PrototypeHead", "Space", "Standardize", "UnitInTraining", "projector"]
+__all__ = [
+    "DividedHead",
+    "LinearHead",
+    "PrototypeHead",
+    "Space",
+    "Standardize",
+    "UnitInTraining",
+    "UnitLength",
+    "projector",
+]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
 Space = Literal["head", "raw", "projection"]
@@ -192,6 +201,27 @@ class Standardize(nn.Module):
             return self.sigma * centered / (features.std(1, keepdim=True) + 1e-6)
         variance = centered.square().sum(1, keepdim=True) / (features.shape[1] - 1)
         return self.sigma * centered * (variance + self.eps**2).rsqrt()
+
+
+class UnitLength(nn.Module):
+    r"""Bring each feature vector to the length :math:`\sigma \sqrt{D - 1}`, which `Standardize` brings it to as well.
+
+    Arguments:
+        sigma: Scale of the result; saved with the weights.
+
+    >>> UnitLength(0.5)(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.3000, 0.4000]])
+    """
+
+    sigma: Tensor
+
+    def __init__(self, sigma: float = 0.5) -> None:
+        super().__init__()
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features if features.dtype == torch.float64 else features.float()
+        return self.sigma * (features.shape[1] - 1) ** 0.5 * normalize(features, dim=1)
 
 
 class UnitInTraining(nn.Module):
