@@ -138,6 +138,14 @@ def test_detectors_are_chosen_on_images_that_no_method_trains_with(name, all_the
     assert "val_openimage_o" not in benchmark.tune_on or not any(s.endswith("/openimage_o") for s in tested)
 
 
+@pytest.mark.parametrize("name", ["cifar10-papers", "cifar100-papers"])
+def test_lsun_shrunk_whole_does_not_count_as_far(name):
+    benchmark = osk.load_benchmark(name)
+    assert set(benchmark.ood) == {"far", "resized"} and set(benchmark.ood["resized"]) == {"lsun-resize"}
+    assert set(benchmark.ood["far"]) == {"svhn", "textures", "places365", "lsun-crop", "isun"}
+    assert "lsun-resize" in benchmark.needs
+
+
 def test_the_command_line_comes_last(all_there):
     assert options("imagenet100-cider", "cider", all_there, lr=0.7)["lr"] == 0.7
     assert options("cifar10", "ce", all_there, preset=None)["lr"] == 0.1
