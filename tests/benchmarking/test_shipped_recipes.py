@@ -118,7 +118,8 @@ OWN = {
 
 
 def options(name, method, all_there, **given):
-    needs = {"ncis": {"outlier_images": "pool:outliers"}, "dream": {"anchors": "generator"}}.get(method, {})
+    images = {"outlier_images": "pool:outliers"}
+    needs = {"ncis": images, "mixoe": images, "dream": {"anchors": "generator"}}.get(method, {})
     return plan(osk.load_benchmark(name), [method], [0], all_there / "out", options={**needs, **given})[0].options
 
 
