@@ -248,6 +248,20 @@ def test_ciders_resnet_101_with_a_small_stem(images):
     assert classifier.architecture == "resnet101-cifar" and classifier.features(images).shape == (3, 2048)
 
 
+@pytest.mark.parametrize(
+    ("layout", "names", "match"),
+    [
+        ("openood", ("backbone.conv1.weight", "fc.weight", "confidence.weight"), "parts backbone, confidence, fc"),
+        ("openood", ("backbone.conv1.weight", "h.h.weight", "h.h.bias", "g.0.weight"), "is an inner product"),
+        ("openood", ("block1.layer.0.bn1.weight",), "does not hold a WideResNet"),
+        ("npos", ("model.conv1.weight", "proj.0.weight"), "but not the outlier_MLP"),
+    ],
+)
+def test_networks_that_are_not_read_are_named(layout, names, match):
+    with pytest.raises(OutskirtsError, match=match):
+        LAYOUTS[layout]({name: torch.zeros(3, 3) for name in names}, "", 10)
+
+
 def test_pixels_are_normalised_as_they_were():
     for classes, first in ((10, 0.4914), (100, 0.5071)):
         found = translate("openood", ResNet(classes=classes).state_dict(), classes)

