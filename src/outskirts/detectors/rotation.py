@@ -46,6 +46,8 @@ class Rotation(Detector):
     The published score is in bits, with the other sign.
     """
 
+    needs = frozenset({"logits", RotationErrors.key})
+
     def __init__(self) -> None:
         super().__init__()
         self.probes = (RotationErrors(),)
