@@ -35,9 +35,11 @@ def test_contract_of_every_kind_of_outlier(kind):
     [
         {"outlier_loss": "energy"},
         {"batchnorm": "separate"},
+        {"feature_scaling": "unit"},
+        {"feature_scaling": "none"},
         {"reference_quirks": True, "relative_alpha": True, "alpha_max": 1.0, "alpha_min": 0.1, "clamp": True},
     ],
-    ids=lambda options: next(iter(options)),
+    ids=lambda options: "-".join(str(part) for part in next(iter(options.items()))),
 )
 def test_contract_of_the_variants(options):
     check_method("ascood", ASCOODConfig(**options))

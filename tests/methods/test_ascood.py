@@ -253,6 +253,21 @@ COMMON = {"sigma": 0.5, "outlier_weight": 1.0, "fc_lr_factor": 1.0, "optimizer":
 COMMON |= {"weight_decay": 5e-4, "warmup": 0.0, "outlier_loss": "kl", "batchnorm": "shared", "reference_quirks": False}
 
 
+@torch.no_grad()
+def test_features_of_the_ablation():
+    """h, h/‖h‖ and standardised, the last two of one length."""
+    features = torch.rand(4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = {
+        kind: ASCOOD.head(ASCOODConfig(feature_scaling=kind), 8, 3).inputs for kind in ("standardize", "unit", "none")
+    }
+    found = {kind: scale(features) for kind, scale in inputs.items()}
+    assert torch.equal(found["none"], features)
+    lengths = torch.full((4,), 0.5 * 7**0.5, dtype=torch.float64)
+    torch.testing.assert_close(found["unit"].norm(dim=1), lengths)
+    torch.testing.assert_close(found["standardize"].norm(dim=1), lengths, rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.nn.functional.cosine_similarity(found["unit"], features), torch.ones(4).double())
+
+
 @pytest.mark.parametrize("preset", TABLE)
 def test_presets_are_the_published_settings(preset):
     options = resolve_recipe("ascood", {}, preset).flat()

@@ -63,6 +63,9 @@ class Evaluate(Command):
     """Choose the parameters of detectors on validation images of the run, and on outliers made of them."""
     tune_on: str | None = None
     """Choose the parameters of detectors on these OOD validation images. None of them may be in a test set."""
+    tune_passes: bool = False
+    """With --tune or --tune-on, also choose the parameters of odin and iodin. Each of their 36 points takes a pass over
+    the validation images."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
@@ -80,6 +83,7 @@ class Evaluate(Command):
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
                 tune=self.tune_on or ("own" if self.tune else None),
+                tune_passes=self.tune_passes,
                 say=saying,
                 progress=progress,
             )

@@ -24,7 +24,7 @@ from .decode import Items, decode
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
 from .pixel_array import checked_pixels
-from .selection import class_positions, part_bounds, quantiles
+from .selection import class_positions, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
@@ -316,6 +316,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         order = quantiles(self.labels, seed).argsort()
         chosen = [order[usual[order] & (self.labels[order] == label)][:most] for label in range(len(self.classes))]
         return self.subset(torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values)
+
+    def between(self, positions: str) -> ImageSet:
+        """Consecutive images: ``"500-999"`` are those from position 500 to 999, counted from 0, or to the last."""
+        first, last = position_bounds(positions)
+        return self.subset(torch.arange(min(first, len(self)), min(last + 1, len(self))))
 
     def part(self, bounds: str, seed: int = 0) -> ImageSet:
         """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""

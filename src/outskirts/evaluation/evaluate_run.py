@@ -39,7 +39,7 @@ from .separation import require_apart
 from .shareable import Shareable
 from .subgroups import GroupAccuracy, group_accuracies
 from .task import Task, open_task
-from .tuning import Tuned, own_outliers
+from .tuning import Tuned, grid_of, own_outliers
 from .tuning import tune as tune_detectors
 
 __all__ = ["evaluate_run"]
@@ -62,6 +62,7 @@ def evaluate_run(
     device: str = "auto",
     skip_corrupt: bool = False,
     tune: ImageSet | str | Path | None = None,
+    tune_passes: bool = False,
     say: Say = silence,
     progress: Progress = nobody,
 ) -> Results:
@@ -88,6 +89,8 @@ def evaluate_run(
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, or their spec, none of them in a test set, on which to choose the parameters that
             are not given; or ``own``, for outliers made of the run's validation images.
+        tune_passes: Also choose parameters of which each takes a pass over the validation images and outliers, those of
+            ``odin`` and ``iodin``.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
 
@@ -96,6 +99,8 @@ def evaluate_run(
             and a benchmark are given, or neither; if no detector can be computed, or another process writes to the run.
             Earlier results are kept then.
     """
+    if tune_passes and tune is None:
+        raise OutskirtsError("Passes to choose parameters need images to choose on: --tune or --tune-on SPEC.")
     run = Run.open(run)
     known, sets = _sets(test, ood or {}, benchmark)
     outliers = open_images(tune) if tune is not None and tune != "own" else None
@@ -110,7 +115,10 @@ def evaluate_run(
         classes = _classes(task, passes, gathered)
         described = task.recipe.method if features == "head" else f"{task.recipe.method} ({features} features)"
         about = {"run": run.path.name, "method": described, "seed": task.recipe.training.seed}
-        tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about)
+        tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, outliers, about, tune_passes)
+        if tune_passes:
+            task = replace(task, detectors={**task.detectors, **tuned.detectors})
+            gathered = replace(gathered, sets=_again(task, passes, gathered))
         results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
         results = replace(results, tuning=tuned.rows)
         if replaced := _replaced(run, results):
@@ -142,17 +150,33 @@ def _sets(
     return open_images(test), open_groups(ood)
 
 
-def _tune(task: Task, passes: Passes, gathered: Gathered, outliers: ImageSet | None, about: dict[str, Any]) -> Tuned:
+def _again(task: Task, passes: Passes, gathered: Gathered) -> dict[str, Outputs]:
+    """The outputs of all sets, with what the chosen parameters need."""
+    outputs = {name: passes.outputs(name, image_set, task.probes) for name, image_set in task.sets.items()}
+    return {name: replace(one, labels=gathered.sets[name].labels) for name, one in outputs.items()}
+
+
+def _tune(
+    task: Task,
+    passes: Passes,
+    gathered: Gathered,
+    outliers: ImageSet | None,
+    about: dict[str, Any],
+    with_passes: bool,
+) -> Tuned:
     """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
     seed = task.recipe.training.seed
     if outliers is None:
         outliers = own_outliers(task.classifier, task.val, seed)
     require_apart(outliers, task.val, {**task.sets, "train": task.train})
-    of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
-    assert gathered.val is not None
-    name = Shareable().value(outliers.spec)
-    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
+    points = [point for one in able.values() for point in grid_of(one, with_passes)]
+    probes = list({probe.key: probe for one in (*able.values(), *points) for probe in one.probes}.values())
+    of_outliers = passes.outputs(TUNING, outliers, probes)
+    of_val = passes.outputs("val", task.val, probes) if with_passes else gathered.val
+    assert of_val is not None
+    name, how = Shareable().value(outliers.spec), {"passes": with_passes, **about}
+    tuned = tune_detectors(able, train=gathered.train, val=of_val, outliers=of_outliers, name=name, **how)
     passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
     return tuned
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,30 @@ from .adapter import adapt
 from .classifier import Backbone
 from .fast import FastNet
 from .weights import read_state, require_fit
+from .wide import wide_resnet
 
 __all__ = ["build_backbone", "known_backbones", "native_size"]
 
 _CIFAR = ("resnet18", "resnet34", "resnet50", "resnet101")
+_WIDE = ("wrn28-10-cifar", "wrn40-2-cifar")
 #: These return further logits in training, which no method asks for.
 _AUXILIARY = ("googlenet", "inception_v3")
 
 
 def known_backbones() -> list[str]:
     """The backbones of outskirts; ``clip:DIR`` and every torchvision and timm name work beside them."""
-    return ["fast", *(f"{name}-cifar" for name in _CIFAR)]
+    return ["fast", *(f"{name}-cifar" for name in _CIFAR), *_WIDE]
 
 
 def build_backbone(name: str, channels: int, size: int, pretrained: bool | str = False) -> Backbone:
     """Build a network without its head.
 
     Arguments:
-        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``clip:DIR``, a
-            local CLIP model, see `outskirts.models.clip`; or the name of a torchvision or timm model, with
-            ``torchvision:`` or ``timm:`` before it where both have it.
+        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``wrn28-10-cifar``, a
+            wide ResNet of depth 28 and width 10, or others; ``clip:DIR``, a local CLIP model, see
+            `outskirts.models.clip`; or the name of a torchvision or timm model, with ``torchvision:`` or ``timm:``
+            before it where both have it. After any but CLIP's, ``-rectified512`` adds a linear layer to 512 features
+            and their rectification.
         channels: Channels of the images, 1 or 3.
         size: Side of the images, in pixels.
         pretrained: True for the library's own weights, by its own cache; the name of some of torchvision's, such as
@@ -49,13 +54,17 @@ def build_backbone(name: str, channels: int, size: int, pretrained: bool | str =
         if pretrained:
             raise OutskirtsError("A CLIP folder brings its own weights; leave out pretrained.")
         return clip.clip_backbone(name, size)
-    if name == "fast":
-        network = FastNet(channels, size)
+    if match := re.fullmatch(r"(.+)-rectified(\d+)", name):
+        inner = build_backbone(match[1], channels, size, pretrained)
+        outer = nn.Sequential(inner.network, nn.Linear(inner.dim, int(match[2])), nn.ReLU())
+        return Backbone(outer, int(match[2]), name)
+    own = FastNet(channels, size) if name == "fast" else wide_resnet(name, channels)
+    if own is not None:
         if pretrained is True:
-            raise OutskirtsError("The backbone 'fast' has no published weights; pass the path of a state dict.")
+            raise OutskirtsError(f"The backbone '{name}' has no published weights; pass the path of a state dict.")
         if pretrained:
-            _load(network, Path(pretrained))
-        return Backbone(network, network.dim, name)
+            _load(own, Path(pretrained))
+        return Backbone(own, own.dim, name)
     named = pretrained in _published_weights(name)
     try:
         model = _library_model(name, channels, size, pretrained if named else pretrained is True)
