@@ -54,5 +54,5 @@ class Rotation(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         errors = outputs.need(RotationErrors.key, self.name).double()
-        log_p = outputs.logits.double().log_softmax(1)
+        log_p = outputs.need("logits", self.name).double().log_softmax(1)
         return errors + log_p.mean(1) + math.log(log_p.shape[1])

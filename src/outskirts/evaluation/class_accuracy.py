@@ -48,7 +48,7 @@ def class_accuracies(outputs: Outputs, classes: Sequence[str]) -> list[ClassAccu
     >>> [(one.label, one.n, one.predicted, one.accuracy) for one in class_accuracies(outputs, ["cat", "dog", "owl"])]
     [('cat', 2, 2, 1.0), ('owl', 1, 0, 0.0)]
     """
-    labels, predicted = outputs.need("labels", "accuracy"), outputs.logits.argmax(1)
+    labels, predicted = outputs.need("labels", "accuracy"), outputs.need("logits", "accuracy").argmax(1)
     columns = [grouped.counts(rows, len(classes)) for rows in (labels, predicted, labels[predicted == labels])]
     return [
         ClassAccuracy(label, n, chosen, right / n, *wilson_interval(right, n))
