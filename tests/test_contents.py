@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from outskirts import OutskirtsError
-from outskirts.contents import misfit, plain_value
+from outskirts.contents import misfit, plain_value, read_yaml
 from outskirts.data.sources import open as open_images
 from outskirts.files import load_json
 from outskirts.models.weights import read_state
@@ -43,3 +43,17 @@ def test_numbers_for_the_names_of_weights(tmp_path):
     torch.save({0: torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(OutskirtsError, match="named tensors only"):
         read_state(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("text", ["lr: 1\nlr: 2\n", "a:\n  - b: 1\n    b: 1\n"])
+def test_a_name_given_twice_in_yaml_is_told(text):
+    with pytest.raises(ValueError, match=r"it has the name '(lr|b)' twice"):
+        read_yaml(text)
+
+
+def test_yaml_may_repeat_itself_within_bounds():
+    assert read_yaml("base: &b {lr: 1, epochs: 2}\nown:\n  <<: *b\n  lr: 3\n")["own"] == {"lr": 3, "epochs": 2}
+    bomb = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]\n" for i in range(12))
+    for text in (bomb, "a: &a [*a]"):
+        with pytest.raises(ValueError, match="with its aliases it holds more than 1,000,000 values"):
+            read_yaml(text)

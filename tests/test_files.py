@@ -13,6 +13,7 @@ from outskirts.files import (
     atomic,
     digest,
     file_digest,
+    home_expanded,
     is_file,
     load_json,
     load_tensors,
@@ -228,3 +229,9 @@ def test_a_file_in_a_folder_that_may_not_be_entered_is_not_called_missing(tmp_pa
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(OutskirtsError, match="x is not readable: permission denied"):
         is_file(tmp_path / "x")
+
+
+def test_a_home_folder_of_nobody_is_told():
+    with pytest.raises(OutskirtsError, match="~nosuchuser stands for the home folder of a user who is not known"):
+        home_expanded("~nosuchuser/photos")
+    assert home_expanded("~/photos") == Path.home() / "photos"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .data.verify import verify as verify
     from .errors import OutskirtsError as OutskirtsError
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.evaluate_model import evaluate_model as evaluate_model
     from .evaluation.evaluate_run import evaluate_run as evaluate_run
     from .evaluation.results import Results as Results
     from .extraction.extract import extract as extract
@@ -73,6 +74,7 @@ _HOMES = {
     "demo": "benchmarking.demo",
     "describe_benchmark": "data.benchmark",
     "evaluate": "evaluation.evaluate",
+    "evaluate_model": "evaluation.evaluate_model",
     "evaluate_run": "evaluation.evaluate_run",
     "extract": "extraction.extract",
     "extract_tokens": "extraction.tokens",

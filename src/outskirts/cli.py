@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from .__about__ import ISSUES, __version__
 
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from .errors import OutskirtsError
+    from .registry import foreign_part
 
     try:
         with _terminable(), _renamed_told():
@@ -63,8 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
     except PermissionError as error:
         _end(f"{error.filename} cannot be read: permission denied.", 2, verbose)
     except BrokenPipeError:
-        # Whoever read this, such as head, has seen enough; nor is there anyone to flush to at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read this, such as head, has seen enough.
+        _silence(sys.stdout)
         sys.exit(141)
     except _Terminated:
         _end("stopped by SIGTERM. What is finished is kept.", 143)
@@ -73,10 +74,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if _lacks_memory(error):
             _end("there is not enough memory; choose smaller batches, smaller images, or fewer of them.", 2, verbose)
+        if isinstance(error, OverflowError) or "Overflow when unpacking long" in str(error):
+            _end("a number is too large to compute with; choose one below 2 to the power of 63.", 2, verbose)
         if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename:
             _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
         if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
             raise
+        if part := foreign_part(error):
+            _end(f"the {part} of another package failed ({_in_a_line(error)}); its authors can mend it.", 2, verbose)
         _end(_fault(error, arguments), _FAULT, verbose)
 
 
@@ -104,8 +109,16 @@ def _terminable() -> Iterator[None]:
 def _end(sentence: str, code: int, traced: bool = False) -> NoReturn:
     if traced:
         traceback.print_exc()
-    print(f"outskirts: {sentence}", file=sys.stderr)
+    try:
+        print(f"outskirts: {sentence}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)
     sys.exit(code)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let nothing more go to whoever has left: nor is there anyone to flush to at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -124,8 +137,11 @@ def _fault(error: Exception, arguments: list[str]) -> str:
         where = f"The details are in {name}."
     except OSError:
         where = "Set OUTSKIRTS_DEBUG=1 to see the details."
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
-    return f"a fault of outskirts stopped this command ({reason}). {where} Please report it at {ISSUES}."
+    return f"a fault of outskirts stopped this command ({_in_a_line(error)}). {where} Please report it at {ISSUES}."
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(":")
 
 
 def _spoken(arguments: list[str]) -> tuple[list[str], bool, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,10 @@ import yaml
 from .errors import OutskirtsError
 from .texts import KINDS
 
-__all__ = ["misfit", "plain_value", "written_value"]
+__all__ = ["misfit", "plain_value", "read_yaml", "written_value"]
+
+#: Values that a YAML text may stand for, those that it repeats by aliases counted each time.
+_MOST = 1_000_000
 
 _WORDS: dict[Any, str] = {
     **KINDS,
@@ -80,6 +84,51 @@ def _first(clauses: Iterable[str]) -> str:
     return next(filter(None, clauses), "")
 
 
+def read_yaml(text: str) -> Any:
+    """What a YAML text stands for.
+
+    Raises:
+        ValueError: If it is not YAML, gives a name twice, or holds far more than is written, by aliases such as ``*a``.
+
+    >>> read_yaml("{a: &a [1, 2], b: *a}")
+    {'a': [1, 2], 'b': [1, 2]}
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if twice := _twice(node, set()):
+            raise ValueError(f"it has the name '{twice}' twice")
+        tree = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if _size(tree, {}) > _MOST:
+        raise ValueError(f"with its aliases it holds more than {_MOST:,} values")
+    return tree
+
+
+def _twice(node: yaml.Node | None, seen: set[int]) -> str:
+    """A name that a mapping gives twice, of which the library would drop one without a word; empty if there is none."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return ""
+    seen.add(id(node))
+    inner, names = node.value, []
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        inner = [one for pair in node.value for one in pair]
+    own = next((name for place, name in enumerate(names) if name in names[:place]), "")
+    return own or _first(_twice(one, seen) for one in inner)
+
+
+def _size(tree: Any, known: dict[int, float]) -> float:
+    """How many values a tree holds; infinitely many where one holds itself."""
+    if not isinstance(tree, dict | list):
+        return 1
+    if id(tree) not in known:
+        known[id(tree)] = math.inf
+        known[id(tree)] = 1 + sum(_size(one, known) for one in (tree.values() if isinstance(tree, dict) else tree))
+    return known[id(tree)]
+
+
 def plain_value(text: str) -> Any:
     """The number, list or other value that a text on a command line stands for, as in YAML; else the text.
 
@@ -90,8 +139,8 @@ def plain_value(text: str) -> Any:
     (0.5, [1, 2], 'head')
     """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return read_yaml(text)
+    except (ValueError, RecursionError) as error:
         raise OutskirtsError(f"'{text}' is not a value; write a number, a text, or a list such as [1, 2].") from error
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "reason", "unknown"]
+__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "loading", "reason", "unknown"]
 
 
 _LISTED = 100
@@ -36,7 +37,7 @@ class MissingPackage(OutskirtsError):
         super().__init__(f"{what} needs {package}: python -m pip install {package}.")
 
 
-def reason(error: Exception, most: int = 300) -> str:
+def reason(error: BaseException, most: int = 300) -> str:
     """What a library says is wrong, in one line, without advice to run what came with a file.
 
     >>> reason(ValueError("no such\\n   key"))
@@ -54,6 +55,22 @@ def cause(error: BaseException) -> BaseException | None:
             return None
         link = link.__cause__ or link.__context__
     return error
+
+
+@contextmanager
+def loading(clause: str) -> Iterator[None]:
+    """A block in which a library reads what others wrote: whatever it raises is a sentence.
+
+    Arguments:
+        clause: What the sentence begins with, such as ``"The model in DIR cannot be loaded"``.
+    """
+    try:
+        yield
+    except (OutskirtsError, MemoryError):
+        raise
+    # On folders that are incomplete, damaged or of something else, libraries raise errors of every kind.
+    except Exception as error:
+        raise OutskirtsError(f"{clause} ({reason(error)}).") from cause(error)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], among: str = "") -> OutskirtsError:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .contents import misfit
+from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
 from .temporary import remove_abandoned, temporary_path
 
@@ -29,6 +28,7 @@ __all__ = [
     "atomic",
     "digest",
     "file_digest",
+    "home_expanded",
     "is_file",
     "like_other_files",
     "load_json",
@@ -194,9 +194,9 @@ def load_yaml(path: Path, missing: str = "", kind: Any = Any) -> Any:
     """
     try:
         with reading(path, missing):
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = read_yaml(path.read_text(encoding="utf-8"))
     # Of the date 2020-99-99, and of lists within thousands of lists, the module does not speak so clearly.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged: it is not valid YAML ({reason(error, 1000)}).") from error
     return _fitting(content, kind, path)
 
@@ -250,6 +250,14 @@ def load_tensors(path: Path, device: str = "cpu", kind: Any = Any) -> tuple[dict
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, ValueError, RecursionError) as error:
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
+
+
+def home_expanded(path: Path | str) -> Path:
+    """A path whose ``~`` at the beginning stands for the home folder of a user; an error if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise OutskirtsError(f"{Path(path).parts[0]} stands for the home folder of a user who is not known.") from error
 
 
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:

@@ -6,13 +6,23 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from traceback import walk_tb
+from typing import Any, Generic, TypeVar
 
-from .errors import OutskirtsError, unknown
+from .errors import OutskirtsError, reason, unknown
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "foreign_part"]
 
 T = TypeVar("T", bound=type)
+
+#: Parts of other packages, by the top-level names of these.
+_FOREIGN: dict[str, str] = {}
+
+
+def foreign_part(error: BaseException) -> str | None:
+    """The part of another package in whose code an error arose, as in "detector 'knn'"; None if it arose elsewhere."""
+    packages = (str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    return next((_FOREIGN[package] for package in packages if package in _FOREIGN), None)
 
 
 class Registry(Generic[T]):
@@ -22,11 +32,13 @@ class Registry(Generic[T]):
         kind: The noun used in messages, such as ``"detector"``.
         package: The package whose modules hold the parts. Its dotted name is also the group of the
             entry points through which other distributions add theirs.
+        base: The class of which all are subclasses.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, base: type[Any] = object) -> None:
         self.kind = kind
         self.package = package
+        self.base = base
         self._parts: dict[str, T] = {}
         self._discovered = False
 
@@ -55,13 +67,20 @@ class Registry(Generic[T]):
         return sorted(self._discover())
 
     def _loaded(self, point: EntryPoint) -> T:
+        named = f"The {self.kind} '{point.name}' that another package offers as {point.value}"
         try:
-            return point.load()
-        except (ImportError, AttributeError) as error:
+            part = point.load()
+        # Whatever a stranger's module does when it is imported.
+        except (Exception, SystemExit) as error:
             raise OutskirtsError(
-                f"The {self.kind} '{point.name}' that another package offers as {point.value} cannot be imported: "
-                f"{error}. Mend or uninstall that package."
+                f"{named} cannot be imported: {reason(error)}. Mend or uninstall that package."
             ) from error
+        if not (isinstance(part, type) and issubclass(part, self.base)):
+            raise OutskirtsError(f"{named} is no subclass of {self.base.__name__}. Mend or uninstall that package.")
+        if lacking := sorted(getattr(part, "__abstractmethods__", ())):
+            raise OutskirtsError(f"{named} lacks {' and '.join(lacking)}. Mend or uninstall that package.")
+        _FOREIGN[point.module.partition(".")[0]] = f"{self.kind} '{point.name}'"
+        return part  # type: ignore[return-value]
 
     def _discover(self) -> dict[str, T]:
         if not self._discovered:

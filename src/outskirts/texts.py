@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-__all__ = ["KINDS", "comma_separated", "counted", "verb"]
+__all__ = ["KINDS", "comma_separated", "counted", "listed", "verb"]
 
 #: What sentences call the kinds of plain values.
 KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -29,6 +29,16 @@ def counted(number: int, noun: str) -> str:
     """
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many there are besides.
+
+    >>> listed(["cat", "dog", "owl"], most=2)
+    'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def verb(number: int, plural: str) -> str:

@@ -1,12 +1,14 @@
 """A folder with one of everything that commands read, anew for each wrong input, and what a command may answer."""
 
+import hashlib
 import os
-import random
 import shutil
 import signal
 import sys
+import time
+import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,29 +17,32 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from PIL import Image
 
 import outskirts as osk
+from outskirts.data.catalogue import Entry, entries, fetch_entry
+from outskirts.data.download import Remote
+from outskirts.testing.clip import save_small_clip
 
-#: Examples of each test, of random seeds; few, and the same ones each time, unless given.
-MANY = int(os.environ.get("OUTSKIRTS_FUZZ_EXAMPLES", "0"))
-settings.register_profile(
-    "bad inputs",
-    max_examples=MANY or 8,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+settings.register_profile("bad inputs", deadline=None, database=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("bad inputs")
 
 SMALL = {"epochs": 0, "batch_size": 4, "device": "cpu", "precision": "fp32", "augment": "none"}
 #: Seconds after which a command hangs.
 LONGEST = 60
+#: Archives of one set, by the names by which the set is fetched.
+ARCHIVES = {
+    "zipped": "bugs.zip",
+    "tarred": "bugs.tar.gz",
+    "plain": "bugs.tar",
+    "xz": "bugs.tar.xz",
+    "locked": "locked.zip",
+}
 
 
 @pytest.fixture(scope="session")
-def everything(draw, tmp_path_factory) -> Path:
+def everything(draw, stable_folder, tmp_path_factory) -> Path:
     """The folder to be copied. Nothing in it is large, so that no valid command takes long."""
     here = tmp_path_factory.mktemp("everything")
     draw(here / "train", count=4)
@@ -45,11 +50,17 @@ def everything(draw, tmp_path_factory) -> Path:
     draw(here / "test", count=2, seed=4)
     draw(here / "fog", (), count=3, seed=2)
     draw(here / "flies", ("fly",), count=3, seed=3)
+    # A name that is in no encoding.
+    draw(here / "odd", ("ant", "\udcff"), count=2)
     Image.open(here / "train" / "ant" / "0.png").save(here / "train" / "ant" / "j.jpg")
-    _write_lists_and_arrays(here)
+    shutil.copytree(stable_folder, here / "stable")
+    save_small_clip(here / "clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
+        _write_lists_and_arrays(here)
+        _write_archives(here)
         _write_runs()
+        _write_made_sets(patch)
     return here
 
 
@@ -65,7 +76,21 @@ def _write_lists_and_arrays(here: Path) -> None:
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 4)}, "epoch": 3}, here / "weights.pt")
     (here / "config.yaml").write_text(yaml.safe_dump({"method": "ce", "data": "train", **SMALL}))
     sets = {"train": "train", "val": "val", "test": "test", "ood": {"near": {"flies": "flies"}, "far": {"fog": "fog"}}}
-    (here / "bench.yaml").write_text(yaml.safe_dump({**sets, "recipes": {"all": SMALL}}))
+    told = {"name": "bugs", "description": "Bugs.", "classes": "0-1"}
+    (here / "bench.yaml").write_text(
+        yaml.safe_dump({**sets, **told, "recipes": {"all": SMALL}, "variants": {"pool": {"synthetic": "pool:pool"}}})
+    )
+
+
+def _write_archives(here: Path) -> None:
+    for kind in ("zip", "tar", "gztar", "xztar"):
+        shutil.make_archive(str(here / "bugs"), kind, here / "flies")
+    locked = bytearray((here / "bugs.zip").read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = -1
+        while (place := locked.find(header, place + 1)) >= 0:
+            locked[place + flags] |= 1
+    (here / "locked.zip").write_bytes(locked)
 
 
 def _write_runs() -> None:
@@ -74,17 +99,60 @@ def _write_runs() -> None:
     osk.train("ascood", "train", val="val", out="pixel", outliers="shuffle", **SMALL)
     osk.benchmark("bench.yaml", methods=["ce"], seeds=[0], detectors=["msp"], out="bench")
     osk.synthesize_id("pool", data="train", count=4)
-    osk.pack("train", "./a.parquet")
     with pytest.raises(KeyboardInterrupt):
         osk.train("ce", "train", val="val", out="begun", progress=_stop, **{**SMALL, "epochs": 4})
     with pytest.raises(KeyboardInterrupt):
         osk.synthesize_id("half", data="train", count=4, generation_batch_size=1, progress=_stop)
 
 
+def _write_made_sets(patch: pytest.MonkeyPatch) -> None:
+    osk.pack("train", "./a.parquet")
+    osk.extract_tokens("clip:clip", "train", "tokens", shard=4)
+    patch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    images = [{"bytes": Path(f"fog/{i}.png").read_bytes(), "path": None} for i in range(3)]
+    pytest.importorskip("datasets").Dataset.from_dict({"image": images, "label": [0, 1, 0]}).save_to_disk("hf")
+    fetch_entry(_entry("fetched", "bugs.zip", Path.cwd()), Path.cwd())
+    outputs = osk.Outputs(torch.eye(4).repeat(3, 1), torch.eye(4).repeat(3, 1), torch.arange(12) % 4)
+    osk.detectors.create("knn:k=2").fit(outputs).save("detector.safetensors")
+
+
+def _entry(name: str, file: str, folder: Path) -> Entry:
+    return Entry(name, "Bugs", "https://example.org", "any", (Remote(file, [f"file://{folder / file}"]),))
+
+
 def _stop(*told: object) -> None:
     done, count = (number for number in told if isinstance(number, int))
     if 2 * done > count:
         raise KeyboardInterrupt
+
+
+def _make_equal(source: Path, place: Path) -> None:
+    """Writes and removes only what differs: it takes long to remove large files."""
+    if place.is_symlink() or not place.is_dir():
+        _remove([place])
+        place.mkdir()
+    wanted = {path.name: path for path in source.iterdir()}
+    _remove(path for path in place.iterdir() if path.name not in wanted)
+    for name, path in wanted.items():
+        copy = place / name
+        if path.is_dir():
+            _make_equal(path, copy)
+        elif not os.path.lexists(copy) or _state(copy) != _state(path):
+            _remove([copy])
+            shutil.copy2(path, copy)
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    about = path.lstat()
+    return about.st_mode, about.st_size, about.st_mtime_ns
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in [*paths]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -94,11 +162,15 @@ def here(everything, tmp_path_factory, monkeypatch) -> Iterator[Callable[[], Pat
     place = tmp_path_factory.mktemp("copy") / "home" / "here"
     monkeypatch.setenv("HOME", str(place.parent))
     monkeypatch.delenv("OUTSKIRTS_DEBUG", raising=False)
+    for name, file in ARCHIVES.items():
+        monkeypatch.setitem(entries(), name, _entry(name, file, place))
 
     def renew() -> Path:
         monkeypatch.chdir("/")
-        shutil.rmtree(place.parents[1], ignore_errors=True)
-        shutil.copytree(everything, place)
+        for folder in (place.parents[1], place.parent):
+            folder.mkdir(exist_ok=True)
+            _remove(path for path in folder.iterdir() if path not in place.parents and path != place)
+        _make_equal(everything, place)
         os.mkfifo(place / "fifo.png")
         monkeypatch.chdir(place)
         return place
@@ -110,19 +182,30 @@ def here(everything, tmp_path_factory, monkeypatch) -> Iterator[Callable[[], Pat
 
 @pytest.fixture
 def each_of(request) -> Callable[[Any], Callable[[Callable[[Any], None]], None]]:
-    """Calls what it decorates, at once, with examples of a strategy; every test has others."""
-    start = random.randrange(2**32) if MANY else 0
+    """Calls what it decorates, at once, with examples of a strategy: few, always the same, and others in every test; in
+    `fuzz.py`, new ones for as long as it says."""
+    fuzz = request.config.pluginmanager.get_plugin("fuzz")
+    name = request.node.name
 
     def each_of(strategy: Any) -> Callable[[Callable[[Any], None]], None]:
-        return lambda check: seed(start + zlib.crc32(request.node.name.encode()))(given(strategy)(check))()
+        def run(check: Callable[[Any], None]) -> None:
+            few = settings(max_examples=10, phases=[Phase.generate]) if fuzz else settings(max_examples=8)
+            for start in fuzz.seeds() if fuzz else [zlib.crc32(name.encode())]:
+                seed(start)(few(given(strategy)(check)))()
+
+        return run
 
     return each_of
+
+
+class Hang(BaseException):
+    """What no program catches by mistake."""
 
 
 @contextmanager
 def _within(seconds: int) -> Iterator[None]:
     def late(signum: int, frame: object) -> None:
-        raise TimeoutError(f"still busy after {seconds} s")
+        raise Hang(f"still busy after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)
@@ -134,18 +217,51 @@ def _within(seconds: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def answers(outskirts) -> Callable[[list[str]], None]:
-    """Runs a command, which must do what it is asked, or say in a sentence why not."""
+def answers(outskirts, here, request) -> Callable[..., None]:
+    """Runs a command, which must do what it is asked, or say in a sentence why not; `fuzz.py` counts what it did."""
+    fuzz = request.config.pluginmanager.get_plugin("fuzz")
 
-    def answers(words: list[str]) -> None:
+    def again(right: str) -> dict[str, str]:
+        # Some times are written in whole seconds.
+        time.sleep(1)
+        start = (here(), time.time_ns())[1]
+        return _effect(start, outskirts(*right.split()).out)
+
+    def answers(words: list[str], right: str, change: Sequence[str] = ()) -> None:
         # As the real one has it: names of files may be in no encoding.
         sys.stderr.reconfigure(errors="backslashreplace")
-        with _within(LONGEST):
-            outcome = outskirts(*words)
-        assert "Traceback" not in outcome.err, (words, outcome.err)
-        assert outcome.code in (0, 2), (words, outcome.code, outcome.err)
-        # What is wrong with options is in a box.
-        sentence = "outskirts: " in outcome.err or "For full helptext" in outcome.err
-        assert outcome.code == 0 or sentence, (words, outcome.err)
+        if fuzz:
+            fuzz.begins(words, change)
+        start, fault, outcome = time.time_ns(), "", None
+        try:
+            with _within(LONGEST):
+                outcome = outskirts(*words)
+            # Who asks where an error occurred is shown a trace.
+            fault = "" if {"-v", "--verbose"} & {*words} and outcome.code in (0, 2) else _fault(outcome)
+        except Hang as hang:
+            fault = "".join(traceback.format_exception(hang))
+        if fuzz:
+            effect = _effect(start, outcome.out) if outcome and not outcome.code else {}
+            effect = {name: one for name, one in effect.items() if not change or not name.endswith(change[-1])}
+            fuzz.ended(words, right, change, outcome, fault, effect, lambda: again(right))
+        else:
+            assert not fault, (words, change, fault)
 
     return answers
+
+
+def _effect(since: int, printed: str) -> dict[str, str]:
+    """What a command has printed, and the hash of each file that it has written since a moment, in nanoseconds."""
+    files = (
+        path for path in sorted(Path.cwd().parent.rglob("*")) if path.is_file() and path.stat().st_mtime_ns > since
+    )
+    return {"": printed, **{str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}}
+
+
+def _fault(outcome: Any) -> str:
+    """What no answer may be, if it is that."""
+    # What is wrong with options is in a box.
+    sentence = "outskirts: " in outcome.err or "For full helptext" in outcome.err
+    if "Traceback" not in outcome.err and (outcome.code == 0 or (outcome.code == 2 and sentence)):
+        return ""
+    return f"exit code {outcome.code}: {outcome.err}"

@@ -25,7 +25,13 @@ benchmark show bench.yaml
 report run --out page.html
 data pack --data train --side 8 --quality 75 --out ./out.parquet
 data verify pool:pool
+data verify fetched
+data fetch zipped
 data fetch list
+data extract --backbone clip:clip --data val --batch-size 4 --shard 2 --out out
+synthesize ncis embed --model stable --run run --draws 2 --precision fp32 --seed 0 --out out
+synthesize gaussian --run run --count 4 --out out
+benchmark page bench --out out.md
 list detectors
 """.strip().splitlines()
 
@@ -37,9 +43,11 @@ folder: parquet:fog parquet:noise npz:noise npy:a.npz npy:fifo.png csv:latin.txt
 csv:a.csv@train?attribute=sex imglist:latin.txt@train imglist:a.txt@train pool:train hf:train tokens:train dtd:x
 train?limit=0 train?classes=9 train?part=1-0% train?jpeg=0 train?x=1 train?limit=a train? train?correlation=999
 knn:k=0 knn:k=nan knn:x=1 knn:k=[1 odin:temperature=-1 'msp msp' nosuch all msp:energy clip:empty timm:x torchvision:x
+hf:hf hf:noise tokens:tokens tokens:pool stable clip tokens bench odd fetched zip:bugs.zip bugs.zip npz:bugs.zip
+folder:bugs.tar.xz pool:bugs.tar.gz hf:bugs.tar parquet:locked.zip npz:locked.zip csv:bugs.zip@train locked xz
 a=train =train a= id=fog tuning=fog fog=fog epochs=x seed= epochs=0 epochs=[ 0- 1-0 0,0 0-9 jitter:9 pixmix:fog crop:-1
 --epochs --help --nosuch --data --out --seed=x --no-resume -q --version
-"""), "x" * 300, "\udcff"]  # fmt: skip
+"""), "x" * 300, "x/" * 2500, "folder:" + "x" * 5000, "9" * 5000, "\udcff"]  # fmt: skip
 
 
 @st.composite
@@ -74,4 +82,4 @@ def test_a_wrong_line_ends_in_a_sentence(line, here, answers, each_of):
     @each_of(wrong_lines(line))
     def check(words: list[str]) -> None:
         here()
-        answers(words)
+        answers(words, line)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,32 @@ import torch
 import yaml
 from hypothesis import strategies as st
 
+import outskirts as osk
+
 _TRAIN = "train ce --data train --val val --epochs 0 --batch-size 4 --precision fp32 --augment none --out out"
+_CLIP = "train npos-clip --backbone clip:clip --epochs 0 --batch-size 4 --queue 5 --k 1 --boundary 2 --out out"
 _EVALUATE = "evaluate run --test test --far fog=fog --detectors msp"
+_BENCHMARK = "benchmark bench.yaml --methods ce --seeds 0 --detectors msp --out"
+_NCIS = "synthesize ncis embed --model stable --run run --draws 2 --precision fp32 --out out"
 _PACK = "data pack --out ./out.parquet --data"
 
-#: Commands, by the files that they read, as patterns.
+#: Commands, by the files that they read, as patterns; FILE is the one that is wrong.
 READERS = {
     "config.yaml": ["train --config config.yaml --out out"],
     "bench.yaml": [
-        "benchmark bench.yaml --methods ce --seeds 0 --detectors msp --out out",
+        f"{_BENCHMARK} out",
         "evaluate run --benchmark bench.yaml --detectors msp",
         "benchmark show bench.yaml",
     ],
-    "bench/*.json": ["benchmark bench.yaml --methods ce --seeds 0 --detectors msp --out bench"],
+    "bench/*.*": [f"{_BENCHMARK} bench", "benchmark page bench --out out.md"],
+    "bench/*/*.*": [f"{_BENCHMARK} bench", "benchmark page bench --out out.md"],
     "run/config.yaml": [_EVALUATE, "report run", "synthesize boundary --run run --count 4 --k 1 --out out"],
     "run/model.safetensors": [_EVALUATE, f"{_TRAIN} --init run"],
-    "run/outputs/*/*.safetensors": [_EVALUATE],
+    "run/outputs/*/*": [_EVALUATE],
     "run/*.json*": ["report run", _EVALUATE],
     "run/gallery/*": ["report run"],
-    "run/results.csv": ["report run"],
-    "run/scores.safetensors": ["report run"],
+    "run/results.csv": ["report run", _EVALUATE],
+    "run/scores.safetensors": ["report run", _EVALUATE],
     "begun/*": ["train --resume begun"],
     "begun/checkpoint/*": ["train --resume begun"],
     "pool/*": ["data verify pool:pool", f"{_TRAIN} --synthetic pool:pool"],
@@ -41,73 +48,100 @@ READERS = {
     "a.npy": [f"{_PACK} a.npy"],
     "a.npz": [f"{_PACK} a.npz"],
     "a.parquet": [f"{_PACK} a.parquet"],
+    "hf/*": [f"{_PACK} hf:hf"],
+    "tokens/*": [f"{_CLIP} --data tokens:tokens --val tokens:tokens"],
+    "clip/*": [f"{_CLIP} --data train --val val", "data extract --backbone clip:clip --data val --out out"],
+    "stable/*.*": [_NCIS],
+    "stable/*/*": [_NCIS],
+    "fetched/*.json": ["data verify fetched"],
+    "bugs.*": ["data fetch zipped", "data fetch tarred", "data fetch plain", "data fetch xz", f"{_PACK} npz:FILE"],
+    "locked.zip": ["data fetch locked", f"{_PACK} npz:FILE", f"{_PACK} parquet:FILE"],
     "train/ant/*": [f"{_PACK} train", _TRAIN, f"{_PACK} train?jpeg=75"],
     "weights.pt": ["import openood weights.pt --data train --out out", f"{_TRAIN} --pretrained weights.pt"],
 }
 
 #: What no program expects in the place of a name, a number, a list or a mapping.
 ODD: list[Any] = [
-    *(None, True, 0, -1, 2**70, 0.5, float("inf"), float("nan"), date(2020, 1, 1)),
-    *("", "x", "é", "1", "../..", "~nosuchuser", "fifo.png", "a\nb", "x" * 300),
+    *(None, True, 0, -1, 300_000_000, 2**70, 0.5, float("inf"), float("nan"), date(2020, 1, 1)),
+    *("", "x", "é", "1", "9" * 5000, "../..", "~nosuchuser", "fifo.png", "a\nb", "x" * 300, "x/" * 2500),
     *([], {}, [[]], ["x", 1], [None], {"x": 1}, {1: 2}),
 ]
+#: Whole files that readers may take too long for, or go too deep in: in YAML, the last holds 9 to the power of 9 words.
+WHOLE = [
+    *(b"", b"\0", b"[" * 100_000, b'{"a":' * 100_000, b"a: &a [*a]", b"&a {a: *a}", b"9" * 5000, b"x" * 100_000),
+    "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]\n" for i in range(9)).encode(),
+]
+
+Change = tuple[str, ...]
+Changed = tuple[Any, Change]
 
 
 @st.composite
-def edited(draw: st.DrawFn, tree: Any) -> Any:
-    """A tree of mappings and lists with one odd thing in it."""
+def edited(draw: st.DrawFn, tree: Any, place: str = "") -> Changed:
+    """A tree of mappings and lists with one odd thing in it, and what that is."""
     inner = [*tree] if isinstance(tree, dict) else [*range(len(tree))] if isinstance(tree, list) else []
     if not inner or draw(st.integers(0, 5)) == 5:
-        return draw(st.sampled_from(ODD))
+        odd = draw(st.sampled_from(ODD))
+        return odd, ("edited", place, f"{tree!r:.40} to {odd!r:.40}")
     key, new = draw(st.sampled_from(inner)), tree.copy()
+    inside = f"{place}.{key}" if isinstance(tree, dict) else f"{place}[]"
     match draw(st.sampled_from(["go on", "go on", "go on", "leave out", "rename"])):
-        case "go on":
-            new[key] = draw(edited(tree[key]))
         case "leave out":
             del new[key]
+            return new, ("left out", inside, f"{tree[key]!r:.40}")
         case "rename" if isinstance(tree, dict):
-            new = {draw(st.sampled_from(["x", 1, None, "../x", 1.5])) if k == key else k: v for k, v in new.items()}
-    return new
+            name = draw(st.sampled_from(["x", 1, None, "../x", 1.5]))
+            return {name if k == key else k: v for k, v in new.items()}, ("renamed", inside, f"{key} to {name}")
+    new[key], change = draw(edited(tree[key], inside))
+    return new, change
 
 
 @st.composite
-def edited_table(draw: st.DrawFn, text: str, delimiter: str) -> str:
-    rows = draw(edited([*csv.reader(text.splitlines(), delimiter=delimiter)]))
+def edited_table(draw: st.DrawFn, text: str, delimiter: str) -> tuple[str, Change]:
+    rows, change = draw(edited([*csv.reader(text.splitlines(), delimiter=delimiter)]))
     cells = [row if isinstance(row, list) else [row] for row in (rows if isinstance(rows, list) else [rows])]
     file = io.StringIO()
     csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(cells)
-    return file.getvalue()
+    return file.getvalue(), change
+
+
+def _to_json(tree: Any) -> bytes:
+    return json.dumps(tree, default=str).encode()
 
 
 @st.composite
-def edited_file(draw: st.DrawFn, name: str, content: bytes) -> bytes:
+def edited_file(draw: st.DrawFn, name: str, content: bytes) -> tuple[bytes, Change]:
     """A file of a format that people or programs may write otherwise, with something odd where it is well-formed."""
     match Path(name).suffix:
         case ".yaml":
-            return yaml.safe_dump(draw(edited(yaml.safe_load(content)))).encode()
+            tree, change = draw(edited(yaml.safe_load(content)))
+            return yaml.safe_dump(tree).encode(), change
         case ".json":
-            return json.dumps(draw(edited(json.loads(content))), default=str).encode()
+            tree, change = draw(edited(json.loads(content)))
+            return _to_json(tree), change
         case ".jsonl":
-            lines = draw(edited([json.loads(line) for line in content.splitlines()]))
-            lines = lines if isinstance(lines, list) else [lines]
-            return "".join(f"{json.dumps(line, default=str)}\n" for line in lines).encode()
+            lines, change = draw(edited([json.loads(line) for line in content.splitlines()]))
+            return b"".join(_to_json(line) + b"\n" for line in (lines if isinstance(lines, list) else [lines])), change
         case ".csv" | ".txt" as suffix:
-            table = draw(edited_table(content.decode(), "," if suffix == ".csv" else " "))
-            return table.encode("utf-8", "surrogatepass")
+            table, change = draw(edited_table(content.decode(), "," if suffix == ".csv" else " "))
+            return table.encode("utf-8", "surrogatepass"), change
         case ".safetensors":
             size = int.from_bytes(content[:8], "little")
-            header = json.dumps(draw(edited(json.loads(content[8 : 8 + size]))), default=str).encode()
-            return len(header).to_bytes(8, "little") + header + content[8 + size :]
+            tree, change = draw(edited(json.loads(content[8 : 8 + size])))
+            header = _to_json(tree)
+            return len(header).to_bytes(8, "little") + header + content[8 + size :], change
         case ".pt":
+            tree = {"state_dict": {"body.0.weight": torch.zeros(2, 4)}, "epoch": 3, 0: torch.zeros(3)}
+            whole = st.sampled_from([torch.nn.Linear(1, 1), torch.zeros(2)]).map(lambda w: (w, ("edited", "", "whole")))
             file = io.BytesIO()
-            tree: Any = {"state_dict": {"body.0.weight": torch.zeros(2, 4)}, "epoch": 3, 0: torch.zeros(3)}
-            torch.save(draw(edited(tree) | st.just(torch.nn.Linear(1, 1)) | st.just(torch.zeros(2))), file)
-            return file.getvalue()
+            tree, change = draw(edited(tree) | whole)
+            torch.save(tree, file)
+            return file.getvalue(), change
     return draw(damaged(content))
 
 
 @st.composite
-def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+def damaged(draw: st.DrawFn, content: bytes) -> tuple[bytes, Change]:
     """A file that was cut off, or has wrong bytes in a few places, nearer to its beginning or its end than between."""
     new = bytearray(content)
     for _ in range(draw(st.integers(1, 3))):
@@ -120,17 +154,61 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
                 new[place:place] = draw(st.binary(max_size=9) | st.sampled_from([b"\0", b"\xe4", b"\n", b"[", b"9"]))
             case "cut":
                 del new[place:]
-    return bytes(new)
+    return bytes(new), ("damaged", "", "")
+
+
+@st.composite
+def replaced(draw: st.DrawFn, content: bytes) -> tuple[bytes, Change]:
+    """Another file, or a text that another program has saved in its own encoding."""
+    try:
+        text = content.decode().replace("a", "ä", 1)
+    except UnicodeDecodeError:
+        return draw(st.sampled_from(WHOLE)), ("replaced", "", "")
+    code = draw(st.sampled_from(["latin-1", "utf-16", "utf-8-sig", "utf-8", ""]))
+    if not code:
+        return draw(st.sampled_from(WHOLE)), ("replaced", "", "")
+    return text.encode(code, "replace"), ("recoded", "", code)
+
+
+def wrong_file(name: str, content: bytes) -> st.SearchStrategy[tuple[bytes, Change]]:
+    # Formats have many places.
+    return st.one_of(edited_file(name, content), edited_file(name, content), damaged(content), replaced(content))
+
+
+@pytest.fixture
+def contents(everything) -> Callable[[str], dict[str, bytes]]:
+    """The files of a pattern that are read."""
+
+    def contents(pattern: str) -> dict[str, bytes]:
+        files = [
+            file for file in sorted(everything.glob(pattern)) if file.is_file() and file.suffix not in (".html", "")
+        ]
+        return {str(file.relative_to(everything)): file.read_bytes() for file in files}
+
+    return contents
 
 
 @pytest.mark.parametrize("pattern", READERS)
-def test_a_wrong_file_ends_in_a_sentence(pattern, everything, here, answers, each_of):
-    files = [file for file in sorted(everything.glob(pattern)) if file.is_file() and file.suffix not in (".html", "")]
-    contents = {str(file.relative_to(everything)): file.read_bytes() for file in files}
+def test_a_wrong_file_ends_in_a_sentence(pattern, contents, here, answers, each_of):
+    right = contents(pattern)
 
     @each_of(st.data())
     def check(data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from([*contents]))
-        wrong = data.draw(edited_file(name, contents[name]) | damaged(contents[name]))
+        name = data.draw(st.sampled_from([*right]))
+        wrong, change = data.draw(wrong_file(name, right[name]))
+        words = data.draw(st.sampled_from(READERS[pattern])).replace("FILE", name)
         (here() / name).write_bytes(wrong)
-        answers(data.draw(st.sampled_from(READERS[pattern])).split())
+        answers(words.split(), words, (*change, name))
+
+
+def test_a_wrong_detector_ends_in_a_sentence(contents, tmp_path, each_of):
+    ((name, right),) = contents("detector.safetensors").items()
+
+    @each_of(wrong_file(name, right))
+    def check(wrong: tuple[bytes, Change]) -> None:
+        (tmp_path / name).write_bytes(wrong[0])
+        try:
+            detector = osk.detectors.Detector.load(tmp_path / name)
+            detector.score(osk.Outputs(torch.eye(4), torch.eye(4), torch.arange(4)))
+        except osk.OutskirtsError:
+            pass

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import outskirts as osk
 from outskirts.benchmarking import run_job
 from outskirts.benchmarking.jobs import Job, plan, seeds
 from outskirts.data.benchmark import load_benchmark
@@ -95,3 +96,11 @@ def test_a_misspelt_method_under_recipes_is_told(bench):
         match="no method 'ascod' that the benchmark 'bugs' could have under 'recipes'; did you mean 'ascood'",
     ):
         plan(benchmark, ["ce"], [0], Path("out"))
+
+
+@pytest.mark.parametrize("part", ["recipes", "variants"])
+def test_options_of_what_is_not_run_are_checked(bugs, tmp_path, part):
+    sets = {"train": str(bugs / "train"), "test": str(bugs / "test"), "ood": {"far": {"fog": str(bugs / "fog")}}}
+    benchmark = osk.Benchmark("bugs", **sets, **{part: {"oe": {"epohcs": 1}}})
+    with pytest.raises(osk.OutskirtsError, match=r"no option 'epohcs' of the method '(ce|oe)'; did you mean 'epochs'"):
+        osk.benchmark(benchmark, methods=["ce"], seeds=[0], out=tmp_path / "out")

@@ -1,5 +1,7 @@
 """What the shipped benchmarks train each method with, against the published settings, written out."""
 
+import re
+
 import pytest
 
 import outskirts as osk
@@ -39,6 +41,9 @@ CIFAR = {
     "supcon": (*R18, 100, 512, 0.5, 0.1, 1e-4, VIEWS),
     "npos": (*R18, 100, 256, 0.1, 0.0, 1e-4, VIEWS),
 }
+SIO = {name: (*row[:3], 200, *row[4:]) for name, row in CIFAR.items()}
+SIO |= {name: (*SIO[name][:6], 0.05, *SIO[name][7:]) for name in ("cider", "supcon")}
+R18_SCRATCH = ("torchvision:resnet18", None, 224)
 IMAGENET100 = {None: IN100, "cider": IN100_SPHERE, "npos": IN100_SPHERE}
 CLIP = ("clip:DATA/clip-vit-base-patch16", None, 224, 20, 800, 0.1, 0.0, 1e-4, "none")
 
@@ -52,6 +57,11 @@ EXPECTED = {
     "cifar10-papers": papers(R18),
     "cifar10-quick": {None: ("fast", None, 32, 5, 256, 0.3, 0.15, 5e-4, "flip,crop:2")},
     "cifar100": CIFAR,
+    **{
+        f"{name}-sio": {None: (*R18_SCRATCH, 60, 256, 0.1, 0.0, 1e-4, CROPS)}
+        for name in ("imagenet10", "imagenet-dogs")
+    },
+    **{f"cifar{count}-sio": SIO for count in (10, 100)},
     "cifar100-papers": papers(R34, ncis=(*R34, 250, 256, 0.1, 0.0, 5e-4, "flip,crop:4")),
     "imagenet100-cider": IMAGENET100,
     "imagenet100-ncis": IMAGENET100 | {"ncis": (*TUNED, 20, 80, 0.001, 0.0, 5e-4, CROPS)},
@@ -80,7 +90,14 @@ OWN = {
     ("waterbirds", "ascood"): (ALPHAS, ("gradient", 0.1, 300.0, 30.0, 0.1, 1.0)),
     # 300 and 30 at 224 pixels, times (96 / 224)².
     ("waterbirds-quick", "ascood"): (ALPHAS, ("gradient", 0.1, 55.0, 5.5, 0.1, 1.0)),
-    **{(f"cifar10{kind}", "ascood"): (ALPHAS, ("shuffle", 0.15, 300.0, 30.0, 1.0, 1.0)) for kind in ("", "-papers")},
+    **{
+        (f"imagenet100-{of}", "ascood"): (ALPHAS, ("gradient", 0.1, 300.0, 30.0, 1.0, 1.0))
+        for of in ("cider", "npos", "ncis")
+    },
+    **{
+        (f"cifar10{kind}", "ascood"): (ALPHAS, ("shuffle", 0.15, 300.0, 30.0, 1.0, 1.0))
+        for kind in ("", "-papers", "-sio")
+    },
     **{(f"cifar100{kind}", "ascood"): (ALPHAS, ("shuffle", 0.1, 300.0, 30.0, 5.0, 0.05)) for kind in ("", "-papers")},
     ("cifar10", "cider"): (SPHERE, (0.95, W2, 1.0, 100, None)),
     ("cifar10-papers", "cider"): (SPHERE, (0.95, W2, 1.0, 100, None)),
@@ -101,7 +118,8 @@ OWN = {
 
 
 def options(name, method, all_there, **given):
-    needs = {"ncis": {"outlier_images": "pool:outliers"}, "dream": {"anchors": "generator"}}.get(method, {})
+    images = {"outlier_images": "pool:outliers"}
+    needs = {"ncis": images, "mixoe": images, "dream": {"anchors": "generator"}}.get(method, {})
     return plan(osk.load_benchmark(name), [method], [0], all_there / "out", options={**needs, **given})[0].options
 
 
@@ -132,6 +150,37 @@ def test_detectors_are_chosen_on_images_that_no_method_trains_with(name, all_the
     assert benchmark.tune_on and benchmark.tune_on not in tested
     # The folder of all its images would hold those that detectors are chosen on.
     assert "val_openimage_o" not in benchmark.tune_on or not any(s.endswith("/openimage_o") for s in tested)
+
+
+@pytest.mark.parametrize(("name", "near"), [("cifar10-sio", "cifar100"), ("cifar100-sio", "cifar10")])
+def test_sio_has_no_tiny_imagenet_among_its_sets(name, near, all_there):
+    benchmark = osk.load_benchmark(name)
+    assert {group: set(sets) for group, sets in benchmark.ood.items()} == {
+        "near": {near},
+        "far": {"mnist", "svhn", "texture", "places365"},
+    }
+
+
+def test_sio_splits_of_imagenet_are_apart(all_there):
+    ten, dogs = (osk.load_benchmark(f"{name}-sio") for name in ("imagenet10", "imagenet-dogs"))
+
+    def places(spec):
+        ranges = [span.split("-") for span in re.search(r"classes=([\d,-]+)", spec)[1].split(",")]
+        return [place for span in ranges for place in range(int(span[0]), int(span[-1]) + 1)]
+
+    assert places(ten.train) == places(ten.test) == [31, 62, 94, 207, 281, 404, 569, 751, 814, 949]
+    assert sorted(places(ten.train) + places(ten.ood["near"]["others"])) == list(range(1000))
+    assert places(dogs.train) == list(range(151, 251))
+    # The other breeds of dogs are neither.
+    assert sorted(places(dogs.train) + places(dogs.ood["near"]["others"])) == [*range(251), *range(269, 1000)]
+
+
+@pytest.mark.parametrize("name", ["cifar10-papers", "cifar100-papers"])
+def test_lsun_shrunk_whole_does_not_count_as_far(name, all_there):
+    benchmark = osk.load_benchmark(name)
+    assert set(benchmark.ood) == {"far", "resized"} and set(benchmark.ood["resized"]) == {"lsun-resize"}
+    assert set(benchmark.ood["far"]) == {"svhn", "textures", "places365", "lsun-crop", "isun"}
+    assert "lsun-resize" in benchmark.needs
 
 
 def test_the_command_line_comes_last(all_there):

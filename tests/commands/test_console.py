@@ -33,6 +33,16 @@ def test_repeated_flags_are_put_together():
     assert merged(["--far"], "--far") == ["--far"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    ["--lr 1 --lr 2", "--lr=1 --lr 2", "--batch_size 1 --batch-size 2", "--compile --no-compile", "--seed 1 --seed 1"],
+)
+def test_an_option_given_twice_is_told(refused, options):
+    name = options.split()[0].partition("=")[0].replace("_", "-")
+    assert f"{name} is given twice; give it once." in refused("train", "ce", "--data", "x", *options.split())
+    assert "--out is given twice" in refused("report", "run", "--out", "a", "--out", "b")
+
+
 def test_remarks_are_printed_as_they_are(capsys):
     sentence = f"folder:/a [subset] :smile: [red]x[/] {'long ' * 40}end"
     say(sentence)

@@ -35,9 +35,11 @@ def test_contract_of_every_kind_of_outlier(kind):
     [
         {"outlier_loss": "energy"},
         {"batchnorm": "separate"},
+        {"feature_scaling": "unit"},
+        {"feature_scaling": "none"},
         {"reference_quirks": True, "relative_alpha": True, "alpha_max": 1.0, "alpha_min": 0.1, "clamp": True},
     ],
-    ids=lambda options: next(iter(options)),
+    ids=lambda options: "-".join(str(part) for part in next(iter(options.items()))),
 )
 def test_contract_of_the_variants(options):
     check_method("ascood", ASCOODConfig(**options))
@@ -105,6 +107,15 @@ class Unweighted(Sound):
         return super().step(replace(batch, weights=None))
 
 
+class Unlinear(Sound):
+    def step(self, batch):
+        return super().step(replace(batch, weights=None if batch.weights is None else batch.weights.square() * 24))
+
+
+class WeighsNothing(Unweighted):
+    weighs_images = False
+
+
 class Forgetful(Sound):
     seen = 0
 
@@ -139,6 +150,10 @@ def test_a_minimal_method_passes():
     check_method(Sound)
 
 
+def test_a_method_may_say_that_it_weighs_no_images():
+    check_method(WeighsNothing)
+
+
 def with_config(config):
     return type("Configured", (Sound,), {"Config": config})
 
@@ -155,6 +170,7 @@ def with_config(config):
         (Overwriting, "changes the images"),
         (DeadBackbone, "no gradient in the backbone"),
         (Unweighted, "does not depend on the weights"),
+        (Unlinear, "with weights of classes, the loss is .*, and their weighted mean"),
         (Forgetful, "resumed run"),
         (Worsening, "do not lower the loss"),
         (MadeWithGradients, "outliers"),

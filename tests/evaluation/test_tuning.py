@@ -21,6 +21,10 @@ def test_the_grid_of_a_detector():
     assert len(grid_of(create("msp"))) == 1
     pairs = [(point.low, point.high) for point in grid_of(create("adascale"))]
     assert len(pairs) == 45 and all(low <= high for low, high in pairs)
+    # OpenOOD's grid of ODIN, and that published with i-ODIN, take passes.
+    for name, count in (("odin", 8), ("iodin", 28)):
+        assert len(grid_of(create(name))) == 1 and len(grid_of(create(name), passes=True)) == count
+    assert [point.epsilon for point in grid_of(create("odin:temperature=10"), passes=True)] == [0.0014, 0.0028]
 
 
 @pytest.fixture

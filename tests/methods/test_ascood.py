@@ -192,6 +192,10 @@ def test_energies_by_hand(make, batch):
         energy = row.exp().sum().log().view(1, 1)
         rows.append(-method.energy_head(energy).log_softmax(1)[0, target])
     torch.testing.assert_close(method._outlier_loss(logits, other), torch.stack(rows).mean(), check_dtype=False)
+    # Two images of weight 1/4 and 3/4 keep two thirds of the mean over three rows.
+    weighted = (2 * (0.25 * rows[0] + 0.75 * rows[1]) + rows[2]) / 3
+    found = method._outlier_loss(logits, other, tensor([0.25, 0.75]))
+    torch.testing.assert_close(found, weighted, check_dtype=False)
 
 
 def test_energy_trains_its_network_and_the_backbone(make, batch):
@@ -247,6 +251,21 @@ TABLE = {
 }
 COMMON = {"sigma": 0.5, "outlier_weight": 1.0, "fc_lr_factor": 1.0, "optimizer": "sgd", "momentum": 0.9}
 COMMON |= {"weight_decay": 5e-4, "warmup": 0.0, "outlier_loss": "kl", "batchnorm": "shared", "reference_quirks": False}
+
+
+@torch.no_grad()
+def test_features_of_the_ablation():
+    """h, h/‖h‖ and standardised, the last two of one length."""
+    features = torch.rand(4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = {
+        kind: ASCOOD.head(ASCOODConfig(feature_scaling=kind), 8, 3).inputs for kind in ("standardize", "unit", "none")
+    }
+    found = {kind: scale(features) for kind, scale in inputs.items()}
+    assert torch.equal(found["none"], features)
+    lengths = torch.full((4,), 0.5 * 7**0.5, dtype=torch.float64)
+    torch.testing.assert_close(found["unit"].norm(dim=1), lengths)
+    torch.testing.assert_close(found["standardize"].norm(dim=1), lengths, rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.nn.functional.cosine_similarity(found["unit"], features), torch.ones(4).double())
 
 
 @pytest.mark.parametrize("preset", TABLE)

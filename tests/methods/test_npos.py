@@ -28,6 +28,7 @@ def batches(count, epoch=1, epochs=4, rows=12):
         {"space": "raw", "prototypes": "mean", "prototype_freeze": 0.5, "views": 1},
         {"prototypes": "learned", "projection": "linear", "selection": "random", "reduction": "pooled"},
         {"reference_quirks": True, "start": 0.4},
+        {"projection": "none", "ood_head_hidden": 8},
     ],
 )
 def test_contract(options):

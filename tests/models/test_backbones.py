@@ -21,6 +21,8 @@ FAMILIES = [
     ("timm:densenet121", 1, 32, 1024),
     ("torchvision:densenet121", 3, 32, 1024),
     ("torchvision:squeezenet1_1", 3, 64, 512),
+    ("wrn10-2-cifar", 1, 28, 128),
+    ("resnet18-cifar-rectified32", 3, 32, 32),
 ]
 
 
@@ -35,7 +37,18 @@ def test_families(name, channels, size, dim):
         assert backbone.network.eval()(images).shape == (2, dim)
 
 
+def test_rectified_features_are_not_negative():
+    backbone = build_backbone("fast-rectified16", 3, 32)
+    with torch.no_grad():
+        features = backbone.network(torch.randn(4, 3, 32, 32))
+    assert features.shape == (4, 16) and features.min() == 0 < features.max()
+
+
 def test_what_cannot_be_a_backbone_is_told():
+    with pytest.raises(OutskirtsError, match=r"depth of 10, 16, 22, .*, not 29"):
+        build_backbone("wrn29-10-cifar", 3, 32)
+    with pytest.raises(OutskirtsError, match="'wrn28-10-cifar' has no published weights"):
+        build_backbone("wrn28-10-cifar", 3, 32, pretrained=True)
     with pytest.raises(OutskirtsError, match=r"AlexNet cannot take images of shape \(3, 32, 32\)"):
         build_backbone("alexnet", 3, 32)
     with pytest.raises(OutskirtsError, match="set channels to 3"):

@@ -15,8 +15,8 @@ from outskirts.training.config import resolve_recipe
 from outskirts.training.loading import assemble
 
 
-def translate(layout: str, checkpoint: dict) -> Published:
-    return LAYOUTS[layout](checkpoint, "")
+def translate(layout: str, checkpoint: dict, classes: int = 4) -> Published:
+    return LAYOUTS[layout](checkpoint, "", classes)
 
 
 class Block(nn.Module):
@@ -249,24 +249,22 @@ def test_ciders_resnet_101_with_a_small_stem(images):
 
 
 @pytest.mark.parametrize(
-    ("layout", "name", "match"),
+    ("layout", "names", "match"),
     [
-        *(
-            ("openood", name, "CIDERNet, NPOSNet, GodinNet, T2FNormNet and PALMNet")
-            for name in ("backbone.conv1.weight",)
-        ),
-        ("openood", "block1.layer.0.conv1.weight", "WideResNet a 'block1'"),
-        ("npos", "proj.0.weight", "ResNet-101 for ImageNet-100"),
+        ("openood", ("backbone.conv1.weight", "fc.weight", "confidence.weight"), "parts backbone, confidence, fc"),
+        ("openood", ("backbone.conv1.weight", "h.h.weight", "h.h.bias", "g.0.weight"), "is an inner product"),
+        ("openood", ("block1.layer.0.bn1.weight",), "does not hold a WideResNet"),
+        ("npos", ("model.conv1.weight", "proj.0.weight"), "but not the outlier_MLP"),
     ],
 )
-def test_networks_that_are_not_read_are_named(layout, name, match):
+def test_networks_that_are_not_read_are_named(layout, names, match):
     with pytest.raises(OutskirtsError, match=match):
-        translate(layout, {name: torch.zeros(3, 3)})
+        LAYOUTS[layout]({name: torch.zeros(3, 3) for name in names}, "", 10)
 
 
 def test_pixels_are_normalised_as_they_were():
     for classes, first in ((10, 0.4914), (100, 0.5071)):
-        found = translate("openood", ResNet(classes=classes).state_dict())
+        found = translate("openood", ResNet(classes=classes).state_dict(), classes)
         assert found.normalization[0][0] == first
         assert found.normalization[1][0] == {10: 0.2470, 100: 0.2675}[classes]
     npos = Contrastive().state_dict() | {"mlp.0.weight": torch.zeros(128, 512)}

@@ -21,7 +21,7 @@ def test_scores_of_the_host_are_its_own(finished, bugs):
     assert found["detectors"] + len(reasons) == len(registry.names())
     # Whether so small a network is right about each class, as OpenMax needs, depends on the processor's rounding.
     assert FEW in reasons.pop("openmax", FEW)
-    assert reasons.keys() == {"godin", "mcm", "ood_head"}
+    assert reasons.keys() == {"godin", "mcm", "ood_head", "rotation"}
     assert reasons["godin"] == "needs numerators, which this classifier does not give"
 
 

@@ -163,6 +163,23 @@ def test_the_images_by_their_spec(foreign, bugs, tmp_path, outskirts):
     assert runs[0].recipe() == osk.Run.open(tmp_path / "c").recipe()
 
 
+def test_a_network_of_openood_about_a_backbone(foreign, bugs, tmp_path):
+    """CIDERNet and PALMNet have no prototypes, and their kNN is OpenOOD's."""
+    model, told = foreign.Contrastive().eval(), []
+    state = {k.replace("encoder.", "backbone."): v for k, v in model.state_dict().items() if not k.startswith("fc.")}
+    torch.save(state, tmp_path / "best.ckpt")
+    run = import_checkpoint("openood", tmp_path / "best.ckpt", bugs / "train", tmp_path / "run", say=told.append)
+    recipe = run.recipe()
+    knn, mahalanobis = registry["cider"].detectors(recipe.settings)
+    assert (recipe.method, knn["k"], mahalanobis["normalize"]) == ("cider", 50, True)
+    assert "no prototypes" in told[0] and "mahalanobis with PALM" in told[1] and len(told) == 2
+    images = osk.open(bugs / "train")
+    pixels, _ = images.resident(osk.load(run.path).transform)
+    with torch.no_grad():
+        expected = model.encoder(osk.load(run.path).transform.device(pixels))
+    torch.testing.assert_close(osk.extract(osk.load(run.path), images).features, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_ncis_on_large_images(foreign, bugs, tmp_path):
     """The stem is the one for small images; size, mean and deviation are ImageNet's all the same."""
     torch.save(foreign.ncis_state(2), tmp_path / "ncis.pt")

@@ -58,6 +58,8 @@ CASES = {
     "cider-mean-frozen": ("cider", {"embedding": 8, "prototypes": "mean", "train_layers": "body.1", **EPOCHS}, True),
     "cider-learned-held": ("cider", {"embedding": 8, "prototypes": "learned", "prototype_freeze": 0.4}, True),
     "supcon": ("supcon", {"embedding": 8, "views": 3}, True),
+    "cider-class-weights": ("cider", {"embedding": 8, "class_weights": "balanced"}, True),
+    "ce-balanced": ("ce", {"sampler": "balanced"}, True),
 }
 
 

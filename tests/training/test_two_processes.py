@@ -54,6 +54,10 @@ CASES = {
     "cider-held": ("cider", {"embedding": 8, "prototypes": "learned", "prototype_freeze": 0.4}),
     "supcon-mixed": ("supcon", {"embedding": 8, **POOL}),
     "ascood-noise": ("ascood", {"outliers": "gaussian", "alpha_max": 2.0, "alpha_min": 1.0, "batchnorm": "separate"}),
+    "ce-balanced": ("ce", {"sampler": "balanced", "data": "few"}),
+    "ce-balanced-mixed": ("ce", {"sampler": "balanced", "data": "few", **POOL}),
+    "supcon-weights": ("supcon", {"embedding": 8, "class_weights": "balanced", "data": "few"}),
+    "npos-weights-mixed": ("npos", {"embedding": 8, **QUEUE, "class_weights": "balanced", "data": "few", **POOL}),
     "oe-images": ("oe", {"outliers": "images", "outlier_images": "fog", "outlier_batch": 4}),
 }
 #: The training that is also cut short and resumed; the steps at which it is killed or asked to stop; where it is then.
@@ -100,10 +104,11 @@ def trained(name, data, out, progress=None):
     """Train one of the cases below `out`, and return all that its method holds."""
     method, options = CASES[name]
     options = {
-        key: str(data / value) if key in ("synthetic", "outlier_images") else value for key, value in options.items()
+        key: str(data / value) if key in ("data", "synthetic", "outlier_images") else value
+        for key, value in {"data": "train", **options}.items()
     }
     with kept() as states:
-        osk.train(method, data / "train", out=out / name, model=network(), progress=progress, **OPTIONS, **options)
+        osk.train(method, out=out / name, model=network(), progress=progress, **OPTIONS, **options)
     return states[0]
 
 
@@ -167,6 +172,8 @@ def agree(one, two, tolerance):
 def data(draw, tmp_path_factory):
     root = tmp_path_factory.mktemp("two")
     draw(root / "train")
+    draw(root / "few", ("ant",))
+    draw(root / "few", ("bee",), count=7)
     draw(root / "made", count=12, seed=1)
     draw(root / "fog", (), count=12, seed=2)
     return root

@@ -108,6 +108,10 @@ def plan(
     for name in benchmark.recipes:
         if name not in known:
             raise unknown("method", name, known, f"that the benchmark '{benchmark.name}' could have under 'recipes'")
+        # Those of other methods are checked, too: a mistyped option would be dropped in silence.
+        _resolved(benchmark, methods[0] if name == "all" else name, None, {})
+    for variant in benchmark.variants:
+        _resolved(benchmark, methods[0], variant, {})
     for name in ("data", "val", "seed"):
         if name in (options or {}):
             raise OutskirtsError(f"A benchmark sets {name} itself; choose seeds by seeds, and images by the benchmark.")
@@ -132,7 +136,7 @@ def plan(
     return jobs
 
 
-def _recipe(benchmark: Benchmark, method: str, variant: str | None, options: Mapping[str, Any]) -> Recipe:
+def _resolved(benchmark: Benchmark, method: str, variant: str | None, options: Mapping[str, Any]) -> Recipe:
     """What one training does: options override the variant, then the method's recipe, its preset, and that of all."""
     usual = dict(benchmark.recipes.get("all", {}))
     given = {
@@ -143,7 +147,12 @@ def _recipe(benchmark: Benchmark, method: str, variant: str | None, options: Map
         "val": benchmark.val,
     }
     preset = given.pop("preset", usual.pop("preset", None))
-    recipe = resolve_recipe(method, given, preset, usual)
+    return resolve_recipe(method, given, preset, usual)
+
+
+def _recipe(benchmark: Benchmark, method: str, variant: str | None, options: Mapping[str, Any]) -> Recipe:
+    """What one training does, if it has all that it needs."""
+    recipe = _resolved(benchmark, method, variant, options)
     if not recipe.settings.needs_outlier_images:
         # They were named for the methods that take some.
         recipe = recipe._replace(training=replace(recipe.training, outlier_images=None))

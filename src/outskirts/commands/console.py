@@ -86,7 +86,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | No
         return tyro.cli(
             kind,
             prog=f"outskirts {command}",
-            args=current_flags(arguments, kind),
+            args=_once(current_flags(arguments, kind)),
             config=_CONFIG,
             default=tyro.MISSING_NONPROP if default is None else default,
         )
@@ -140,7 +140,7 @@ def parse_parts(
         read = tyro.cli(
             kind,
             prog=f"outskirts {command}",
-            args=current_flags(arguments, *map(type, parts.values())),
+            args=_once(current_flags(arguments, *map(type, parts.values()))),
             config=_CONFIG,
             description=about,
         )
@@ -148,6 +148,17 @@ def parse_parts(
 
 
 _CONFIG = (tyro.conf.OmitArgPrefixes,)
+
+
+def _once(arguments: list[str]) -> list[str]:
+    """The same, or an error if an option is given twice, of which one would be dropped."""
+    given: set[str] = set()
+    for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+        name = flag.replace("_", "-").removeprefix("--").removeprefix("no-")
+        if name in given and name not in ("", "help"):
+            raise OutskirtsError(f"--{name} is given twice; give it once.")
+        given.add(name)
+    return arguments
 
 
 def current_flags(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from ..bounds import Between, Some
 from ..errors import OutskirtsError
 from ..evaluation.asked import GROUPS
 from ..evaluation.evaluate import asked_for
+from ..evaluation.evaluate_model import evaluate_model, model_folder
 from ..evaluation.evaluate_run import evaluate_run
+from ..evaluation.results import Results
+from ..models.given import parse_model
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
@@ -24,15 +28,42 @@ Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC [NAME=SPEC
 
 @dataclass(frozen=True)
 class Evaluate(Command):
-    """Measure how well a trained run detects out-of-distribution (OOD) images, and write its report."""
+    """Measure how well a run, or a classifier that was trained elsewhere, detects out-of-distribution (OOD) images, and
+    write the report."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts evaluate runs/photos --test folder:photos/test --far textures=folder:textures",
         "outskirts evaluate runs/photos --test folder:photos/test --near textures=folder:textures --tune",
+        "outskirts evaluate --model torchvision:resnet18?weights=my.pt --train folder:photos/train --test "
+        "folder:photos/test --far textures=folder:textures",
     )
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[RUN]")] = None
+    """Folder of the run, in the place of --model."""
+    model: str | None = None
+    """Classifier that was trained elsewhere, such as timm:resnet50?weights=my.pt, hf:DIR, onnx:FILE or
+    module:package.file:function."""
+    train: str | None = None
+    """With --model: images that it was trained on, with its classes, as a spec. Detectors are fitted on them."""
+    val: str | None = None
+    """With --model: validation images. Default: a part of the training images is set aside."""
+    val_fraction: Between = 0.05
+    """With --model: share of the training images, between 0 and 1, that is set aside where --val is not given."""
+    seed: int = 0
+    """With --model: seed of that part, and of the bootstrap."""
+    mean: str | None = None
+    """With --model: mean of each channel on the scale of 0 to 1, such as 0.5,0.5,0.5. Default: as for its weights."""
+    std: str | None = None
+    """With --model: standard deviation of each channel on the same scale. Default: as for its weights."""
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    """With --model: how images are resized. Default: as for its weights."""
+    crop: Some | None = None
+    """With --model: share of the resized image that is kept, above 0 and at most 1. Default: as for its weights."""
+    fit: Literal["crop", "squash", "pad"] | None = None
+    """With --model: how images that are not square fit: their centre is kept (crop), they are squashed, or a border is
+    added (pad). Default: as for its weights."""
+    out: Path | None = None
+    """With --model: folder of the results. Default: one in runs/, named after the classifier."""
     test: str | None = None
     """In-distribution (ID) test images of the run's classes, as a spec."""
     near: Entries = ()
@@ -63,28 +94,49 @@ class Evaluate(Command):
     """Choose the parameters of detectors on validation images of the run, and on outliers made of them."""
     tune_on: str | None = None
     """Choose the parameters of detectors on these OOD validation images. None of them may be in a test set."""
+    tune_passes: bool = False
+    """With --tune or --tune-on, also choose the parameters of odin and iodin. Each of their 36 points takes a pass over
+    the validation images."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
 
     def __call__(self) -> None:
+        options: dict[str, Any] = {name: getattr(self, name) for name in _SHARED}
+        options["tune"] = self.tune_on or ("own" if self.tune else None)
         with telling() as (saying, progress):
-            results = evaluate_run(
-                self.run,
-                self.test,
-                self._groups(),
-                asked_for(self.detectors),
-                benchmark=self.benchmark,
-                features=self.features,
-                precision=self.precision,
-                keep=self.keep,
-                device=self.device,
-                skip_corrupt=self.skip_corrupt,
-                tune=self.tune_on or ("own" if self.tune else None),
-                say=saying,
-                progress=progress,
-            )
+            options |= {"say": saying, "progress": progress}
+            folder, results = self._of_run(options) if self.model is None else self._of_model(self.model, options)
         show(results.table())
-        say(f"Report: {report(self.run)}")
+        say(f"Report: {report(folder)}")
+
+    def _of_run(self, options: dict[str, Any]) -> tuple[Path, Results]:
+        if self.run is None:
+            raise OutskirtsError("Pass the folder of a run, or a classifier that was trained elsewhere (--model).")
+        default = Evaluate()
+        for name in (*_OF_MODEL, *_STATED):
+            if getattr(self, name) != getattr(default, name):
+                raise OutskirtsError(
+                    f"--{name.replace('_', '-')} is for a classifier that was trained elsewhere (--model); a run knows "
+                    "its own."
+                )
+        return self.run, evaluate_run(self.run, self.test, self._groups(), asked_for(self.detectors), **options)
+
+    def _of_model(self, model: str, options: dict[str, Any]) -> tuple[Path, Results]:
+        if self.run is not None:
+            raise OutskirtsError(
+                "Pass either the folder of a run or a classifier that was trained elsewhere (--model)."
+            )
+        if self.train is None:
+            raise OutskirtsError("Pass images of the classes that the classifier was trained on (--train SPEC).")
+        stated = {name: getattr(self, name) for name in _STATED}
+        text = str(
+            parse_model(model).with_options(**{name: str(value) for name, value in stated.items() if value is not None})
+        )
+        options |= {"val": self.val, "val_fraction": self.val_fraction, "seed": self.seed}
+        folder = self.out or model_folder(text)
+        return folder, evaluate_model(
+            text, self.train, self.test, self._groups(), asked_for(self.detectors), out=folder, **options
+        )
 
     def _groups(self) -> dict[str, dict[str, str]]:
         """The specs of OOD sets by group and name."""
@@ -97,6 +149,13 @@ class Evaluate(Command):
                 groups[group][name] = spec
         return groups
 
+
+#: What both kinds of evaluations take.
+_SHARED = ("benchmark", "features", "precision", "keep", "device", "skip_corrupt", "tune_passes")
+#: What is for a classifier that was trained elsewhere alone.
+_OF_MODEL = ("train", "val", "val_fraction", "seed", "out")
+#: What may be stated of its transform.
+_STATED = ("mean", "std", "interpolation", "crop", "fit")
 
 COMMAND = Evaluate
 

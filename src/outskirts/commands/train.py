@@ -25,6 +25,7 @@ __all__ = ["COMMAND", "EXAMPLES", "main"]
 _OPTIONS = {
     "ascood": ["--outliers shuffle"],
     "dream": ["--anchors pools/diffusion/generator --embedding 64"],
+    "mixoe": ["--outlier-images folder:textures"],
     "ncis": ["--outlier-images folder:textures"],
     "npos-clip": ["--backbone clip:clip"],
     "oe": ["--outliers images --outlier-images folder:textures"],

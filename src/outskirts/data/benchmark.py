@@ -14,7 +14,7 @@ import yaml
 
 from ..contents import misfit
 from ..errors import OutskirtsError, unknown
-from ..files import load_yaml, require_path_part, write_text
+from ..files import home_expanded, load_yaml, require_path_part, write_text
 from .catalogue import known
 from .imageset import ImageSet
 from .sources import open as open_images
@@ -161,7 +161,7 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
 
 def own_file(benchmark: str | Path) -> Path | None:
     """The absolute path of a benchmark's YAML file; None for the name of one that ships."""
-    path = Path(benchmark).expanduser()
+    path = home_expanded(benchmark)
     return path.absolute() if path.suffix in (".yaml", ".yml") else None
 
 
@@ -206,7 +206,7 @@ def describe_benchmark(benchmark: str | Path) -> Mapping[str, Any]:
 
 def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     """The file of a benchmark, and what it says, its keys checked."""
-    path = Path(benchmark).expanduser()
+    path = home_expanded(benchmark)
     if own_file(path) is None:
         if str(benchmark) not in benchmarks():
             raise unknown("benchmark", str(benchmark), benchmarks())
@@ -236,7 +236,7 @@ def _options(given: dict[str, Any], base: Path) -> dict[str, Any]:
         if name in ("synthetic", "outlier_images") and value:
             return resolve(value, base)
         if name == "backbone" and str(value).startswith(_CLIP):
-            return f"{_CLIP}{base / Path(str(value).removeprefix(_CLIP)).expanduser()}"
+            return f"{_CLIP}{base / home_expanded(str(value).removeprefix(_CLIP))}"
         return value
 
     return {name: placed(name, value) for name, value in given.items()}

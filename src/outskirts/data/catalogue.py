@@ -24,7 +24,7 @@ __all__ = ["RECORD", "Entry", "entries", "fetch_entry", "known", "verify_fetched
 
 #: The file in a fetched folder that says what arrived.
 RECORD = "outskirts.json"
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def verify_fetched(folder: Path) -> int:
         raise OutskirtsError(f"There is no folder {folder}; 'outskirts data fetch' makes one for each set.")
     if not is_file(record):
         raise OutskirtsError(f"{folder} was not made by 'outskirts data fetch': it has no {RECORD}.")
-    then, now = load_json(record)["files"], _content(folder)["files"]
+    then, now = load_json(record, {"files": {str: str}})["files"], _content(folder)["files"]
     wrong = [
         *(f"{name} is missing" for name in then if name not in now),
         *(f"{name} is not part of the set" for name in now if name not in then),

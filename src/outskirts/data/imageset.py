@@ -18,13 +18,13 @@ from torch.utils.data import Dataset
 from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
-from ..texts import counted, verb
+from ..texts import counted, listed, verb
 from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
 from .pixel_array import checked_pixels
-from .selection import class_positions, part_bounds, quantiles
+from .selection import class_positions, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
@@ -127,17 +127,17 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def __repr__(self) -> str:
         count = len(self.classes)
-        names = f": {_listed(self.classes, _NAMED)}" if count else ""
+        names = f": {listed(self.classes, _NAMED)}" if count else ""
         classes = f"{counted(count, 'class')}{names}"
         return f"{type(self).__name__}({self.spec!r}, {counted(len(self), 'image')}, {classes})"
 
     def _repr_html_(self) -> str:
         known = [("spec", self.spec), ("images", f"{len(self):,}")]
-        known += [("classes", f"{len(self.classes)}: {_listed(self.classes)}")] if self.classes else []
+        known += [("classes", f"{len(self.classes)}: {listed(self.classes)}")] if self.classes else []
         if unlabeled := int((self.labels < 0).sum()):
             known.append(("without a label", f"{unlabeled:,}"))
         if self.attribute is not None:
-            known.append(("attribute", f"{self.attribute.name}: {_listed(self.attribute.values)}"))
+            known.append(("attribute", f"{self.attribute.name}: {listed(self.attribute.values)}"))
         known += [("note", self.note)] if self.note else []
         return notebook.table(type(self).__name__, known, picture=sheet(self._samples()) if self.pictures else None)
 
@@ -317,6 +317,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         chosen = [order[usual[order] & (self.labels[order] == label)][:most] for label in range(len(self.classes))]
         return self.subset(torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values)
 
+    def between(self, positions: str) -> ImageSet:
+        """Consecutive images: ``"500-999"`` are those from position 500 to 999, counted from 0, or to the last."""
+        first, last = position_bounds(positions)
+        return self.subset(torch.arange(min(first, len(self)), min(last + 1, len(self))))
+
     def part(self, bounds: str, seed: int = 0) -> ImageSet:
         """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""
         low, high = part_bounds(bounds)
@@ -340,8 +345,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         strangers = [name for name in self.classes if name not in classes]
         if strangers:
             raise OutskirtsError(
-                f"{self._origin} has classes that the training set lacks: {_listed(strangers)}; "
-                f"the training set has {_listed(classes)}."
+                f"{self._origin} has classes that the training set lacks: {listed(strangers)}; "
+                f"the training set has {listed(classes)}."
             )
         table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
         return self._like(labels=table[self.labels], classes=classes, spec=self.spec)
@@ -362,7 +367,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             raise OutskirtsError(
-                f"{self._origin} has no images of these classes: {_listed(empty)}; choose the classes that it "
+                f"{self._origin} has no images of these classes: {listed(empty)}; choose the classes that it "
                 "has, with ?classes=."
             )
 
@@ -375,8 +380,3 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     @property
     def _origin(self) -> str:
         return self.spec.removesuffix(SUBSET).partition("?")[0] or "The image set"
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

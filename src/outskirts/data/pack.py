@@ -56,6 +56,8 @@ def pack(
     except ModuleNotFoundError as error:
         raise MissingExtra("A Parquet file", "parquet") from error
     images, out = open_images(data), placed(out).with_suffix(".parquet")
+    if not images.pictures:
+        raise OutskirtsError(f"{images.spec} holds tokens and no images; pack the images that they were made of.")
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
     if quality is not None and not 1 <= quality <= 95:

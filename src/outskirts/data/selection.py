@@ -12,7 +12,7 @@ from .. import grouped
 from ..errors import OutskirtsError, unknown
 from ..seeding import generator
 
-__all__ = ["class_positions", "part_bounds", "quantiles"]
+__all__ = ["class_positions", "part_bounds", "position_bounds", "quantiles"]
 
 
 def quantiles(labels: Tensor, seed: int) -> Tensor:
@@ -52,6 +52,19 @@ def part_bounds(text: str) -> tuple[float, float]:
     if not low < high <= 100:
         raise OutskirtsError(f"The part '{text}' is not a range of per cent such as 0-60%.")
     return low / 100, high / 100
+
+
+def position_bounds(text: str) -> tuple[int, int]:
+    """The first and the last of consecutive positions.
+
+    >>> position_bounds("500-999")
+    (500, 999)
+    """
+    match = re.fullmatch(r"(\d{1,15})-(\d{1,15})", text)
+    first, last = (int(end) for end in match.groups()) if match else (1, 0)
+    if last < first:
+        raise OutskirtsError(f"The positions '{text}' are not a range such as 0-499, counted from 0, with both ends.")
+    return first, last
 
 
 def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: str) -> list[int]:

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..contents import misfit
 from ..errors import OutskirtsError
 from ..files import load_json, reading, require_alike, require_empty, save_json, save_tensors, writing
 from ..temporary import is_temporary, temporary_path
@@ -96,7 +97,7 @@ class Shards:
             OutskirtsError: If it is of another kind or version, or a shard is missing.
         """
         about = load_json(folder / _MANIFEST)
-        if not isinstance(about, dict) or about.get("format") != kind.format or kind.sizes not in about:
+        if misfit(about, {"format": int, kind.sizes: [int]}) or about["format"] != kind.format:
             raise OutskirtsError(f"{folder} holds no {kind.content} that this version of outskirts can read.")
         shards = cls(folder, kind, about)
         missing = sum(shards.lacks(number) for number in range(len(shards.sizes)))

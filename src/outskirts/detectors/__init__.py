@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .relation import Relation as Relation
     from .relative_mahalanobis import RelativeMahalanobis as RelativeMahalanobis
     from .residual import Residual as Residual
+    from .rotation import Rotation as Rotation
     from .scale import Scale as Scale
     from .she import SHE as SHE
     from .temperature import TemperatureScaledMSP as TemperatureScaledMSP

@@ -47,6 +47,8 @@ class Detector(nn.Module, ABC):
     fits_probes: ClassVar[bool] = False
     #: Values of parameters to choose from, in the order published.
     grid: ClassVar[Mapping[str, Sequence[Any]]] = choices()
+    #: Values of parameters of which each takes a pass of its own over the images, in the order published.
+    pass_grid: ClassVar[Mapping[str, Sequence[Any]]] = choices()
     #: Whether the score is a function of the softmax alone, so that a constant added to all logits changes no score.
     of_softmax: ClassVar[bool] = False
     #: Whether `fit` also takes the outputs ``val=`` of the validation split.
@@ -105,7 +107,7 @@ class Detector(nn.Module, ABC):
 
 
 D = TypeVar("D", bound=type[Detector])
-registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors")
+registry: Registry[type[Detector]] = Registry("detector", "outskirts.detectors", Detector)
 
 
 def register(name: str) -> Callable[[D], D]:

@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from .base import register
+from .base import choices, register
 from .common.perturbed import PerturbedDetector
 
 __all__ = ["IODIN"]
@@ -21,5 +21,9 @@ class IODIN(PerturbedDetector):
         temperature: Divides the logits, above 0; published grid 1, 10, 100, 1000.
         epsilon: Size of the step in units of the raw pixel range [0, 1], at least 0; published grid .0014 to .0098.
     """
+
+    pass_grid = choices(
+        temperature=(1.0, 10.0, 100.0, 1000.0), epsilon=(0.0014, 0.0028, 0.0042, 0.0056, 0.007, 0.0084, 0.0098)
+    )
 
     sparse = True

@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from .base import register
+from .base import choices, register
 from .common.perturbed import PerturbedDetector
 
 __all__ = ["ODIN"]
@@ -21,8 +21,10 @@ class ODIN(PerturbedDetector):
     A value whose gradient is exactly zero moves too, as if it were positive; so does the published code.
 
     Arguments:
-        temperature: Divides the logits, above 0; published grid 1, 10, 100, 1000.
-        epsilon: Size of the step in units of the raw pixel range [0, 1], at least 0.
+        temperature: Divides the logits, above 0; OpenOOD's grid is 1, 10, 100, 1000.
+        epsilon: Size of the step in units of the raw pixel range [0, 1], at least 0; OpenOOD's grid is .0014, .0028.
     """
+
+    pass_grid = choices(temperature=(1.0, 10.0, 100.0, 1000.0), epsilon=(0.0014, 0.0028))
 
     sparse = False

@@ -52,6 +52,7 @@ class Asked:
         features: str,
         options: PassOptions,
         tune: ImageSet | Literal["own"] | None,
+        tune_passes: bool,
     ) -> Self:
         """What `evaluate_run` was called with, its sets open."""
         named = benchmark if isinstance(benchmark, str | Path) else None
@@ -64,6 +65,7 @@ class Asked:
             words += ["--skip-corrupt"] * options.skip_corrupt
             if tune is not None:
                 words += ["--tune"] if isinstance(tune, str) else ["--tune-on", _spec("tune", tune)]
+                words += ["--tune-passes"] * tune_passes
             words += ["--detectors", *(["all"] if isinstance(detectors, str) else map(_text, detectors))]
         except OutskirtsError as error:
             return cls(why_not=str(error))

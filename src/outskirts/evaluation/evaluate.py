@@ -13,6 +13,7 @@ from torch import Tensor
 from ..detectors.base import Detector, create, registry
 from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
+from .class_accuracy import balanced_accuracy
 from .intervals import Interval, aupr_interval, auroc_interval, fpr_interval, wilson_interval
 from .metrics import Positive, aupr, auroc, fpr_at_tpr
 from .results import ID, MEAN, Result, Results, labels
@@ -33,6 +34,7 @@ __all__ = [
 
 Chosen: TypeAlias = Literal["all"] | Iterable[str | Detector | Mapping[str, Any]]
 _ACCURACY = ("id_accuracy", "id_accuracy_lo", "id_accuracy_hi")
+_BALANCED = ("id_balanced_accuracy", "id_balanced_accuracy_lo", "id_balanced_accuracy_hi")
 
 
 def choose_detectors(detectors: Chosen, published: Iterable[Mapping[str, Any]] = ()) -> dict[str, Detector]:
@@ -120,7 +122,14 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
 def score_images(detector: Detector, outputs: Outputs, dataset: str) -> Tensor:
     """The scores of one set's images, [N], float64; NaN is an error that names the detector and the set."""
     with torch.inference_mode():
-        scores = detector.score(outputs).cpu().double()
+        given = detector.score(outputs)
+    if not isinstance(given, Tensor) or given.shape != (len(outputs),):
+        what = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+        raise OutskirtsError(
+            f"The detector '{detector.name}' gave {what} for '{dataset}'; it must give a tensor with one number for "
+            f"each of the {len(outputs)} images."
+        )
+    scores = given.cpu().double()
     if missing := int(scores.isnan().sum()):
         raise OutskirtsError(
             f"The detector '{detector.name}' gave NaN for {missing} of {len(scores)} images of '{dataset}'; "
@@ -268,13 +277,22 @@ def params_of(detector: Detector) -> str:
 
 
 def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dict[str, Any]:
-    """The columns of the ID accuracy, where there are labels; the interval counts photographs."""
-    if any(outputs.labels is None or outputs.logits is None for outputs in sets):
+    """The columns of the ID accuracies, where there are labels; the intervals count photographs."""
+    labels = [outputs.labels for outputs in sets if outputs.labels is not None]
+    logits = [outputs.logits for outputs in sets if outputs.logits is not None]
+    if len(labels) < len(sets) or len(logits) < len(sets):
         return {}
     n = sum(map(len, sets))
     right = sum(round(outputs.accuracy * len(outputs)) for outputs in sets)
     trials = n if photographs is None else len(photographs.unique())
-    return dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
+    every = torch.cat(labels).cpu()
+    hits = torch.cat([one.argmax(1) for one in logits]).cpu() == every
+    columns = dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
+    # An image without a class is in no class's accuracy.
+    if bool((every < 0).any()):
+        return columns
+    balanced, interval = balanced_accuracy(every, hits, photographs)
+    return {**columns, **dict(zip(_BALANCED, (balanced, *interval)))}
 
 
 def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs | None, val: Outputs | None) -> None:

@@ -48,6 +48,7 @@ def evaluate_model(
     device: str = "auto",
     skip_corrupt: bool = False,
     tune: ImageSet | str | Path | None = None,
+    tune_passes: bool = False,
     say: Say = silence,
     progress: Progress = nobody,
 ) -> Results:
@@ -74,6 +75,7 @@ def evaluate_model(
         device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, or their spec, on which to choose parameters; or ``own``.
+        tune_passes: Also choose parameters of which each takes a pass over the images.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
 
@@ -109,7 +111,8 @@ def evaluate_model(
     options = Options(
         features,
         PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
-        tuning_images(tune),
+        tuning_images(tune, tune_passes),
+        tune_passes,
         say,
         progress,
     )

@@ -36,14 +36,15 @@ def evaluate_run(
     device: str = "auto",
     skip_corrupt: bool = False,
     tune: ImageSet | str | Path | None = None,
+    tune_passes: bool = False,
     say: Say = silence,
     progress: Progress = nobody,
 ) -> Results:
     """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
     Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``evaluation.json``,
-    ``notes.json`` and ``gallery/``. Where something else is known of the test images, ``groups.json`` has the accuracy
-    where it meets each class.
+    ``notes.json`` and ``gallery/``. Where the test images have labels, ``classes.json`` has the accuracy of each class.
+    Where something else is known of them, ``groups.json`` has the accuracy where it meets each class.
 
     Arguments:
         run: A finished run, or its folder; or that of an earlier `evaluate_model`.
@@ -62,6 +63,8 @@ def evaluate_run(
         skip_corrupt: Leave out images that cannot be decoded.
         tune: OOD validation images, or their spec, none of them in a test set, on which to choose the parameters that
             are not given; or ``own``, for outliers made of the run's validation images.
+        tune_passes: Also choose parameters of which each takes a pass over the validation images and outliers, those of
+            ``odin`` and ``iodin``.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
 
@@ -74,7 +77,8 @@ def evaluate_run(
     options = Options(
         features,
         PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
-        tuning_images(tune),
+        tuning_images(tune, tune_passes),
+        tune_passes,
         say,
         progress,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -25,6 +25,7 @@ from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
 from .asked import Asked
+from .class_accuracy import ClassAccuracy, class_accuracies, never_predicted, uneven
 from .copies import copies_in_other_files
 from .evaluate import evaluate, fit_able, lacking, require_any
 from .misses import save_misses
@@ -34,10 +35,10 @@ from .results import ID, TUNING, Results, headline
 from .rows import read_rows
 from .separation import require_apart
 from .shareable import Shareable
-from .subgroups import group_accuracies
+from .subgroups import GroupAccuracy, group_accuracies
 from .subject import Subject
 from .task import Task, open_task
-from .tuning import Tuned, own_outliers
+from .tuning import Tuned, grid_of, own_outliers
 from .tuning import tune as tune_detectors
 
 __all__ = ["Groups", "Options", "measure", "tuning_images"]
@@ -54,6 +55,7 @@ class Options:
         features: Features that detectors see.
         forward: How images go through the network.
         tune: OOD validation images on which to choose parameters, or ``own``; None to choose none.
+        tune_passes: Whether to choose those, too, of which each takes a pass over the images.
         say: Told in sentences what is done.
         progress: Told of the images forwarded.
     """
@@ -61,12 +63,15 @@ class Options:
     features: Space
     forward: PassOptions
     tune: ImageSet | Literal["own"] | None
+    tune_passes: bool
     say: Say
     progress: Progress
 
 
-def tuning_images(tune: ImageSet | str | Path | None) -> ImageSet | Literal["own"] | None:
+def tuning_images(tune: ImageSet | str | Path | None, passes: bool) -> ImageSet | Literal["own"] | None:
     """The images that parameters are chosen on, open; ``own`` stays."""
+    if passes and tune is None:
+        raise OutskirtsError("Passes to choose parameters need images to choose on: --tune or --tune-on SPEC.")
     return "own" if tune == "own" else None if tune is None else open_images(tune)
 
 
@@ -92,7 +97,9 @@ def measure(
     """
     known, sets = _sets(test, ood, benchmark)
     detectors = detectors if isinstance(detectors, str) else list(detectors)
-    asked = Asked.of(known, sets, benchmark, detectors, options.features, options.forward, options.tune)
+    asked = Asked.of(
+        known, sets, benchmark, detectors, options.features, options.forward, options.tune, options.tune_passes
+    )
     with only_writer(run.path):
         subject = opened()
         task = open_task(subject, known, sets, detectors, options.forward)
@@ -101,9 +108,14 @@ def measure(
         )
         gathered = gather(task, passes, tuned=options.tune is not None)
         task.notes.extend(copies_in_other_files(task))
+        classes = _classes(task, passes, gathered)
         described = subject.label if options.features == "head" else f"{subject.label} ({options.features} features)"
         about = {"run": run.path.name, "method": described, "seed": subject.seed}
-        tuned = Tuned({}, ()) if options.tune is None else _tune(task, passes, gathered, options.tune, about)
+        tune, again = options.tune, options.tune_passes
+        tuned = Tuned({}, ()) if tune is None else _tune(task, passes, gathered, tune, about, again)
+        if again:
+            task = replace(task, detectors={**task.detectors, **tuned.detectors})
+            gathered = replace(gathered, sets=_again(task, passes, gathered))
         results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
         results = replace(results, tuning=tuned.rows)
         if replaced := _replaced(run, results):
@@ -111,7 +123,7 @@ def measure(
         # Of one evaluation all, even where it is asked to stop now.
         with stop_requests():
             subject.begin()
-            _write(task, gathered, results)
+            _write(task, gathered, results, classes)
             asked.save(run)
             _write_outliers(task, passes)
     return results
@@ -136,17 +148,31 @@ def _sets(
     return open_images(test), open_groups(ood)
 
 
+def _again(task: Task, passes: Passes, gathered: Gathered) -> dict[str, Outputs]:
+    """The outputs of all sets, with what the chosen parameters need."""
+    outputs = {name: passes.outputs(name, image_set, task.probes) for name, image_set in task.sets.items()}
+    return {name: replace(one, labels=gathered.sets[name].labels) for name, one in outputs.items()}
+
+
 def _tune(
-    task: Task, passes: Passes, gathered: Gathered, tune: ImageSet | Literal["own"], about: dict[str, Any]
+    task: Task,
+    passes: Passes,
+    gathered: Gathered,
+    tune: ImageSet | Literal["own"],
+    about: dict[str, Any],
+    with_passes: bool,
 ) -> Tuned:
     """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
     outliers = own_outliers(task.classifier, task.val, task.subject.seed) if isinstance(tune, str) else tune
     require_apart(outliers, task.val, {**task.sets, "train": task.train})
-    of_outliers = passes.outputs(TUNING, outliers, task.probes)
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
-    assert gathered.val is not None
-    name = Shareable().value(outliers.spec)
-    tuned = tune_detectors(able, train=gathered.train, val=gathered.val, outliers=of_outliers, name=name, **about)
+    points = [point for one in able.values() for point in grid_of(one, with_passes)]
+    probes = list({probe.key: probe for one in (*able.values(), *points) for probe in one.probes}.values())
+    of_outliers = passes.outputs(TUNING, outliers, probes)
+    of_val = passes.outputs("val", task.val, probes) if with_passes else gathered.val
+    assert of_val is not None
+    name, how = Shareable().value(outliers.spec), {"passes": with_passes, **about}
+    tuned = tune_detectors(able, train=gathered.train, val=of_val, outliers=of_outliers, name=name, **how)
     passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
     return tuned
 
@@ -186,14 +212,28 @@ def _replaced(run: Run, results: Results) -> str | None:
     )
 
 
-def _write(task: Task, gathered: Gathered, results: Results) -> None:
+def _classes(task: Task, passes: Passes, gathered: Gathered) -> list[ClassAccuracy] | None:
+    """The accuracy of each class, if the test images have labels; what a reader should know of it is told."""
+    outputs = gathered.sets[ID]
+    if outputs.labels is None:
+        return None
+    classes = class_accuracies(outputs, task.classifier.classes)
+    if missed := never_predicted(classes):
+        passes.note(missed)
+    if differ := uneven(classes):
+        passes.say(differ)
+    return classes
+
+
+def _write(task: Task, gathered: Gathered, results: Results, classes: Sequence[ClassAccuracy] | None) -> None:
     """Leave in the run folder what was measured, and the images that were told worst."""
     run, outputs = task.run, gathered.sets
     results.save(run.path)
     save_json(run.path / "notes.json", Shareable(task.subject.options).value(task.notes))
     save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
-    _write_groups(run, outputs[ID], sets[ID])
+    _write_records(run.path / "classes.json", classes)
+    _write_records(run.path / "groups.json", _groups(outputs[ID], sets[ID]))
     shown = headline(list(results.scores), task.subject.published)
     if shown is not None:
         save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
@@ -218,12 +258,18 @@ def _write_outliers(task: Task, passes: Passes) -> None:
     )
 
 
-def _write_groups(run: Run, outputs: Outputs, test: ImageSet) -> None:
-    file = run.path / "groups.json"
+def _groups(outputs: Outputs, test: ImageSet) -> list[GroupAccuracy] | None:
     if test.attribute is None or outputs.labels is None:
+        return None
+    return group_accuracies(outputs, test.classes, test.attribute)
+
+
+def _write_records(file: Path, records: Sequence[ClassAccuracy | GroupAccuracy] | None) -> None:
+    """Write what was measured in the place of what an earlier evaluation left; without, nothing stays."""
+    if records is None:
         file.unlink(missing_ok=True)
     else:
-        save_json(file, [asdict(group) for group in group_accuracies(outputs, test.classes, test.attribute)])
+        save_json(file, [asdict(record) for record in records])
 
 
 def _without_skipped(image_set: ImageSet) -> ImageSet:

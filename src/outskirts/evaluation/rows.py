@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,14 @@ class Result:
     fpr95_ood_positive_hi: float
     id_accuracy_lo: float | None
     id_accuracy_hi: float | None
+    #: The mean accuracy of the classes that have ID images. Tables of earlier versions lack it.
+    id_balanced_accuracy: float | None = None
+    id_balanced_accuracy_lo: float | None = None
+    id_balanced_accuracy_hi: float | None = None
 
 
 COLUMNS = [column.name for column in fields(Result)]
+_FIRST_COLUMNS = [column.name for column in fields(Result) if column.default is MISSING]
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "str": unguarded,
     "int": int,
@@ -116,7 +121,7 @@ def read_rows(path: Path) -> tuple[Result, ...]:
             header, *lines = list(csv.reader(file)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise OutskirtsError(f"{path} is damaged: it is not a CSV file ({error}).") from error
-    if header != COLUMNS:
+    if header not in (COLUMNS, _FIRST_COLUMNS):
         missing, foreign = (sorted(set(a) - set(b)) for a, b in ((COLUMNS, header), (header, COLUMNS)))
         raise OutskirtsError(
             f"{path} is not a table of results written by outskirts; missing columns: {missing}, unknown "
@@ -126,7 +131,7 @@ def read_rows(path: Path) -> tuple[Result, ...]:
     rows = []
     for number, line in enumerate(lines, start=2):
         try:
-            row = Result(*(parse(cell) for parse, cell in zip(parsers, line, strict=True)))
+            row = Result(*(parse(cell) for parse, cell in zip(parsers[: len(header)], line, strict=True)))
             if clause := misfit(json.loads(row.params), {str: Any}, "params"):
                 raise ValueError(clause)
             rows.append(row)

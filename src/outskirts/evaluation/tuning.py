@@ -1,4 +1,4 @@
-"""Choosing the parameters of detectors, without a look at the test sets and without another pass."""
+"""Choosing the parameters of detectors, without a look at the test sets."""
 
 from __future__ import annotations
 
@@ -73,14 +73,19 @@ class Tuned:
     rows: tuple[Result, ...]
 
 
-def grid_of(detector: Detector) -> list[Detector]:
+def grid_of(detector: Detector, passes: bool = False) -> list[Detector]:
     """The detector at every point of its grid, in the order published; just itself if it has none.
 
     Parameters that are not at their defaults were asked for, and stay. Points at which parameters do not go together
     are left out.
+
+    Arguments:
+        detector: Any detector.
+        passes: Whether parameters are free of which each takes a pass over the images.
     """
     defaults = type(detector)().params
-    free = {name: values for name, values in detector.grid.items() if detector.params[name] == defaults[name]}
+    grid = {**detector.grid, **(detector.pass_grid if passes else {})}
+    free = {name: values for name, values in grid.items() if detector.params[name] == defaults[name]}
     points = []
     for values in product(*free.values()):
         parameters: dict[str, Any] = {**detector.params, **dict(zip(free, values))}
@@ -101,12 +106,13 @@ def tune(
     run: str = "",
     method: str = "",
     seed: int = 0,
+    passes: bool = False,
     progress: Callable[[str], None] = lambda label: None,
 ) -> Tuned:
     """Take the point of each detector's grid with the largest AUROC between validation images and outliers.
 
-    Every point is computed from outputs that are there. Detectors without a grid have one point, by which they can be
-    compared with the others.
+    Every point is computed from outputs that are there, those of the probes of all points among them. Detectors
+    without a grid have one point, by which they can be compared with the others.
 
     Arguments:
         detectors: Detectors, by label.
@@ -117,13 +123,14 @@ def tune(
         run: Names the run in the table.
         method: Names the training method there.
         seed: Seed of the run.
+        passes: Whether parameters are chosen of which each takes a pass over the images.
         progress: Told of each detector.
     """
     best: dict[str, Detector] = {}
     rows: list[Result] = []
     for label, detector in detectors.items():
         best[label] = detector
-        points = grid_of(detector)
+        points = grid_of(detector, passes)
         progress(label)
         results: dict[int, Result] = {}
         # The last point first: of neighbours and dimensions, the most, of which the others are a part.

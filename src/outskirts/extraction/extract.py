@@ -154,7 +154,8 @@ def _outputs(
             readings.setdefault(name, []).append(reading.float().cpu())
     return Outputs(
         seen(values["features"]),
-        values["logits"],
+        # A network without a head gives none.
+        values["logits"] if values["logits"].shape[1] else None,
         values["labels"],
         None if linear is None else type(linear)(*(part.float().cpu() for part in linear)),
         {

@@ -44,10 +44,10 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Warned:
-    """The warning of a training.
+    """What the steps of a training, or its validations, warned of.
 
     Arguments:
-        text: The latest.
+        text: The latest warning.
         first: The epoch at which it first occurred.
         last: The epoch at which it last occurred.
         past: Whether the training went on without it.
@@ -129,11 +129,12 @@ def _outliers(record: Record) -> bool:
     return record.get("ready", record.get("outlier_accuracy", 0)) > 0
 
 
-def warned(records: Sequence[Record]) -> Warned | None:
-    """The warning in a log, if there is one."""
-    training = [record for record in records if record["kind"] == "train"]
-    warnings = [record for record in training if record.get("warning")]
-    if not warnings:
-        return None
-    first, last = warnings[0], warnings[-1]
-    return Warned(last["warning"], first["epoch"], last["epoch"], last is not training[-1])
+def warned(records: Sequence[Record]) -> list[Warned]:
+    """The warnings in a log: at most one of the steps, and one of the validations."""
+    found = []
+    for kind in ("train", "val"):
+        of_kind = [record for record in records if record["kind"] == kind]
+        if warnings := [record for record in of_kind if record.get("warning")]:
+            first, last = warnings[0], warnings[-1]
+            found.append(Warned(last["warning"], first["epoch"], last["epoch"], last is not of_kind[-1]))
+    return found

@@ -183,6 +183,8 @@ class Decode(Named, Reader):
     """Network evaluations per image, at least 1: one for each step, or two where guidance is not 1."""
     guidance: float = 2.0
     """Classifier-free guidance scale, at least 0; 1 disables it."""
+    sampler: Literal["dpm", "plms"] = "dpm"
+    """How steps are taken: DPM-Solver++ (dpm), or PLMS, as published, which evaluates the network once more (plms)."""
     size: int | None = None
     """Side of the images in pixels. Default: that of the run's network, or of the training images."""
     resize: Literal["both", "bilinear", "nearest"] = "both"
@@ -228,6 +230,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_confidence": 1.0,
         "network_evaluations": 100,
         "guidance": 7.5,
+        "sampler": "plms",
     },
 }
 

@@ -392,4 +392,4 @@ def _synthesizer(own: Sample) -> ManifoldSynthesizer:
 
 
 def _decoding(own: Decode) -> Decoding:
-    return Decoding(own.network_evaluations, own.guidance, own.size, own.resize)
+    return Decoding(own.network_evaluations, own.guidance, own.size, own.resize, sampler=own.sampler)

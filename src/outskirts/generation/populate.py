@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ def populate(
         missing = quota - torch.bincount(pool.written, minlength=classes)
         labels = _in_turn(missing)[:batch]
         numbers = pool.drawn[labels] + grouped.ranks(labels, classes)
-        images = generator.sample(labels, numbers, seed)
+        images = _checked(generator.sample(labels, numbers, seed), len(labels))
         kept = keep(ImageSet(images.movedim(1, 3).squeeze(3).numpy(), labels, pool.classes))
         pool.add(images[kept], labels[kept], labels)
         progress(pool.done)
@@ -73,6 +73,14 @@ def populate(
                 f"'{pool.classes[worst]}' are still missing; train the generator longer, ask for fewer (--count), "
                 "or loosen the rules that reject images."
             )
+
+
+def _checked(images: Any, count: int) -> Tensor:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4 or len(images) != count:
+        kind = type(images).__name__
+        what = f"a tensor of shape {tuple(images.shape)}, {images.dtype}" if isinstance(images, Tensor) else f"a {kind}"
+        raise OutskirtsError(f"The generator gave {what}; it must give {count} images, as uint8 [n, C, S, S].")
+    return images
 
 
 def _in_turn(counts: Tensor) -> Tensor:

@@ -56,6 +56,9 @@ class Method(Trainable, ABC, Generic[C]):
     Config: ClassVar[type[Config]] = Config
     #: Named settings: overrides of the method's and of the training's options.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: Whether the loss is an average in which images have the weights of the batch; without, options that weigh images
+    #: are refused.
+    weighs_images: ClassVar[bool] = True
 
     def __init__(self, config: C, classifier: Classifier) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class Method(Trainable, ABC, Generic[C]):
 
 
 M = TypeVar("M", bound=type[Method])
-registry: Registry[type[Method]] = Registry("method", "outskirts.methods")
+registry: Registry[type[Method]] = Registry("method", "outskirts.methods", Method)
 
 
 def register(name: str) -> Callable[[M], M]:

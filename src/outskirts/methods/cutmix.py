@@ -25,7 +25,7 @@ from ..seeding import on_host
 from .averages import classification
 from .base import Config, Method, register
 
-__all__ = ["CutMix", "CutMixConfig", "rectangle"]
+__all__ = ["CutMix", "CutMixConfig", "drawn_share", "rectangle"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ class CutMixConfig(Config):
     """Both parameters of the Beta distribution of the share of an image that stays, above 0."""
     share: Share = 0.5
     """Share of the training steps with mixed images, from 0 to 1."""
+
+
+def drawn_share(alpha: float, beta: float, generator: Generator) -> float:
+    """A number of a Beta distribution; the generator is on the host."""
+    # Torch draws from this distribution with its global generator alone.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return np.random.default_rng(seed).beta(alpha, beta)
 
 
 def rectangle(height: int, width: int, kept: float, generator: Generator) -> tuple[slice, slice]:
@@ -75,13 +82,8 @@ class CutMix(Method[CutMixConfig]):
         if torch.rand((), generator=draws) >= self.config.share:
             return batch.images, other, 1.0
         height, width = batch.images.shape[2:]
-        rows, columns = rectangle(height, width, self._kept(draws), draws)
+        rows, columns = rectangle(height, width, drawn_share(self.config.beta, self.config.beta, draws), draws)
         images = batch.images.clone()
         images[:, :, rows, columns] = batch.images[other][:, :, rows, columns]
         cut = (rows.stop - rows.start) * (columns.stop - columns.start)
         return images, other, 1 - cut / (height * width)
-
-    def _kept(self, draws: Generator) -> float:
-        # Torch draws from this distribution with its global generator alone.
-        seed = int(torch.randint(2**62, (), generator=draws))
-        return np.random.default_rng(seed).beta(self.config.beta, self.config.beta)

@@ -28,10 +28,10 @@ __all__ = ["SCRATCH", "Embedding", "EmbeddingConfig"]
 class EmbeddingConfig(Config):
     """An embedding on the hypersphere."""
 
-    projection: Literal["mlp", "linear"] = "mlp"
-    """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, or linear."""
+    projection: Literal["mlp", "linear", "none"] = "mlp"
+    """Projection of features to the hypersphere: mlp with one hidden layer as wide as the features, linear, or none."""
     embedding: Count = 128
-    """Dimension of the projected features, at least 1."""
+    """Dimension of the projected features, at least 1; without a projection, that of the features."""
     temperature: Positive = 0.1
     """Temperature τ that divides the cosines, above 0."""
     views: Count = 2
@@ -75,9 +75,10 @@ class Embedding(Method[C], ABC, Generic[C]):
 
     @classmethod
     def head(cls, config: C, dim: int, classes: int) -> nn.Module:
-        projection = projector(config.projection, dim, config.embedding)
+        size = dim if config.projection == "none" else config.embedding
+        projection = projector(config.projection, dim, size)
         learned = getattr(config, "prototypes", "") == "learned"
-        return PrototypeHead(projection, classes, config.embedding, config.temperature, learned)
+        return PrototypeHead(projection, classes, size, config.temperature, learned)
 
     @classmethod
     def detectors(cls, config: C) -> Sequence[Mapping[str, Any]]:

@@ -46,7 +46,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..bounds import NonNegative
+from ..bounds import Count, NonNegative
 from ..data.loading.batches import Batch
 from ..devices import full_precision
 from ..models.classifier import Classifier
@@ -69,6 +69,8 @@ class NPOSConfig(CIDERConfig, OODHeadOptions):
     times 0.1 / 0.07 in the code."""
     dispersion_weight: NonNegative = 0.5
     """Weight of the dispersion loss, at least 0, which pushes prototypes apart; 0 disables it."""
+    ood_head_hidden: Count = 128
+    """Units of the hidden layer of the network φ, at least 1."""
     reference_quirks: bool = False
     """Make outliers, average and warm up exactly as the published code does."""
 
@@ -127,7 +129,7 @@ class NPOS(Queued[NPOSConfig], CIDER[NPOSConfig]):
     @classmethod
     def head(cls, config: NPOSConfig, dim: int, classes: int) -> nn.Module:
         head = super().head(config, dim, classes)
-        head.ood_head = FeatureOODHead(dim)
+        head.ood_head = FeatureOODHead(dim, config.ood_head_hidden)
         return head
 
     def lr_factor(self, parameter: str) -> float:

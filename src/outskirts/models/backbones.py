@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import torch
@@ -15,26 +16,30 @@ from .classifier import Backbone
 from .fast import FastNet
 from .libraries import library_model, published_weights, with_weights
 from .weights import fitted, misfits, read_state, require_fit
+from .wide import wide_resnet
 
 __all__ = ["build_backbone", "build_model", "build_split", "known_backbones", "native_size"]
 
 _CIFAR = ("resnet18", "resnet34", "resnet50", "resnet101")
+_WIDE = ("wrn28-10-cifar", "wrn40-2-cifar")
 #: Those of torchvision's networks, of which another number would change their first random weights.
 _CLASSES = 1000
 
 
 def known_backbones() -> list[str]:
     """The backbones of outskirts; ``clip:DIR`` and every torchvision and timm name work beside them."""
-    return ["fast", *(f"{name}-cifar" for name in _CIFAR)]
+    return ["fast", *(f"{name}-cifar" for name in _CIFAR), *_WIDE]
 
 
 def build_backbone(name: str, channels: int, size: int, pretrained: bool | str = False) -> Backbone:
     """Build a network without its head.
 
     Arguments:
-        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``clip:DIR``, a
-            local CLIP model, see `outskirts.models.clip`; or the name of a torchvision or timm model, with
-            ``torchvision:`` or ``timm:`` before it where both have it.
+        name: ``fast``; ``resnet18-cifar`` and its like (3×3 stem, no pooling, for small images); ``wrn28-10-cifar``, a
+            wide ResNet of depth 28 and width 10, or others; ``clip:DIR``, a local CLIP model, see
+            `outskirts.models.clip`; or the name of a torchvision or timm model, with ``torchvision:`` or ``timm:``
+            before it where both have it. After any but CLIP's, ``-rectified512`` adds a linear layer to 512 features
+            and their rectification.
         channels: Channels of the images, 1 or 3.
         size: Side of the images, in pixels.
         pretrained: True for the library's own weights, by its own cache; the name of some of torchvision's, such as
@@ -57,8 +62,13 @@ def build_split(
         if pretrained:
             raise OutskirtsError("A CLIP folder brings its own weights; leave out pretrained.")
         return clip.clip_backbone(name, size), None
-    if name == "fast":
-        return _fast(channels, size, pretrained), None
+    if match := re.fullmatch(r"(.+)-rectified(\d+)", name):
+        inner = build_backbone(match[1], channels, size, pretrained)
+        outer = nn.Sequential(inner.network, nn.Linear(inner.dim, int(match[2])), nn.ReLU())
+        return Backbone(outer, int(match[2]), name), None
+    own = FastNet(channels, size) if name == "fast" else wide_resnet(name, channels)
+    if own is not None:
+        return _with_file(Backbone(own, own.dim, name), pretrained), None
     example = torch.zeros(2, channels, size, size)
     if _is_file(name, pretrained) and (without := _headless(name, example, str(pretrained))) is not None:
         return without, None
@@ -81,15 +91,16 @@ def _is_file(name: str, pretrained: bool | str) -> bool:
     return isinstance(pretrained, str) and bool(pretrained) and pretrained not in published_weights(name)
 
 
-def _fast(channels: int, size: int, pretrained: bool | str) -> Backbone:
+def _with_file(backbone: Backbone, pretrained: bool | str) -> Backbone:
+    """A network of ours, with the weights of a file, if there is any."""
     if pretrained is True:
-        raise OutskirtsError("The backbone 'fast' has no published weights; pass the path of a state dict.")
-    network = FastNet(channels, size)
+        raise OutskirtsError(f"The backbone '{backbone.name}' has no published weights; pass the path of a state dict.")
     if pretrained:
-        state = fitted(network.state_dict(), read_state(pretrained))
-        require_fit(network.state_dict(), state, f"The weights {pretrained} do not fit the network")
-        network.load_state_dict(state, strict=False)
-    return Backbone(network, network.dim, "fast")
+        own = backbone.network.state_dict()
+        state = fitted(own, read_state(pretrained))
+        require_fit(own, state, f"The weights {pretrained} do not fit the network")
+        backbone.network.load_state_dict(state, strict=False)
+    return backbone
 
 
 def _headless(name: str, example: Tensor, file: str) -> Backbone | None:

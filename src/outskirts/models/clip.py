@@ -12,17 +12,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..data.transform import Transform
-from ..errors import MissingExtra, OutskirtsError, cause, reason
-from ..files import digest, is_file, load_json
+from ..errors import MissingExtra, OutskirtsError, loading
+from ..files import digest, home_expanded, is_file, load_json
 from .classifier import Backbone
 
 __all__ = [
@@ -66,8 +64,6 @@ _SHAPE = (
     "layer_norm_eps",
     "attention_dropout",
 )
-#: What the library raises on files that are missing, damaged or of something else.
-_DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, SafetensorError, UnpicklingError)
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
@@ -240,10 +236,10 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
         raise OutskirtsError(
             f"'{option}' in '{name}' is not an option of a CLIP backbone; write {PREFIX}DIR?frozen=10."
         )
-    folder = Path(where).expanduser()
+    folder = home_expanded(where)
     if not where or not folder.is_dir():
         raise OutskirtsError(f"There is no CLIP folder '{where}'; write {PREFIX}DIR with the folder of the model.")
-    kind = load_json(folder / "config.json").get("model_type")
+    kind = load_json(folder / "config.json", dict).get("model_type")
     if kind != "clip":
         raise OutskirtsError(f"{folder} holds a model of the kind '{kind}'; a CLIP folder's is 'clip'.")
     return folder, int(number) if option else None
@@ -252,7 +248,7 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
 def _transform(folder: Path, size: int, trunk: str) -> Transform:
     """What the folder says is done to an image before its model."""
     file = folder / "preprocessor_config.json"
-    about = load_json(file)
+    about = load_json(file, {"image_mean": [float], "image_std": [float]})
     resize, crop, resample = about.get("size", size), about.get("crop_size", size), about.get("resample", 3)
     resize = resize.get("shortest_edge") if isinstance(resize, dict) else resize
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}
@@ -292,9 +288,8 @@ def reading_folder(folder: Path, called: str = "CLIP folder") -> Iterator[Any]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        yield library
-    except _DAMAGE as error:
-        raise OutskirtsError(f"The {called} {folder} cannot be read ({reason(error)}).") from cause(error)
+        with loading(f"The {called} {folder} cannot be read"):
+            yield library
     finally:
         log.set_verbosity(verbosity)
         if bars:

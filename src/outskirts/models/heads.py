@@ -19,9 +19,13 @@ __all__ = [
     "ModuleHead",
     "NoHead",
     "PrototypeHead",
+    "RotationHead",
     "Space",
     "Standardize",
+    "UnitInTraining",
+    "UnitLength",
     "projector",
+    "turned",
 ]
 
 #: Which features detectors see; see `outskirts.models.classifier.Classifier.space`.
@@ -62,6 +66,28 @@ class LinearHead(nn.Module):
         weight = self.linear.weight.detach()
         bias = weight.new_zeros(len(weight)) if self.linear.bias is None else self.linear.bias.detach()
         return self.inputs(features) if name == "head" else features, Head(weight, bias)
+
+
+class RotationHead(LinearHead):
+    """A linear head, and beside it one that tells by how many quarters of a circle the image was turned.
+
+    Arguments:
+        linear: The last layer, D → C.
+        rotation: The other one, D → 4.
+
+    References:
+        | Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty (Hendrycks et al., 2019)
+        | https://arxiv.org/abs/1906.12340
+    """
+
+    def __init__(self, linear: nn.Linear, rotation: nn.Linear) -> None:
+        super().__init__(linear)
+        self.rotation = rotation
+
+
+def turned(images: Tensor) -> list[Tensor]:
+    """Images [B, C, S, S] turned by no, one, two and three quarters of a circle, counter-clockwise."""
+    return [torch.rot90(images, quarters, (2, 3)) for quarters in range(4)]
 
 
 class PrototypeHead(nn.Module):
@@ -206,7 +232,11 @@ class DividedHead(nn.Module):
 
 
 def projector(kind: str, inputs: int, outputs: int) -> nn.Module:
-    """The projection of contrastive learning: ``linear``, or ``mlp`` with one hidden layer as wide as its input."""
+    """The projection of contrastive learning: ``linear``, ``mlp`` with one hidden layer as wide as its input, or
+    ``none``, where `inputs` and `outputs` are the same number.
+    """
+    if kind == "none":
+        return nn.Identity()
     if kind == "linear":
         return nn.Linear(inputs, outputs)
     return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
@@ -248,3 +278,50 @@ class Standardize(nn.Module):
             return self.sigma * centered / (features.std(1, keepdim=True) + 1e-6)
         variance = centered.square().sum(1, keepdim=True) / (features.shape[1] - 1)
         return self.sigma * centered * (variance + self.eps**2).rsqrt()
+
+
+class UnitLength(nn.Module):
+    r"""Bring each feature vector to the length :math:`\sigma \sqrt{D - 1}`, which `Standardize` brings it to as well.
+
+    Arguments:
+        sigma: Scale of the result; saved with the weights.
+
+    >>> UnitLength(0.5)(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.3000, 0.4000]])
+    """
+
+    sigma: Tensor
+
+    def __init__(self, sigma: float = 0.5) -> None:
+        super().__init__()
+        self.register_buffer("sigma", torch.tensor(float(sigma)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features if features.dtype == torch.float64 else features.float()
+        return self.sigma * (features.shape[1] - 1) ** 0.5 * normalize(features, dim=1)
+
+
+class UnitInTraining(nn.Module):
+    r"""Bring each feature vector to the length :math:`1 / \tau` in training, and only divide it by τ otherwise.
+
+    Arguments:
+        temperature: τ; saved with the weights.
+
+    References:
+        | T2FNorm: Train-time Feature Normalization for OOD Detection in Image Classification (Regmi et al., 2023)
+        | https://arxiv.org/abs/2305.17797
+
+    >>> head = UnitInTraining(0.5)
+    >>> head(torch.tensor([[3.0, 4.0]])), head.eval()(torch.tensor([[3.0, 4.0]]))
+    (tensor([[1.2000, 1.6000]]), tensor([[6., 8.]]))
+    """
+
+    temperature: Tensor
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features if features.dtype == torch.float64 else features.float()
+        return (normalize(features, dim=1) if self.training else features) / self.temperature

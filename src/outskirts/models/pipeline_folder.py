@@ -6,15 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from ..errors import OutskirtsError
 from ..files import is_file, load_json
 
-__all__ = ["DAMAGE", "SAFELY", "require_no_code"]
-
-#: What the libraries raise on folders that are incomplete, damaged or of something else.
-DAMAGE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, SafetensorError)
+__all__ = ["SAFELY", "load_whole", "require_no_code"]
 
 #: How models are loaded from a folder: from there alone, and from files that hold nothing but weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
@@ -28,6 +23,21 @@ _OF_A_PIPELINE = (("stable_diffusion", "StableDiffusionSafetyChecker"),)
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
 #: What the system's loader could run.
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+
+
+def load_whole(kind: Any, folder: Path) -> Any:
+    """A model of diffusers or transformers from a folder, in which weights that are missing are an error.
+
+    The libraries leave them empty, or draw them at random.
+
+    Arguments:
+        kind: Class of the model.
+        folder: Folder with its configuration and weights.
+    """
+    model, about = kind.from_pretrained(folder, output_loading_info=True, **SAFELY)
+    if missing := sorted(about["missing_keys"]):
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(missing[:3])}.")
+    return model
 
 
 def require_no_code(folder: Path) -> None:
@@ -52,7 +62,7 @@ def require_no_code(folder: Path) -> None:
             )
         if path.name == _INDEX:
             _require_known_classes(path)
-        elif path.suffix == ".json" and "config" in path.name and "auto_map" in (about := load_json(path)):
+        elif path.suffix == ".json" and "config" in path.name and "auto_map" in (about := load_json(path, dict)):
             raise OutskirtsError(
                 f"{path} asks for code of its own ({about['auto_map']}), and code that came with a model is not run "
                 "here; use a model made of the classes of diffusers and transformers."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from ..contents import misfit
 from ..data.set_record import SetRecord, load_sets
 from ..errors import OutskirtsError
 from ..evaluation.asked import Asked
+from ..evaluation.class_accuracy import ClassAccuracy
 from ..evaluation.results import ID, MEAN, Result, Results, headline, labels
 from ..evaluation.set_groups import is_full_spectrum
 from ..evaluation.subgroups import GroupAccuracy
@@ -26,6 +27,8 @@ from ..training.config import Recipe, resolve_recipe
 from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
+
+P = TypeVar("P", ClassAccuracy, GroupAccuracy)
 
 #: What is told of an image that a detector is most wrong about.
 _MISS = {
@@ -71,6 +74,7 @@ class RunReport:
     synthetic: dict[str, Any] | None
     misses: list[dict[str, Any]] | None
     notes: list[str] | None
+    classes: list[ClassAccuracy] | None
     groups: list[GroupAccuracy] | None
     measured: Mapping[str, SetRecord]
     asked: Asked
@@ -99,7 +103,8 @@ class RunReport:
             synthetic=_content(gallery / "synthetic.json", {str: Any}),
             misses=_entries(gallery / "misses.json", _content(gallery / "misses.json", list), _MISS),
             notes=_content(path / "notes.json", [str]),
-            groups=_groups(path / "groups.json"),
+            classes=_parts(path / "classes.json", ClassAccuracy),
+            groups=_parts(path / "groups.json", GroupAccuracy),
             measured=load_sets(Run(path).measured),
             asked=Asked.load(Run(path)),
         )
@@ -148,7 +153,7 @@ class RunReport:
         return diagnostics(self.metrics or [])
 
     @property
-    def warned(self) -> Warned | None:
+    def warned(self) -> list[Warned]:
         """What the training warned of."""
         return warned(self.metrics or [])
 
@@ -182,10 +187,11 @@ def _content(path: Path, kind: Any) -> Any:
     return load_json(path, kind) if is_file(path) else None
 
 
-def _groups(path: Path) -> list[GroupAccuracy] | None:
-    kinds = get_type_hints(GroupAccuracy)
+def _parts(path: Path, part: Callable[..., P]) -> list[P] | None:
+    """The accuracies of parts of the test images."""
+    kinds = get_type_hints(part)
     records = _entries(path, _content(path, list), kinds)
-    return None if records is None else [GroupAccuracy(*(record[name] for name in kinds)) for record in records]
+    return None if records is None else [part(*(record[name] for name in kinds)) for record in records]
 
 
 def _records(path: Path) -> list[dict[str, Any]] | None:

@@ -46,6 +46,10 @@ class _Classifier(nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(torch.eye(*self.head.weight.shape))
             self.head.bias.copy_(torch.linspace(-0.1, 0.1, classes) + level)
+            # As of a network that tells how images are turned, but never knows.
+            rotation = nn.Linear(self.head.in_features, 4, device="meta").to_empty(device="cpu")
+            rotation.weight.zero_(), rotation.bias.zero_()
+            self.head.rotation = rotation
 
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)

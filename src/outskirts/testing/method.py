@@ -114,6 +114,9 @@ def _check_step(problem: Training) -> None:
 
 
 def _check_weights(problem: Training) -> None:
+    if not problem.kind.weighs_images:
+        return
+
     def loss(weights: Tensor | None) -> Tensor:
         return problem.method()(replace(problem.batch(epoch=5, epochs=5), weights=weights))["loss"]
 
@@ -124,6 +127,14 @@ def _check_weights(problem: Training) -> None:
     # Bit-equal, and no rounding, where weights are not read.
     _require(
         not torch.equal(loss(uneven / uneven.sum()), equal), "the loss does not depend on the weights of the images"
+    )
+    # What each class costs alone, by hand averaged.
+    labels, shares = problem.batch().labels, torch.arange(1.0, CLASSES + 1) / sum(range(1, CLASSES + 1))
+    each = 1 / torch.bincount(labels, minlength=CLASSES)
+    alone = torch.stack([loss((labels == c) * each[c]) for c in range(CLASSES)])
+    found, wanted = loss((shares * each)[labels]), (shares * alone).sum()
+    _require(
+        close(found, wanted), f"with weights of classes, the loss is {found:.6f}, and their weighted mean {wanted:.6f}"
     )
 
 
@@ -206,9 +217,9 @@ def _check_learns(problem: Training) -> None:
 def check_method(method: type[Method] | str, config: Config | None = None) -> None:
     """Check that a training method keeps the contract of `outskirts.methods.Method`, on a small synthetic problem.
 
-    Checked are its configuration and presets, the loss and its gradients, that steps are repeatable, do not make the
-    host wait for a GPU and leave global random states alone, that its state dict holds all it remembers, its outliers,
-    and that it learns.
+    Checked are its configuration and presets, the loss and its gradients, that the loss is an average with the weights
+    of the images, that steps are repeatable, do not make the host wait for a GPU and leave global random states alone,
+    that its state dict holds all it remembers, its outliers, and that it learns.
 
     Arguments:
         method: A method's class, or its registered name.

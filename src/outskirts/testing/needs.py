@@ -29,6 +29,7 @@ def needed(method: str, folder: Path, images: ImageSet, outliers: str, device: t
         OutskirtsError: If that takes a library which is not installed.
     """
     options: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+        "mixoe": lambda: {"outlier_images": outliers},
         "ncis": lambda: {"outlier_images": outliers},
         "dream": lambda: {"anchors": str(small_generator(folder / "generator", images, device)), "embedding": 64},
         "npos-clip": lambda: {"backbone": f"clip:{save_small_clip(folder / 'clip')}", "augment": "none"},

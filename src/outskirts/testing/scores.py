@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.imageset import ImageSet
-from ..detectors import registry
+from ..detectors import Probe, registry
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import Chosen, choose_detectors, fit_detectors, lacking, score_images
 from ..evaluation.metrics import auroc
@@ -41,6 +41,17 @@ def every_detector(run: Path) -> list[Mapping[str, Any]]:
     """
     given = {**_SMALL, "ensemble": {"runs": [str(run)]}}
     return [{"name": name, **given.get(name, {})} for name in registry.names()]
+
+
+def _serves(classifier: Classifier, probe: Probe) -> bool:
+    """Whether the network has what a probe asks of it."""
+    transform = classifier.transform
+    nothing = torch.zeros(1, transform.channels, transform.size, transform.size)
+    try:
+        probe(classifier.cpu(), nothing)
+    except OutskirtsError:
+        return False
+    return True
 
 
 def check_scores(
@@ -96,6 +107,7 @@ def _scored(
 ) -> _Scored:
     every = choose_detectors(detectors)
     probes = {probe.key: probe for detector in every.values() if not detector.lacks for probe in detector.probes}
+    probes = {key: probe for key, probe in probes.items() if _serves(classifier, probe)}
     outputs = {
         name: extract(classifier, image_set, probes=probes.values(), device=device, precision=precision)
         for name, image_set in sets.items()

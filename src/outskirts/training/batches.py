@@ -33,6 +33,7 @@ def batches_for(
         device=engine.device,
         pool=pool,
         mixing=config.mixed(),
+        balanced=config.balanced,
         outliers=outliers,
         outlier_batch=config.outlier_batch,
         views=views,

@@ -43,6 +43,12 @@ class TrainConfig:
     """How synthetic images enter a batch: they replace real ones, are added, or are drawn as in SIO's code."""
     epoch_of: Literal["steps", "real"] = "steps"
     """Length of an epoch with synthetic images: as many steps as without them, or until each real one was shown."""
+    class_weights: Literal["balanced"] | None = None
+    """Weights of the training images by their class, such as --class-weights balanced: of N images of C classes, n of
+    them in its own, an image has the weight N / (C n). Default: all images weigh the same."""
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """How training images are drawn: each at most once in an epoch (shuffled), or every class with the same
+    probability (balanced), which shows images of small classes several times in an epoch."""
     outlier_images: str | None = None
     """Images of outliers, as a spec such as pool:DIR, for methods that train with some from disk."""
     outlier_batch: Count | None = None
@@ -122,6 +128,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.mixed()
+        if self.sampler == "balanced" and self.class_weights:
+            raise OutskirtsError(
+                "Balanced class weights and the balanced sampler both make all classes count the same, and together "
+                "would do nothing more; choose one of them (--class-weights balanced or --sampler balanced)."
+            )
+        if self.sampler == "balanced" and self.mixing == "legacy":
+            raise OutskirtsError(
+                "With --mixing legacy, images are drawn as in SIO's code, and the sampler cannot be balanced; leave "
+                "out --mixing legacy, or use --class-weights balanced."
+            )
+
+    @property
+    def balanced(self) -> Literal["sampler", "weights"] | None:
+        """What makes all classes count the same, whatever their numbers of images; None if nothing does."""
+        return "sampler" if self.sampler == "balanced" else "weights" if self.class_weights else None
 
     def mixed(self) -> Mixing:
         """How synthetic images enter the batches."""

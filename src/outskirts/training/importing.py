@@ -69,8 +69,8 @@ def import_checkpoint(
         resize: Shorter side of an image in pixels before its centre is cut out; the size itself unless given.
         mean: Mean of the pixels of each channel, [3], on the scale of 0 to 1; as published unless given.
         std: Standard deviation of the pixels of each channel, [3], on the same scale; as published unless given.
-        say: Told what was not in the file, and what k the detector `knn` takes where that is published: of CIDER and
-            NPOS, with 10 or 100 classes.
+        say: Told what was not in the file, what is to be known of such a file, and what k the detector `knn` takes
+            where that is published: of CIDER and NPOS, with 10 or 100 classes.
 
     Raises:
         OutskirtsError: If the file is of another layout, or lacks tensors or has others; they are listed.
@@ -79,12 +79,14 @@ def import_checkpoint(
         raise unknown("layout of a checkpoint", layout, LAYOUTS)
     file, out, images = Path(file), Path(out), open_images(data)
     images.require_trainable()
-    published = LAYOUTS[layout](read_checkpoint(file), backbone or "")
+    published = LAYOUTS[layout](read_checkpoint(file), backbone or "", len(images.classes))
     large = published.large is not None and min(images.image(0).shape[1:]) > _THUMBNAIL
     small = published.backbone.endswith("-cifar") and not large
     # 0 was the default of both sizes in version 0.1.
     side = size or native_size(published.backbone) or (_SMALL if small else _LARGE)
-    neighbours = _published_neighbours(published.method, len(images.classes))
+    neighbours = None
+    if "neighbours" not in published.settings:
+        neighbours = _published_neighbours(published.method, len(images.classes))
     options = {
         "backbone": published.backbone,
         "size": side if large else size,
@@ -107,6 +109,8 @@ def import_checkpoint(
         given = {"backbone": backbone, "size": size, "resize": resize, "mean": mean, "std": std}
         words = _words(layout, file, images, given)
         run = _written(Run(out), recipe, classifier, images, lacking, words, say)
+    if published.note:
+        say(published.note)
     if neighbours:
         say(
             f"The detector knn takes k={neighbours} for this run, as published; choose another when you evaluate it: "
@@ -151,7 +155,8 @@ def _written(
 def _fill(classifier: Classifier, published: Published, whose: str) -> bool:
     """Load the checkpoint's tensors; returns whether prototypes were missing, which is no error."""
     own, state = classifier.state_dict(), dict(published.state)
-    weight = state.get("head.linear.weight", state.get("head.prototypes"))
+    kinds = ("head.linear.weight", "head.weight", "head.prototypes")
+    weight = next((state[name] for name in kinds if name in state), None)
     if weight is not None and len(weight) != len(classifier.classes):
         raise OutskirtsError(
             f"The checkpoint was trained on {len(weight)} classes, and these images are of {len(classifier.classes)}; "

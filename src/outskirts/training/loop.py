@@ -6,11 +6,12 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from ..data.loading.batches import Batch, Batches
 from ..devices import repeatable, uncompiled
@@ -54,7 +55,7 @@ class Trainer:
         config: The options of the training.
         run: Where metrics and checkpoints go.
         engine: Precision, device, processes and trackers.
-        measure: Accuracy, loss or the like on the validation images.
+        measure: Accuracy, loss or the like on the validation images, and a ``warning`` if there is one.
 
     Raises:
         OutskirtsError: If the checkpoint is damaged, or of another training.
@@ -67,7 +68,7 @@ class Trainer:
         config: TrainConfig,
         run: Run,
         engine: Accelerator,
-        measure: Callable[[], dict[str, float]],
+        measure: Callable[[], dict[str, Any]],
     ) -> None:
         self.method, self.batches, self.config = method, batches, config
         self.run, self.engine, self.measure = run, engine, measure
@@ -93,6 +94,8 @@ class Trainer:
             self.model, self.stepper = engine.prepare(method, self.optimizer)
         #: What is known of the training so far: the latest value of everything recorded.
         self.latest: dict[str, Any] = {}
+        #: What the latest validation warned of.
+        self.warned = ""
         #: The step after which images per second are counted, and when it ended.
         self.timed_from = (self.done, time.perf_counter())
 
@@ -135,7 +138,7 @@ class Trainer:
         with synchronised():
             scalars = self.model(batch)
         self.stepper.zero_grad()
-        self.engine.backward(scalars["loss"])
+        self.engine.backward(_loss(scalars, type(self.method).__name__))
         if self.config.clip_norm:
             self.engine.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
         self.stepper.step()
@@ -154,7 +157,7 @@ class Trainer:
         means = _finite(self.log.means(), step)
         warning = self.method.warning(means)
         self.record("train", step, {**means, "lr": rate, **({"warning": warning} if warning else {})})
-        self.latest |= {"images_per_second": speed, "warning": warning}
+        self.latest |= {"images_per_second": speed, "warning": warning or self.warned}
 
     def validate(self, step: int) -> None:
         """Measure the averaged weights on the validation images, and record it.
@@ -165,7 +168,12 @@ class Trainer:
         _require_finite(self.method, step)
         self.method.eval()
         with self.ema.applied(), uncompiled(self.config.compile):
-            self.record("val", step, self.measure())
+            measured = self.measure()
+        if 2 * step < self.steps:
+            # So early, a network may not have learned small classes yet.
+            measured.pop("warning", None)
+        self.warned = measured.get("warning", "")
+        self.record("val", step, measured)
         training(self.method, self.config)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -224,6 +232,16 @@ class Trainer:
         # Several processes agree where they meet anyhow, so as to stop at the same step.
         meet = self._to_log(step) or self.engine.num_processes == 1
         return meet and anywhere(requested(), self.engine.device) and step < self.steps
+
+
+def _loss(scalars: Any, method: str) -> Tensor:
+    """What a step gives to be made smaller; an error if it gives no such thing. The device is asked for nothing."""
+    loss = scalars.get("loss") if isinstance(scalars, Mapping) else None
+    if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
+        raise OutskirtsError(
+            f"A step of {method} must give its loss, as {{'loss': …}}: a tensor of one number that depends on weights."
+        )
+    return loss
 
 
 def _finite(means: dict[str, float], step: int) -> dict[str, float]:

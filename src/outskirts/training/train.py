@@ -21,10 +21,11 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
 from ..locking import only_writer
-from ..methods import Method, registry
+from ..methods import registry
 from ..telling import Say, silence
 from ..texts import verb
 from .accuracy import accuracy
+from .agreement import require_agreement
 from .batches import batches_for
 from .beginning import begin, resolved
 from .config import Recipe, TrainConfig
@@ -34,6 +35,7 @@ from .freeze import freeze
 from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
+from .never_predicted import never_predicted
 from .run import Run
 from .signals import stop_requests
 
@@ -167,7 +169,7 @@ def execute(
         freeze(classifier, config.train_layers)
         method = part(recipe.settings, classifier)
         method.setup()
-    _require_agreement(method, recipe.method, outliers)
+    require_agreement(method, recipe.method, config, outliers)
     engine = accelerator(config, run.path, method.has_unused_parameters)
     # Before any process writes what would make another find the folder taken.
     engine.wait_for_everyone()
@@ -179,7 +181,9 @@ def execute(
         val_pixels, val_labels = val_images.resident(classifier.transform, skip_corrupt=config.skip_corrupt)
         if val_images.pictures:
             val_images.likeness = Likeness.of(val_images.pixel_keys, thumbnails(val_pixels))
-        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine)
+        counts = torch.bincount(images.labels, minlength=len(images.classes))
+        warn = partial(never_predicted, classes=images.classes, counts=counts, balanced=config.balanced is not None)
+        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine, warn)
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
@@ -282,19 +286,6 @@ def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
     if not len(outliers):
         raise OutskirtsError(f"{config.outlier_images} holds no images.")
     return outliers
-
-
-def _require_agreement(method: Method[Any], name: str, outliers: ImageSet | None) -> None:
-    if method.needs_outlier_images and outliers is None:
-        raise OutskirtsError(
-            f"The method '{name}' trains with images of outliers; make some with outskirts synthesize ncis, or pass "
-            "any (--outlier-images SPEC)."
-        )
-    if outliers is not None and not method.needs_outlier_images:
-        raise OutskirtsError(
-            f"The method '{name}' takes no images of outliers; leave them out (--outlier-images), or train 'ncis', "
-            "or 'oe' with outliers from images (--outliers images)."
-        )
 
 
 def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:

@@ -83,6 +83,19 @@ def test_a_file_of_unknown_kind(tmp_path, fails):
     fails(tmp_path / "x.zip", "is not a folder, .parquet, .npz or .npy file; say what it is")
 
 
+def test_consecutive_images(files, fails):
+    root = files[0].parents[1]
+    whole = osk.open(root)
+    some = osk.open(f"{root}?positions=2-3")
+    assert torch.equal(some.index, whole.index[2:4]) and torch.equal(some.labels, whole.labels[2:4])
+    assert torch.equal(osk.open(f"{root}?positions=4-99").index, whole.index[4:])
+    classes = osk.open(f"{root}?classes=dog&positions=0-5")
+    assert classes.spec.endswith("?positions=0-5&classes=dog")
+    fails(f"{root}?positions=7-9", "selects no image")
+    for text in ("3-2", "5", "a-b", "-1-2", "0-60%"):
+        fails(f"{root}?positions={text}", "are not a range such as 0-499")
+
+
 def test_an_empty_selection(files, fails):
     fails(f"{files[0].parents[1]}?part=0-0.0001%", "selects no image")
 

@@ -66,6 +66,11 @@ def test_both_ways_to_resize(model, vectors):
         assert (found.int() - expected.int()).abs().max() <= 2
 
 
+def test_the_sampler_is_on_record_unless_it_is_the_usual_one(model, vectors):
+    assert "sampler" not in Decoder(model, vectors, Decoding()).about()
+    assert Decoder(model, vectors, Decoding(sampler="plms")).about()["sampler"] == "plms"
+
+
 def test_own_size_is_left_alone(model, vectors):
     assert not Decoder(model, vectors, Decoding(size=16)).both and Decoder(model, vectors, Decoding(size=8)).both
     assert Decoder(model, vectors, Decoding()).side == 16

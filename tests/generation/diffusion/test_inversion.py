@@ -122,6 +122,45 @@ def test_images_of_their_own_seeds(model):
     torch.testing.assert_close(model.sample(vectors[1:], [2], steps=2, guidance=7.5), made[1:], rtol=0, atol=1e-3)
 
 
+def test_plms_takes_the_published_times(model):
+    times = model._scheduler(50, "plms", torch.device("cpu")).timesteps.tolist()
+    assert times == [981, 961, *range(961, 0, -20)] and len(times) == 51
+
+
+@torch.no_grad()
+def test_plms_is_its_formulas(model):
+    """A first step by the mean of two predictions, then Adams and Bashforth's weights of up to four."""
+    vectors = model.prompts.vectors(torch.tensor([0]))
+    conditions, empty = model.prompts(vectors), model.prompts.empty(vectors)
+    alphas, steps = model.noising.alphas_cumprod, 6
+    times = [1 + 166 * place for place in reversed(range(steps))]
+
+    def predicted(x, time):
+        without = model.unet(x, time, empty).sample
+        return without + 7.5 * (model.unet(x, time, conditions).sample - without)
+
+    def moved(x, noise, now, then):
+        one, other = alphas[now], alphas[max(then, 0)]
+        return other.sqrt() * (x - (1 - one).sqrt() * noise) / one.sqrt() + (1 - other).sqrt() * noise
+
+    shape = (model.unet.config.in_channels, *(model.unet.config.sample_size,) * 2)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(5))[None]
+    weights = {2: (3, -1), 3: (23, -16, 5), 4: (55, -59, 37, -9)}
+    noises = []
+    for now in times:
+        noises.insert(0, predicted(x, now))
+        if len(noises) == 1:
+            noise = (noises[0] + predicted(moved(x, noises[0], now, now - 166), now - 166)) / 2
+        else:
+            factors = weights[min(len(noises), 4)]
+            noise = sum(factor * each for factor, each in zip(factors, noises)) / sum(factors)
+        x = moved(x, noise, now, now - 166)
+    expected = model.codec.decode(x).clamp(-1, 1)
+    found = model.sample(vectors, [5], steps=steps, guidance=7.5, sampler="plms")
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(found, model.sample(vectors, [5], steps=steps, guidance=7.5), atol=1e-2)
+
+
 def test_codes_are_those_of_the_autoencoder(model):
     codes = model.codec.encode(images())
     expected = model.codec.vae.encode(images()).latent_dist.mode() * 0.18215

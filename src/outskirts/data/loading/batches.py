@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat, tee
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -20,9 +21,10 @@ from ...seeding import Shared, generator, subseed
 from ..imageset import ImageSet
 from ..transform import Transform
 from .augment import Augmentation, Compose
+from .balance import BalancedDraws, class_weights
 from .mixed_sampler import MixedSampler, Mixing
 from .pixels import PixelSource, image_source
-from .sampler import CyclicSampler, Sampler
+from .sampler import BalancedSampler, CyclicSampler, Sampler
 
 __all__ = ["Batch", "Batches", "training_batches"]
 
@@ -39,7 +41,7 @@ class Batch:
         generator: For whatever else the method draws at this step; the same on all processes, so that what is drawn for
             single images is to be drawn by `outskirts.seeding.per_image`.
         weights: Weight of each image in averages over the batch [B], with the sum 1, or that sum on average over
-            processes; None where all count alike.
+            processes; None where all count alike. Weights of classes are part of them.
         outliers: Normalised images of outliers [M, C, H, W], for methods that train with some from disk.
         whole: The labels of all processes' images, on the host; asked of them unless given.
     """
@@ -82,6 +84,8 @@ class Batches:
         views: Differently augmented copies per image.
         outliers: Batches of outlier images, one of which accompanies every batch.
         stream: Names the randomness of the augmentations.
+        class_weights: What an image of each class counts in averages over a batch, [C], beside what the sampler says of
+            it; all alike unless given.
     """
 
     def __init__(
@@ -94,9 +98,11 @@ class Batches:
         views: int = 1,
         outliers: Batches | None = None,
         stream: str = "augment",
+        class_weights: Tensor | None = None,
     ) -> None:
         self.source, self.sampler, self.transform, self.augment = source, sampler, transform, augment
         self.device, self.views, self.outliers, self.stream = device, views, outliers, stream
+        self.class_weights = class_weights
 
     @property
     def steps(self) -> int:
@@ -112,7 +118,7 @@ class Batches:
         beside = repeat(None) if self.outliers is None else self.outliers.start(step)
         for number, (index, (images, labels), other) in enumerate(zip(order, source, beside), start=step):
             images, labels = sent(images, self.device), there(labels, self.device)
-            weights = self.sampler.weights(index)
+            weights = self._weights(index, every[index])
             yield Batch(
                 views=tuple(self._view(images, number, view) for view in range(self.views)),
                 labels=labels,
@@ -126,6 +132,15 @@ class Batches:
                 outliers=None if other is None else other.images,
                 whole=every[index],
             )
+
+    def _weights(self, index: Tensor, labels: Tensor) -> Tensor | None:
+        """What the images of a step, of all processes, count in averages, with the sum 1; None if all alike."""
+        weights = self.sampler.weights(index)
+        if self.class_weights is None:
+            return weights
+        of_class = self.class_weights[labels]
+        weights = of_class if weights is None else of_class * weights
+        return weights / weights.sum()
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every real image once, un-augmented and in order, in blocks of normalised images and labels."""
@@ -154,6 +169,7 @@ def training_batches(
     device: torch.device,
     pool: ImageSet | None = None,
     mixing: Mixing | None = None,
+    balanced: Literal["sampler", "weights"] | None = None,
     outliers: ImageSet | None = None,
     outlier_batch: int | None = None,
     views: int = 1,
@@ -172,6 +188,8 @@ def training_batches(
         device, views: Where batches are made, and how many augmented copies of each image; see `Batches`.
         pool: Synthetic images of the same classes, if there are any.
         mixing: How synthetic images enter the batches; the defaults of `Mixing` unless given.
+        balanced: How all classes are made to count alike, whatever their numbers of images: each is shown equally
+            often (``sampler``), or images of rarer classes weigh more (``weights``). Neither unless given.
         outliers: Images of outliers, to go with every batch.
         outlier_batch: Number of outlier images in every batch; as many as there are images in the batch
             unless given.
@@ -191,9 +209,9 @@ def training_batches(
             "normalisation; use a larger --batch-size or more images."
         )
     shape = (source.sizes[0], batch_size, epochs, seed, rank, world)
-    sampler = (
-        Sampler(*shape) if pool is None else MixedSampler(*shape, synthetic=source.sizes[1], mixing=mixing or Mixing())
-    )
+    mixing = mixing or Mixing()
+    sampler = _sampler(source, shape, None if pool is None else mixing, balanced == "sampler")
+    weights = _class_weights(source, mixing) if balanced == "weights" else None
     beside = None
     if outliers is not None:
         draws = generator(seed, "beside")
@@ -201,4 +219,24 @@ def training_batches(
         size = max(1, (outlier_batch or batch_size) // world) * world
         cycle = CyclicSampler(stored.sizes[0], size, epochs, seed, rank, world, sampler.steps_per_epoch)
         beside = Batches(stored, cycle, transform, augment, device, stream="augment outliers")
-    return Batches(source, sampler, transform, augment, device, views, beside)
+    return Batches(source, sampler, transform, augment, device, views, beside, class_weights=weights)
+
+
+def _sampler(
+    source: PixelSource, shape: tuple[int, int, int, int, int, int], mixing: Mixing | None, balanced: bool
+) -> Sampler:
+    """The order of the images: the first six arguments of `Sampler`, and how synthetic ones enter, if there are any."""
+    seed, parts = shape[3], source.labels.split(list(source.sizes))
+    if mixing is None:
+        return BalancedSampler(*shape, draws=BalancedDraws(parts[0], seed)) if balanced else Sampler(*shape)
+    draws = tuple(BalancedDraws(part, seed, f"balanced {name}") for part, name in zip(parts, ("real", "synthetic")))
+    return MixedSampler(*shape, source.sizes[1], mixing, (draws[0], draws[1]) if balanced else None)
+
+
+def _class_weights(source: PixelSource, mixing: Mixing) -> Tensor:
+    """The weights by which all classes count alike in what the training shows, [C]."""
+    parts = source.labels.split(list(source.sizes))
+    classes = int(source.labels.max()) + 1
+    shares = [torch.bincount(part, minlength=classes) / len(part) for part in parts]
+    real = mixing.ratio if mixing.weight is None else mixing.weight
+    return class_weights(shares[0] if len(shares) == 1 else real * shares[0] + (1 - real) * shares[1])

@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 
 from ...errors import OutskirtsError
 from ...seeding import generator, subseed
+from .balance import BalancedDraws
 from .sampler import Sampler, order
 
 __all__ = ["MixedSampler", "Mixing", "legacy_epoch"]
@@ -66,10 +67,12 @@ class MixedSampler(Sampler):
             `Sampler`.
         synthetic: Images in the pool.
         mixing: How synthetic images enter the batches.
+        balanced: Draws among the real and among the synthetic images, where all classes are to be shown equally often.
     """
 
     synthetic: int = 0
     mixing: Mixing = Mixing()
+    balanced: tuple[BalancedDraws, BalancedDraws] | None = None
 
     def __post_init__(self) -> None:
         share = self.batch_size * (1 - self._ratio)
@@ -99,6 +102,12 @@ class MixedSampler(Sampler):
                 )
             # Processes must have as many images each.
             return batch[: len(batch) // self.world * self.world]
+        if self.balanced is not None:
+            real, made = (
+                draws(torch.arange(before(step), before(step + 1)))
+                for draws, before in zip(self.balanced, (self._real, self._pool))
+            )
+            return self._arranged(torch.cat([real, self.images + made]), step)
         first = step - k
         real = order(self.images, self.seed, epoch)[
             slice(*(self._real(s) - self._real(first) for s in (step, step + 1)))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ...seeding import generator
+from .balance import BalancedDraws
 
-__all__ = ["CyclicSampler", "Sampler", "order"]
+__all__ = ["BalancedSampler", "CyclicSampler", "Sampler", "order"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,20 @@ class Sampler:
     def weights(self, index: Tensor) -> Tensor | None:
         """What the images of a step, of all processes, count in averages, with the sum 1; None if all alike."""
         return None
+
+
+@dataclass(frozen=True)
+class BalancedSampler(Sampler):
+    """As many steps as with `Sampler`, in which all classes are shown equally often.
+
+    Arguments:
+        draws: Which images these are.
+    """
+
+    draws: BalancedDraws = field(kw_only=True)
+
+    def whole(self, step: int) -> Tensor:
+        return self.draws(torch.arange(step * self.batch_size, (step + 1) * self.batch_size))
 
 
 @dataclass(frozen=True)

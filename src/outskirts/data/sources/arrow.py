@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ...errors import MissingExtra, OutskirtsError, unknown
+from ...errors import MissingExtra, OutskirtsError, loading, unknown
 from ...files import reading
 from ..decode import CorruptImage, Item
 from ..imageset import Attribute, ImageSet
@@ -83,10 +83,8 @@ def hf(
         raise MissingExtra("A folder written by the library datasets", "hf") from error
     if not where.is_dir():
         raise OutskirtsError(f"There is no folder {where}.")
-    try:
+    with loading(f"{where} was not written by save_to_disk, or is damaged"):
         stored = datasets.load_from_disk(str(where))
-    except (OSError, ValueError) as error:
-        raise OutskirtsError(f"{where} was not written by save_to_disk, or is damaged ({error}).") from error
     if isinstance(stored, datasets.DatasetDict):
         if split is None:
             raise OutskirtsError(f"{where} holds several sets; choose one with ?split={'|'.join(stored)}.")

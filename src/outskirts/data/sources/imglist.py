@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ...errors import OutskirtsError
 from ...files import is_file, reading
 from ..imageset import ImageSet
-from .labels import label_in
+from .labels import class_indices, whole_number
 from .spec import source
 
 __all__ = ["imglist"]
@@ -38,23 +36,23 @@ def imglist(where: Path, root: Path) -> ImageSet:
     labels = []
     try:
         with reading(where):
-            text = where.read_text(encoding="utf-8")
+            text = where.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise OutskirtsError(f"{where} is not a list in UTF-8 ({error}); save it in UTF-8.") from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.removeprefix("-").isdecimal() or label_in(label) < -1:
+        if not path or not (label.isdecimal() or label == "-1"):
             raise OutskirtsError(
                 f"{where}, line {number}: '{line}' is not a path, a space and a label; a label is a whole number "
                 "of at least -1."
             )
         items.append(root / path)
-        labels.append(label_in(label))
+        labels.append(-1 if label == "-1" else whole_number(label))
     if not items:
         raise OutskirtsError(f"{where} lists no images.")
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.
     if not (root / path).exists():
         raise OutskirtsError(f"{where} lists {path}, which is not in {root}; write imglist:FILE@ROOT.")
-    return ImageSet(items, torch.tensor(labels), spec=f"imglist:{where}")
+    return ImageSet(items, class_indices(labels, len(items), f"The labels of {where}"), spec=f"imglist:{where}")

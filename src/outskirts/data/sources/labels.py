@@ -12,9 +12,9 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ..imageset import MOST_CLASSES
 
-__all__ = ["class_indices", "label_in", "named"]
+__all__ = ["class_indices", "named", "whole_number"]
 
-#: More digits than a label may have, and fewer than an int64 holds.
+#: Decimal digits that a whole number of 64 bits always has room for.
 _DIGITS = 18
 
 
@@ -40,14 +40,13 @@ def class_indices(values: Any, count: int, where: str) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def label_in(text: str) -> int:
-    """The whole number in a text of decimal digits; of one that is far too large for a label, the first digits.
+def whole_number(text: str) -> int:
+    """The number of which a text has the decimal digits; where they are too many, one that no label may be, either.
 
-    >>> label_in("007"), label_in("-1"), label_in("9" * 5000) < 2**63
-    (7, -1, True)
+    >>> whole_number("07"), whole_number("9" * 5000)
+    (7, 999999999999999999)
     """
-    sign, digits = text[: text.startswith("-")], text.removeprefix("-").lstrip("0")
-    return int(f"{sign}{digits[:_DIGITS] or 0}")
+    return int(text.lstrip("0")[:_DIGITS] or 0)
 
 
 def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:

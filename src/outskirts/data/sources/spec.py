@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
+from ...files import home_expanded
 from ...texts import counted
 from ..catalogue import entries
 from ..corruptions import CHANGES
@@ -31,6 +32,7 @@ SOURCES: dict[str, Opener] = {}
 #: Options of every source, in the order in which they apply; `seed` is that of `correlation`, `part` and `limit`.
 VIEW: dict[str, type] = {
     "expect": int,
+    "positions": str,
     "classes": str,
     "correlation": int,
     "part": str,
@@ -87,10 +89,11 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
             folder of images in `data_folder`; with a colon, ``textures:``, where a folder is called so, too),
             ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
             ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow
-            a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images, ``classes=0-5,8``,
-            ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in
-            this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the images
-            otherwise (see `outskirts.data.corruptions`), and those of the source, such as ``split=test``.
+            a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images, ``positions=0-499``,
+            consecutive images, ``classes=0-5,8``, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``,
+            ``limit=2000``, ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and
+            ``jpeg=75``, which show the images otherwise (see `outskirts.data.corruptions`), and those of the source,
+            such as ``split=test``.
 
     Returns:
         The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.
@@ -109,6 +112,8 @@ def _opened(parsed: Spec) -> ImageSet:
             f"'{parsed}' holds {counted(len(image_set), 'image')} instead of {expected:,}. Some are missing, or it is "
             "another set."
         )
+    if "positions" in parsed.view:
+        image_set = image_set.between(parsed.view["positions"])
     if "classes" in parsed.view:
         image_set = image_set.select_classes(parsed.view["classes"])
     if "correlation" in parsed.view:
@@ -118,7 +123,9 @@ def _opened(parsed: Spec) -> ImageSet:
     if "limit" in parsed.view:
         image_set = image_set.limit(parsed.view["limit"], seed)
     if not len(image_set):
-        raise OutskirtsError(f"'{parsed}' selects no image; choose more with ?classes=, ?part=, ?limit= or ?rows=.")
+        raise OutskirtsError(
+            f"'{parsed}' selects no image; choose more with ?positions=, ?classes=, ?part=, ?limit= or ?rows=."
+        )
     for name, change in CHANGES.items():
         if name in parsed.view:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
@@ -204,7 +211,7 @@ def _locate(body: str, base: Path, canonical: bool) -> tuple[str, str | None]:
         return name, where if colon else None
     if not body:
         raise OutskirtsError("An empty text does not name an image set; write a spec such as cifar10 or folder:photos.")
-    path = base / Path(body).expanduser()
+    path = base / home_expanded(body)
     if path.exists():
         suffix = "" if path.is_dir() else path.suffix.lower()
         if suffix not in _BY_SUFFIX or (suffix == "" and path.is_file()):
@@ -243,7 +250,7 @@ def _options(query: str, text: str) -> dict[str, str]:
 def _convert(key: str, value: str, kind: Any, base: Path, text: str) -> Any:
     kinds = get_args(kind) or (kind,)
     if Path in kinds:
-        return Path(os.path.abspath(base / Path(value).expanduser()))
+        return Path(os.path.abspath(base / home_expanded(value)))
     if int in kinds:
         try:
             return int(value)

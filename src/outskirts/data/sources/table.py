@@ -6,13 +6,14 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ..imageset import Attribute, ImageSet
-from .labels import class_indices, label_in, named
+from .labels import class_indices, named, whole_number
 from .spec import source
 
 __all__ = ["table"]
@@ -43,11 +44,12 @@ def table(
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write csv:FILE@ROOT.")
     try:
-        with reading(where), where.open(encoding="utf-8", newline="") as file:
+        with reading(where), where.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header, lines = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise OutskirtsError(f"{where} is not a table in CSV, in UTF-8 ({error}).") from error
+    _require_complete(header, lines, where)
     for pair in rows.split(",") if rows else ():
         column, colon, value = pair.partition(":")
         if not colon:
@@ -79,7 +81,7 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
     if "" in values:
         raise OutskirtsError(f"{where} is empty in line {values.index('') + 1} of the chosen lines.")
     if all(value.isdecimal() for value in values):
-        numbers = class_indices([label_in(value) for value in values], len(values), where)
+        numbers = class_indices([whole_number(value) for value in values], len(values), where)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
     if negative := next((value for value in values if re.fullmatch(r"-\d+", value)), None):
         raise OutskirtsError(
@@ -87,6 +89,14 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
             "?label=none."
         )
     return named(values)
+
+
+def _require_complete(header: Sequence[str], lines: Sequence[dict[Any, Any]], where: Path) -> None:
+    """Raise where a cell would be dropped: of a column that is there twice, or of no column."""
+    if twice := next((name for place, name in enumerate(header) if name in header[:place]), None):
+        raise OutskirtsError(f"{where} has the column '{twice}' twice; give each column its own name.")
+    if wide := next((row for row, line in enumerate(lines, start=1) if any(line.get(None, ()))), None):
+        raise OutskirtsError(f"{where} has more cells in row {wide} than there are columns; put commas in quotes.")
 
 
 def _require(column: str, header: Sequence[str], where: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from ...contents import misfit
 from ...devices import sent
 from ...errors import OutskirtsError
 from ...files import digest
@@ -39,6 +40,8 @@ _KIND = ShardKind(
     resume="give the same command outskirts data extract again",
     remake="extract again",
 )
+#: What is read of the manifest.
+_ABOUT = {"classes": [str], "note": str, "dtype": str, "precision": str, "transform": dict}
 
 
 def write_tokens(
@@ -180,5 +183,8 @@ class TokenSet(ImageSet):
 @source("tokens")
 def open_tokens(where: Path) -> TokenSet:
     """The tokens in a folder; an error if their extraction is not finished."""
-    rows = _Rows(Shards.open(where, _KIND))
+    shards = Shards.open(where, _KIND)
+    if clause := misfit(shards.about, _ABOUT):
+        raise OutskirtsError(f"{where} is damaged: its manifest does not fit, as {clause}; extract the tokens again.")
+    rows = _Rows(shards)
     return TokenSet(rows, rows.labels, rows.about["classes"], f"tokens:{where}", rows.about["note"])

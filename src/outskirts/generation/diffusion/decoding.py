@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from ... import grouped
 from ...arguments import check_arguments
 from ...errors import OutskirtsError
-from ...models.diffusion.latent import LatentDiffusion
+from ...models.diffusion.latent import LatentDiffusion, Sampler
 from ...renamed import unset_as_before
 from ...seeding import subseed
 from ...synthesis.outliers import Outliers
@@ -34,6 +34,7 @@ class Decoding:
         resize: How they are brought to another size. As detectors tell one from the other, ``both`` makes two images of
             each, smoothed and not, one after the other.
         precision: fp32 or bf16.
+        sampler: How steps are taken: ``dpm``, or ``plms`` as published.
     """
 
     network_evaluations: int = 20
@@ -41,6 +42,7 @@ class Decoding:
     size: int | None = None
     resize: Literal["both", "bilinear", "nearest"] = "both"
     precision: str = "fp32"
+    sampler: Sampler = "dpm"
 
     def __post_init__(self) -> None:
         if self.network_evaluations < 1 or (self.size is not None and self.size < 1):
@@ -56,7 +58,7 @@ def decoded(model: LatentDiffusion, vectors: Tensor, seeds: Sequence[int], how: 
     device = next(model.parameters()).device
     steps = max(1, how.network_evaluations // (1 if how.guidance == 1 else 2))
     with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bf16"):
-        images = model.sample(vectors.to(device), seeds, steps=steps, guidance=how.guidance)
+        images = model.sample(vectors.to(device), seeds, steps=steps, guidance=how.guidance, sampler=how.sampler)
     return ((images + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
@@ -111,4 +113,8 @@ class Decoder:
 
     def about(self) -> Mapping[str, Any]:
         """What a pool's manifest says of it."""
-        return {"vectors": self.vectors.shape[1], **unset_as_before(vars(self.how))}
+        how = dict(vars(self.how))
+        # Pools of earlier versions do not name the only sampler that there was.
+        if how["sampler"] == "dpm":
+            del how["sampler"]
+        return {"vectors": self.vectors.shape[1], **unset_as_before(how)}

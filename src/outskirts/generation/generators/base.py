@@ -107,7 +107,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 G = TypeVar("G", bound=type[ImageGenerator])
-registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.generation.generators")
+registry: Registry[type[ImageGenerator]] = Registry("generator", "outskirts.generation.generators", ImageGenerator)
 
 
 def register(name: str) -> Callable[[G], G]:

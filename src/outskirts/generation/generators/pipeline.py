@@ -27,8 +27,8 @@ from ...bounds import Count, NonNegative
 from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
-from ...errors import MissingExtra, OutskirtsError, cause, reason
-from ...models.pipeline_folder import DAMAGE, SAFELY, require_no_code
+from ...errors import MissingExtra, OutskirtsError, loading
+from ...models.pipeline_folder import SAFELY, require_no_code
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -147,9 +147,7 @@ def _loaded(folder: str, device: torch.device) -> Any:
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise MissingExtra("The generator 'pipeline'", "generate") from error
-    try:
+    with loading(f"The pipeline in {folder} cannot be loaded"):
         pipeline = DiffusionPipeline.from_pretrained(folder, **SAFELY)
-    except DAMAGE as error:
-        raise OutskirtsError(f"The pipeline in {folder} cannot be loaded ({reason(error)}).") from cause(error)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ...devices import full_precision
-from ...errors import OutskirtsError, cause, reason
+from ...errors import OutskirtsError, loading
 from ...files import is_file, load_json
-from ..pipeline_folder import DAMAGE, SAFELY
+from ..pipeline_folder import SAFELY, load_whole
 
 __all__ = ["Autoencoder", "Codec", "PatchCodec", "load_codec"]
 
@@ -121,12 +121,10 @@ def load_codec(folder: Path) -> Codec:
     """The codec in a folder, which may be an autoencoder's own or the ``vae`` of a pipeline or of a generator."""
     if not is_file(folder / "config.json"):
         raise OutskirtsError(f"{folder} is not a folder of an autoencoder: it has no config.json.")
-    kind = load_json(folder / "config.json").get("_class_name")
+    kind = load_json(folder / "config.json", {"_class_name": str})["_class_name"]
     if kind not in ("AutoencoderKL", "PatchCodec"):
         raise OutskirtsError(f"{folder} holds a {kind}; only an AutoencoderKL can code images here.")
-    try:
+    with loading(f"The autoencoder in {folder} cannot be loaded"):
         if kind == "PatchCodec":
             return PatchCodec.from_pretrained(folder, **SAFELY)
-        return Autoencoder(AutoencoderKL.from_pretrained(folder, **SAFELY))
-    except DAMAGE as error:
-        raise OutskirtsError(f"The autoencoder in {folder} cannot be loaded ({reason(error)}).") from cause(error)
+        return Autoencoder(load_whole(AutoencoderKL, folder))

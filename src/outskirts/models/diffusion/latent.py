@@ -7,6 +7,9 @@ References:
     | Classifier-Free Diffusion Guidance (Ho & Salimans, 2022)
     | https://arxiv.org/abs/2207.12598
     |
+    | Pseudo Numerical Methods for Diffusion Models on Manifolds (Liu et al., 2022): PLMS
+    | https://arxiv.org/abs/2202.09778
+    |
     | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models (Lu et al., 2022)
     | https://arxiv.org/abs/2211.01095
     |
@@ -17,16 +20,19 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from torch import Generator, Tensor, nn
 
 from .codec import Codec
 from .prompts import Prompts
 
-__all__ = ["LatentDiffusion"]
+__all__ = ["LatentDiffusion", "Sampler"]
+
+#: How steps are taken: DPM-Solver++ (dpm), or PLMS, as NCIS and Dream-OOD are published (plms).
+Sampler = Literal["dpm", "plms"]
 
 #: Ratios of noise to image between which sampling is spaced.
 _MOST, _LEAST = 6.4, 0.02
@@ -76,18 +82,26 @@ class LatentDiffusion(nn.Module):
         return self.noising.config.prediction_type == "epsilon"
 
     @torch.no_grad()
-    def sample(self, vectors: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        vectors: Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int = 20,
+        guidance: float = 1.0,
+        sampler: Sampler = "dpm",
+    ) -> Tensor:
         """Images [B, C, S, S], floats from -1 to 1, of token vectors [B, D], each from the noise of its own seed.
 
         Arguments:
             vectors: Token vectors, such as `Prompts.vectors` gives; those of an image, moved from its class's, give
                 images more like it.
             seeds: One per image.
-            steps: Evaluations of the network per image; with guidance, twice as many.
+            steps: Evaluations of the network per image; with guidance, twice as many. PLMS has one more.
             guidance: Classifier-free guidance scale; 1 disables it.
+            sampler: How the steps are taken.
         """
-        scheduler: Any = DPMSolverMultistepScheduler.from_config(self.noising.config, algorithm_type="dpmsolver++")
-        scheduler.set_timesteps(timesteps=self._times(steps), device=vectors.device)
+        scheduler = self._scheduler(steps, sampler, vectors.device)
         shape = (self.unet.config.in_channels, *(self.unet.config.sample_size,) * 2)
         noise = [torch.randn(shape, generator=Generator().manual_seed(seed)) for seed in seeds]
         latents = torch.stack(noise).to(vectors)
@@ -100,6 +114,19 @@ class LatentDiffusion(nn.Module):
                 predicted = without + guidance * (predicted - without)
             latents = scheduler.step(predicted, time, latents).prev_sample
         return self.codec.decode(latents.float()).clamp(-1, 1)
+
+    def _scheduler(self, steps: int, sampler: Sampler, device: torch.device) -> Any:
+        """A scheduler of diffusers with its steps."""
+        scheduler: Any
+        if sampler == "plms":
+            # As Stable Diffusion's own sampler sets it: evenly spaced times from 1 on, and no Runge-Kutta steps.
+            how: dict[str, Any] = {"skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1}
+            scheduler = PNDMScheduler.from_config(self.noising.config, timestep_spacing="leading", **how)
+            scheduler.set_timesteps(steps, device=device)
+        else:
+            scheduler = DPMSolverMultistepScheduler.from_config(self.noising.config, algorithm_type="dpmsolver++")
+            scheduler.set_timesteps(timesteps=self._times(steps), device=device)
+        return scheduler
 
     def _times(self, steps: int) -> list[int]:
         """At which to evaluate the network: pure noise, then as Karras et al. space the ratio of noise to image.

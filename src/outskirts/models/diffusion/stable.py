@@ -16,8 +16,8 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ...errors import OutskirtsError, cause, reason
-from ..pipeline_folder import DAMAGE, SAFELY, require_no_code
+from ...errors import OutskirtsError, loading
+from ..pipeline_folder import load_whole, require_no_code
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
 from .prompts import Prompts
@@ -87,14 +87,14 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
             f"A text encoder does not know what {', '.join(words[:3])} are; pass a word for each class, in "
             "the order of the classes: --words cat,dog,…"
         )
-    try:
+    with loading(f"The Stable Diffusion in {folder} cannot be loaded"):
         with quietly():
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **SAFELY)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **SAFELY)
+            encoder = load_whole(CLIPTextModel, folder / "text_encoder")
+        unet = load_whole(UNet2DConditionModel, folder / "unet")
         noising = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    except DAMAGE as error:
-        raise OutskirtsError(f"The Stable Diffusion in {folder} cannot be loaded ({reason(error)}).") from cause(error)
+        # It takes any configuration, and fails when it is used.
+        noising.add_noise(torch.zeros(1), torch.zeros(1), torch.tensor([0]))
     # Without its files a tokenizer is made all the same, of hardly any words.
     if len(tokenizer) < encoder.config.vocab_size // 2:
         raise OutskirtsError(

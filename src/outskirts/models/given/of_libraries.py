@@ -37,7 +37,8 @@ def _weights(spec: ModelSpec, usual: str) -> bool | str:
 
 def _opened(spec: ModelSpec, name: str, weights: bool | str, transform: Transform, classes: tuple[str, ...]) -> Opened:
     channels = spec.number("channels", int) or transform.channels
-    if spec.options.get("head") == "none" or name == "fast":
+    # The networks of outskirts have no head.
+    if spec.options.get("head") == "none" or name == "fast" or name.startswith("wrn"):
         backbone, _ = build_split(name, channels, transform.size, weights)
         return Opened(None, transform, split=(backbone, NoHead()))
     model = build_model(name, channels, transform.size, weights)
