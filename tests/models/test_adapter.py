@@ -234,7 +234,9 @@ def test_a_network_without_a_head_gives_its_features():
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1))
     backbone, head = adapt(model, IMAGES, head="none")
     assert backbone.dim == 5 and isinstance(head, NoHead)
-    assert head(backbone.network(IMAGES)).shape == (2, 0)
+    assert backbone.network(IMAGES).shape == (2, 5)
+    with pytest.raises(OutskirtsError, match="no head, so it gives no logits"):
+        head(backbone.network(IMAGES))
 
 
 def test_a_network_that_is_random_is_told():

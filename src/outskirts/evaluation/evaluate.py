@@ -108,6 +108,8 @@ def lacking(detector: Detector, outputs: Outputs) -> str | None:
     """Why this detector cannot run on these outputs at all, or None if it can."""
     if detector.lacks:
         return detector.lacks
+    if "features" in detector.needs and not outputs.features.shape[1]:
+        return "needs features, and nothing tells where this classifier has them; name them: features=NAME"
     if "logits" in detector.needs and outputs.logits is None:
         return "needs logits, which these outputs lack"
     if "head" in detector.needs and outputs.head is None:

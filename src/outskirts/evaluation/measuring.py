@@ -215,7 +215,7 @@ def _replaced(run: Run, results: Results) -> str | None:
 def _classes(task: Task, passes: Passes, gathered: Gathered) -> list[ClassAccuracy] | None:
     """The accuracy of each class, if the test images have labels; what a reader should know of it is told."""
     outputs = gathered.sets[ID]
-    if outputs.labels is None:
+    if outputs.labels is None or outputs.logits is None:
         return None
     classes = class_accuracies(outputs, task.classifier.classes)
     if missed := never_predicted(classes):
@@ -235,7 +235,8 @@ def _write(task: Task, gathered: Gathered, results: Results, classes: Sequence[C
     _write_records(run.path / "classes.json", classes)
     _write_records(run.path / "groups.json", _groups(outputs[ID], sets[ID]))
     shown = headline(list(results.scores), task.subject.published)
-    if shown is not None:
+    # What is shown of an image is what it was taken for.
+    if shown is not None and outputs[ID].logits is not None:
         save_misses(run.gallery, shown, results.scores[shown], sets, outputs, task.classifier.classes)
 
 

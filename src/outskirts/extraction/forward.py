@@ -79,7 +79,7 @@ def forward(
                     gathering(classifier, images, inside, stages) as reduced,
                 ):
                     features = classifier.features(images)
-                    logits = classifier.head(features)
+                    logits = features[:, :0] if classifier.headless else classifier.head(features)
                 gathered |= reduced
             if whole:
                 tables[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}

@@ -11,7 +11,7 @@ from .. import notebook
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import digest
-from .heads import CarriedHead, DividedHead, Head, LinearHead, PrototypeHead, Space
+from .heads import CarriedHead, DividedHead, Head, LinearHead, NoHead, PrototypeHead, Space
 
 __all__ = ["Backbone", "Classifier", "inherit"]
 
@@ -79,6 +79,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
+
+    @property
+    def headless(self) -> bool:
+        """Whether it has no head, and so gives features alone."""
+        return isinstance(self.head, NoHead)
 
     def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
         """The features as detectors are to see them, and the linear layer that goes with them, if any.

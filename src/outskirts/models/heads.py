@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..devices import full_precision
+from ..errors import OutskirtsError
 
 __all__ = [
     "CarriedHead",
@@ -194,10 +195,14 @@ class CarriedHead(nn.Module):
 
 
 class NoHead(nn.Module):
-    """In the place of a head where there is none: no logits, [B, 0]."""
+    """In the place of a head where there is none.
+
+    Raises:
+        OutskirtsError: If logits are asked for.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
-        return features[:, :0]
+        raise OutskirtsError("This network has no head, so it gives no logits.")
 
 
 class DividedHead(nn.Module):

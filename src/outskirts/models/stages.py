@@ -25,7 +25,8 @@ def find_stages(network: nn.Module, images: Tensor) -> list[str]:
         images: Any that it takes; one is enough.
     """
     seen: list[tuple[str, torch.Size]] = []
-    modules = dict(network.named_modules())
+    # Nothing can be called inside of compiled ones.
+    modules = {name: part for name, part in network.named_modules() if not isinstance(part, torch.jit.ScriptModule)}
 
     def note(name: str, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2:].numel() == 1:
