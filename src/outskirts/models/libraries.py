@@ -43,6 +43,16 @@ def is_of_library(name: str) -> bool:
     return any(has(bare.partition(".")[0]) for has in known)
 
 
+def _unknown(name: str, beside: Iterable[str] = ()) -> OutskirtsError:
+    library, _, bare = name.rpartition(":")
+    if library not in ("", "timm", "torchvision"):
+        return unknown("model library", library, ["timm", "torchvision"])
+    names = {"timm": timm.list_models, "torchvision": _torchvision}.get(
+        library, lambda: [*_torchvision(), *timm.list_models()]
+    )
+    return unknown("backbone", bare, {*beside, *names()})
+
+
 def _has(name: str) -> bool:
     return name in _torchvision()
 
@@ -78,9 +88,7 @@ def library_model(
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file."
         ) from error
-    if library not in ("", "timm", "torchvision"):
-        raise unknown("model library", library, ["timm", "torchvision"])
-    raise unknown("backbone", bare, {*beside, *_torchvision(), *timm.list_models()})
+    raise _unknown(name, beside)
 
 
 def with_weights(make: Callable[[int | None], nn.Module], file: Path | str) -> nn.Module:
@@ -126,6 +134,8 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
     Raises:
         OutskirtsError: If it is something that a `Transform` does not do.
     """
+    if not is_of_library(name):
+        raise _unknown(name)
     library, _, bare = name.rpartition(":")
     if library in ("", "torchvision") and bare in _torchvision():
         chosen = torchvision.models.get_model_weights(bare)
