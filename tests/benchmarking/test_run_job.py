@@ -209,5 +209,5 @@ def test_a_run_that_was_killed_while_it_began_is_begun_again(job, monkeypatch):
         patch.setattr("outskirts.training.run.yaml.safe_dump", lambda *given, **options: 1 / 0)
         assert "ZeroDivisionError" in run_job(job)
     left = {path.name for path in job.folder.iterdir()}
-    assert left == {"environment.json", "data.json", "metrics.jsonl"}
+    assert left == {"environment.json", "data.json", "likeness.safetensors", "metrics.jsonl"}
     assert run_job(job) == ""
