@@ -49,7 +49,7 @@ def test_it_is_measured_like_a_run(model, sets, bugs, tmp_path):
     assert (measured.auroc, measured.id_accuracy) == (expected.auroc, expected.id_accuracy)
     assert (tmp_path / "out" / "gallery" / "misses.json").is_file()
     page = osk.report(tmp_path / "out").read_text()
-    assert "torchvision:resnet18" in page and "--model" in page and "--train" in page
+    assert "outskirts evaluate --model" in page and "--train" in page and "--test" in page
 
 
 def test_its_folder_is_measured_again_like_a_run(model, sets, tmp_path):
