@@ -195,7 +195,7 @@ CLASSES = {
     "without effect on this command, in a file that programs write": rf"as before, \w+( \w+)? (?!{_OWN})",
     "what a benchmark says beside its sets, which is not shown": r"as before, .* bench\.yaml\.(recipes|variants)",
     "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?[\w-]+\.jsonl?\b",
-    "other pixels, scores or weights: no hash is kept": r", [\w ]+ \S+\.(npy|npz|parquet|png|jpg|safetensors|pt)\b",
+    "pixels, scores or weights without a hash": r", [\w ]+ \S+\.(npy|npz|parquet|png|jpg|safetensors|pt|tar(?=:))\b",
     "options of a run, which are taken as they are": r", [\w ]+ (\w+/)+([\w-]+/)?config\.yaml",
     "a table or page that is written anew": r", [\w ]+ (\w+/)+results\.(csv|md|tex)",
     "a model's own configuration or words": r", [\w ]+ (clip|stable)/",

@@ -1,8 +1,11 @@
+import gzip
 import io
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +153,19 @@ def test_unpacked_files_have_the_usual_mode(tmp_path):
     (tmp_path / "usual").touch()
     unpack(tarred(tmp_path / "a.tar", a=entry), tmp_path / "out")
     assert (tmp_path / "out" / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("kind", ["tar", "gztar"])
+@pytest.mark.parametrize("damage", ["header", "cut"])
+def test_a_tar_file_that_ends_too_early(tmp_path, kind, damage):
+    for name in "abc":
+        (tmp_path / "files" / name).mkdir(parents=True)
+        (tmp_path / "files" / name / "x").write_text(name)
+    whole = Path(shutil.make_archive(str(tmp_path / "whole"), "tar", tmp_path / "files")).read_bytes()
+    place = whole.rindex(b"./c/x\0")
+    wrong = whole[:place] + (b"?" + whole[place + 1 :] if damage == "header" else b"")
+    archive = tmp_path / "wrong"
+    archive.write_bytes(gzip.compress(wrong) if kind == "gztar" else wrong)
+    with pytest.raises(OutskirtsError, match="wrong is damaged, or is not an archive"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
 from ..errors import OutskirtsError, reason
 from ..files import reading, writing
@@ -31,6 +31,19 @@ _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMA
 
 class _Open(Protocol):
     def __call__(self) -> IO[bytes] | None: ...
+
+
+class _Header(tarfile.TarInfo):
+    """What stands before a file in a tar file. The library would take a damaged or missing one for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise  # This is the end.
+            raise tarfile.ReadError(str(error)) from error
 
 
 def unpack(archive: Path, folder: Path, size: int | None = None) -> None:
@@ -90,7 +103,7 @@ def _opened(archive: Path) -> Iterator[Iterator[tuple[str, bool, _Open]]]:
             with zipfile.ZipFile(archive) as packed:
                 yield _of_zip(packed, archive)
         else:
-            with tarfile.open(archive) as packed_tar:
+            with tarfile.open(archive, tarinfo=_Header) as packed_tar:
                 yield _of_tar(packed_tar, archive)
     except (*_DAMAGE, OSError) as error:
         # The system numbers its errors; the readers of compressed streams do not.
