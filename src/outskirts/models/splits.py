@@ -158,14 +158,17 @@ def _plain(module: nn.Module, features: Tensor) -> nn.Linear | None:
 
 
 def _last_features(seen: Seen) -> Split:
-    """The last features that a module shows: what none of them turns into logits."""
+    """The last features that a leaf gives, or that a module with weights takes: what none of them turns into logits."""
     classes = seen.logits.shape[1]
     for call in reversed(seen.calls):
         if call.whole and call.path and call.made.ndim == 2 and call.made.shape[1] != classes:
             return _carried(seen, call, "output")
+    last = Call("", seen.model, seen.images, seen.logits)
     for call in reversed(seen.calls):
-        if call.whole and call.learned and call.path and call.given.ndim in (2, 4):
-            return _carried(seen, call, "input")
+        if call.learned and call.given.ndim in (2, 4) and call.path.startswith(f"{last.path}." if last.path else ""):
+            last = call
+    if last.path:
+        return _carried(seen, last, "input")
     raise OutskirtsError(
         f"No module of {seen.kind} takes or gives features [batch, width], so they cannot be found. If its output is "
         "what you want, pass head=none."
