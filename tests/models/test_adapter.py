@@ -225,6 +225,22 @@ def test_features_that_go_with_logits_are_what_the_last_module_takes():
     assert isinstance(head, CarriedHead) and head.linear is None and head.dim == 5
 
 
+def test_images_are_no_features():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.mix = nn.Conv2d(3, 5, 4, 4), nn.Linear(5, 5)
+
+        def forward(self, images):
+            return self.mix(self.patches(images).flatten(2).mT).sin().mean(1)
+
+    model = Tokens()
+    with pytest.raises(OutskirtsError, match="No module of Tokens takes or gives features .* pass head=none"):
+        adapt(model, IMAGES)
+    assert [name for name, _ in model.named_modules()] == ["", "patches", "mix"]
+    assert adapt(model, IMAGES, head="none")[0].dim == 5
+
+
 def test_cosines_are_linear_on_the_sphere():
     class Cosines(nn.Module):
         def __init__(self):

@@ -16,6 +16,7 @@ from ..errors import OutskirtsError, reason, unknown
 from .weights import fitted, misfits, read_state, require_fit
 
 __all__ = [
+    "is_headless",
     "is_of_library",
     "library_classes",
     "library_model",
@@ -41,6 +42,11 @@ def is_of_library(name: str) -> bool:
     library, _, bare = name.rpartition(":")
     known = {"torchvision": [_has], "timm": [timm.is_model], "": [_has, timm.is_model]}.get(library, [])
     return any(has(bare.partition(".")[0]) for has in known)
+
+
+def is_headless(model: nn.Module) -> bool:
+    """Whether a model of a library was made to return features: timm's, such as DINO's, have no classes then."""
+    return getattr(model, "num_classes", None) == 0
 
 
 def _has(name: str) -> bool:

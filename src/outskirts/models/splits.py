@@ -165,7 +165,10 @@ def _last_features(seen: Seen) -> Split:
             return _carried(seen, call, "output")
     last = Call("", seen.model, seen.images, seen.logits)
     for call in reversed(seen.calls):
-        if call.learned and call.given.ndim in (2, 4) and call.path.startswith(f"{last.path}." if last.path else ""):
+        # Images are no features, and a network that turns them into tokens at once shows nothing else.
+        shown = call.given.shape != seen.images.shape or call.path == seen.last
+        inside = call.path.startswith(f"{last.path}." if last.path else "")
+        if call.learned and call.given.ndim in (2, 4) and shown and inside:
             last = call
     if last.path:
         return _carried(seen, last, "input")
