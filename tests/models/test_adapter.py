@@ -235,7 +235,7 @@ def test_images_are_no_features():
             return self.mix(self.patches(images).flatten(2).mT).sin().mean(1)
 
     model = Tokens()
-    with pytest.raises(OutskirtsError, match="No module of Tokens takes or gives features .* pass head=none"):
+    with pytest.raises(OutskirtsError, match=r"No module of Tokens takes or gives features .* pass head=none"):
         adapt(model, IMAGES)
     assert [name for name, _ in model.named_modules()] == ["", "patches", "mix"]
     assert adapt(model, IMAGES, head="none")[0].dim == 5
