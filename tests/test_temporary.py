@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from outskirts.errors import OutskirtsError
 from outskirts.files import atomic, write_text
 from outskirts.temporary import is_temporary, remove_abandoned, temporary_path
 
@@ -32,6 +36,14 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
 def test_names_are_of_one_process_and_one_use(tmp_path):
     names = {temporary_path(tmp_path / "a.csv") for _ in range(20)}
     assert len(names) == 20 and all(is_temporary(name) and name.parent == tmp_path for name in names)
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a/.."])
+def test_a_path_without_a_name_cannot_be_written(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutskirtsError, match=r"The path '.*' ends in no name; add that of what is to be written"):
+        write_text(Path(path), "x")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_is_not_provably_dead_and_ours_stays(tmp_path):

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from uuid import getnode, uuid4
 
-__all__ = ["is_temporary", "remove_abandoned", "temporary_path"]
+from .errors import OutskirtsError
+
+__all__ = ["is_temporary", "remove_abandoned", "require_last_name", "temporary_path"]
 
 _NAME = re.compile(r"\..+\.(?P<place>[0-9a-f]{12})-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 _BOOT, _PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
@@ -20,8 +22,22 @@ _BOOT, _PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns
 _cleared: set[Path] = set()
 
 
+def require_last_name(path: Path) -> Path:
+    """Raise unless a path ends in the name of a file or a folder, as ``.``, ``..`` and ``/`` do not; returns the path.
+
+    >>> require_last_name(Path("../results.md"))
+    PosixPath('../results.md')
+    """
+    if path.name in ("", ".."):
+        raise OutskirtsError(
+            f"The path '{path}' ends in no name; add that of what is to be written, as in {path / 'out'}."
+        )
+    return path
+
+
 def temporary_path(path: Path) -> Path:
     """A name beside `path` that no other process or thread takes; what killed processes left there is removed first."""
+    require_last_name(path)
     folder = path.parent.absolute()
     if folder not in _cleared:
         remove_abandoned(folder)

@@ -42,9 +42,17 @@ ARCHIVES = {
 
 
 @pytest.fixture(scope="session")
-def everything(draw, stable_folder, tmp_path_factory) -> Path:
+def place(tmp_path_factory) -> Path:
+    """Where all tests work, so that paths in the records of runs stay right, and words such as ../.. and ~ lead nowhere
+    else."""
+    return tmp_path_factory.mktemp("copy") / "home" / "here"
+
+
+@pytest.fixture(scope="session")
+def everything(draw, stable_folder, place, tmp_path_factory) -> Path:
     """The folder to be copied. Nothing in it is large, so that no valid command takes long."""
-    here = tmp_path_factory.mktemp("everything")
+    here = place
+    here.mkdir(parents=True)
     draw(here / "train", count=4)
     draw(here / "val", count=2, seed=1)
     draw(here / "test", count=2, seed=4)
@@ -61,7 +69,7 @@ def everything(draw, stable_folder, tmp_path_factory) -> Path:
         _write_archives(here)
         _write_runs()
         _write_made_sets(patch)
-    return here
+    return here.rename(tmp_path_factory.mktemp("everything") / "kept")
 
 
 def _write_lists_and_arrays(here: Path) -> None:
@@ -156,10 +164,8 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 @pytest.fixture
-def here(everything, tmp_path_factory, monkeypatch) -> Iterator[Callable[[], Path]]:
+def here(everything, place, monkeypatch) -> Iterator[Callable[[], Path]]:
     """Puts a new copy of everything, with a pipe, in the place of the last one, and works in it."""
-    # Words such as ../.. and ~ lead nowhere else.
-    place = tmp_path_factory.mktemp("copy") / "home" / "here"
     monkeypatch.setenv("HOME", str(place.parent))
     monkeypatch.delenv("OUTSKIRTS_DEBUG", raising=False)
     for name, file in ARCHIVES.items():
@@ -177,7 +183,6 @@ def here(everything, tmp_path_factory, monkeypatch) -> Iterator[Callable[[], Pat
 
     yield renew
     monkeypatch.chdir("/")
-    shutil.rmtree(place.parents[1], ignore_errors=True)
 
 
 @pytest.fixture
@@ -217,17 +222,24 @@ def _within(seconds: int) -> Iterator[None]:
 
 
 @pytest.fixture
+def archives() -> dict[str, str]:
+    """The name by which each archive is fetched."""
+    return {file: name for name, file in ARCHIVES.items()}
+
+
+@pytest.fixture
 def answers(outskirts, here, request) -> Callable[..., None]:
-    """Runs a command, which must do what it is asked, or say in a sentence why not; `fuzz.py` counts what it did."""
+    """Runs a command, or what takes its words, which must do what it is asked, or say in a sentence why not; `fuzz.py`
+    counts what it did."""
     fuzz = request.config.pluginmanager.get_plugin("fuzz")
 
-    def again(right: str) -> dict[str, str]:
+    def again(right: str, run: Callable[..., Any]) -> dict[str, str]:
         # Some times are written in whole seconds.
         time.sleep(1)
         start = (here(), time.time_ns())[1]
-        return _effect(start, outskirts(*right.split()).out)
+        return _effect(start, run(*right.split()).out)
 
-    def answers(words: list[str], right: str, change: Sequence[str] = ()) -> None:
+    def answers(words: list[str], right: str, change: Sequence[str] = (), run: Callable[..., Any] = outskirts) -> None:
         # As the real one has it: names of files may be in no encoding.
         sys.stderr.reconfigure(errors="backslashreplace")
         if fuzz:
@@ -235,7 +247,7 @@ def answers(outskirts, here, request) -> Callable[..., None]:
         start, fault, outcome = time.time_ns(), "", None
         try:
             with _within(LONGEST):
-                outcome = outskirts(*words)
+                outcome = run(*words)
             # Who asks where an error occurred is shown a trace.
             fault = "" if {"-v", "--verbose"} & {*words} and outcome.code in (0, 2) else _fault(outcome)
         except Hang as hang:
@@ -243,7 +255,7 @@ def answers(outskirts, here, request) -> Callable[..., None]:
         if fuzz:
             effect = _effect(start, outcome.out) if outcome and not outcome.code else {}
             effect = {name: one for name, one in effect.items() if not change or not name.endswith(change[-1])}
-            fuzz.ended(words, right, change, outcome, fault, effect, lambda: again(right))
+            fuzz.ended(words, right, change, outcome, fault, effect, lambda: again(right, run))
         else:
             assert not fault, (words, change, fault)
 

@@ -194,7 +194,7 @@ CLASSES = {
     "a name that people choose": r", renamed bench\.yaml\.(ood|variants)\.",
     "without effect on this command, in a file that programs write": rf"as before, \w+( \w+)? (?!{_OWN})",
     "what a benchmark says beside its sets, which is not shown": r"as before, .* bench\.yaml\.(recipes|variants)",
-    "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?\w+\.jsonl?\b",
+    "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?[\w-]+\.jsonl?\b",
     "other pixels, scores or weights: no hash is kept": r", [\w ]+ \S+\.(npy|npz|parquet|png|jpg|safetensors|pt)\b",
     "options of a run, which are taken as they are": r", [\w ]+ (\w+/)+([\w-]+/)?config\.yaml",
     "a table or page that is written anew": r", [\w ]+ (\w+/)+results\.(csv|md|tex)",

@@ -97,6 +97,42 @@ def test_a_run_with_other_options_is_not_taken_for_it(job, bench, tmp_path):
     assert finished(job)
 
 
+@pytest.mark.parametrize("first", ["auto", "chosen"])
+def test_auto_and_what_it_chose_are_the_same(first, bench, tmp_path, monkeypatch):
+    def planned(out, **options):
+        return plan(load_benchmark(bench), ["ce"], [0], out, detectors=["msp"], options={"epochs": 1, **options})[0]
+
+    asked = {"precision": "auto", "device": "auto"}
+    assert run_job(planned(tmp_path, **asked)) == ""
+    training = osk.Run(tmp_path / "ce-s0").recipe().training
+    chosen = {"precision": training.precision, "device": training.device}
+    assert "auto" not in chosen.values()
+    asked, again = (asked, chosen) if first == "auto" else (chosen, asked)
+    out = tmp_path / "out"
+    assert run_job(planned(out, **asked)) == ""
+    before = record(planned(out, **asked))
+    for name in ("train", "evaluate_run"):
+        monkeypatch.setattr(module, name, None)
+    for options in (again, {**asked, "device": again["device"]}, asked):
+        job = planned(out, **options)
+        assert finished(job) and run_job(job) == "" and record(job) == before
+    monkeypatch.undo()
+    # An unfinished one goes on, too.
+    measured = replace(planned(out, **again), detectors=("energy",))
+    assert not finished(measured) and run_job(measured) == "" and finished(measured)
+    other = "bf16" if chosen["precision"] == "fp32" else "fp32"
+    with pytest.raises(OutskirtsError, match="was trained with other options"):
+        run_job(planned(out, **{**chosen, "precision": other}))
+
+
+@pytest.mark.parametrize("name", ["trained", "seconds", "failure"])
+def test_a_damaged_record_is_told(job, name):
+    assert run_job(job) == ""
+    job.record.write_text(json.dumps({**json.loads(job.record.read_text()), name: None}))
+    with pytest.raises(OutskirtsError, match=f"ce-s0.json is damaged: its {name} is None, not"):
+        run_job(job)
+
+
 def test_ctrl_c_is_no_failure(job, monkeypatch):
     def stopped(*given, **options):
         raise Interrupted("Stopped.")
@@ -209,5 +245,5 @@ def test_a_run_that_was_killed_while_it_began_is_begun_again(job, monkeypatch):
         patch.setattr("outskirts.training.run.yaml.safe_dump", lambda *given, **options: 1 / 0)
         assert "ZeroDivisionError" in run_job(job)
     left = {path.name for path in job.folder.iterdir()}
-    assert left == {"environment.json", "data.json", "metrics.jsonl"}
+    assert left == {"environment.json", "data.json", "likeness.safetensors", "metrics.jsonl"}
     assert run_job(job) == ""

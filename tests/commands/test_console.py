@@ -43,6 +43,20 @@ def test_an_option_given_twice_is_told(refused, options):
     assert "--out is given twice" in refused("report", "run", "--out", "a", "--out", "b")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("train ce --data x", "import openood x --data x", "synthesize id --data x", "synthesize boundary --run x"),
+        *("synthesize ncis embed --run x", "synthesize gaussian --run x", "synthesize ascood --run x"),
+        *("benchmark cifar10", "benchmark page x", "report x", "demo"),
+        *("data pack --data x", "data extract --backbone clip:x --data x"),
+    ],
+)
+def test_an_empty_path_to_write_to_is_told(refused, line):
+    for out in (["--out", ""], ["--out="]):
+        assert "--out is empty; give the path of the file or folder" in refused(*line.split(), *out)
+
+
 def test_remarks_are_printed_as_they_are(capsys):
     sentence = f"folder:/a [subset] :smile: [red]x[/] {'long ' * 40}end"
     say(sentence)

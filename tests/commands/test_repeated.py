@@ -25,13 +25,13 @@ def places(bugs, tmp_path, monkeypatch):
 
 @pytest.fixture
 def repeat(in_shell, outskirts, places, monkeypatch):
-    """Runs the commands of a script in the second folder."""
+    """Runs the commands of a script in the second folder, or in another one."""
 
-    def repeat(script):
+    def repeat(script, place=places[1]):
         assert str(places[0]) not in script and "…" not in script
         for command in in_shell(script):
             with monkeypatch.context() as patch:
-                patch.chdir(places[1])
+                patch.chdir(place)
                 done = outskirts(*command)
             assert done.code == 0, (command, done.err)
 
@@ -83,6 +83,10 @@ def test_of_a_benchmark(outskirts, places, repeat):
     assert scripts((first / "runs" / "it's" / "results.html").read_text()) == [whole]
     assert "precision=" in whole and "device=" in whole
     repeat(whole)
+    # In the same folder, it finds its own runs again.
+    times = {path: path.stat().st_mtime_ns for path in (first / "runs" / "it's").glob("ce-s*/*")}
+    repeat(whole, first)
+    assert times == {path: path.stat().st_mtime_ns for path in times}
     repeat(alone)
     for name in ("ce-s0", "ce-s1"):
         same(first / "runs" / "it's" / name, second / "runs" / "it's" / name)

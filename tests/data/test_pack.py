@@ -86,3 +86,9 @@ def test_the_command(outskirts, bugs, tmp_path, monkeypatch):
     assert packed.fingerprint == osk.open("small").fingerprint and said == [f"20 images in {tmp_path}/again.parquet"]
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "small.parquet").read_bytes()
     assert outskirts("data", "pack", "--data", bugs / "test").code == 2
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "/"])
+def test_a_path_without_a_name(named, out):
+    with pytest.raises(OutskirtsError, match=r"The path '.*' ends in no name"):
+        pack(named, out)

@@ -77,6 +77,25 @@ def test_damaged_table_is_an_error(results, tmp_path, old, new, sentence):
         Results.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("msp/id", "../x", r"scores of '\.\.', but none of the ID test images"),
+        ("msp/svhn", "../x", r"scores of '\.\.', but none of the ID test images"),
+        ("msp/id", "/x", "scores of 'msp', but none of the ID test images"),
+        ("msp/svhn", "x", "'x' names no detector and set, as in msp/id"),
+        ("F64", "C64", "'msp/id' is no list of numbers"),
+    ],
+)
+def test_damaged_scores_are_an_error(results, tmp_path, old, new, sentence):
+    results.save(tmp_path)
+    path = tmp_path / "scores.safetensors"
+    # The header has the same length with the spaces.
+    path.write_bytes(path.read_bytes().replace(f'"{old}"'.encode(), f'"{new}"'.ljust(len(old) + 2).encode()))
+    with pytest.raises(OutskirtsError, match=rf"scores\.safetensors is damaged: .*{sentence}"):
+        Results.load(tmp_path)
+
+
 def test_a_missing_table_is_an_error(tmp_path):
     with pytest.raises(OutskirtsError, match=r"results\.csv is missing"):
         Results.load(tmp_path)

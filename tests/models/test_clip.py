@@ -138,6 +138,19 @@ def test_a_folder_without_tokenizer(copied):
         text_prototypes(copied, ["cat"])
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"bos_token": "a\nb"}, r"does not know the token 'a\\nb'"),
+        ({"pad_token": "zz"}, "does not know the token 'zz'"),
+    ],
+)
+def test_tokens_that_the_encoder_does_not_know(copied, about, said):
+    (copied / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer", **about}))
+    with pytest.raises(OutskirtsError, match=said):
+        text_prototypes(copied, ["cat", "a long one"])
+
+
 def test_a_class_name_that_is_too_long(clip_folder):
     with pytest.raises(OutskirtsError, match="too long for this CLIP model, which reads 64 tokens"):
         text_prototypes(clip_folder, ["cat", "x" * 70])

@@ -24,6 +24,15 @@ _KINDS = {
     **dict.fromkeys(("title", "description", "notes", "command"), str),
     **dict.fromkeys(("benchmark", "sha256", "folder"), (str, None)),
 }
+#: What `Job.to_json` returns.
+_JOB_KINDS = {
+    **dict.fromkeys(("method", "variant", "tune_on", "folder"), str),
+    "seed": int,
+    "options": {str: Any},
+    "sets": {str: str},
+    "ood": {str: {str: str}},
+    "detectors": [str],
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,9 @@ class Matrix:
         about: dict[str, Any] = load_json(folder / _FILE)
         clause = misfit(about, _KINDS)
         try:
-            if not clause:
-                jobs = [Job.from_json(job, folder) for job in about.pop("jobs" if "jobs" in about else "cells")]
+            told = [] if clause else about.pop("jobs" if "jobs" in about else "cells")
+            if not (clause := clause or misfit(told, [_JOB_KINDS], "the list of runs")):
+                jobs = [Job.from_json(job, folder) for job in told]
                 return cls(jobs=jobs, **{name: value for name, value in about.items() if value is not None})
         except (AttributeError, KeyError, TypeError) as error:
             clause = str(error)

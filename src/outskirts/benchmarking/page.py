@@ -123,7 +123,9 @@ def made_by(matrix: Matrix) -> str:
     written = _pasteable(matrix)
     runs = [run for method in matrix.all_method_runs for run in method.runs.values()]
     command = matrix.command
-    if left := [name for name in ("precision", "device") if any(job.options[name] == "auto" for job in matrix.jobs)]:
+    if left := [
+        name for name in ("precision", "device") if any(job.options.get(name) == "auto" for job in matrix.jobs)
+    ]:
         chosen = {name: one for name in left if (one := _common([getattr(run.recipe.training, name) for run in runs]))}
         command += " --set " + " ".join(f"{name}={one}" for name, one in chosen.items()) if chosen else ""
     lines = [*_hash(matrix, written), written.text(command)]

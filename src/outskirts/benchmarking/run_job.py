@@ -7,8 +7,10 @@ import traceback
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import get_type_hints
+from itertools import product
+from typing import Any, get_type_hints
 
+from ..contents import misfit
 from ..data.benchmark import open_groups
 from ..data.imageset import ImageSet
 from ..data.set_record import load_sets
@@ -28,6 +30,9 @@ from ..training.train import resume, train, with_validation
 from .jobs import Job
 
 __all__ = ["Record", "finished", "forget_images", "record", "run_job"]
+
+#: Options that may be left to the machine.
+_CHOSEN = ("precision", "device")
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,19 @@ def record(job: Job) -> Record:
     """What became of a run so far."""
     if not job.record.is_file():
         return Record()
-    kinds = get_type_hints(Record)
+    known = load_json(job.record, {str: Any})
     # What an earlier version did not know yet has its default.
-    known = load_json(job.record, {name: (kind, None) for name, kind in kinds.items()})
-    return Record(**{name: known[name] for name in kinds if known.get(name) is not None})
+    kinds = {name: kind for name, kind in get_type_hints(Record).items() if name in known}
+    if clause := misfit(known, kinds):
+        raise OutskirtsError(f"{job.record} is damaged: {clause}.")
+    return Record(**{name: known[name] for name in kinds})
 
 
 def finished(job: Job) -> bool:
     """Whether a run is there, and was measured as it is asked now."""
-    return record(job).measured == _digest(job) and (job.folder / "results.csv").is_file()
+    measured = record(job).measured
+    alike = measured == _digest(job) or measured in map(_digest, _alike(job))
+    return alike and (job.folder / "results.csv").is_file()
 
 
 def run_job(job: Job) -> str:
@@ -83,10 +92,8 @@ def run_job(job: Job) -> str:
 
 
 def _made(job: Job) -> str:
-    known = record(job)
-    options = as_before(job.options)
-    trained = digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
-    if known.trained not in ("", trained):
+    known, trained = record(job), _training_digest(job)
+    if known.trained not in ("", trained, *map(_training_digest, _alike(job))):
         raise OutskirtsError(f"{job.folder} was trained with other options; choose another --out, or remove it.")
     known = replace(known, trained=trained, measured="", failure="", traceback="")
     save_json(job.record, asdict(known))
@@ -125,6 +132,25 @@ def _images_changed(job: Job) -> bool:
         return True  # They have other classes, of which the measurement will tell.
     known = {**load_sets(run.data), **load_sets(run.measured)}
     return any(known[name].difference(images) for name, images in now.items() if name in known)
+
+
+def _alike(job: Job) -> list[Job]:
+    """The jobs that make the same run as is there: ``auto``, and what it chose there, stand for each other.
+
+    The command that a page prints names what was chosen.
+    """
+    try:
+        chosen = Run.open(job.folder).options()
+    except OutskirtsError:
+        return []  # It was hardly begun, or is damaged, of which the run itself will tell.
+    asked = {name: job.options[name] for name in _CHOSEN if job.options.get(name) in ("auto", chosen.get(name))}
+    alike = product(*(("auto", chosen.get(name)) for name in asked))
+    return [replace(job, options={**job.options, **dict(zip(asked, values))}) for values in alike]
+
+
+def _training_digest(job: Job) -> str:
+    options = as_before(job.options)
+    return digest(job.method, *(f"{name} {options[name]}" for name in sorted(options)))
 
 
 def _digest(job: Job) -> str:

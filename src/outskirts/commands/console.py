@@ -151,7 +151,10 @@ _CONFIG = (tyro.conf.OmitArgPrefixes,)
 
 
 def _once(arguments: list[str]) -> list[str]:
-    """The same, or an error if an option is given twice, of which one would be dropped."""
+    """The same, or an error if an option is given twice, or the path to write to is empty."""
+    # Of two values, one would be dropped; an empty path would be the current folder.
+    if value(arguments, "--out") == "":
+        raise OutskirtsError("--out is empty; give the path of the file or folder to be made.")
     given: set[str] = set()
     for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
         name = flag.replace("_", "-").removeprefix("--").removeprefix("no-")

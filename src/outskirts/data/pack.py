@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
 from ..telling import Progress, Say, nobody, silence
+from ..temporary import require_last_name
 from ..texts import counted
 from .decode import picture, scaled
 from .imageset import ImageSet
@@ -55,6 +56,7 @@ def pack(
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise MissingExtra("A Parquet file", "parquet") from error
+    require_last_name(Path(out))
     images, out = open_images(data), placed(out).with_suffix(".parquet")
     if not images.pictures:
         raise OutskirtsError(f"{images.spec} holds tokens and no images; pack the images that they were made of.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import renamed
 from ..arguments import check_arguments
-from ..contents import plain_value
+from ..contents import misfit, plain_value
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
@@ -90,14 +90,19 @@ class Detector(nn.Module, ABC):
 
     @staticmethod
     def load(path: Path | str) -> Detector:
-        """Read a detector that `save` wrote."""
+        """Read a detector that `save` wrote; a file that holds anything else is a clear error."""
         tensors, metadata = load_tensors(Path(path))
         if "detector" not in metadata:
             raise OutskirtsError(f"{path} does not hold a detector written by outskirts.")
+        if clause := misfit(metadata, {"detector": str, "params": {str: Any}}):
+            raise OutskirtsError(f"{path} is damaged: {clause}.")
         name = metadata["detector"]
         detector = create({"name": name, **renamed.IMPLIED.get(name, {}), **metadata["params"]})
         for key, value in renamed.buffers(tensors).items():
-            detector.get_buffer(key)
+            try:
+                detector.get_buffer(key)
+            except AttributeError as error:
+                raise OutskirtsError(f"{path} is damaged: the detector '{name}' has no tensor '{key}'.") from error
             owner, _, buffer = key.rpartition(".")
             setattr(detector.get_submodule(owner), buffer, value)
         return detector

@@ -96,17 +96,8 @@ def evaluate_model(
 
     def opened() -> Subject:
         sets = with_validation(images, val_images, given.config())
-        if run.config.is_file():
-            if run.given != given:
-                raise OutskirtsError(
-                    f"{run.path} holds another classifier, or other images of it. Choose another folder (--out)."
-                )
-            run.require_same_sets(*sets)
-        else:
-            run.require_new()
-        words = ["outskirts", "evaluate", "--model", text, "--train", str(given.data)]
-        words += ["--val", given.val] if given.val else ["--val-fraction", f"{val_fraction:g}", "--seed", str(seed)]
-        return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=tuple(words))
+        _require_same(run, given, *sets)
+        return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=_words(given))
 
     options = Options(
         features,
@@ -117,6 +108,25 @@ def evaluate_model(
         progress,
     )
     return measure(run, opened, test, ood or {}, benchmark, detectors, options)
+
+
+def _require_same(run: Run, given: Given, train: ImageSet, val: ImageSet) -> None:
+    """Raise unless the folder is new, or that of an earlier evaluation of the same classifier."""
+    if not run.config.is_file():
+        run.require_new()
+    elif run.given != given:
+        raise OutskirtsError(
+            f"{run.path} holds another classifier, or other images of it. Choose another folder (--out)."
+        )
+    else:
+        run.require_same_sets(train, val)
+
+
+def _words(given: Given) -> tuple[str, ...]:
+    """Words of the command that measures a classifier, but for its folder and the sets."""
+    words = ["outskirts", "evaluate", "--model", given.model, "--train", str(given.data)]
+    cut = ["--val-fraction", f"{given.val_fraction:g}", "--seed", str(given.seed)]
+    return (*words, *(["--val", given.val] if given.val else cut))
 
 
 def model_folder(text: str) -> Path:

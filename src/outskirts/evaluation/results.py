@@ -91,11 +91,16 @@ class Results:
             raise OutskirtsError(f"{kept} holds no scores written by outskirts: {clause}.")
         scores: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            if tensor.ndim != 1:
+            if tensor.ndim != 1 or tensor.is_complex():
                 raise OutskirtsError(f"{kept} is damaged: '{key}' is no list of numbers, one for each image.")
-            label, _, dataset = key.rpartition("/")
+            label, slash, dataset = key.rpartition("/")
+            if not slash:
+                raise OutskirtsError(f"{kept} is damaged: '{key}' names no detector and set, as in msp/id.")
             scores.setdefault(label, {})[dataset] = tensor
         photographs = scores.pop("", {})
+        for label, sets in scores.items():
+            if ID not in sets:
+                raise OutskirtsError(f"{kept} is damaged: it has scores of '{label}', but none of the ID test images.")
         return Results(rows, scores, metadata["skipped"], tuning, photographs)
 
     def __add__(self, other: Results) -> Results:

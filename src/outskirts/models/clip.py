@@ -22,6 +22,7 @@ from ..data.transform import Transform
 from ..errors import MissingExtra, OutskirtsError, loading
 from ..files import digest, home_expanded, is_file, load_json
 from .classifier import Backbone
+from .vocabulary import require_known_tokens
 
 __all__ = [
     "PREFIX",
@@ -216,9 +217,11 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
     most = model.config.max_position_embeddings
     embeddings = []
     for texts in prompts(classes, templates):
-        words = tokenizer(texts, padding=True, return_tensors="pt")
+        with _reading(folder):  # It may be of another kind, or have no token to fill texts up with.
+            words = tokenizer(texts, padding=True, return_tensors="pt")
         if words.input_ids.shape[1] > most:
             raise OutskirtsError(f"'{max(texts, key=len)}' is too long for this CLIP model, which reads {most} tokens.")
+        require_known_tokens(tokenizer, words.input_ids.unique().tolist(), model.config.vocab_size)
         embedded = model(input_ids=words.input_ids, attention_mask=words.attention_mask).text_embeds
         embeddings.append(normalize(embedded, dim=1).mean(0))
     return normalize(torch.stack(embeddings), dim=1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torchvision
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from ..data.transform import Transform
@@ -25,6 +25,8 @@ __all__ = [
     "with_weights",
 ]
 
+#: What timm calls the ways in which an image fits.
+_FITS: Mapping[str, Literal["crop", "squash", "pad"]] = {"center": "crop", "squash": "squash", "border": "pad"}
 #: These return further logits in training, which no method asks for.
 _AUXILIARY = ("googlenet", "inception_v3")
 
@@ -40,8 +42,8 @@ def published_weights(name: str) -> list[str]:
 def is_of_library(name: str) -> bool:
     """Whether torchvision or timm has a model of this name."""
     library, _, bare = name.rpartition(":")
-    known = {"torchvision": [_has], "timm": [timm.is_model], "": [_has, timm.is_model]}.get(library, [])
-    return any(has(bare.partition(".")[0]) for has in known)
+    of_torchvision = library in ("", "torchvision") and bare in _torchvision()
+    return of_torchvision or (library in ("", "timm") and timm.is_model(bare.partition(".")[0]))
 
 
 def is_headless(model: nn.Module) -> bool:
@@ -49,8 +51,12 @@ def is_headless(model: nn.Module) -> bool:
     return getattr(model, "num_classes", None) == 0
 
 
-def _has(name: str) -> bool:
-    return name in _torchvision()
+def _unknown(name: str, beside: Iterable[str] = ()) -> OutskirtsError:
+    library, _, bare = name.rpartition(":")
+    if library not in ("", "timm", "torchvision"):
+        return unknown("model library", library, ["timm", "torchvision"])
+    names = [*(_torchvision() if library != "timm" else []), *(timm.list_models() if library != "torchvision" else [])]
+    return unknown("backbone", bare, {*beside, *names})
 
 
 def library_model(
@@ -84,9 +90,7 @@ def library_model(
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file."
         ) from error
-    if library not in ("", "timm", "torchvision"):
-        raise unknown("model library", library, ["timm", "torchvision"])
-    raise unknown("backbone", bare, {*beside, *_torchvision(), *timm.list_models()})
+    raise _unknown(name, beside)
 
 
 def with_weights(make: Callable[[int | None], nn.Module], file: Path | str) -> nn.Module:
@@ -132,20 +136,22 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
     Raises:
         OutskirtsError: If it is something that a `Transform` does not do.
     """
+    if not is_of_library(name):
+        raise _unknown(name)
     library, _, bare = name.rpartition(":")
     if library in ("", "torchvision") and bare in _torchvision():
         chosen = torchvision.models.get_model_weights(bare)
         known = chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
         about = known.transforms()
         mean, std, own = tuple(about.mean), tuple(about.std), about.crop_size[0]
-        resize, interpolation, fit = about.resize_size[0], about.interpolation.value, "crop"
+        resize, interpolation, fit = about.resize_size[0], about.interpolation.value, _FITS["center"]
     else:
         config = resolve_data_config({}, pretrained_cfg=_config(bare), use_test_size=False)
         mean, std, (_, own, width) = tuple(config["mean"]), tuple(config["std"]), config["input_size"]
         if own != width:
             raise OutskirtsError(f"'{name}' takes images of {own}x{width} pixels; outskirts shows square ones alone.")
         resize, interpolation = int(own / config["crop_pct"]), config["interpolation"]
-        fit = {"center": "crop", "squash": "squash", "border": "pad"}[config["crop_mode"]]
+        fit = _FITS[config["crop_mode"]]
     side = size or own
     resize = round(resize * side / own)
     return Transform(side, len(mean), mean, std, resize if resize != side else None, interpolation, fit=fit)

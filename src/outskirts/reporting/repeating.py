@@ -45,15 +45,18 @@ class Repeating:
             return cls(written.script([written.text(about["command"])]), ())
         folder = f"repeated/{Path(run.path).absolute().name}"
         lines, lacking = [], [run.asked.why_not]
-        try:
-            trained = run.recipe.command()
-            lines.append(written.line([*(about["imported"] or trained), "--out", folder]))
-        except OutskirtsError as error:
-            lacking.insert(0, str(error))
+        # A classifier that was trained elsewhere is opened and measured by one command.
+        given = [*about["imported"], "--out", folder] if "model" in run.config else None
+        if given is None:
+            try:
+                trained = run.recipe.command()
+                lines.append(written.line([*(about["imported"] or trained), "--out", folder]))
+            except OutskirtsError as error:
+                lacking.insert(0, str(error))
         if run.asked.options:
             if run.asked.sha256:
                 lines.append(written.hash_of(run.asked.benchmark, run.asked.sha256))
-            lines.append(written.line(["outskirts", "evaluate", folder, *run.asked.options]))
+            lines.append(written.line([*(given or ["outskirts", "evaluate", folder]), *run.asked.options]))
         script = "\n".join([_program(about), written.script(lines, run.threads)]) if lines else ""
         return cls(script, tuple(filter(None, lacking)))
 

@@ -25,7 +25,7 @@ from .run import Run
 __all__ = ["assemble", "load"]
 
 
-def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: list[str]) -> Classifier:
+def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: Sequence[str]) -> Classifier:
     """An untrained classifier with the head of the recipe's method."""
     head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
     return Classifier(backbone, head, transform, classes)
@@ -71,7 +71,7 @@ def load(
     if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
         raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
     transform = Transform.from_json(metadata["transform"])
-    classes, architecture = metadata["classes"], metadata["backbone"]
+    names, architecture = metadata["classes"], metadata["backbone"]
     example = torch.zeros(2, transform.channels, transform.size, transform.size)
     if model is not None:
         backbone = without_logits(*adapt(model, example, head, name=architecture))
@@ -84,7 +84,7 @@ def load(
         backbone = given_backbone(architecture, transform)
     else:
         backbone = build_backbone(architecture, transform.channels, transform.size)
-    classifier = assemble(run.recipe(), backbone, transform, classes)
+    classifier = assemble(run.recipe(), backbone, transform, names)
     _restore(classifier, tensors, run.model)
     return classifier.eval()
 

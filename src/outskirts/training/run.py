@@ -272,7 +272,7 @@ class Run:
 
         Arguments:
             given: The classifier, and the specs of the images.
-            images: Its training images.
+            images: Training images of the classifier.
             val_images: Validation images.
             command: Words of the command that opens it, but for the folder.
         """

@@ -81,6 +81,32 @@ def test_a_batch_that_was_cut_off_is_written_again(tmp_path):
     assert verify_pool(tmp_path / "pool")["count"] == 6
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("images.npy", lambda file: file.write_bytes(b"\0" + file.read_bytes()[1:]), "images.npy is damaged"),
+        ("images.npy", lambda file: np.save(file, np.zeros((2, 8, 8, 3), np.uint8)), "images.npy is damaged: it is of"),
+        ("labels.npy", lambda file: np.save(file, np.zeros(6, np.float32)), "labels.npy is damaged: it is of"),
+        ("labels.npy", lambda file: np.save(file, np.full(6, 7)), "labels.npy is damaged: it has labels of no class"),
+        ("state.json", {"done": 9}, "state.json is damaged: its counts"),
+        ("state.json", {"done": -1}, "state.json is damaged: its counts"),
+        ("state.json", {"drawn": [1]}, "state.json is damaged: its counts"),
+        ("state.json", {"drawn": [1, 2**70]}, "state.json is damaged: its counts"),
+        ("state.json", {"drawn": [0, 0]}, "state.json is damaged: its counts"),
+    ],
+)
+def test_what_is_damaged_does_not_go_on(tmp_path, file, change, said):
+    begun = writer(tmp_path / "pool")
+    begun.add(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    path = tmp_path / "pool" / file
+    if isinstance(change, dict):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    else:
+        change(path)
+    with pytest.raises(OutskirtsError, match=said):
+        writer(tmp_path / "pool")
+
+
 @pytest.mark.parametrize("other", [{"seed": 4}, {"generator": {"name": "sculptor"}}, {"count": 5}])
 def test_a_pool_begun_otherwise_is_refused(tmp_path, other):
     writer(tmp_path / "pool").add(*colours(2), colours(2)[1])

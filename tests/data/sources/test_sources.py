@@ -252,7 +252,7 @@ def test_imglist_names_a_bad_line(files, tmp_path, line, fails):
 @pytest.mark.parametrize("label", ["300000000", "9" * 25, "9" * 5000], ids=len)
 def test_labels_in_imglist_count_classes(files, tmp_path, label, fails):
     (tmp_path / "list.txt").write_text(f"{files[0].relative_to(tmp_path)} 0\n{files[1].relative_to(tmp_path)} {label}")
-    fails(f"imglist:{tmp_path}/list.txt@{tmp_path}", "has the label [39][09]+; labels count the classes from 0")
+    fails(f"imglist:{tmp_path}/list.txt@{tmp_path}", "reach [39][09]+; they must count the classes from 0")
 
 
 def test_imglist_errors(files, tmp_path, fails):

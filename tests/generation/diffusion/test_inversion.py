@@ -1,5 +1,6 @@
 """Embeddings of images, by a small Stable Diffusion with random weights in a real one's folders."""
 
+import json
 import shutil
 
 import pytest
@@ -95,6 +96,16 @@ def test_folders_that_lack_something(stable_folder, tmp_path, remove, said):
     for path in list(folder.glob(remove)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(OutskirtsError, match=said):
+        load_stable_diffusion(folder, WORDS)
+
+
+@pytest.mark.parametrize("token", ["bos_token", "eos_token", "pad_token"])
+def test_tokens_that_the_encoder_does_not_know(stable_folder, tmp_path, token):
+    folder = tmp_path / "stable"
+    shutil.copytree(stable_folder, folder)
+    about = folder / "tokenizer" / "tokenizer_config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), token: "a\nb"}))
+    with pytest.raises(OutskirtsError, match=r"does not know the token 'a\\nb' of its tokenizer"):
         load_stable_diffusion(folder, WORDS)
 
 

@@ -38,7 +38,7 @@ from ...files import (
 from ...texts import counted
 from ..imageset import ImageSet
 from ..keyset import KeySet
-from ..npy import mapped
+from ..npy import mapped, reading_arrays
 from ..pixel_array import checked_pixels
 from .labels import class_indices
 from .spec import source
@@ -56,6 +56,9 @@ OUTLIERS = "outliers"
 SAMPLES = "samples.png"
 
 _ARRAYS = ("images.npy", "labels.npy", "keys.npy")
+_ANEW = "remove {}, and give the command again."
+#: Images that no generator has drawn.
+_MOST_DRAWN = 2**48
 
 #: What every manifest says.
 _MANIFEST = {
@@ -149,6 +152,18 @@ class PoolWriter:
         KeySet.of(keys).save(folder / "keys.npy")
         self.images = _writable(folder / "images.npy", size, np.uint8)
         self.labels = _writable(folder / "labels.npy", (count,), np.int64)
+        self._require_whole()
+
+    def _require_whole(self) -> None:
+        done, drawn = self.state["done"], self.state["drawn"]
+        counted_well = len(drawn) == len(self.classes) and all(0 <= number < _MOST_DRAWN for number in drawn)
+        if not (counted_well and 0 <= done <= min(len(self.labels), sum(drawn))):
+            raise OutskirtsError(
+                f"{self._state} is damaged: its counts of images cannot be; {_ANEW.format(self.folder)}"
+            )
+        if done and not 0 <= int(self.written.min()) <= int(self.written.max()) < len(self.classes):
+            name = self.folder / "labels.npy"
+            raise OutskirtsError(f"{name} is damaged: it has labels of no class; {_ANEW.format(self.folder)}")
 
     @contextmanager
     def beginning(self) -> Iterator[None]:
@@ -235,4 +250,11 @@ def _writable(path: Path, shape: tuple[int, ...], dtype: type[Any]) -> Any:
             array.flush()
             with temporary.open("r+b") as file:
                 reserve(file, array.offset, array.offset + array.nbytes)
-    return open_memmap(path, "r+")
+    with reading_arrays(path):
+        array = open_memmap(path, "r+")
+    if array.shape != shape or array.dtype != dtype:
+        raise OutskirtsError(
+            f"{path} is damaged: it is of shape {array.shape}, {array.dtype}, not {shape}, {np.dtype(dtype)}; "
+            f"{_ANEW.format(path.parent)}"
+        )
+    return array

@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ...errors import OutskirtsError, loading
 from ..pipeline_folder import load_whole, require_no_code
+from ..vocabulary import require_known_tokens
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
 from .prompts import Prompts
@@ -62,6 +63,8 @@ class WordPrompts(Prompts):
         empty = [tokenizer.bos_token_id, tokenizer.eos_token_id]
         super().__init__(encoder, filled(text), 1 + len(before), filled(empty))
         pieces = {word: _pieces(tokenizer, word) for word in words}
+        used = [*self.text, *self.none, *(piece for word in words for piece in pieces[word])]
+        require_known_tokens(tokenizer, used, encoder.config.vocab_size)
         if nameless := [word for word in words if not pieces[word]]:
             raise OutskirtsError(f"No token stands for the class '{nameless[0]}'; say what it is: --words cat,dog,…")
         self.register_buffer("rows", torch.stack([self.table[pieces[word]].mean(0) for word in words]).detach())

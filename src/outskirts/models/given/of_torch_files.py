@@ -41,7 +41,8 @@ def open_exported(spec: ModelSpec) -> Opened:
     program = _read(spec, lambda path: torch.export.load(path).module())
     graph = program.graph
     inputs = next(node for node in graph.nodes if node.op == "placeholder").meta["val"].shape
-    shape = input_shape(spec, tuple(size if isinstance(size, int) else None for size in inputs[1:]))
+    channels, height, width = (size if isinstance(size, int) else None for size in inputs[1:])
+    shape = input_shape(spec, (channels, height, width))
     returned = _shown(spec, program, shape)
     logits = find_answer(returned, spec.options.get("output"), "The program")
     end = next(node for node in graph.nodes if node.op == "output")
