@@ -191,6 +191,56 @@ def test_two_heads_that_are_averaged_are_one_layer():
     assert isinstance(head, LinearHead) and backbone.dim == 6
 
 
+@pytest.mark.parametrize("scale", [1, 1e-3], ids=["usual logits", "logits of an untrained network"])
+def test_two_heads_on_the_same_features_are_one_layer_on_them(scale):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.heads = nn.ModuleList(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4)) for _ in range(2))
+            for parameter in self.parameters():
+                nn.init.normal_(parameter, std=scale)
+
+        def forward(self, images):
+            pooled = images.mean((2, 3))
+            return 0.3 * self.heads[0](pooled) + 0.7 * self.heads[1](pooled)
+
+    model = Two()
+    backbone, head = split(model)
+    assert isinstance(head, LinearHead) and backbone.dim == 3
+    pooled = torch.randn(5, 3)
+    expected = 0.3 * model.heads[0](pooled) + 0.7 * model.heads[1](pooled)
+    torch.testing.assert_close(head(pooled), expected, rtol=1e-4, atol=1e-4 * scale**2)
+
+
+def test_features_that_go_with_logits_are_what_the_last_module_takes():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Linear(5, 4)
+
+        def forward(self, maps):
+            return self.tokens(maps.flatten(2).mT).amax(1)
+
+    _, head = split(nn.Sequential(nn.Conv2d(3, 5, 1), Attention()))
+    assert isinstance(head, CarriedHead) and head.linear is None and head.dim == 5
+
+
+def test_images_are_no_features():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.mix = nn.Conv2d(3, 5, 4, 4), nn.Linear(5, 5)
+
+        def forward(self, images):
+            return self.mix(self.patches(images).flatten(2).mT).sin().mean(1)
+
+    model = Tokens()
+    with pytest.raises(OutskirtsError, match=r"No module of Tokens takes or gives features .* pass head=none"):
+        adapt(model, IMAGES)
+    assert [name for name, _ in model.named_modules()] == ["", "patches", "mix"]
+    assert adapt(model, IMAGES, head="none")[0].dim == 5
+
+
 def test_cosines_are_linear_on_the_sphere():
     class Cosines(nn.Module):
         def __init__(self):

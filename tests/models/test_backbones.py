@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from outskirts.errors import OutskirtsError
-from outskirts.models.backbones import build_backbone, known_backbones
+from outskirts.models.backbones import build_backbone, build_split, known_backbones
 
 FAMILIES = [
     ("fast", 1, 28, 256),
@@ -220,3 +220,9 @@ def test_files_that_hold_no_weights_are_told(tmp_path):
         build("two.pt")
     with pytest.raises(OutskirtsError, match=r"no part 'emma' of .*two\.pt that holds weights; did you mean 'ema'"):
         build("two.pt#emma")
+
+
+def test_an_architecture_without_a_head_gives_what_it_returns():
+    backbone, head = build_split("timm:eva02_tiny_patch14_224", 3, 56)
+    assert backbone.dim == 192 and head is None
+    assert backbone.network.eval()(torch.zeros(2, 3, 56, 56)).shape == (2, 192)

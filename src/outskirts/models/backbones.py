@@ -14,7 +14,8 @@ from . import clip
 from .adapter import adapt, without_logits
 from .classifier import Backbone
 from .fast import FastNet
-from .libraries import library_model, published_weights, with_weights
+from .heads import NoHead
+from .libraries import is_headless, library_model, published_weights, with_weights
 from .weights import fitted, misfits, read_state, require_fit
 from .wide import wide_resnet
 
@@ -72,8 +73,8 @@ def build_split(
     example = torch.zeros(2, channels, size, size)
     if _is_file(name, pretrained) and (without := _headless(name, example, str(pretrained))) is not None:
         return without, None
-    backbone, head = adapt(build_model(name, channels, size, pretrained), example, name=name)
-    return without_logits(backbone, head), head if pretrained else None
+    backbone, head = _adapted(build_model(name, channels, size, pretrained), example, name)
+    return backbone, head if pretrained and not isinstance(head, NoHead) else None
 
 
 def build_model(name: str, channels: int, size: int, pretrained: bool | str = False) -> nn.Module:
@@ -107,14 +108,19 @@ def _headless(name: str, example: Tensor, file: str) -> Backbone | None:
     """The backbone with the weights of a file that has none of a head; None if it has some."""
     model = build_model(name, *example.shape[1:3])
     whole = set(model.state_dict())
-    backbone, head = adapt(model, example, name=name)
-    backbone = without_logits(backbone, head)
+    backbone, _ = _adapted(model, example, name)
     own = backbone.network.state_dict()
     state = fitted(own, read_state(file))
     if len(own) == len(whole) or misfits(own, state):
         return None
     backbone.network.load_state_dict(state, strict=False)
     return backbone
+
+
+def _adapted(model: nn.Module, example: Tensor, name: str) -> tuple[Backbone, nn.Module]:
+    """A backbone that gives features alone, and the head, if any."""
+    backbone, head = adapt(model, example, "none" if is_headless(model) else None, name)
+    return without_logits(backbone, head), head
 
 
 def native_size(name: str) -> int | None:

@@ -16,6 +16,7 @@ from ..errors import OutskirtsError, reason, unknown
 from .weights import fitted, misfits, read_state, require_fit
 
 __all__ = [
+    "is_headless",
     "is_of_library",
     "library_classes",
     "library_model",
@@ -43,6 +44,11 @@ def is_of_library(name: str) -> bool:
     library, _, bare = name.rpartition(":")
     of_torchvision = library in ("", "torchvision") and bare in _torchvision()
     return of_torchvision or (library in ("", "timm") and timm.is_model(bare.partition(".")[0]))
+
+
+def is_headless(model: nn.Module) -> bool:
+    """Whether a model of a library was made to return features: timm's, such as DINO's, have no classes then."""
+    return getattr(model, "num_classes", None) == 0
 
 
 def _unknown(name: str, beside: Iterable[str] = ()) -> OutskirtsError:

@@ -19,8 +19,8 @@ __all__ = ["Split", "at_features", "at_head", "found", "same_softmax"]
 #: A network, and what makes logits of its features.
 Split: TypeAlias = tuple[nn.Module, nn.Module]
 
-#: Heads whose logits are averaged are few.
-_HEADS = 3
+#: Parts whose logits are summed are few.
+_PARTS = 8
 
 
 def found(seen: Seen) -> Split:
@@ -68,13 +68,14 @@ def at_features(seen: Seen, path: str) -> Split:
 
 def same_softmax(a: Tensor, b: Tensor) -> bool:
     """Whether two batches of logits mean the same probabilities; either may be what a softmax has made of them."""
-    return close(_log_probabilities(a), _log_probabilities(b))
+    return close(_centered(a), _centered(b))
 
 
-def _log_probabilities(logits: Tensor) -> Tensor:
+def _centered(logits: Tensor) -> Tensor:
+    # Without a softmax, which would round the logits of untrained networks away: they can be as small as 1e-5.
     if bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
         logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
-    return logits.log_softmax(1)
+    return logits - logits.mean(1, keepdim=True)
 
 
 def _flat(values: Tensor) -> bool:
@@ -125,37 +126,52 @@ def _one_part(seen: Seen, call: Call) -> Split:
 
 
 def _several_parts(seen: Seen) -> Split | None:
-    """The logits are a weighted sum of those of several linear layers, each of which takes features of its own."""
-    parts = [
-        call
-        for call in seen.calls
-        if call.learned and call.given.ndim == 2 and call.made.shape == seen.logits.shape and call.path
-    ]
-    parts = [call for call in parts if not any(other.path.startswith(f"{call.path}.") for other in parts)][-_HEADS:]
-    if len(parts) < 2:
+    """The logits are a weighted sum of those of several linear parts; those that take the same features are one."""
+    able = [call for call in seen.calls if call.path and call.given.ndim == 2 and call.made.shape == seen.logits.shape]
+    plain = [(call, _plain(call.module, call.given)) for call in able[-_PARTS:] if call.learned]
+    linear = {call.path: (call, layer) for call, layer in plain if layer is not None}
+    outer = [path for path in linear if not any(path.startswith(f"{other}.") for other in linear)]
+    # More of them would make any logits.
+    if not 1 < len(outer) <= seen.logits.numel() // 2:
         return None
-    columns = torch.stack([call.made.flatten() for call in parts], 1).double()
+    columns = torch.stack([linear[path][0].made.flatten() for path in outer], 1).double()
     shares = torch.linalg.lstsq(columns, seen.logits.flatten().double()[:, None]).solution[:, 0]
-    heads = [head_of(call.module, call.given) for call in parts]
-    linears = [head.linear for head in heads if isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity)]
-    if len(linears) < len(parts) or not close((columns @ shares).to(seen.logits), seen.logits.flatten()):
+    if not close((columns @ shares).to(seen.logits), seen.logits.flatten()):
         return None
-    joined = nn.Linear(sum(one.in_features for one in linears), seen.logits.shape[1]).to(seen.logits)
-    joined.weight.copy_(torch.cat([share * one.weight for share, one in zip(shares, linears)], 1))
-    biases = [share * one.bias for share, one in zip(shares, linears) if one.bias is not None]
-    joined.bias.copy_(sum(biases, torch.zeros_like(joined.bias)))
-    return Tapped(seen.model, [call.path for call in parts]), LinearHead(joined)
+    bias = torch.zeros_like(seen.logits[0])
+    weights: dict[str, Tensor] = {}
+    for path, share in zip(outer, shares.to(bias)):
+        call, layer = linear[path]
+        same = next((other for other in weights if torch.equal(linear[other][0].given, call.given)), path)
+        weights[same] = weights.get(same, 0) + share * layer.weight
+        bias += 0 if layer.bias is None else share * layer.bias
+    joined = nn.Linear(sum(weight.shape[1] for weight in weights.values()), len(bias)).to(bias)
+    joined.weight.copy_(torch.cat(list(weights.values()), 1))
+    joined.bias.copy_(bias)
+    return Tapped(seen.model, list(weights)), LinearHead(joined)
+
+
+def _plain(module: nn.Module, features: Tensor) -> nn.Linear | None:
+    """The linear layer that a module is, if it is one."""
+    head = head_of(module, features)
+    return head.linear if isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity) else None
 
 
 def _last_features(seen: Seen) -> Split:
-    """The last features that a module shows: what none of them turns into logits."""
+    """The last features that a leaf gives, or that a module with weights takes: what none of them turns into logits."""
     classes = seen.logits.shape[1]
     for call in reversed(seen.calls):
         if call.whole and call.path and call.made.ndim == 2 and call.made.shape[1] != classes:
             return _carried(seen, call, "output")
+    last = Call("", seen.model, seen.images, seen.logits)
     for call in reversed(seen.calls):
-        if call.whole and call.learned and call.path and call.given.ndim in (2, 4):
-            return _carried(seen, call, "input")
+        # Images are no features, and a network that turns them into tokens at once shows nothing else.
+        shown = call.given.shape != seen.images.shape or call.path == seen.last
+        inside = call.path.startswith(f"{last.path}." if last.path else "")
+        if call.learned and call.given.ndim in (2, 4) and shown and inside:
+            last = call
+    if last.path:
+        return _carried(seen, last, "input")
     raise OutskirtsError(
         f"No module of {seen.kind} takes or gives features [batch, width], so they cannot be found. If its output is "
         "what you want, pass head=none."
@@ -178,9 +194,7 @@ def _nearest(call: Call, features: Tensor, logits: Tensor) -> nn.Linear | None:
     if call.made.shape[1] != logits.shape[1]:
         return None
     shape = (*features.shape, *(1,) * (call.given.ndim - 2))
-    head = head_of(call.module, features.reshape(shape))
-    plain = isinstance(head, LinearHead) and isinstance(head.inputs, nn.Identity)
-    return head.linear if plain and isinstance(head, LinearHead) else None
+    return _plain(call.module, features.reshape(shape))
 
 
 def _weight(seen: Seen, features: Tensor) -> nn.Linear | None:

@@ -6,7 +6,7 @@ from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ..backbones import build_model, build_split
 from ..heads import NoHead
-from ..libraries import library_classes, library_transform, published_weights
+from ..libraries import is_headless, library_classes, library_transform, published_weights
 from .opened import Opened
 from .spec import ModelSpec
 
@@ -42,4 +42,4 @@ def _opened(spec: ModelSpec, name: str, weights: bool | str, transform: Transfor
         backbone, _ = build_split(name, channels, transform.size, weights)
         return Opened(None, transform, split=(backbone, NoHead()))
     model = build_model(name, channels, transform.size, weights)
-    return Opened(model, transform, classes, headless=getattr(model, "num_classes", None) == 0)
+    return Opened(model, transform, classes, headless=is_headless(model))
