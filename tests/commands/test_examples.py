@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 import yaml
 
 from outskirts import methods
@@ -103,6 +105,7 @@ def place(draw, clip_folder, stable_folder, tmp_path_factory):
     draw(folder / "photos" / "train")
     draw(folder / "photos" / "test", count=6, seed=1)
     draw(folder / "textures", (), count=8, seed=2)
+    torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), folder / "my.pt")
     (folder / "clip").symlink_to(clip_folder)
     (folder / "stable-diffusion").symlink_to(stable_folder)
     benchmark = {

@@ -32,7 +32,7 @@ def test_anchors_are_the_classes_vectors_and_stay(bugs, small, stable_folder, tm
 
 
 def test_a_missing_option_is_told_before_any_work(bugs, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("outskirts.training.train._network", lambda *given: pytest.fail("A network was made."))
+    monkeypatch.setattr("outskirts.training.beginning._by_name", lambda *given: pytest.fail("A network was made."))
     with pytest.raises(OutskirtsError, match="pass its folder as --anchors DIR"):
         osk.train("dream", bugs / "train", out=tmp_path / "run", **small)
 

@@ -14,7 +14,7 @@ from outskirts.models.backbones import build_backbone
 from outskirts.models.published import LAYOUTS
 from outskirts.seeding import isolated
 from outskirts.training.config import resolve_recipe
-from outskirts.training.run import assemble
+from outskirts.training.loading import assemble
 
 Keys = dict[str, tuple[int, ...]]
 State = dict[str, Tensor]

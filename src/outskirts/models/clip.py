@@ -217,7 +217,7 @@ def text_prototypes(folder: Path, classes: Sequence[str], templates: str = "ense
     most = model.config.max_position_embeddings
     embeddings = []
     for texts in prompts(classes, templates):
-        with _reading(folder):  # It may be of another kind, or have no token to fill texts up with.
+        with reading_folder(folder):  # It may be of another kind, or have no token to fill texts up with.
             words = tokenizer(texts, padding=True, return_tensors="pt")
         if words.input_ids.shape[1] > most:
             raise OutskirtsError(f"'{max(texts, key=len)}' is too long for this CLIP model, which reads {most} tokens.")

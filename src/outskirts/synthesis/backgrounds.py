@@ -30,6 +30,7 @@ from ..data.transform import IMAGENET
 from ..errors import OutskirtsError, unknown
 from ..files import require_empty, require_path_part, save_json, whole_folder
 from ..models.adapter import adapt
+from ..models.heads import LinearHead
 from ..models.stages import find_stages, hooked
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
@@ -149,7 +150,7 @@ def imagenet_sight(objects: str | Sequence[str], network: str, weights: str, siz
         maps: list[Tensor] = []
         with hooked(backbone.network, {last: [maps.append]}):
             backbone.network((resized - _MEAN) / _STD)
-        if maps[0].shape[1] != head.in_features:
+        if not isinstance(head, LinearHead) or maps[0].shape[1] != head.linear.in_features:
             raise OutskirtsError(
                 f"The head of '{network}' is not applied to the mean of its last map; choose another network."
             )
