@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ...errors import MissingExtra, OutskirtsError, reason, unknown
 from ...files import is_file, reading
+from ...seeding import generator
+from ..affine import close
 from ..classifier import Backbone
 from ..heads import CarriedHead, LinearHead, NoHead
 from ..tapped import pooled
@@ -62,11 +64,17 @@ def _split(onnx: Any, spec: ModelSpec, graph: Any) -> Opened:
     headless = spec.options.get("head") == "none"
     if features is not None and features not in outputs:
         graph.graph.output.append(onnx.ValueInfoProto(name=features))
-    names = [logits] if headless else [features] if linear is not None else [features, logits]
-    network = OnnxNetwork(graph.SerializeToString(), [name for name in names if name is not None])
-    widths = network.widths(spec)
-    head = NoHead() if headless else CarriedHead(sum(widths[:-1])) if linear is None else LinearHead(linear)
-    return Opened(None, split=(Backbone(network, sum(widths), f"onnx:{Path(spec.where).name}"), head))
+    content, name = graph.SerializeToString(), f"onnx:{Path(spec.where).name}"
+    network = OnnxNetwork(content, [logits] if headless or features is None else [features, logits])
+    *taken, known = network.shown(spec)
+    width = sum(one.shape[1] for one in (*taken, known))
+    if headless:
+        return Opened(None, split=(Backbone(network, width, name), NoHead()))
+    # Which layer is the last is a guess until it gives the same logits.
+    if features is not None and linear is not None and close(linear(taken[0]), known):
+        network = OnnxNetwork(content, [features])
+        return Opened(None, split=(Backbone(network, linear.in_features, name), LinearHead(linear)))
+    return Opened(None, split=(Backbone(network, width, name), CarriedHead(width - known.shape[1])))
 
 
 class OnnxNetwork(nn.Module):
@@ -88,13 +96,13 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(content, options, providers=onnxruntime.get_available_providers())
 
-    def widths(self, spec: ModelSpec) -> list[int]:
-        """The number of columns of each output."""
+    def shown(self, spec: ModelSpec) -> list[Tensor]:
+        """The outputs for an image of noise."""
         _, *known = (one if isinstance(one, int) else None for one in self.session.get_inputs()[0].shape)
         if len(known) != 3:
             raise OutskirtsError(f"{spec.where} takes something else than images [batch, channels, height, width].")
-        images = torch.zeros(1, *input_shape(spec, (known[0], known[1], known[2])))
-        return [one.shape[1] for one in self._run(images.numpy())]
+        shape = input_shape(spec, (known[0], known[1], known[2]))
+        return self._run(torch.randn(1, *shape, generator=generator(0, "given")).numpy())
 
     def forward(self, images: Tensor) -> Tensor:
         if images.requires_grad:

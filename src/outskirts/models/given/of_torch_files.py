@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ...errors import OutskirtsError, cause, reason, unknown
 from ...files import is_file
+from ...seeding import generator
+from ..affine import close
 from ..answer import entries, find_answer
 from ..classifier import Backbone
 from ..heads import CarriedHead, LinearHead, NoHead
@@ -52,22 +54,24 @@ def open_exported(spec: ModelSpec) -> Opened:
     nodes = {node.name: node for node in graph.nodes if node.op == "call_function"}
     if named is not None and named not in nodes:
         raise unknown("node", named, nodes, f"of {spec.where}")
-    is_linear = last.target == torch.ops.aten.linear.default
-    taken = nodes[named] if named is not None else last.args[0] if is_linear else None
+    layer = _arguments(last) if last.target == torch.ops.aten.linear.default else {}
+    taken = nodes[named] if named is not None else layer.get("input")
     if taken is None or spec.options.get("head") == "none":
         return _carried(spec, Program(program, [logits]), 0, returned, logits)
-    linear = _linear(program, last) if is_linear and last.args[0] is taken else None
+    linear = _linear(program, layer) if layer.get("input") is taken else None
     with graph.inserting_before(end):
         flat = graph.call_function(pooled, (taken,))
         leaves[place] = flat if linear is not None else graph.call_function(torch.cat, ([flat, last], 1))
     end.args = (tuple(leaves),)
     program.recompile()
-    network = Program(program, [logits])
-    classes = _tensor(returned, logits).shape[1]
-    width = network(torch.zeros(2, *shape)).shape[1] - (0 if linear is not None else classes)
-    head = CarriedHead(width) if linear is None else LinearHead(linear)
-    dim = width + (classes if linear is None else 0)
-    return Opened(None, split=(Backbone(network, dim, f"{spec.kind}:{Path(spec.where).name}"), head))
+    network, known = Program(program, [logits]), _tensor(returned, logits).flatten(1)
+    made = network(_noise(shape))
+    head = CarriedHead(made.shape[1] - known.shape[1]) if linear is None else LinearHead(linear)
+    if not close(head(made), known):
+        raise OutskirtsError(
+            f"{spec.where} gives other logits when it is taken apart; name the features (features=NODE), or report it."
+        )
+    return Opened(None, split=(Backbone(network, made.shape[1], f"{spec.kind}:{Path(spec.where).name}"), head))
 
 
 class Program(nn.Module):
@@ -104,10 +108,16 @@ def _carried(spec: ModelSpec, network: nn.Module, width: int, returned: Any, log
     return Opened(None, split=(Backbone(network, width + classes, name), CarriedHead(width)))
 
 
-def _linear(program: Any, node: Any) -> nn.Linear:
-    weight, *bias = (program.get_parameter(one.target).detach() for one in node.args[1:] if one is not None)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(bias))
-    linear.load_state_dict({"weight": weight, **({"bias": bias[0]} if bias else {})})
+def _arguments(node: Any) -> dict[str, Any]:
+    """What a linear layer is called with, by name; versions of torch write it differently."""
+    return {**dict(zip(("input", "weight", "bias"), node.args)), **node.kwargs}
+
+
+def _linear(program: Any, given: dict[str, Any]) -> nn.Linear:
+    weight = program.get_parameter(given["weight"].target).detach()
+    bias = None if given.get("bias") is None else program.get_parameter(given["bias"].target).detach()
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
     return linear
 
 
@@ -115,12 +125,17 @@ def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> 
     """What a network returns for two images of noise."""
     try:
         with torch.no_grad():
-            return program(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+            return program(_noise(shape))
     except Exception as error:  # Its own checks raise anything.
         raise OutskirtsError(
             f"{spec.where} cannot take two images of shape {shape} ({reason(error)}). Add size=, and save it for "
             "batches of any size."
         ) from error
+
+
+def _noise(shape: tuple[int, int, int]) -> Tensor:
+    """Two images."""
+    return torch.randn(2, *shape, generator=generator(0, "given"))
 
 
 def _read(spec: ModelSpec, reader: Callable[[str], Any]) -> Any:
