@@ -34,6 +34,7 @@ __all__ = [
     "load_json",
     "load_tensors",
     "load_yaml",
+    "make_folder",
     "reading",
     "require_alike",
     "require_empty",
@@ -268,6 +269,18 @@ def require_empty(folder: Path, remedy: str = "choose another.") -> None:
             return
     if folder.exists():
         raise OutskirtsError(f"{folder} exists and is not an empty folder; {remedy}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in, where they are missing.
+
+    Raises:
+        OutskirtsError: If a file is in the way, or it may not be made.
+    """
+    if folder.is_file():
+        raise OutskirtsError(f"{folder} is a file, not a folder; choose another name.")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def require_path_part(what: str, name: object) -> str:

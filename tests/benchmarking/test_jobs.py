@@ -83,7 +83,7 @@ def test_presets_of_a_benchmark(bench):
     assert quick.options["prototypes"] == "learned" != plain.options["prototypes"]
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "", "1,,2", "-1"])
+@pytest.mark.parametrize("text", ["a", "1-", "", "1,,2", "-1", "9" * 5000, "0-" + "9" * 5000])
 def test_seeds_that_are_none(text):
     with pytest.raises(OutskirtsError, match="Seeds are written as"):
         seeds(text)

@@ -113,6 +113,12 @@ def test_bad_input(outskirts, bench, tmp_path):
         assert done.code == 2 and match in done.err, done.err
     done = outskirts("benchmark", "mnist", "--out", tmp_path / "out")
     assert done.code == 2 and "mnist5k" in done.err
+    (tmp_path / "file").touch()
+    done = outskirts("benchmark", bench, "--out", tmp_path / "file")
+    assert done.code == 2 and "file is a file, not a folder; choose another name" in done.err
+    (tmp_path / "odd.yaml").write_text("train: a\ntest: b\nood: {far: x}\n")
+    done = outskirts("benchmark", "show", tmp_path / "odd.yaml")
+    assert done.code == 2 and "ood.far is 'x'; it must be names with values" in done.err
 
 
 @pytest.mark.parametrize(

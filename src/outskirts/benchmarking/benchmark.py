@@ -12,7 +12,7 @@ from ..contents import written_value
 from ..data.benchmark import Benchmark, load_benchmark, own_file
 from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
-from ..files import file_digest, write_text
+from ..files import file_digest, make_folder, write_text
 from .executors import EXECUTORS, run_all
 from .jobs import Job, plan
 from .matrix import Matrix
@@ -102,7 +102,7 @@ def _file(benchmark: str | Path | Benchmark, folder: Path) -> Path | None:
     """The file of a benchmark, which is written where it was made in Python; None if it ships with outskirts."""
     if not isinstance(benchmark, Benchmark):
         return own_file(benchmark)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     benchmark.save(folder / "benchmark.yaml")
     return folder / "benchmark.yaml"
 

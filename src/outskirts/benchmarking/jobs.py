@@ -169,6 +169,10 @@ def _label(method: str, variant: str | None) -> str:
     return f"{method}+{variant}" if variant else method
 
 
+#: Seeds are whole numbers of 64 bits.
+_SEED_DIGITS = 18
+
+
 def seeds(text: str) -> list[int]:
     """Seeds as they are written on the command line.
 
@@ -178,7 +182,7 @@ def seeds(text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise OutskirtsError(f"Seeds are written as 0-2,7, not '{text}'.")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or max(len(first), len(last)) > _SEED_DIGITS:
+            raise OutskirtsError(f"Seeds are written as 0-2,7, of at most {_SEED_DIGITS} digits each, not '{text}'.")
         numbers += range(int(first), int(last or first) + 1)
     return numbers

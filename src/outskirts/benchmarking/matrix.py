@@ -10,7 +10,7 @@ from typing import Any
 
 from ..contents import misfit
 from ..errors import OutskirtsError
-from ..files import is_file, load_json, save_json
+from ..files import is_file, load_json, make_folder, save_json
 from .jobs import Job
 from .leaderboard import LeaderboardRow, leaderboard
 from .method_runs import MethodRuns, all_method_runs
@@ -77,7 +77,7 @@ class Matrix:
 
     def save(self, folder: Path) -> None:
         """Write ``matrix.json``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         save_json(folder / _FILE, {**asdict(self), "jobs": [job.to_json() for job in self.jobs]})
 
     @classmethod

@@ -148,8 +148,7 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
     content["ood"] = MappingProxyType(
         {
             group: MappingProxyType({name: spec(f"ood.{group}.{name}", value) for name, value in sets.items()})
-            for group, sets in _mapping(content["ood"], "ood", path).items()
-            for sets in [_mapping(sets, f"ood.{group}", path)]
+            for group, sets in content["ood"].items()
         }
     )
     for key in ("recipes", "variants"):
@@ -223,6 +222,8 @@ def _content(benchmark: str | Path) -> tuple[Path, dict[str, Any]]:
     content = {key: value for key, value in content.items() if value is not None}
     if clause := misfit(content, _KINDS):
         raise OutskirtsError(f"In the benchmark {path}, {clause}; put texts that look like numbers in quotes.")
+    for group, sets in _mapping(content["ood"], "ood", path).items():
+        _mapping(sets, f"ood.{group}", path)
     needs = tuple(content.get("needs", ()))
     for needed in needs:
         known(needed)

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ..errors import OutskirtsError
-from ..files import is_file, load_json, save_json, writing
+from ..files import is_file, load_json, make_folder, save_json, writing
 
 __all__ = ["Remote", "download", "etag_of"]
 
@@ -75,7 +75,7 @@ def download(remote: Remote, folder: Path, progress: BytesDone = lambda done, to
         if wrong := _wrong(path, remote):
             raise OutskirtsError(f"{path} is not the file that was published ({wrong}); remove it, and fetch it again.")
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     part, reasons = folder / f"{remote.name}.part", []
     for url in remote.urls:
         # What was there may be of another file, or wrong, so that it is asked for all of it then.

@@ -58,6 +58,11 @@ def populate(
     quota = torch.tensor([count // classes + (c < count % classes) for c in range(classes)])
     while pool.done < count:
         missing = quota - torch.bincount(pool.written, minlength=classes)
+        if bool((missing < 0).any()):
+            raise OutskirtsError(
+                f"The unfinished pool {pool.folder} has more images of a class than it was to have, so its labels.npy "
+                "is damaged; remove the folder, and give the command again."
+            )
         labels = _in_turn(missing)[:batch]
         numbers = pool.drawn[labels] + grouped.ranks(labels, classes)
         images = _checked(generator.sample(labels, numbers, seed), len(labels))

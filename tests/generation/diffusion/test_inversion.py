@@ -109,6 +109,15 @@ def test_tokens_that_the_encoder_does_not_know(stable_folder, tmp_path, token):
         load_stable_diffusion(folder, WORDS)
 
 
+def test_a_tokenizer_that_cannot_be_used(stable_folder, tmp_path):
+    folder = tmp_path / "stable"
+    shutil.copytree(stable_folder, folder)
+    about = folder / "tokenizer" / "tokenizer_config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "model_max_length": "long"}))
+    with pytest.raises(OutskirtsError, match="The tokenizer of this Stable Diffusion cannot be used"):
+        load_stable_diffusion(folder, WORDS)
+
+
 def test_nothing_is_fetched(stable_folder, monkeypatch):
     def connect(*given):
         raise AssertionError("a connection was made")

@@ -121,6 +121,21 @@ def test_a_stopped_pool_ends_as_a_whole_one(tmp_path):
     assert np.array_equal(whole.images, again.images) and np.array_equal(whole.labels, again.labels)
 
 
+def test_a_stopped_pool_of_other_labels_does_not_go_on(tmp_path):
+    made = pool(tmp_path / "pool")
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        populate(made, fitted("mixup"), seed=1, batch=9, progress=stop)
+    made.labels[:9] = 0
+    with pytest.raises(
+        OutskirtsError, match=r"more images of a class than it was to have, so its labels\.npy is damaged"
+    ):
+        populate(pool(tmp_path / "pool"), fitted("mixup"), seed=1, batch=9)
+
+
 def test_hopeless_classes_are_named(tmp_path):
     made = pool(tmp_path / "pool")
     with pytest.raises(OutskirtsError, match=r"8 were kept. 3 images of 'c' are still missing"):

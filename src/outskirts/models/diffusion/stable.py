@@ -114,4 +114,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
 
 def _pieces(tokenizer: Any, text: str) -> list[int]:
     """The token ids of a text that may be empty, without its beginning and end."""
-    return tokenizer(text.strip(), add_special_tokens=False).input_ids if text.strip() else []
+    if not text.strip():
+        return []
+    with loading("The tokenizer of this Stable Diffusion cannot be used"):
+        return tokenizer(text.strip(), add_special_tokens=False).input_ids
