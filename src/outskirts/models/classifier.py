@@ -17,6 +17,8 @@ __all__ = ["Backbone", "Classifier", "inherit"]
 
 #: Classes that a line names.
 _NAMED = 3
+#: Tensors of heads that have a row for each class.
+_OF_CLASSES = ("linear.weight", "linear.bias", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,19 @@ class Classifier(nn.Module):
         return digest(*(part for key in sorted(state) for part in (key, state[key])))
 
 
-def inherit(classifier: Classifier, earlier: Classifier) -> None:
-    """Take over those weights of an earlier classifier's head that fit, where both have the same classes.
+def inherit(classifier: Classifier, earlier: Classifier) -> bool:
+    """Take over those weights of an earlier classifier's head that fit, where both have the same classes, in whatever
+    order; returns whether there are any.
 
     A head of another kind shares no names and begins anew. Single numbers that are not learned are settings, and stay.
     """
-    if classifier.classes == earlier.classes:
+    fitting: dict[str, Tensor] = {}
+    if sorted(classifier.classes) == sorted(earlier.classes):
         settings = {name for name, value in classifier.head.named_buffers() if not value.ndim}
         own = {name: value for name, value in classifier.head.state_dict().items() if name not in settings}
         fitting = {k: v for k, v in earlier.head.state_dict().items() if k in own and v.shape == own[k].shape}
+        order = [earlier.classes.index(name) for name in classifier.classes]
+        if order != sorted(order):
+            fitting = {name: value[order] for name, value in fitting.items() if name in _OF_CLASSES}
         classifier.head.load_state_dict(fitting, strict=False)
+    return bool(fitting)

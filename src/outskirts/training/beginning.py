@@ -65,8 +65,8 @@ def begin(
     else:
         network = _by_name(config, sample)
     classifier = assemble(recipe, network.backbone, network.transform, classes)
-    if earlier is not None and not config.new_head:
-        inherit(classifier, earlier)
+    if earlier is not None and not config.new_head and not inherit(classifier, earlier) and not earlier.headless:
+        say(f"The head of {config.init} is of other classes or of another kind; '{recipe.method}' trains a new one.")
     if network.head is not None and not isinstance(network.head, NoHead) and not config.new_head:
         _keep(network.head, classifier, recipe, say)
     return classifier

@@ -171,7 +171,7 @@ class TrainConfig:
         }
         stated |= {name: value for name in ("interpolation", "fit") if (value := getattr(self, name)) is not None}
         if self.crop is not None:
-            stated["resize"] = round(self.size / self.crop)
+            stated["resize"] = round(self.size / self.crop) if self.crop < 1 else None
         return stated
 
 

@@ -160,7 +160,9 @@ def execute(
     pool = _pool(recipe.training, images, val_images)
     outliers = _outliers(recipe.training, val_images)
     sample = _sample(images, recipe.training.skip_corrupt)
-    earlier = load(recipe.training.init, model, head) if recipe.training.init else None
+    # A new head needs no agreement on the classes.
+    wanted = () if recipe.training.new_head else images.classes
+    earlier = load(recipe.training.init, model, head, classes=wanted, say=say) if recipe.training.init else None
     recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier))
     config = recipe.training
     part = registry[recipe.method]
