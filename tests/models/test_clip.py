@@ -210,6 +210,16 @@ def test_the_library_is_an_extra(clip_folder, monkeypatch):
         clip_backbone(f"clip:{clip_folder}")
 
 
+@pytest.mark.parametrize("change", [{"resample": {}}, {"crop_size": {"height": {"x": 1}, "width": 32}}, {"size": "32"}])
+def test_a_preprocessing_that_is_of_other_kinds(clip_folder, tmp_path, change):
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(OutskirtsError, match=r"preprocessor_config\.json is damaged: its"):
+        clip_backbone(f"clip:{folder}")
+
+
 def test_the_library_stays_quiet(clip_folder, capfd):
     from transformers.utils import logging
 

@@ -26,6 +26,7 @@ from .vocabulary import require_known_tokens
 
 __all__ = [
     "PREFIX",
+    "PROCESSOR",
     "ClipTower",
     "clip_backbone",
     "clip_folder",
@@ -65,6 +66,14 @@ _SHAPE = (
     "layer_norm_eps",
     "attention_dropout",
 )
+#: What is read of the file of an image processor: a side is a number, or a number by the name of the side.
+PROCESSOR: dict[str, Any] = {
+    **dict.fromkeys(("size", "crop_size"), (int, {str: int}, None)),
+    **dict.fromkeys(("image_mean", "image_std"), ([float], None)),
+    **dict.fromkeys(("do_center_crop", "do_normalize"), (bool, None)),
+    "resample": (int, None),
+    "crop_pct": (float, None),
+}
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
@@ -251,7 +260,7 @@ def clip_folder(name: str) -> tuple[Path, int | None]:
 def _transform(folder: Path, size: int, trunk: str) -> Transform:
     """What the folder says is done to an image before its model."""
     file = folder / "preprocessor_config.json"
-    about = load_json(file, {"image_mean": [float], "image_std": [float]})
+    about = load_json(file, {**PROCESSOR, "image_mean": [float], "image_std": [float]})
     resize, crop, resample = about.get("size", size), about.get("crop_size", size), about.get("resample", 3)
     resize = resize.get("shortest_edge") if isinstance(resize, dict) else resize
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}

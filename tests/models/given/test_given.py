@@ -129,6 +129,18 @@ def test_transformers_bring_their_processor_and_their_classes(tmp_path):
     assert classifier.classes == ["owl", "ant", "bee"], "the order of its logits"
     transform = classifier.transform
     assert (transform.mean, transform.interpolation, transform.fit) == ((0.1, 0.2, 0.3), "bicubic", "squash")
+    for change, told in (
+        ({"resample": 1}, "asks for a preprocessing that is not known here"),
+        (
+            {"size": {"height": 32, "width": 48}},
+            "It must resize .* crop a square, and normalise; say what is right: size=",
+        ),
+        ({"resample": {}}, "is damaged: its resample is"),
+        ({"size": {"height": {"x": 1}, "width": 32}}, "is damaged: .*height"),
+    ):
+        (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps({**about, **change}))
+        with pytest.raises(OutskirtsError, match=told):
+            open_given(f"hf:{tmp_path / 'vit'}")
     model.vit.save_pretrained(tmp_path / "bare")
     bare = open_given(f"hf:{tmp_path / 'bare'}?{STATED}", "ab")
     assert isinstance(bare.head, NoHead) and bare.dim == 16

@@ -11,7 +11,7 @@ from torch import nn
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import is_file, load_json
-from ..clip import PREFIX, ClipTower, clip_backbone, reading_folder, text_prototypes
+from ..clip import PREFIX, PROCESSOR, ClipTower, clip_backbone, reading_folder, text_prototypes
 from ..heads import PrototypeHead
 from .opened import Opened
 from .spec import ModelSpec
@@ -98,16 +98,18 @@ def processor_transform(file: Path, size: int | None) -> Transform | None:
     """
     if not is_file(file):
         return None
-    about = load_json(file)
+    about = load_json(file, PROCESSOR)
     resize, crop = about.get("size", {}), about.get("crop_size")
     shorter, squashed = _side(resize, "shortest_edge"), _side(resize, "height")
     own = _side(crop, "height") if about.get("do_center_crop") and crop else squashed or shorter
     share = about.get("crop_pct")
-    interpolation = _RESAMPLE.get(about.get("resample", 2))
-    if own is None or interpolation is None or not about.get("do_normalize", True):
+    interpolation = _RESAMPLE.get(about.get("resample") or 2)
+    shapes = [one for one in (resize, crop) if isinstance(one, Mapping)]
+    square = all(shape.get("width") == shape.get("height") for shape in shapes)
+    if own is None or interpolation is None or not square or about.get("do_normalize") is False:
         raise OutskirtsError(
-            f"{file} asks for a preprocessing that is not known here. It must resize (bilinear or bicubic), crop the "
-            "centre, and normalise; say what is right: size=, crop=, interpolation=, fit=, mean= and std=."
+            f"{file} asks for a preprocessing that is not known here. It must resize (bilinear or bicubic), crop a "
+            "square, and normalise; say what is right: size=, crop=, interpolation=, fit=, mean= and std=."
         )
     fit: Literal["crop", "squash"] = "squash" if squashed else "crop"
     resized = squashed or (round(shorter / share) if share and shorter else shorter) or own
