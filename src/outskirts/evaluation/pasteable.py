@@ -6,10 +6,12 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ..data.sources.spec import brief, parse_spec
 from ..errors import OutskirtsError
+from ..models.given import KINDS, parse_model
 from .shareable import Shareable
 
 __all__ = ["Pasteable"]
@@ -46,6 +48,8 @@ class Pasteable:
         "outskirts train ce --data 'folder:my photos?limit=9'"
         >>> given.line(["outskirts", "evaluate", "runs/ce", "--test", "folder:/srv/birds/test"])
         'outskirts evaluate runs/ce --test folder:"${PATH_TO_TEST:?}"'
+        >>> print(given.line(["--model", "timm:resnet18?weights=/home/carl/birds/my.pt", "onnx:/srv/a.onnx"]))
+        --model 'timm:resnet18?weights=my.pt' onnx:"${PATH_TO_A_ONNX:?}"
         """
         return " ".join(self._quoted(word if self._full else self._word(word)) for word in words)
 
@@ -87,6 +91,8 @@ class Pasteable:
         try:
             spec = parse_spec(value, Path(self._folder), canonical=True)
         except (OutskirtsError, OSError, RuntimeError, ValueError):  # No spec, or no path that a system would have.
+            if (model := self._model(value)) is not None:
+                return model
             placed = _PLACED.fullmatch(value)
             return f"{placed[1]}{self._path(placed[2])}{placed[3]}" if placed else value
         if (short := brief(str(spec))) != str(spec):
@@ -95,6 +101,18 @@ class Pasteable:
             if isinstance(argument, PurePath):
                 spec.arguments[name] = self._path(str(argument))
         return str(spec)
+
+    def _model(self, value: str) -> str | None:
+        """The text of a classifier that was trained elsewhere; None if it is none."""
+        if value.partition(":")[0] not in KINDS:
+            return None
+        try:
+            spec = parse_model(value)
+        except OutskirtsError:  # Backbones have options of their own.
+            return None
+        options = {name: self._path(one) if os.path.isabs(one) else one for name, one in spec.options.items()}
+        where = self._path(spec.where) if os.path.isabs(spec.where) else spec.where
+        return str(replace(spec, where=where, options=options))
 
     def _path(self, path: str) -> str:
         path = os.path.normpath(os.path.expanduser(path))
