@@ -27,6 +27,7 @@ from .vocabulary import require_known_tokens
 __all__ = [
     "PREFIX",
     "PROCESSOR",
+    "RESAMPLE",
     "ClipTower",
     "clip_backbone",
     "clip_folder",
@@ -74,7 +75,8 @@ PROCESSOR: dict[str, Any] = {
     "resample": (int, None),
     "crop_pct": (float, None),
 }
-_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+#: Pillow's numbers of the ways to resize.
+RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
 class ClipTower(nn.Module):
@@ -264,12 +266,12 @@ def _transform(folder: Path, size: int, trunk: str) -> Transform:
     resize, crop, resample = about.get("size", size), about.get("crop_size", size), about.get("resample", 3)
     resize = resize.get("shortest_edge") if isinstance(resize, dict) else resize
     sides = set(crop.values()) if isinstance(crop, dict) else {crop}
-    if resize is None or resample not in _RESAMPLE or sides != {size} or not about.get("do_center_crop", True):
+    if resize is None or resample not in RESAMPLE or sides != {size} or not about.get("do_center_crop", True):
         raise OutskirtsError(
             f"{file} asks for a preprocessing that is not known here. It must resize the shorter side "
             f"(bilinear or bicubic), then crop the centre to the {size} pixels of the model."
         )
-    return Transform(size, 3, tuple(about["image_mean"]), tuple(about["image_std"]), resize, _RESAMPLE[resample], trunk)
+    return Transform(size, 3, tuple(about["image_mean"]), tuple(about["image_std"]), resize, RESAMPLE[resample], trunk)
 
 
 def _transformers() -> Any:

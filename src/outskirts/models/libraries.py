@@ -33,17 +33,13 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 def published_weights(name: str) -> list[str]:
     """The names of the weights that torchvision has of a model, if it is one of its own."""
-    library, _, bare = name.rpartition(":")
-    if library not in ("", "torchvision") or bare not in _torchvision():
-        return []
-    return list(torchvision.models.get_model_weights(bare).__members__)
+    bare = _of_torchvision(name)
+    return [] if bare is None else list(torchvision.models.get_model_weights(bare).__members__)
 
 
 def is_of_library(name: str) -> bool:
     """Whether torchvision or timm has a model of this name."""
-    library, _, bare = name.rpartition(":")
-    of_torchvision = library in ("", "torchvision") and bare in _torchvision()
-    return of_torchvision or (library in ("", "timm") and timm.is_model(bare.partition(".")[0]))
+    return _of_torchvision(name) is not None or _of_timm(name) is not None
 
 
 def is_headless(model: nn.Module) -> bool:
@@ -80,12 +76,11 @@ def library_model(
     Raises:
         OutskirtsError: If there is no such model, or its weights cannot be fetched.
     """
-    library, _, bare = name.rpartition(":")
     try:
-        if library in ("", "torchvision") and bare in _torchvision():
-            return _of_torchvision(bare, channels, weights, classes)
-        if library in ("", "timm") and timm.is_model(bare.partition(".")[0]):
-            return _of_timm(bare, channels, size, bool(weights), classes)
+        if (bare := _of_torchvision(name)) is not None:
+            return _torchvision_model(bare, channels, weights, classes)
+        if (bare := _of_timm(name)) is not None:
+            return _timm_model(bare, channels, size, bool(weights), classes)
     except OSError as error:
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file."
@@ -114,15 +109,12 @@ def with_weights(make: Callable[[int | None], nn.Module], file: Path | str) -> n
 
 def _classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
     """The number of classes that weights are of, where nothing but this differs."""
-    wrong = misfits(own, state)
-    sizes = {
-        (own[key].shape[0], state[key].shape[0])
-        for key in own
-        if key in state and own[key].shape != state[key].shape and own[key].shape[1:] == state[key].shape[1:]
-    }
-    if wrong and len(sizes) == 1 and all(" has shape " in one for one in wrong):
-        return next(iter(sizes))[1]
-    return None
+    heads = {key for key in own if key in state and own[key].shape != state[key].shape}
+    if any(own[key].shape[1:] != state[key].shape[1:] for key in heads):
+        return None
+    bodies = ({key: value for key, value in one.items() if key not in heads} for one in (own, state))
+    sizes = {(own[key].shape[0], state[key].shape[0]) for key in heads}
+    return next(iter(sizes))[1] if len(sizes) == 1 and not misfits(*bodies) else None
 
 
 def library_transform(name: str, size: int | None = None, weights: bool | str = True) -> Transform:
@@ -136,22 +128,19 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
     Raises:
         OutskirtsError: If it is something that a `Transform` does not do.
     """
-    if not is_of_library(name):
-        raise _unknown(name)
-    library, _, bare = name.rpartition(":")
-    if library in ("", "torchvision") and bare in _torchvision():
-        chosen = torchvision.models.get_model_weights(bare)
-        known = chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
-        about = known.transforms()
+    if (bare := _of_torchvision(name)) is not None:
+        about = _weights(bare, weights).transforms()
         mean, std, own = tuple(about.mean), tuple(about.std), about.crop_size[0]
         resize, interpolation, fit = about.resize_size[0], about.interpolation.value, _FITS["center"]
-    else:
+    elif (bare := _of_timm(name)) is not None:
         config = resolve_data_config({}, pretrained_cfg=_config(bare), use_test_size=False)
         mean, std, (_, own, width) = tuple(config["mean"]), tuple(config["std"]), config["input_size"]
         if own != width:
             raise OutskirtsError(f"'{name}' takes images of {own}x{width} pixels; outskirts shows square ones alone.")
         resize, interpolation = int(own / config["crop_pct"]), config["interpolation"]
         fit = _FITS[config["crop_mode"]]
+    else:
+        raise _unknown(name)
     side = size or own
     resize = round(resize * side / own)
     return Transform(side, len(mean), mean, std, resize if resize != side else None, interpolation, fit=fit)
@@ -159,19 +148,33 @@ def library_transform(name: str, size: int | None = None, weights: bool | str = 
 
 def library_classes(name: str, weights: bool | str = True) -> tuple[str, ...]:
     """Names of the classes of torchvision's weights; none of others."""
-    library, _, bare = name.rpartition(":")
-    if library not in ("", "torchvision") or bare not in _torchvision():
-        return ()
+    bare = _of_torchvision(name)
+    return () if bare is None else tuple(_weights(bare, weights).meta["categories"])
+
+
+def _weights(bare: str, weights: bool | str) -> Any:
+    """Weights of a model of torchvision: those of a name, or the default ones."""
     chosen = torchvision.models.get_model_weights(bare)
-    known = chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
-    return tuple(known.meta["categories"])
+    return chosen[weights] if isinstance(weights, str) and weights in chosen.__members__ else chosen.DEFAULT
+
+
+def _of_torchvision(name: str) -> str | None:
+    """The bare name of a model of torchvision; None if it is none."""
+    library, _, bare = name.rpartition(":")
+    return bare if library in ("", "torchvision") and bare in _torchvision() else None
+
+
+def _of_timm(name: str) -> str | None:
+    """The bare name of a model of timm; None if it is none."""
+    library, _, bare = name.rpartition(":")
+    return bare if library in ("", "timm") and timm.is_model(bare.partition(".")[0]) else None
 
 
 def _torchvision() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
 
 
-def _of_torchvision(name: str, channels: int, weights: bool | str, classes: int | None) -> nn.Module:
+def _torchvision_model(name: str, channels: int, weights: bool | str, classes: int | None) -> nn.Module:
     if channels != 3:
         raise OutskirtsError(f"torchvision's '{name}' takes colour images; set channels to 3.")
     arguments: dict[str, Any] = {"weights": "DEFAULT" if weights is True else weights or None}
@@ -182,7 +185,7 @@ def _of_torchvision(name: str, channels: int, weights: bool | str, classes: int 
     return torchvision.models.get_model(name, **arguments)
 
 
-def _of_timm(name: str, channels: int, size: int | None, weights: bool, classes: int | None) -> nn.Module:
+def _timm_model(name: str, channels: int, size: int | None, weights: bool, classes: int | None) -> nn.Module:
     arguments: dict[str, Any] = {"in_chans": channels, "pretrained": weights}
     if classes is not None:
         arguments["num_classes"] = classes

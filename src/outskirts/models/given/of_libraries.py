@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ..backbones import build_model, build_split
@@ -26,8 +28,7 @@ def open_backbone(spec: ModelSpec) -> Opened:
     if "size" not in spec.options:
         raise OutskirtsError(f"Nothing tells what images '{spec}' takes; add size=, mean= and std=.")
     shape = Transform(spec.number("size", int), spec.number("channels", int) or 3)
-    opened = _opened(spec, spec.where, _weights(spec, "none"), shape, ())
-    return Opened(opened.model, None, opened.classes, opened.headless, opened.split)
+    return replace(_opened(spec, spec.where, _weights(spec, "none"), shape, ()), transform=None)
 
 
 def _weights(spec: ModelSpec, usual: str) -> bool | str:

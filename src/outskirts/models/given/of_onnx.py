@@ -64,7 +64,7 @@ def _split(onnx: Any, spec: ModelSpec, graph: Any) -> Opened:
     headless = spec.options.get("head") == "none"
     if features is not None and features not in outputs:
         graph.graph.output.append(onnx.ValueInfoProto(name=features))
-    content, name = graph.SerializeToString(), f"onnx:{Path(spec.where).name}"
+    content, name = graph.SerializeToString(), spec.file_name
     network = OnnxNetwork(content, [logits] if headless or features is None else [features, logits])
     *taken, known = network.shown(spec)
     width = sum(one.shape[1] for one in (*taken, known))

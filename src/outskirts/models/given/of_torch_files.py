@@ -71,7 +71,7 @@ def open_exported(spec: ModelSpec) -> Opened:
         raise OutskirtsError(
             f"{spec.where} gives other logits when it is taken apart; name the features (features=NODE), or report it."
         )
-    return Opened(None, split=(Backbone(network, made.shape[1], f"{spec.kind}:{Path(spec.where).name}"), head))
+    return Opened(None, split=(Backbone(network, made.shape[1], spec.file_name), head))
 
 
 class Program(nn.Module):
@@ -102,10 +102,9 @@ def _tensor(returned: Any, name: str | None) -> Tensor:
 
 def _carried(spec: ModelSpec, network: nn.Module, width: int, returned: Any, logits: str | None) -> Opened:
     classes = _tensor(returned, logits).flatten(1).shape[1]
-    name = f"{spec.kind}:{Path(spec.where).name}"
     if spec.options.get("head") == "none":
-        return Opened(None, split=(Backbone(network, classes, name), NoHead()))
-    return Opened(None, split=(Backbone(network, width + classes, name), CarriedHead(width)))
+        return Opened(None, split=(Backbone(network, classes, spec.file_name), NoHead()))
+    return Opened(None, split=(Backbone(network, width + classes, spec.file_name), CarriedHead(width)))
 
 
 def _arguments(node: Any) -> dict[str, Any]:

@@ -11,15 +11,12 @@ from torch import nn
 from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import is_file, load_json
-from ..clip import PREFIX, PROCESSOR, ClipTower, clip_backbone, reading_folder, text_prototypes
+from ..clip import PREFIX, PROCESSOR, RESAMPLE, ClipTower, clip_backbone, reading_folder, text_prototypes
 from ..heads import PrototypeHead
 from .opened import Opened
 from .spec import ModelSpec
 
 __all__ = ["open_clip", "open_hf", "processor_transform"]
-
-#: Pillow's numbers of the ways to resize.
-_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
 def open_hf(spec: ModelSpec) -> Opened:
@@ -103,7 +100,7 @@ def processor_transform(file: Path, size: int | None) -> Transform | None:
     shorter, squashed = _side(resize, "shortest_edge"), _side(resize, "height")
     own = _side(crop, "height") if about.get("do_center_crop") and crop else squashed or shorter
     share = about.get("crop_pct")
-    interpolation = _RESAMPLE.get(about.get("resample") or 2)
+    interpolation = RESAMPLE.get(about.get("resample") or 2)
     shapes = [one for one in (resize, crop) if isinstance(one, Mapping)]
     square = all(shape.get("width") == shape.get("height") for shape in shapes)
     if own is None or interpolation is None or not square or about.get("do_normalize") is False:

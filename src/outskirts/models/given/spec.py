@@ -61,6 +61,11 @@ class ModelSpec:
         options = "&".join(f"{name}={value}" for name, value in self.options.items())
         return f"{self.kind}:{self.where}" + (f"?{options}" if options else "")
 
+    @property
+    def file_name(self) -> str:
+        """The kind and the name of the file, without its folder."""
+        return f"{self.kind}:{Path(self.where).name}"
+
     def number(self, name: str, kind: type[int] | type[float]) -> Any:
         """An option that is a number above 0; None if it is not given."""
         text = self.options.get(name)
