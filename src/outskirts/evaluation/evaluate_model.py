@@ -22,7 +22,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..training.loading import load
 from ..training.run import Given, Run
 from ..training.train import with_validation
-from .measuring import Groups, Options, measure, tuning_images
+from .measuring import Groups, Options, measure
 from .results import Results
 from .subject import Subject, aligned
 
@@ -99,14 +99,8 @@ def evaluate_model(
         _require_same(run, given, *sets)
         return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=_words(given))
 
-    options = Options(
-        features,
-        PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
-        tuning_images(tune, tune_passes),
-        tune_passes,
-        say,
-        progress,
-    )
+    forward = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
+    options = Options.of(features, forward, tune, tune_passes, say, progress)
     return measure(run, opened, test, ood or {}, benchmark, detectors, options)
 
 

@@ -15,7 +15,7 @@ from ..extraction.forward import PassOptions
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
-from .measuring import Groups, Options, measure, tuning_images
+from .measuring import Groups, Options, measure
 from .results import Results
 from .subject import Subject
 
@@ -74,12 +74,6 @@ def evaluate_run(
             Earlier results are kept then.
     """
     run = Run.open(run)
-    options = Options(
-        features,
-        PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt),
-        tuning_images(tune, tune_passes),
-        tune_passes,
-        say,
-        progress,
-    )
+    forward = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
+    options = Options.of(features, forward, tune, tune_passes, say, progress)
     return measure(run, lambda: Subject.of(run), test, ood or {}, benchmark, detectors, options)

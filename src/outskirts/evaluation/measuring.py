@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
 from ..data.imageset import ImageSet
@@ -41,7 +41,7 @@ from .task import Task, open_task
 from .tuning import Tuned, grid_of, own_outliers
 from .tuning import tune as tune_detectors
 
-__all__ = ["Groups", "Options", "measure", "tuning_images"]
+__all__ = ["Groups", "Options", "measure"]
 
 #: OOD sets, or their specs, by group and name.
 Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
@@ -67,12 +67,23 @@ class Options:
     say: Say
     progress: Progress
 
-
-def tuning_images(tune: ImageSet | str | Path | None, passes: bool) -> ImageSet | Literal["own"] | None:
-    """The images that parameters are chosen on, open; ``own`` stays."""
-    if passes and tune is None:
-        raise OutskirtsError("Passes to choose parameters need images to choose on: --tune or --tune-on SPEC.")
-    return "own" if tune == "own" else None if tune is None else open_images(tune)
+    @classmethod
+    def of(
+        cls,
+        features: Space,
+        forward: PassOptions,
+        tune: ImageSet | str | Path | None,
+        tune_passes: bool,
+        say: Say,
+        progress: Progress,
+    ) -> Self:
+        """The same, the images that parameters are chosen on opened."""
+        if tune_passes and tune is None:
+            raise OutskirtsError("Passes to choose parameters need images to choose on: --tune or --tune-on SPEC.")
+        images: ImageSet | Literal["own"] | None = (
+            "own" if tune == "own" else None if tune is None else open_images(tune)
+        )
+        return cls(features, forward, images, tune_passes, say, progress)
 
 
 def measure(
