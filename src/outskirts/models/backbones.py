@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -71,8 +72,8 @@ def build_split(
     if own is not None:
         return _with_file(Backbone(own, own.dim, name), pretrained), None
     example = torch.zeros(2, channels, size, size)
-    if _is_file(name, pretrained) and (without := _headless(name, example, str(pretrained))) is not None:
-        return without, None
+    if _is_file(name, pretrained):
+        return _of_file(partial(_model, name, channels, size, False), example, name, str(pretrained))
     backbone, head = _adapted(build_model(name, channels, size, pretrained), example, name)
     return backbone, head if pretrained and not isinstance(head, NoHead) else None
 
@@ -85,7 +86,8 @@ def build_model(name: str, channels: int, size: int, pretrained: bool | str = Fa
     """
     if not _is_file(name, pretrained):
         return _model(name, channels, size, pretrained, None)
-    return with_weights(partial(_model, name, channels, size, False), str(pretrained))
+    make = partial(_model, name, channels, size, False)
+    return with_weights(make(None), make, read_state(str(pretrained)), str(pretrained))
 
 
 def _is_file(name: str, pretrained: bool | str) -> bool:
@@ -104,17 +106,21 @@ def _with_file(backbone: Backbone, pretrained: bool | str) -> Backbone:
     return backbone
 
 
-def _headless(name: str, example: Tensor, file: str) -> Backbone | None:
-    """The backbone with the weights of a file that has none of a head; None if it has some."""
-    model = build_model(name, *example.shape[1:3])
-    whole = set(model.state_dict())
-    backbone, _ = _adapted(model, example, name)
-    own = backbone.network.state_dict()
-    state = fitted(own, read_state(file))
-    if len(own) == len(whole) or misfits(own, state):
-        return None
-    backbone.network.load_state_dict(state, strict=False)
-    return backbone
+def _of_file(
+    make: Callable[[int | None], nn.Module], example: Tensor, name: str, file: str
+) -> tuple[Backbone, nn.Module | None]:
+    """A backbone with the weights of a file, and the head that is in it; None if it has none."""
+    model, state = make(None), read_state(file)
+    whole = model.state_dict()
+    if not whole.keys() <= fitted(whole, state).keys():
+        backbone, _ = _adapted(model, example, name)
+        own = backbone.network.state_dict()
+        if len(own) < len(whole) and not misfits(own, weights := fitted(own, state)):
+            backbone.network.load_state_dict(weights, strict=False)
+            return backbone, None
+        model = make(None)  # The other was taken apart.
+    backbone, head = _adapted(with_weights(model, make, state, file), example, name)
+    return backbone, None if isinstance(head, NoHead) else head
 
 
 def _adapted(model: nn.Module, example: Tensor, name: str) -> tuple[Backbone, nn.Module]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import timm
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.transform import Transform
 from ..errors import OutskirtsError, reason, unknown
-from .weights import fitted, misfits, read_state, require_fit
+from .weights import fitted, misfits, require_fit
 
 __all__ = [
     "is_headless",
@@ -88,18 +87,21 @@ def library_model(
     raise _unknown(name, beside)
 
 
-def with_weights(make: Callable[[int | None], nn.Module], file: Path | str) -> nn.Module:
+def with_weights(
+    model: nn.Module, make: Callable[[int | None], nn.Module], state: Mapping[str, Tensor], file: str
+) -> nn.Module:
     """A classifier with the weights of a file, for as many classes as these are of.
 
     Arguments:
+        model: What `make` makes without a number of classes; it gets the weights if it has as many.
         make: Makes the classifier, for a number of classes if there is one, with 0 for no head.
-        file: State dict, or a file that has one in a part; see `read_state`.
+        state: State dict, by whatever names.
+        file: Where it was read, for the message.
 
     Raises:
         OutskirtsError: If the weights do not fit.
     """
-    model = make(None)
-    state = fitted(model.state_dict(), read_state(file))
+    state = fitted(model.state_dict(), state)
     if (classes := _classes(model.state_dict(), state)) is not None:
         model = make(classes)
     require_fit(model.state_dict(), state, f"The weights {file} do not fit the network")
