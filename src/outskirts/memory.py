@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Ask the C library to keep what the process frees, for the rest of the process.
 
     By default glibc maps every large block anew and gives it back when freed, so each step of a training has its
-    activations zeroed page by page by the system; the larger the batch, the more that costs. The price of cached_images
-    the memory is that the process stays as large as it once was.
+    activations zeroed page by page by the system; the larger the batch, the more that costs. The price is that the
+    process stays as large as it once was.
 
     Returns:
         Whether the C library knows how; others than glibc may not, and then nothing changes.
