@@ -91,7 +91,12 @@ def main(arguments: Sequence[str]) -> None:
 def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     """What the options come to, which are the flags over a preset over a file."""
     given = None if arguments[0].startswith("-") else arguments[0]
-    defaults = merged_recipe(given, {}, value(arguments, "--preset"), value(arguments, "--config"))
+    beginning = {
+        name: said
+        for name in ("backbone", "pretrained", "init")
+        if (said := value(arguments, f"--{name}")) not in (None, "None")
+    }
+    defaults = merged_recipe(given, beginning, value(arguments, "--preset"), value(arguments, "--config"))
     method = defaults.method
     flags = arguments if arguments[0].startswith("-") else arguments[1:]
     # A file may say what to train on; if none does, the command line has to.

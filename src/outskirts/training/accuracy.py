@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from .. import grouped
 from ..devices import sent, there
 from ..models.classifier import Classifier
+from .concerns import Validated
 
 __all__ = ["accuracy"]
 
@@ -22,7 +23,8 @@ def accuracy(
     images: Tensor,
     labels: Tensor,
     engine: Accelerator,
-    warn: Callable[[Tensor], str] = lambda missed: "",
+    share: float,
+    warn: Callable[[float, Validated], str] = lambda share, found: "",
 ) -> dict[str, Any]:
     """Accuracy and cross-entropy on images that are in memory, and a ``warning`` if there is one.
 
@@ -31,20 +33,21 @@ def accuracy(
         images: Images, uint8 [N, C, H, W].
         labels: Classes of the images, [N].
         engine: Precision and device.
-        warn: Told whether each class has images here but is never predicted, [C]; returns what to say of it.
+        share: Share of the training that is done.
+        warn: Told the share and what was counted; returns what to say of it.
     """
     classes = len(classifier.classes)
-    sums, predictions = [], []
+    losses, predictions = [], []
     with torch.no_grad(), engine.autocast():
         for block, target in zip(images.split(500), labels.split(500)):
             block, target = sent(block, engine.device), there(target, engine.device)
             x = classifier.transform.device(block).contiguous(memory_format=torch.channels_last)
             logits = classifier(x).float()
             predicted = logits.argmax(1)
-            correct = (predicted == target).sum()
-            sums.append(torch.stack([correct.float(), cross_entropy(logits, target, reduction="sum")]))
-            predictions.append(grouped.counts(predicted, classes))
-    correct, loss = torch.stack(sums).cpu().double().sum(0).tolist()
-    never = torch.stack(predictions).sum(0).cpu() == 0
-    warning = warn(never & (grouped.counts(labels.cpu(), classes) > 0))
-    return {"accuracy": correct / len(labels), "loss": loss / len(labels), **({"warning": warning} if warning else {})}
+            losses.append(cross_entropy(logits, target, reduction="sum"))
+            predictions.append(predicted)
+    predicted, labels = torch.cat(predictions).cpu(), labels.cpu()
+    loss = float(torch.stack(losses).cpu().double().sum()) / len(labels)
+    shown, right, said = (grouped.counts(of, classes) for of in (labels, labels[predicted == labels], predicted))
+    warning = warn(share, Validated(loss, shown, right, said))
+    return {"accuracy": int(right.sum()) / len(labels), "loss": loss, **({"warning": warning} if warning else {})}

@@ -23,7 +23,7 @@ from ..telling import Say
 from .config import Recipe, TrainConfig
 from .loading import assemble
 
-__all__ = ["begin", "resolved"]
+__all__ = ["begin", "own_network", "resolved"]
 
 
 class _Network(NamedTuple):
@@ -114,7 +114,7 @@ def resolved(
     """
     device = resolve_device(config.device)
     precision = _faster_precision(device) if config.precision == "auto" else config.precision
-    backbone = config.backbone if model is None else f"custom:{type(model).__name__}"
+    backbone = config.backbone if model is None else own_network(model)
     if model is None and backbone.startswith("custom:"):
         raise OutskirtsError(
             f"The run was trained on your own network {backbone.removeprefix('custom:')}; pass an instance of it, "
@@ -142,6 +142,11 @@ def resolved(
         else config.size or native_size(backbone) or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
     )
     return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
+
+
+def own_network(model: nn.Module) -> str:
+    """How a run calls a user's own network, in place of a backbone's name."""
+    return f"custom:{type(model).__name__}"
 
 
 def _faster_precision(device: torch.device) -> str:
@@ -202,8 +207,9 @@ def _transform(config: TrainConfig, sample: Sequence[Tensor], channels: int, kno
     """
     assert config.size is not None
     size, changes = config.size, config.preparation(channels)
-    # Random resized crops of photographs want more pixels than the network's input to cut from.
-    if "resized-crop" in config.augment and size > 64:
+    # Random resized crops of photographs want more pixels than the network's input to cut from. Trained weights have
+    # their own share.
+    if known is None and "resized-crop" in config.augment and size > 64:
         changes.setdefault("resize", round(size * 256 / 224))
     if known is None and not {"mean", "std"} <= changes.keys():
         shape = Transform(size, channels)

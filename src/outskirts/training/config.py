@@ -17,6 +17,7 @@ from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
 from ..texts import KINDS
+from .fine_tuning import FINE_TUNING, begins_trained
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
 
@@ -84,15 +85,17 @@ class TrainConfig:
     """Side of the network's square input in pixels, at least 1. Default: that of the images, at most 64 for networks
     that take any size, or 224."""
     augment: str = "flip,crop:2"
-    """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none."""
+    """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none. Trained
+    weights have a default of their own."""
     epochs: Natural = 16
     """Passes over the training images, at least 0; 0 leaves the network as it is."""
     batch_size: Count = 256
-    """Images per step over all processes, at least 1."""
+    """Images per step over all processes, at least 1. Trained weights have a default of their own."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser: SGD with Nesterov momentum, or AdamW."""
     lr: Positive = 0.3
-    """Peak learning rate, above 0."""
+    """Peak learning rate, above 0. Trained weights (--pretrained, --init) have a default of their own, which does not
+    undo what they know."""
     momentum: Part = 0.9
     """Momentum of SGD, from 0 to below 1."""
     weight_decay: NonNegative = 5e-4
@@ -224,8 +227,9 @@ class Recipe(NamedTuple):
         if self.training.backbone.startswith("custom:"):
             raise OutskirtsError("The run was trained on a network made in Python, which no command can name.")
         words = ["outskirts", "train", self.method, "--data", self.require_data()]
-        usual = resolve_recipe(self.method, {}).options()
-        for name, value in self.options().items():
+        options = self.options()
+        usual = resolve_recipe(self.method, FINE_TUNING if begins_trained(options) else {}).options()
+        for name, value in options.items():
             if name in ("data", "seed") or value == usual[name]:
                 continue
             flag = name.replace("_", "-")
@@ -257,6 +261,8 @@ def resolve_recipe(
 ) -> Recipe:
     """Sort options into those of the training and those of the method.
 
+    Where a training begins with trained weights, what is not given is as for fine-tuning.
+
     Arguments:
         method: Name of the method.
         options: Options; they override the preset.
@@ -274,6 +280,7 @@ def resolve_recipe(
         renamed.renamed(layer, renamed.OPTIONS, "option", training | own) for layer in (usual or {}, options)
     )
     merged = {**default, **preset_options(method, preset), **given}
+    merged = {**(FINE_TUNING if begins_trained(merged) else {}), **merged}
     for name in merged:
         if name not in training | own:
             raise unknown("option", str(name), training | own, f"of the method '{method}'")

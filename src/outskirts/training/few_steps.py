@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ..texts import counted
 from .config import TrainConfig
+from .fine_tuning import begins_trained
 
 __all__ = ["remark"]
 
@@ -17,8 +20,7 @@ def remark(config: TrainConfig, steps: int, images: int) -> str | None:
     >>> remark(TrainConfig(epochs=16), 3000, 48000), remark(TrainConfig(pretrained="true"), 16, 180)
     (None, None)
     """
-    trained = config.pretrained or config.init or config.backbone.startswith(("clip:", "custom:"))
-    if trained or not 0 < steps < _FEW:
+    if begins_trained(asdict(config)) or not 0 < steps < _FEW:
         return None
     return (
         f"This training has only {counted(steps, 'step')}: {counted(config.epochs, 'epoch')} of "

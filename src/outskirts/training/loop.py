@@ -22,6 +22,7 @@ from ..memory import keep_freed_memory
 from ..seeding import restored, seed_layers, subseed
 from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
+from .concerns import risen
 from .config import TrainConfig
 from .ema import EMA
 from .freeze import training
@@ -55,7 +56,8 @@ class Trainer:
         config: The options of the training.
         run: Where metrics and checkpoints go.
         engine: Precision, device, processes and trackers.
-        measure: Accuracy, loss or the like on the validation images, and a ``warning`` if there is one.
+        measure: Told the share of the steps that are done; gives accuracy, loss or the like on the validation images,
+            and a ``warning`` if there is one.
 
     Raises:
         OutskirtsError: If the checkpoint is damaged, or of another training.
@@ -68,7 +70,7 @@ class Trainer:
         config: TrainConfig,
         run: Run,
         engine: Accelerator,
-        measure: Callable[[], dict[str, Any]],
+        measure: Callable[[float], dict[str, Any]],
     ) -> None:
         self.method, self.batches, self.config = method, batches, config
         self.run, self.engine, self.measure = run, engine, measure
@@ -155,9 +157,16 @@ class Trainer:
         since, clock = self.timed_from
         speed = (step - since) * self.batches.sampler.batch_size / (time.perf_counter() - clock)
         means = _finite(self.log.means(), step)
-        warning = self.method.warning(means)
+        warning = self.method.warning(means) or self._risen(step, means["loss"])
         self.record("train", step, {**means, "lr": rate, **({"warning": warning} if warning else {})})
         self.latest |= {"images_per_second": speed, "warning": warning or self.warned}
+
+    def _risen(self, step: int, loss: float) -> str:
+        """A warning at the end of the first epoch, if there is one."""
+        if step != self.steps_per_epoch:
+            return ""
+        first = next((record["loss"] for record in self.run.records() if record["kind"] == "train"), loss)
+        return risen(first, loss)
 
     def validate(self, step: int) -> None:
         """Measure the averaged weights on the validation images, and record it.
@@ -168,10 +177,7 @@ class Trainer:
         _require_finite(self.method, step)
         self.method.eval()
         with self.ema.applied(), uncompiled(self.config.compile):
-            measured = self.measure()
-        if 2 * step < self.steps:
-            # So early, a network may not have learned small classes yet.
-            measured.pop("warning", None)
+            measured = self.measure(step / self.steps)
         self.warned = measured.get("warning", "")
         self.record("val", step, measured)
         training(self.method, self.config)
@@ -215,7 +221,7 @@ class Trainer:
             self.method.load_state_dict(self.ema.state, strict=False)
         self.method.eval()
         if not self.steps:
-            self.record("val", 0, self.measure())
+            self.record("val", 0, self.measure(1.0))
 
     def _to_log(self, step: int) -> bool:
         return step % self.log.every == 0 or step == self.steps

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import OutskirtsError
 from ..methods import registry
-from .config import Recipe, preset_options, resolve_recipe
+from .config import Recipe, resolve_recipe
 from .run import read_options
 
 __all__ = ["merged_recipe"]
@@ -35,8 +35,4 @@ def merged_recipe(
         raise OutskirtsError(
             f"Name a method (outskirts train METHOD --data SPEC). Methods: {', '.join(registry.names())}."
         )
-    if not file:
-        return resolve_recipe(method, options, preset)
-    # The file in today's names first, so that what is given goes over it by any name.
-    below = resolve_recipe(method, {**file, **preset_options(method, preset)})
-    return resolve_recipe(method, {**below.options(), **options})
+    return resolve_recipe(method, options, preset, usual=file)

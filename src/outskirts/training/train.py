@@ -27,7 +27,8 @@ from ..texts import verb
 from .accuracy import accuracy
 from .agreement import require_agreement
 from .batches import batches_for
-from .beginning import begin, resolved
+from .beginning import begin, own_network, resolved
+from .concerns import concern
 from .config import Recipe, TrainConfig
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
@@ -35,7 +36,6 @@ from .freeze import freeze
 from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
-from .never_predicted import never_predicted
 from .run import Run
 from .signals import stop_requests
 
@@ -76,6 +76,8 @@ def train(
     Raises:
         OutskirtsError: If anything asked for is not possible; nothing has been written then.
     """
+    if model is not None:
+        options.setdefault("backbone", own_network(model))
     recipe = merged_recipe(method, options, preset, config)
     data, val = recipe.training.data if data is None else data, recipe.training.val if val is None else val
     if data is None:
@@ -184,8 +186,8 @@ def execute(
         if val_images.pictures:
             val_images.likeness = Likeness.of(val_images.pixel_keys, thumbnails(val_pixels))
         counts = torch.bincount(images.labels, minlength=len(images.classes))
-        warn = partial(never_predicted, classes=images.classes, counts=counts, balanced=config.balanced is not None)
-        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine, warn)
+        warn = partial(concern, classes=images.classes, counts=counts, balanced=config.balanced is not None)
+        validate = partial(accuracy, method.classifier, val_pixels, val_labels, engine, warn=warn)
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:

@@ -164,7 +164,7 @@ def train_model(
     batches = batches_for(config, engine, images, transform)
     pixels, labels = images.limit(_FOLLOWED).resident(transform)
 
-    def followed() -> dict[str, float]:
+    def followed(share: float) -> dict[str, float]:
         """The loss on the same images with the same noise."""
         draws = seeding.generator(config.seed, "followed", device=engine.device)
         with torch.no_grad(), engine.autocast():
