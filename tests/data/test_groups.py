@@ -1,5 +1,7 @@
 """Groups of images, such as those of a patient: no part of a set shares one with another."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -57,10 +59,10 @@ def test_parts_share_no_group_and_are_together_all(sizes, seed, cuts):
     flat = torch.tensor([size for some in sizes for size in some])
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     whole = images(labels[shuffled], torch.arange(len(flat)).repeat_interleave(flat)[shuffled])
-    parts = [whole.part(f"{low}-{high}%", seed) for low, high in zip(cuts, cuts[1:])]
+    parts = [whole.part(f"{low}-{high}%", seed) for low, high in pairwise(cuts)]
     assert sorted(row for part in parts for row in part.index.tolist()) == list(range(len(labels)))
     assert sum(len(groups_of(part)) for part in parts) == len(flat)
-    for low, high, part in zip(cuts, cuts[1:], parts):
+    for (low, high), part in zip(pairwise(cuts), parts):
         for label, some in enumerate(sizes):
             asked = (high - low) / 100 * sum(some)
             assert abs(int((part.labels == label).sum()) - asked) < max(some) + 1e-9

@@ -330,7 +330,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             whole_copies: Whether copies of an image, those of equal `keys`, are all in one part.
         """
         low, high = part_bounds(bounds)
-        group = self.group and self.group.index
+        group = None if self.group is None else self.group.index
         position = quantiles(self.labels, seed, joined(self.keys, group) if whole_copies else group)
         return self.subset((position >= low) & (position < high))
 
