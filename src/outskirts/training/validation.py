@@ -75,10 +75,15 @@ def _parted(
         return first, second
 
     now = parted(whole_copies=True)
-    if recorded is None or _are(now, recorded):
+    if _are(now, recorded) if recorded is not None else _has_all(*now):
         return now
     before = parted(whole_copies=False)
     return before if not recorded or _are(before, recorded) else now
+
+
+def _has_all(images: ImageSet, val_images: ImageSet) -> bool:
+    """Whether there are training images of every class, and validation images: not where most are copies."""
+    return len(val_images) > 0 and len(images.labels.unique()) == len(images.classes)
 
 
 def _are(sets: tuple[ImageSet, ImageSet], recorded: Mapping[str, SetRecord]) -> bool:
