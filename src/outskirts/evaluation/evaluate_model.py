@@ -95,7 +95,7 @@ def evaluate_model(
     run = Run(Path(out) if out is not None else model_folder(text))
 
     def opened() -> Subject:
-        sets = with_validation(images, val_images, given.config(), run.recorded())
+        sets = with_validation(images, val_images, given.config(), run.known_sets())
         _require_same(run, given, *sets)
         return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=_words(given))
 

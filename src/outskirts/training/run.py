@@ -307,7 +307,7 @@ class Run:
         if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
             save_likenesses(self.likeness, known)
 
-    def recorded(self) -> dict[str, SetRecord] | None:
+    def known_sets(self) -> dict[str, SetRecord] | None:
         """What is kept of its training and validation images; None before it is begun, nothing in runs of 0.1."""
         return load_sets(self.data) if self.config.is_file() else None
 

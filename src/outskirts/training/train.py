@@ -17,6 +17,7 @@ from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
 from ..data.sources import open as open_images
+from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
 from ..locking import only_writer
@@ -28,7 +29,7 @@ from .agreement import require_agreement
 from .batches import batches_for
 from .beginning import begin, resolved
 from .config import Recipe, TrainConfig
-from .earlier import seen_by
+from .earlier import Seen, seen_by
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
 from .freeze import freeze
@@ -138,7 +139,7 @@ def execute(
     """Train into `run` what `recipe` says, on images that are already open."""
     recipe.settings.require_complete()
     images.require_trainable()
-    recorded = run.recorded()
+    recorded = run.known_sets()
     images, val_images = with_validation(images, val_images, recipe.training, recorded)
     if begun := recorded is not None:
         run.require_same_sets(images, val_images)
@@ -175,10 +176,9 @@ def execute(
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
+                before = _seen_before(config, val_images, say)
                 run.begin(recipe, images, val_images)
-                _keep_known(run, config, pool, outliers, val_images, say)
-                if outliers is not None:
-                    picture_of(outliers, classifier.transform, run.gallery)
+                _keep_known(run, config, pool, outliers, before, classifier.transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
                 say(beginning)
@@ -194,19 +194,31 @@ def execute(
     return run
 
 
+def _seen_before(config: TrainConfig, val_images: ImageSet, say: Say) -> Seen:
+    """What the run that the training begins from has seen; it is said if validation images are among it."""
+    before = seen_by(config.init, say)
+    if shared := before.learnt.shared(val_images):
+        say(
+            f"{shared:,} of the {len(val_images):,} validation images {verb(shared, 'are')} also images that "
+            f"{config.init} was trained on, so the validation accuracy can be too high."
+        )
+    return before
+
+
 def _keep_known(
-    run: Run, config: TrainConfig, pool: ImageSet | None, outliers: ImageSet | None, val_images: ImageSet, say: Say
+    run: Run,
+    config: TrainConfig,
+    pool: ImageSet | None,
+    outliers: ImageSet | None,
+    before: Seen,
+    transform: Transform,
 ) -> None:
     """Keep in the run what is known of the images that it trains with besides its own."""
     if config.synthetic:
         describe(config.synthetic, run.gallery)
-    before = seen_by(config.init, say)
     save_seen(run.gallery, pool, outliers, *before)
-    if shared := before.learnt.shared(val_images):
-        say(
-            f"{shared:,} of the {len(val_images):,} validation images {verb(shared, 'are')} also images that "
-            f"{config.init} was trained on, so the validation accuracy is too high."
-        )
+    if outliers is not None:
+        picture_of(outliers, transform, run.gallery)
 
 
 def _require_unfinished(run: Run) -> None:

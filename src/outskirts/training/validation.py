@@ -23,7 +23,7 @@ def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
         OutskirtsError: If its specs open other images than those that it was trained on.
     """
     config = run.given.config() if run.given is not None else run.recipe().training
-    images, val_images = with_validation(*reopened(config), config, run.recorded())
+    images, val_images = with_validation(*reopened(config), config, run.known_sets())
     run.require_same_sets(images, val_images)
     return images, val_images
 
