@@ -37,6 +37,18 @@ def test_lossless_and_whole(named, pictures, tmp_path):
     assert by_name.labels.tolist() == list(range(6))
 
 
+@pytest.mark.parametrize("name", ["patient", "path:([0-9])", "place", "label"])
+def test_groups_are_kept(named, tmp_path, name):
+    named.group = Attribute(name, ("anna", "ben", "cleo"), torch.tensor([0, 1, 2] * 2))
+    pack(named, tmp_path / "pets.parquet")
+    column = {"path:([0-9])": "group"}.get(name, name)
+    again = osk.open(f"{tmp_path / 'pets.parquet'}?attribute=place&group={column}")
+    # Columns that are there already stay.
+    expected = {"place": ["land", "water"] * 3, "label": ["cat"] * 3 + ["dog"] * 3}
+    assert [again.group.values[i] for i in again.group.index] == expected.get(name, ["anna", "ben", "cleo"] * 2)
+    assert again.classes == ["cat", "dog"] and again.attribute.values == ("land", "water")
+
+
 def test_smaller_as_jpeg(named, pictures, tmp_path):
     pack(named, tmp_path / "pets.parquet", side=6, quality=80)
     again = osk.open(tmp_path / "pets.parquet")

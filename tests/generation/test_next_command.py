@@ -3,7 +3,7 @@ import pytest
 import outskirts as osk
 from outskirts.commands.train import _recipe
 from outskirts.generation.next_command import next_command
-from outskirts.training.train import training_sets
+from outskirts.training.validation import training_sets
 
 #: Options that change which images are trained on, and which are set aside.
 SETS = {"part": {"val_fraction": 0.25, "seed": 3}, "given": {"val": "test"}, "usual": {}}

@@ -21,7 +21,8 @@ from outskirts.training.log import Log
 from outskirts.training.loop import Interrupted
 from outskirts.training.run import Run
 from outskirts.training.schedule import epoch_cosine
-from outskirts.training.train import resume, training_sets
+from outskirts.training.train import resume
+from outskirts.training.validation import training_sets
 
 # 38 images in batches of 8: 4 steps an epoch.
 STEPS = 12

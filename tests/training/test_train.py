@@ -17,7 +17,8 @@ from outskirts import OutskirtsError
 from outskirts.data.imageset import ImageSet
 from outskirts.training.config import resolve_recipe
 from outskirts.training.loop import Interrupted
-from outskirts.training.train import default_folder, resume, training_sets
+from outskirts.training.train import default_folder, resume
+from outskirts.training.validation import training_sets
 
 
 def test_a_finished_run_holds_what_it_says(finished):

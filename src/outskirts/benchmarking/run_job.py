@@ -26,7 +26,8 @@ from ..locking import InUse, only_writer
 from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
-from ..training.train import resume, train, with_validation
+from ..training.train import resume, train
+from ..training.validation import with_validation
 from .jobs import Job
 
 __all__ = ["Record", "finished", "forget_images", "record", "run_job"]
@@ -124,7 +125,7 @@ def _images_changed(job: Job) -> bool:
         return False  # They are gone, and what was measured on them stays.
     run = Run(job.folder)
     try:
-        images, val_images = with_validation(*_training_images(job), run.recipe().training)
+        images, val_images = with_validation(*_training_images(job), run.recipe().training, run.known_sets())
         now = {"training": images, "validation": val_images, ID: _opened(job.sets["test"]).align(images.classes)}
         for group, sets in open_groups(job.ood, _opened).items():
             now |= {name: one.align(images.classes) if group == SHIFTED else one for name, one in sets.items()}

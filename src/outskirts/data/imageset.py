@@ -24,7 +24,7 @@ from .decode import Items, decode
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
 from .pixel_array import checked_pixels
-from .selection import class_positions, part_bounds, position_bounds, quantiles
+from .selection import class_positions, correlated, joined, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
@@ -68,6 +68,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         note: What a reader of results should know about the set.
         index: Which items, in order, [N]; all unless given.
         attribute: What else is known of each image.
+        group: What each image is of, such as a patient; `part` never parts the images of one.
 
     >>> import numpy as np
     >>> images = ImageSet(np.zeros((4, 8, 8), np.uint8), torch.tensor([0, 0, 1, 1]), ["cat", "dog"])
@@ -87,6 +88,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         note: str = "",
         index: Tensor | None = None,
         attribute: Attribute | None = None,
+        group: Attribute | None = None,
     ) -> None:
         self.items = checked_pixels(items, spec or "The array of images") if hasattr(items, "ndim") else items
         self.index = torch.arange(len(items)) if index is None else index
@@ -97,7 +99,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             raise OutskirtsError(f"{self._origin} has the label {most}; labels count the classes from 0.")
         self.classes = list(classes) or [str(i) for i in range(most + 1)]
         self.note = note
-        self.attribute = attribute
+        self.attribute, self.group = attribute, group
         #: Names of the corrupt images that `resident` or `decodable` left out last.
         self.skipped: list[str] = []
         #: What each image looks like, once all have been decoded for a network.
@@ -110,10 +112,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             raise OutskirtsError(
                 f"{self._origin} has {counted(len(self.index), 'image')} but {counted(len(self.labels), 'label')}."
             )
-        if attribute is not None and len(attribute.index) != len(self.index):
-            raise OutskirtsError(
-                f"{self._origin} has {len(self.index)} images but {len(attribute.index)} values of '{attribute.name}'."
-            )
+        for known in (attribute, group):
+            if known is not None and len(known.index) != len(self.index):
+                raise OutskirtsError(
+                    f"{self._origin} has {len(self.index)} images but {len(known.index)} values of '{known.name}'."
+                )
         if most >= len(self.classes):
             raise OutskirtsError(
                 f"{self._origin} has the label {most} but {counted(len(classes), 'class')}, counted from 0."
@@ -273,8 +276,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """The images at these positions (or where a mask is true), in this order."""
         chosen = torch.as_tensor(index)
         chosen = chosen if chosen.dtype == torch.bool else chosen.long()
-        known = self.attribute and replace(self.attribute, index=self.attribute.index[chosen])
-        return self._like(labels=self.labels[chosen], index=self.index[chosen], attribute=known)
+        known = {
+            name: one and replace(one, index=one.index[chosen])
+            for name, one in (("attribute", self.attribute), ("group", self.group))
+        }
+        return self._like(labels=self.labels[chosen], index=self.index[chosen], **known)
 
     def select_classes(self, chosen: str | Sequence[str]) -> ImageSet:
         """Some classes, relabelled 0, 1, … in the order given.
@@ -306,26 +312,26 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             raise OutskirtsError(
                 f"{self._origin} has no attribute to correlate its classes with; choose one with ?attribute=."
             )
-        if not 50 <= percent < 100:
-            raise OutskirtsError(
-                f"The share of images whose class and attribute agree must be from 50 to 99 %, not {percent}."
-            )
-        usual = self.labels == self.attribute.index
-        rare = torch.bincount(self.labels[~usual], minlength=len(self.classes))
-        most = percent * int(rare.min()) // (100 - percent)
-        order = quantiles(self.labels, seed).argsort()
-        chosen = [order[usual[order] & (self.labels[order] == label)][:most] for label in range(len(self.classes))]
-        return self.subset(torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values)
+        return self.subset(correlated(self.labels, self.attribute.index, len(self.classes), percent, seed))
 
     def between(self, positions: str) -> ImageSet:
         """Consecutive images: ``"500-999"`` are those from position 500 to 999, counted from 0, or to the last."""
         first, last = position_bounds(positions)
         return self.subset(torch.arange(min(first, len(self)), min(last + 1, len(self))))
 
-    def part(self, bounds: str, seed: int = 0) -> ImageSet:
-        """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all."""
+    def part(self, bounds: str, seed: int = 0, whole_copies: bool = False) -> ImageSet:
+        """A random share of every class: ``"0-60%"`` and ``"60-100%"`` are disjoint and together all.
+
+        Where the images are of groups, so are the parts; see `outskirts.data.selection.quantiles`.
+
+        Arguments:
+            bounds: From where to where, in per cent.
+            seed: Equal seeds choose the same.
+            whole_copies: Whether copies of an image, those of equal `keys`, are all in one part.
+        """
         low, high = part_bounds(bounds)
-        position = quantiles(self.labels, seed)
+        group = None if self.group is None else self.group.index
+        position = quantiles(self.labels, seed, joined(self.keys, group) if whole_copies else group)
         return self.subset((position >= low) & (position < high))
 
     def limit(self, n: int, seed: int = 0) -> ImageSet:
@@ -373,7 +379,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def _like(self, **changes: Any) -> Self:
         """The same set but for what is named, which no spec reopens."""
-        names = ("items", "labels", "classes", "note", "index", "attribute")
+        names = ("items", "labels", "classes", "note", "index", "attribute", "group")
         spec = self.spec.removesuffix(SUBSET) + SUBSET if self.spec else ""
         return type(self)(**{"spec": spec, **{name: getattr(self, name) for name in names}, **changes})
 

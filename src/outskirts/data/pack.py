@@ -13,8 +13,9 @@ from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_last_name
 from ..texts import counted
 from .decode import picture, scaled
-from .imageset import ImageSet
+from .imageset import Attribute, ImageSet
 from .sources import open as open_images
+from .sources.labels import IN_PATH
 from .sources.spec import placed
 
 __all__ = ["pack"]
@@ -33,8 +34,9 @@ def pack(
 ) -> ImageSet:
     """Write a set of images as one Parquet file of smaller images.
 
-    Its columns are ``image``, ``label`` and that of the images' attribute, with names in the metadata. Images keep
-    their files' names, as far as they have some. The file appears when it is whole.
+    Its columns are ``image``, ``label``, and those of the images' attribute and group, with names in the metadata.
+    Groups by ``path:PATTERN`` are in the column ``group``. Images keep their files' names, as far as they have some.
+    The file appears when it is whole.
 
     Arguments:
         data: The images, or their spec.
@@ -66,8 +68,8 @@ def pack(
         raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {quality}.")
     if side is not None and side < 1:
         raise OutskirtsError(f"side must be a number of pixels, at least 1, not {side}.")
-    known = images.attribute
-    names = {"label": list(images.classes)} | ({known.name: list(known.values)} if known else {})
+    known = _known(images)
+    names = {"label": list(images.classes)} | {name: list(one.values) for name, one in known.items()}
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
     schema = pa.schema([*columns, *((name, pa.int64()) for name in names)], {"huggingface": _metadata(names)})
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +80,21 @@ def pack(
                 "image": [_entry(images, i, side, quality) for i in rows],
                 "label": images.labels[rows.start : rows.stop].numpy(),
             }
-            if known:
-                table[known.name] = known.index[rows.start : rows.stop].numpy()
+            table |= {name: one.index[rows.start : rows.stop].numpy() for name, one in known.items()}
             file.write_table(pa.table(table, schema))
             progress("packing", rows.stop, len(images))
     say(f"{counted(len(images), 'image')} in {out}")
     return open_images(out)
+
+
+def _known(images: ImageSet) -> dict[str, Attribute]:
+    """What else is known of each image, by the names of columns."""
+    known = {} if images.attribute is None else {images.attribute.name: images.attribute}
+    if images.group is not None:
+        name = "group" if images.group.name.startswith(IN_PATH) else images.group.name
+        # A column that is there already tells the groups, too.
+        known |= {name: images.group} if name not in ("label", *known) else {}
+    return known
 
 
 def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:

@@ -12,18 +12,23 @@ from .. import grouped
 from ..errors import OutskirtsError, unknown
 from ..seeding import generator
 
-__all__ = ["class_positions", "part_bounds", "position_bounds", "quantiles"]
+__all__ = ["class_positions", "correlated", "joined", "part_bounds", "position_bounds", "quantiles"]
 
 
-def quantiles(labels: Tensor, seed: int) -> Tensor:
-    """A random position in (0, 1) for each image, evenly spread within every class.
+def quantiles(labels: Tensor, seed: int, group: Tensor | None = None) -> Tensor:
+    """A random position from 0 to 1 for each image, evenly spread within every class, the same within a group.
 
     Images below 0.6 are 60 % of each class, and the n lowest are n images in the proportions of the classes;
     where these are not whole numbers, chance decides which class gets one more.
 
+    Groups stand in a random order in the rarest class that they have images of, each with as much room as it has
+    images; their position is at the same share of this room for the whole class. So the images in a range of positions
+    differ from the share that the range is of all by less than the largest group of each class.
+
     Arguments:
         labels: [N], any integers.
         seed: Equal seeds give equal positions.
+        group: The group of each image, any integers [N]; each image is its own group unless given.
 
     Returns:
         [N], float64.
@@ -34,11 +39,81 @@ def quantiles(labels: Tensor, seed: int) -> Tensor:
     """
     rng = generator(seed, "quantiles")
     shuffled = torch.randperm(len(labels), generator=rng)
-    _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    by_class = grouped.places(inverse, len(counts), shuffled)
+    _, of_class, counts = labels.unique(return_inverse=True, return_counts=True)
     offsets = torch.rand(len(counts), generator=rng, dtype=torch.float64)
-    positions = (by_class.rank + offsets[by_class.labels]) / counts[by_class.labels]
-    return torch.empty(len(labels), dtype=torch.float64).scatter_(0, by_class.order, positions)
+    if group is None:
+        return _positions(of_class, torch.ones_like(of_class), shuffled, offsets)
+    _, of_group, sizes = group.unique(return_inverse=True, return_counts=True)
+    rarest = counts.argsort(stable=True)
+    homes = rarest[torch.full_like(sizes, len(counts)).scatter_reduce(0, of_group, rarest.argsort()[of_class], "amin")]
+    first = torch.full_like(sizes, len(labels)).scatter_reduce(0, of_group, shuffled.argsort(), "amin")
+    return _positions(homes, sizes, first.argsort(), offsets)[of_group]
+
+
+def _positions(classes: Tensor, sizes: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
+    """Where groups stand in their classes.
+
+    Arguments:
+        classes: The class of each group, [G], from 0.
+        sizes: The images of each group, [G].
+        order: The groups in the order in which they stand, [G].
+        offsets: The share of a group's room at which its position is, for each class.
+    """
+    by_class = grouped.places(classes, len(offsets), order)
+    room = sizes[by_class.order]
+    totals = torch.zeros(len(offsets), dtype=torch.long).scatter_add_(0, by_class.labels, room)
+    before = room.cumsum(0) - room - (totals.cumsum(0) - totals)[by_class.labels]
+    positions = (before + offsets[by_class.labels] * room) / totals[by_class.labels]
+    return torch.empty(len(classes), dtype=torch.float64).scatter_(0, by_class.order, positions)
+
+
+def joined(keys: Sequence[str], group: Tensor | None = None) -> Tensor | None:
+    """The groups of images, int64 [N], those that have copies of one image made one; None if each is its own.
+
+    Arguments:
+        keys: What copies of an image share; of images without any, empty.
+        group: The group of each image, any integers [N]; each image is its own group unless given.
+
+    >>> joined(["a", "b", "a", "c"]).tolist()
+    [0, 1, 0, 3]
+    """
+    if len({*keys} - {""}) == sum(map(bool, keys)):
+        return group
+    own = torch.arange(len(keys)) if group is None else group.unique(return_inverse=True)[1]
+    joins = list(range(len(keys)))
+
+    def root(number: int) -> int:
+        while joins[number] != number:
+            joins[number] = number = joins[joins[number]]
+        return number
+
+    first: dict[str, int] = {}
+    for key, number in zip(keys, own.tolist()):
+        if key:
+            joins[root(number)] = root(first.setdefault(key, number))
+    return torch.tensor([root(number) for number in own.tolist()])
+
+
+def correlated(labels: Tensor, values: Tensor, classes: int, percent: int, seed: int) -> Tensor:
+    """The images that `ImageSet.correlated` chooses, int64 [n], sorted.
+
+    Arguments:
+        labels: Class of each image, [N].
+        values: Which value of the attribute each image has, [N].
+        classes: Number of classes.
+        percent: The share of images whose class and value agree, from 50 to 99.
+        seed: Equal seeds choose the same.
+    """
+    if not 50 <= percent < 100:
+        raise OutskirtsError(
+            f"The share of images whose class and attribute agree must be from 50 to 99 %, not {percent}."
+        )
+    usual = labels == values
+    rare = torch.bincount(labels[~usual], minlength=classes)
+    most = percent * int(rare.min()) // (100 - percent)
+    order = quantiles(labels, seed).argsort()
+    chosen = [order[usual[order] & (labels[order] == label)][:most] for label in range(classes)]
+    return torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values
 
 
 def part_bounds(text: str) -> tuple[float, float]:

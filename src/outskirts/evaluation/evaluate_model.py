@@ -21,7 +21,7 @@ from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.loading import load
 from ..training.run import Given, Run
-from ..training.train import with_validation
+from ..training.validation import with_validation
 from .measuring import Groups, Options, measure
 from .results import Results
 from .subject import Subject, aligned
@@ -95,7 +95,7 @@ def evaluate_model(
     run = Run(Path(out) if out is not None else model_folder(text))
 
     def opened() -> Subject:
-        sets = with_validation(images, val_images, given.config())
+        sets = with_validation(images, val_images, given.config(), run.known_sets())
         _require_same(run, given, *sets)
         return Subject(run, classifier, *aligned(classifier, *sets), given=given, command=_words(given))
 

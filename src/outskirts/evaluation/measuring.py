@@ -175,7 +175,7 @@ def _tune(
 ) -> Tuned:
     """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
     outliers = own_outliers(task.classifier, task.val, task.subject.seed) if isinstance(tune, str) else tune
-    require_apart(outliers, task.val, {**task.sets, "train": task.train})
+    task.notes.extend(require_apart(outliers, task.val, {**task.sets, "train": task.train}, task.run))
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     points = [point for one in able.values() for point in grid_of(one, with_passes)]
     probes = list({probe.key: probe for one in (*able.values(), *points) for probe in one.probes}.values())

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED, overlap
+from ..data.keyset import KeySet
+from ..data.leakage import TOLERATED, SeenAs, overlap, require_unseen
 from ..errors import OutskirtsError
 from ..texts import verb
+from ..training.run import Run
+from .apart_by_group import shared_groups_of
 from .results import ID
 
-__all__ = ["require_apart", "require_few", "shared_images"]
+__all__ = ["require_apart", "require_few", "seen_in_training", "shared_images"]
+
+#: How a network has learnt from images that are not its training images.
+_LEARNT = "learnt as synthetic images, or in the run that the network began from"
 
 
 def shared_images(
@@ -31,7 +38,7 @@ def shared_images(
 
     Raises:
         OutskirtsError: If a set is empty, or if more of its images than real sets have copies are among the ID test or
-            training images.
+            training images; or if ID images of two sets are of one group.
     """
     for name, images in sets.items():
         if not len(images):
@@ -44,16 +51,48 @@ def shared_images(
         *_beside_validation(sets, val, among),
         *_beside_training(train, val, among),
         *_beside_each_other({name: images for name, images in sets.items() if name != ID}, among),
+        *shared_groups_of(sets, train, val),
     ]
 
 
-def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet]) -> None:
+def seen_in_training(run: Run, sets: Mapping[str, ImageSet], val: ImageSet) -> Iterator[str]:
+    """Sentences on images that were seen in the training besides its own training images.
+
+    Arguments:
+        run: The run.
+        sets: ID test images and OOD sets, by name.
+        val: Validation images of the run.
+
+    Raises:
+        OutskirtsError: If more images of a set than real sets have copies were seen.
+    """
+    known: list[tuple[Path | None, SeenAs, str]] = [
+        (run.seen_by_generator, "generator", "shown to the generator of the synthetic images"),
+        (run.seen_as_outliers, "outliers", "shown to the network as outliers"),
+        (run.seen_before, "learnt", _LEARNT),
+    ]
+    for name, images in sets.items():
+        for file, seen_as, how in known:
+            if found := require_unseen(file, images, f"'{name}'", seen_as):
+                yield f"{found:,} of the {len(images):,} images of {name} {verb(found, 'were')} {how}."
+    if run.seen_before is not None and (found := KeySet.load(run.seen_before).shared(val)):
+        yield (
+            f"{found:,} of the {len(val):,} validation images {verb(found, 'were')} {_LEARNT}. What is fitted or "
+            "chosen on validation images is too sure of itself."
+        )
+
+
+def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet], run: Run) -> list[str]:
     """Raise if parameters would be chosen on images that are measured or trained on.
 
     Arguments:
         outliers: OOD images to choose parameters on.
         val: Validation images to choose them on; they may have a few in common with the sets, as real ones do.
         sets: The others, by name.
+        run: The run.
+
+    Returns:
+        What a reader of the results should know of the choice, in sentences.
     """
     for name, images in sets.items():
         if (shared := overlap(val, images)) > TOLERATED * len(images):
@@ -69,6 +108,22 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
                 f"the set '{name}'; "
                 "choose others, or other parts of it: SPEC?part=0-50%."
             )
+    if shared := overlap(outliers, val):
+        raise OutskirtsError(
+            f"{shared:,} of the images to choose parameters on ({outliers.spec}) {verb(shared, 'are')} also validation "
+            "images, from which they must be told; choose others."
+        )
+    if run.seen_before is not None and (shared := KeySet.load(run.seen_before).shared(outliers)):
+        raise OutskirtsError(
+            f"{shared:,} of the images to choose parameters on ({outliers.spec}) {verb(shared, 'were')} {_LEARNT}; "
+            "choose others."
+        )
+    if run.seen_as_outliers is not None and (shared := KeySet.load(run.seen_as_outliers).shared(outliers)):
+        return [
+            f"{shared:,} of the {len(outliers):,} images to choose parameters on {verb(shared, 'were')} shown to the "
+            "network as outliers, so that it detects them better than others."
+        ]
+    return []
 
 
 def require_few(shared: int, name: str, images: ImageSet, other: str, against: ImageSet) -> None:

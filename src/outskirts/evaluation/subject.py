@@ -13,7 +13,7 @@ from ..models.classifier import Classifier
 from ..training.config import Recipe
 from ..training.loading import load
 from ..training.run import Given, Run
-from ..training.train import training_sets
+from ..training.validation import training_sets
 
 __all__ = ["Subject", "aligned"]
 

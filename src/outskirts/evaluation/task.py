@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 
 from ..data.imageset import ImageSet
-from ..data.leakage import require_unseen
 from ..detectors import Detector, Probe
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
@@ -19,7 +18,7 @@ from ..models.classifier import Classifier
 from ..training.run import Run
 from .evaluate import choose_detectors, require_any
 from .results import ID, TUNING
-from .separation import shared_images
+from .separation import seen_in_training, shared_images
 from .set_groups import SHIFTED
 from .subject import Subject
 
@@ -110,9 +109,7 @@ def open_task(
     sets = {ID: test.align(classifier.classes), **_flat(ood)}
     sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
     notes = shared_images(sets, subject.train, subject.val, options.skip_corrupt)
-    for name, image_set in sets.items():
-        require_unseen(run.seen_by_generator, image_set, f"'{name}'")
-        require_unseen(run.seen_as_outliers, image_set, f"'{name}'", as_outliers=True)
+    notes += seen_in_training(run, sets, subject.val)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
     able = {label: one for label, one in chosen.items() if label not in unfit}
     require_any(able, unfit)

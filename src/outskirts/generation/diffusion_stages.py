@@ -33,7 +33,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..texts import counted, verb
 from ..training.loading import load
 from ..training.run import Run
-from ..training.train import training_sets
+from ..training.validation import training_sets
 from .diffusion.decoding import Decoder, Decoding, decoded
 from .diffusion.embeddings import Embedder, Embeddings, open_embeddings, repeatability
 from .diffusion.embeddings import embed as embed_images

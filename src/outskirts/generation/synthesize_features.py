@@ -29,7 +29,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
 from ..training.loading import load
 from ..training.run import Run
-from ..training.train import training_sets
+from ..training.validation import training_sets
 
 __all__ = ["FeatureBoundary", "FeatureGaussian", "FeatureSpace", "synthesize_features"]
 

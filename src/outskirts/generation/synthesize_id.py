@@ -26,7 +26,7 @@ from ..texts import counted
 from ..training.loading import load
 from ..training.loop import TrainingProgress
 from ..training.run import Run
-from ..training.train import training_sets
+from ..training.validation import training_sets
 from .generators import ImageGenerator, registry
 from .next_command import next_command
 from .populate import populate

@@ -29,7 +29,7 @@ from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
 from .loading import assemble
 from .run import Run
-from .train import with_validation
+from .validation import with_validation
 
 __all__ = ["import_checkpoint"]
 

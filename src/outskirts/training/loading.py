@@ -22,13 +22,29 @@ from ..telling import Say, silence
 from .config import Recipe
 from .run import Run
 
-__all__ = ["assemble", "load"]
+__all__ = ["assemble", "load", "run_of"]
 
 
 def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: Sequence[str]) -> Classifier:
     """An untrained classifier with the head of the recipe's method."""
     head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
     return Classifier(backbone, head, transform, classes)
+
+
+def run_of(path: Run | Path | str) -> Run | None:
+    """The run that a text names; None where it names a classifier that was trained elsewhere.
+
+    Raises:
+        OutskirtsError: If there is no such run, or the text is no name of a classifier.
+    """
+    if not isinstance(path, str) or Path(path).exists() or not (":" in path or "?" in path):
+        return Run.open(path)
+    spec = parse_model(path)
+    if spec.kind != "run":
+        return None
+    if spec.options:
+        raise OutskirtsError(f"'{path}' is a run, which knows its own options; leave out {next(iter(spec.options))}=.")
+    return Run.open(spec.where)
 
 
 def load(
@@ -53,20 +69,13 @@ def load(
         OutskirtsError: If the folder is missing, unfinished, damaged or of another version, or the classifier cannot be
             opened.
     """
-    if isinstance(path, str) and not Path(path).exists() and (":" in path or "?" in path):
-        spec = parse_model(path)
-        if spec.kind != "run":
-            return given_classifier(spec, classes, say)
-        if spec.options:
-            raise OutskirtsError(
-                f"'{path}' is a run, which knows its own options; leave out {next(iter(spec.options))}=."
-            )
-        path = spec.where
-    run = Run.open(path)
+    run = run_of(path)
+    if run is None:
+        return given_classifier(parse_model(str(path)), classes, say)
     if (given := run.given) is not None:
         return given_classifier(parse_model(given.model), given.classes, say)
     if not is_file(run.model):
-        raise OutskirtsError(f"The run {path} is not finished; continue with: {run.continuation}")
+        raise OutskirtsError(f"The run {run.path} is not finished; continue with: {run.continuation}")
     tensors, metadata = load_tensors(run.model)
     if clause := misfit(metadata, {"transform": dict, "classes": [str], "backbone": str}):
         raise OutskirtsError(f"{run.model} is not a classifier written by outskirts: {clause}.")
@@ -77,7 +86,7 @@ def load(
         backbone = without_logits(*adapt(model, example, head, name=architecture))
     elif architecture.startswith("custom:"):
         raise OutskirtsError(
-            f"The run {path} was trained on your own network {architecture.removeprefix('custom:')}; "
+            f"The run {run.path} was trained on your own network {architecture.removeprefix('custom:')}; "
             "pass an instance of it: load(path, model=...)."
         )
     elif is_rebuilt(architecture):

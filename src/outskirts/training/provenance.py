@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import Any
 
-__all__ = ["command_line", "revision"]
+import torch
+
+from ..__about__ import __version__
+
+__all__ = ["command_line", "environment", "revision"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -18,6 +26,38 @@ _PACKAGE = Path(__file__).parents[1]
 def command_line() -> str:
     """The command that this process was started with."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def environment(imported: Sequence[str]) -> dict[str, Any]:
+    """What ``environment.json`` says: how a run can be repeated elsewhere.
+
+    Arguments:
+        imported: Words of the command that makes the run, but for its folder, where no training does.
+    """
+    packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
+    return {
+        "command": command_line(),
+        "folder": os.getcwd(),
+        "imported": list(imported),
+        "outskirts": __version__,
+        "commit": revision(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=1)

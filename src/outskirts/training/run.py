@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
 from .. import notebook
-from ..__about__ import __version__
 from ..contents import misfit
 from ..data.imageset import ImageSet
 from ..data.likeness import save_likenesses
-from ..data.set_record import load_sets, require_same_sets, save_sets
+from ..data.set_record import SetRecord, load_sets, require_same_sets, save_sets
 from ..errors import OutskirtsError
 from ..files import (
     LOCK_FILES,
@@ -37,7 +32,7 @@ from ..models.classifier import Classifier
 from ..renamed import current
 from ..temporary import remove_abandoned
 from .config import Recipe, TrainConfig, resolve_recipe
-from .provenance import command_line, revision
+from .provenance import environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,6 +160,13 @@ class Run:
         return _existing(self.gallery / "exposed.npy")
 
     @property
+    def seen_before(self) -> Path | None:
+        """The keys of the images that its network has learnt from besides its training images: synthetic ones, and
+        those of the run that it began from.
+        """
+        return _existing(self.gallery / "learnt.npy")
+
+    @property
     def exposed(self) -> Path | None:
         """`seen_as_outliers` by its name in version 0.1."""
         current("exposed", {"exposed": "seen_as_outliers"}, "attribute")
@@ -276,7 +278,7 @@ class Run:
             val_images: Validation images.
             command: Words of the command that opens it, but for the folder.
         """
-        self._write_environment(command)
+        save_json(self.environment, environment(command))
         self._save_sets(images, val_images)
         text = yaml.safe_dump({"format": FORMAT, **asdict(given)}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
@@ -292,7 +294,7 @@ class Run:
             val_images: Validation images.
             imported: Words of the command that makes the run, but for its folder, where no training does.
         """
-        self._write_environment(imported)
+        save_json(self.environment, environment(imported or ()))
         self._save_sets(images, val_images)
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
         write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
@@ -305,6 +307,10 @@ class Run:
         if known := {name: one.likeness for name, one in sets.items() if one.likeness is not None}:
             save_likenesses(self.likeness, known)
 
+    def known_sets(self) -> dict[str, SetRecord] | None:
+        """What is kept of its training and validation images; None before it is begun, nothing in runs of 0.1."""
+        return load_sets(self.data) if self.config.is_file() else None
+
     def require_same_sets(self, images: ImageSet, val_images: ImageSet) -> None:
         """Raise if these are not the training and validation images that the run was begun with.
 
@@ -312,27 +318,6 @@ class Run:
         """
         sets = {"training": images, "validation": val_images}
         require_same_sets(load_sets(self.data), sets, f"The run {self.path} was trained")
-
-    def _write_environment(self, imported: Sequence[str] | None) -> None:
-        """Write ``environment.json``: how this run can be repeated elsewhere."""
-        packages = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors")
-        save_json(
-            self.environment,
-            {
-                "command": command_line(),
-                "folder": os.getcwd(),
-                "imported": list(imported or ()),
-                "outskirts": __version__,
-                "commit": revision(),
-                "python": platform.python_version(),
-                **{name: version(name) for name in packages},
-                "system": platform.platform(),
-                "processor": _processor(),
-                "cores": os.cpu_count(),
-                "threads": torch.get_num_threads(),
-                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            },
-        )
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a last one that was cut off in writing does not count."""
@@ -377,15 +362,6 @@ def read_options(file: Path) -> dict[str, Any]:
             "Train again, or use the version that wrote it."
         )
     return options
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _existing(path: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,10 +14,9 @@ from torch import Tensor, nn
 
 from .. import seeding
 from ..data.imageset import ImageSet
-from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
+from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
 from ..data.sources import open as open_images
-from ..data.sources import reopen
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
@@ -30,6 +30,7 @@ from .batches import batches_for
 from .beginning import begin, own_network, resolved
 from .concerns import concern
 from .config import Recipe, TrainConfig
+from .earlier import Seen, seen_by
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
 from .freeze import freeze
@@ -38,8 +39,9 @@ from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
 from .run import Run
 from .signals import stop_requests
+from .validation import reopened, require_apart, with_validation
 
-__all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
+__all__ = ["default_folder", "execute", "resume", "train"]
 
 
 def train(
@@ -116,24 +118,8 @@ def resume(
     run = Run.open(path)
     _require_unfinished(run)
     recipe = run.recipe()
-    images, val_images = _opened(recipe.training)
+    images, val_images = reopened(recipe.training)
     return execute(run, recipe, images, val_images, model, head, progress, say)
-
-
-def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
-    """The training and the validation images of a run.
-
-    Raises:
-        OutskirtsError: If its specs open other images than those that it was trained on.
-    """
-    config = run.given.config() if run.given is not None else run.recipe().training
-    images, val_images = with_validation(*_opened(config), config)
-    run.require_same_sets(images, val_images)
-    return images, val_images
-
-
-def _opened(config: TrainConfig) -> tuple[ImageSet, ImageSet | None]:
-    return reopen(config.require_data()), reopen(config.val) if config.val else None
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -155,12 +141,13 @@ def execute(
     """Train into `run` what `recipe` says, on images that are already open."""
     recipe.settings.require_complete()
     images.require_trainable()
-    images, val_images = with_validation(images, val_images, recipe.training)
-    if begun := run.config.is_file():
+    recorded = run.known_sets()
+    images, val_images = with_validation(images, val_images, recipe.training, recorded)
+    if begun := recorded is not None:
         run.require_same_sets(images, val_images)
-    _require_apart(images, val_images)
+    require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
-    outliers = _outliers(recipe.training, val_images)
+    outliers = _outliers(recipe.training, {"training": images, "validation": val_images, "synthetic": pool})
     sample = _sample(images, recipe.training.skip_corrupt)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
@@ -191,8 +178,9 @@ def execute(
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
+                before = _seen_before(config, val_images, say)
                 run.begin(recipe, images, val_images)
-                _keep_known(run, config, outliers, classifier.transform)
+                _keep_known(run, config, pool, outliers, before, classifier.transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
                 say(beginning)
@@ -208,12 +196,30 @@ def execute(
     return run
 
 
-def _keep_known(run: Run, config: TrainConfig, outliers: ImageSet | None, transform: Transform) -> None:
+def _seen_before(config: TrainConfig, val_images: ImageSet, say: Say) -> Seen:
+    """What the run that the training begins from has seen; it is said if validation images are among it."""
+    before = seen_by(config.init, say)
+    if shared := before.learnt.shared(val_images):
+        say(
+            f"{shared:,} of the {len(val_images):,} validation images {verb(shared, 'are')} also images that "
+            f"{config.init} was trained on, so the validation accuracy can be too high."
+        )
+    return before
+
+
+def _keep_known(
+    run: Run,
+    config: TrainConfig,
+    pool: ImageSet | None,
+    outliers: ImageSet | None,
+    before: Seen,
+    transform: Transform,
+) -> None:
     """Keep in the run what is known of the images that it trains with besides its own."""
     if config.synthetic:
         describe(config.synthetic, run.gallery)
+    save_seen(run.gallery, pool, outliers, *before)
     if outliers is not None:
-        save_seen_outliers(outliers, run.gallery)
         picture_of(outliers, transform, run.gallery)
 
 
@@ -229,36 +235,6 @@ def _beginning(trainer: Trainer, images: int) -> str | None:
     return remark(trainer.config, trainer.steps, images)
 
 
-def with_validation(images: ImageSet, val_images: ImageSet | None, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
-    """Training and validation images: a part of the former is set aside unless there are some of the latter."""
-    if val_images is not None:
-        val_images = val_images.align(images.classes)
-    else:
-        cut = f"{100 * (1 - config.val_fraction):g}"
-        images, val_images = images.part(f"0-{cut}%", config.seed), images.part(f"{cut}-100%", config.seed)
-        images.require_trainable()
-        if not len(val_images):
-            raise OutskirtsError(
-                f"A share of {config.val_fraction} leaves no image for validation; choose a larger val_fraction, "
-                "or pass val."
-            )
-    if (val_images.labels < 0).any():
-        raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
-    return images, val_images
-
-
-def _require_apart(images: ImageSet, val_images: ImageSet) -> None:
-    """Raise unless validation images are others than training images, but for the copies that real sets have."""
-    shared = overlap(images, val_images)
-    if shared > TOLERATED * len(val_images):
-        raise OutskirtsError(
-            f"{shared:,} of the {len(val_images):,} validation images ({val_images.spec}) {verb(shared, 'are')} also "
-            "training images, so "
-            "they would measure what was memorised. Pass others, or leave out val: a part of the training images is "
-            "then set aside."
-        )
-
-
 def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageSet | None:
     """The synthetic images, with the labels of the real ones."""
     if not config.synthetic:
@@ -266,6 +242,7 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     require_content(config.synthetic, outliers=False)
     require_unseen(seen(config.synthetic), val_images, "validation")
     pool = open_images(config.synthetic).align(images.classes)
+    require_separate(pool, "synthetic", {"validation": val_images})
     unlabeled = int((pool.labels < 0).sum())
     if unlabeled:
         raise OutskirtsError(
@@ -280,15 +257,17 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     return pool
 
 
-def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
-    """Images of outliers from disk; what their labels are does not matter."""
+def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None]) -> ImageSet | None:
+    """Images of outliers from disk, none of them in other sets; what their labels are does not matter."""
     if not config.outlier_images:
         return None
     require_content(config.outlier_images, outliers=True)
-    require_unseen(seen(config.outlier_images), val_images, "validation")
+    if (val_images := sets["validation"]) is not None:
+        require_unseen(seen(config.outlier_images), val_images, "validation")
     outliers = open_images(config.outlier_images)
     if not len(outliers):
         raise OutskirtsError(f"{config.outlier_images} holds no images.")
+    require_separate(outliers, "outlier", sets)
     return outliers
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,8 @@ from ...errors import MissingExtra, OutskirtsError, loading, unknown
 from ...files import reading
 from ..decode import CorruptImage, Item
 from ..imageset import Attribute, ImageSet
-from .labels import class_indices, named
+from .grouping import by_column
+from .labels import IN_PATH, class_indices, finder, named
 from .spec import source
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["hf", "parquet"]
 
-#: What a pattern for the classes in the images' file names follows.
-_IN_PATH = "path:"
-
 
 @source("parquet")
-def parquet(where: Path, image: str = "image", label: str = "label", attribute: str | None = None) -> ImageSet:
+def parquet(
+    where: Path, image: str = "image", label: str = "label", attribute: str | None = None, group: str | None = None
+) -> ImageSet:
     """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
 
     The encoded images are held in memory, as they are in the file. A set that does not fit is better kept as
@@ -41,6 +40,7 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
             numbered classes come from the schema's metadata. ``path:PATTERN`` reads them from the images' file
             names: the first group of a regular expression, such as ``path:(.+)_[0-9]+.jpg``.
         attribute: A column of what else is known of each image, such as where it was taken.
+        group: A column of what each image is of, such as a patient; or ``path:PATTERN``, see `by_path`.
     """
     try:
         import pyarrow as pa
@@ -54,19 +54,24 @@ def parquet(where: Path, image: str = "image", label: str = "label", attribute: 
     for shard in shards:
         try:
             with reading(shard), pq.ParquetFile(shard) as file:
-                tables.append(file.read(_checked(image, label, attribute, file.schema_arrow.names, shard)))
+                tables.append(file.read(_checked(image, label, attribute, group, file.schema_arrow.names, shard)))
         except (pa.ArrowException, OSError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
     if any(table.schema != tables[0].schema for table in tables):
         raise OutskirtsError(
             f"The files of {where} have different columns; name only files that have the same columns."
         )
-    return _image_set(pa.concat_tables(tables), image, label, attribute, shards[0].parent, f"parquet:{where}")
+    return _image_set(pa.concat_tables(tables), image, label, attribute, group, shards[0].parent, f"parquet:{where}")
 
 
 @source("hf")
 def hf(
-    where: Path, split: str | None = None, image: str = "image", label: str = "label", attribute: str | None = None
+    where: Path,
+    split: str | None = None,
+    image: str = "image",
+    label: str = "label",
+    attribute: str | None = None,
+    group: str | None = None,
 ) -> ImageSet:
     """A folder that the library `datasets` wrote with `save_to_disk`, mapped into memory.
 
@@ -76,6 +81,7 @@ def hf(
         image: The column of images.
         label: The column of labels, ``path:PATTERN`` or ``none``.
         attribute: A column of what else is known of each image.
+        group: A column of what each image is of, or ``path:PATTERN``.
     """
     try:
         import datasets
@@ -93,8 +99,8 @@ def hf(
         stored = stored[split]
     elif split is not None:
         raise OutskirtsError(f"{where} holds a single set; leave out split={split}.")
-    _checked(image, label, attribute, stored.column_names, where)
-    return _image_set(stored.with_format("arrow")[:], image, label, attribute, where, f"hf:{where}")
+    _checked(image, label, attribute, group, stored.column_names, where)
+    return _image_set(stored.with_format("arrow")[:], image, label, attribute, group, where, f"hf:{where}")
 
 
 class _Images:
@@ -115,8 +121,15 @@ class _Images:
             raise CorruptImage(f"row {row} of {self.where} holds no image.")
         return self.base / str(path) if content is None else content
 
+    def path(self, row: int) -> str | None:
+        """What the table calls the image, if it names any."""
+        value = self.column[row]
+        return value["path"].as_py() if "path" in getattr(value, "keys", tuple)() else None
 
-def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, base: Path, spec: str) -> ImageSet:
+
+def _image_set(
+    table: pa.Table, image: str, label: str, attribute: str | None, group: str | None, base: Path, spec: str
+) -> ImageSet:
     import pyarrow as pa
 
     kind = table.schema.field(image).type
@@ -128,8 +141,8 @@ def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, b
     items = _Images(table[image], base, spec)
     labels: Tensor | None = None
     classes: list[str] = []
-    if label.startswith(_IN_PATH):
-        labels, classes = named(_matched(table[image], label.removeprefix(_IN_PATH), spec))
+    if label.startswith(IN_PATH):
+        labels, classes = named(_matched(table[image], label.removeprefix(IN_PATH), spec))
     elif label != "none":
         labels, classes = _column(table, label, spec)
     known = None
@@ -141,7 +154,18 @@ def _image_set(table: pa.Table, image: str, label: str, attribute: str | None, b
                 "for every image."
             )
         known = Attribute(attribute, tuple(values or map(str, range(int(index.max()) + 1))), index)
-    return ImageSet(items, labels, classes, spec, attribute=known)
+    return ImageSet(items, labels, classes, spec, attribute=known, group=_groups(table, group, spec))
+
+
+def _groups(table: pa.Table, name: str | None, spec: str) -> Attribute | None:
+    """The groups that a column names; None where a pattern will find them, or none are asked for."""
+    if name is None or name.startswith(IN_PATH):
+        return None
+    names = _names(table.schema, name)
+    values = table[name].to_pylist()
+    if names:
+        values = [None if value is None else names[value] for value in values]
+    return by_column(name, ["" if value is None else str(value) for value in values], spec)
 
 
 def _column(table: pa.Table, name: str, spec: str) -> tuple[Tensor, list[str]]:
@@ -160,37 +184,39 @@ def _column(table: pa.Table, name: str, spec: str) -> tuple[Tensor, list[str]]:
 
 def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
     """What a pattern finds in the path of each image."""
-    try:
-        finder = re.compile(pattern)
-    except re.error as error:
-        raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
-    if finder.groups != 1:
+    expression = finder(pattern)
+    if expression.groups != 1:
         raise OutskirtsError(
-            f"'{pattern}' has {finder.groups} groups, and must have one; put the part that names the class in "
+            f"'{pattern}' has {expression.groups} groups, and must have one; put the part that names the class in "
             "brackets: (.+)."
         )
     class_names = []
     for row, image in enumerate(images):
         value = image.as_py()
         path = value.get("path") if isinstance(value, dict) else None
-        match = finder.fullmatch(path or "")
+        match = expression.fullmatch(path or "")
         if match is None:
             raise OutskirtsError(f"'{pattern}' does not match the path of row {row} of {spec}, '{path or ''}'.")
         class_names.append(match[1])
     return class_names
 
 
-def _checked(image: str, label: str, attribute: str | None, known: Sequence[str], where: Path) -> list[str]:
+def _checked(
+    image: str, label: str, attribute: str | None, group: str | None, known: Sequence[str], where: Path
+) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown('column', image, known, f'in {where}')} Choose with ?image=COLUMN.")
-    labeled = label != "none" and not label.startswith(_IN_PATH)
+    labeled = label != "none" and not label.startswith(IN_PATH)
     if labeled and label not in known:
         raise OutskirtsError(
             f"{unknown('column', label, known, f'in {where}')} Choose with ?label=COLUMN or ?label=none."
         )
     if attribute and attribute not in known:
         raise OutskirtsError(f"{unknown('column', attribute, known, f'in {where}')} Choose with ?attribute=COLUMN.")
-    return list(dict.fromkeys([image, *[label] * labeled, *([attribute] if attribute else [])]))
+    if group and not group.startswith(IN_PATH) and group not in known:
+        raise OutskirtsError(f"{unknown('column', group, known, f'in {where}')} Choose with ?group=COLUMN.")
+    others = [name for name in (attribute, group) if name and not name.startswith(IN_PATH)]
+    return list(dict.fromkeys([image, *[label] * labeled, *others]))
 
 
 def _names(schema: pa.Schema, label: str) -> list[str]:

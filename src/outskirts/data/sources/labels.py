@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ..imageset import MOST_CLASSES
 
-__all__ = ["class_indices", "named", "whole_number"]
+__all__ = ["IN_PATH", "class_indices", "finder", "named", "whole_number"]
+
+#: What a pattern for the paths of images follows.
+IN_PATH = "path:"
 
 #: Decimal digits that a whole number of 64 bits always has room for.
 _DIGITS = 18
@@ -47,6 +51,14 @@ def whole_number(text: str) -> int:
     (7, 999999999999999999)
     """
     return int(text.lstrip("0")[:_DIGITS] or 0)
+
+
+def finder(pattern: str) -> re.Pattern[str]:
+    """A regular expression, or an error that says what is wrong with it."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise OutskirtsError(f"'{pattern}' is not a regular expression ({error}).") from error
 
 
 def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:

@@ -22,6 +22,8 @@ from ...texts import counted
 from ..catalogue import entries
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
+from .grouping import by_path
+from .labels import IN_PATH
 
 __all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "reopen", "resolve", "source"]
 
@@ -34,6 +36,7 @@ VIEW: dict[str, type] = {
     "expect": int,
     "positions": str,
     "classes": str,
+    "group": str,
     "correlation": int,
     "part": str,
     "limit": int,
@@ -90,10 +93,10 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
             ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
             ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow
             a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images, ``positions=0-499``,
-            consecutive images, ``classes=0-5,8``, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``,
-            ``limit=2000``, ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and
-            ``jpeg=75``, which show the images otherwise (see `outskirts.data.corruptions`), and those of the source,
-            such as ``split=test``.
+            consecutive images, ``classes=0-5,8``, ``group=path:PATTERN``, which keeps images of one patient or place
+            in one part, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0``
+            (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the
+            images otherwise (see `outskirts.data.corruptions`), and those of the source, such as ``split=test``.
 
     Returns:
         The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.
@@ -116,6 +119,10 @@ def _opened(parsed: Spec) -> ImageSet:
         image_set = image_set.between(parsed.view["positions"])
     if "classes" in parsed.view:
         image_set = image_set.select_classes(parsed.view["classes"])
+    group = parsed.arguments.get("group") or parsed.view.get("group", "")
+    # A source with columns has looked up its own.
+    if "group" in parsed.view or group.startswith(IN_PATH):
+        image_set = by_path(image_set, group, parsed.arguments.get("root", parsed.arguments.get("where")))
     if "correlation" in parsed.view:
         image_set = image_set.correlated(parsed.view["correlation"], seed)
     if "part" in parsed.view:

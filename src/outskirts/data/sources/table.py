@@ -13,7 +13,8 @@ from torch import Tensor
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ..imageset import Attribute, ImageSet
-from .labels import class_indices, named, whole_number
+from .grouping import by_column
+from .labels import IN_PATH, class_indices, named, whole_number
 from .spec import source
 
 __all__ = ["table"]
@@ -26,6 +27,7 @@ def table(
     image: str = "image",
     label: str = "label",
     attribute: str | None = None,
+    group: str | None = None,
     rows: str | None = None,
 ) -> ImageSet:
     """A table with a header and a line for each image.
@@ -36,6 +38,7 @@ def table(
         image: The column of paths.
         label: The column of labels, numbers from 0 or names; ``none`` for images without labels.
         attribute: A column of what else is known of each image, numbers from 0 or names.
+        group: A column of what each image is of, such as a patient; or ``path:PATTERN``, see `by_path`.
         rows: Which lines: ``COLUMN:VALUE``, such as ``split:0``; all unless given. Several are parted by commas,
             and a line must have them all.
     """
@@ -68,12 +71,16 @@ def table(
         _require(column, header, where)
         return _coded([line[column] or "" for line in lines], f"The column '{column}' of {where}")
 
+    of = None
+    if group and not group.startswith(IN_PATH):
+        _require(group, header, where)
+        of = by_column(group, [line[group] or "" for line in lines], str(where))
     labels, classes = (None, []) if label == "none" else values(label)
     known = None
     if attribute:
         index, names = values(attribute)
         known = Attribute(attribute, tuple(names), index)
-    return ImageSet(paths, labels, classes, f"csv:{where}", attribute=known)
+    return ImageSet(paths, labels, classes, f"csv:{where}", attribute=known, group=of)
 
 
 def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
