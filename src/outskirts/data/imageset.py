@@ -20,10 +20,12 @@ from ..errors import OutskirtsError
 from ..files import digest
 from ..texts import counted, listed, verb
 from .cache import ImageCache, current_cache
-from .decode import Items, decode
+from .decode import Items, image_of, stored_pixels
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
+from .losses import Losses, loss_of
 from .pixel_array import checked_pixels
+from .reading import SHOWN, Reading
 from .selection import class_positions, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
@@ -60,8 +62,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     """A map-style dataset of ``(image uint8 [C, h, w], label)``, images at their own sizes.
 
     Arguments:
-        items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] that are uint8 or
-            floating point from 0 to 1; or all of them as one array, whose channels may come before or after the rows.
+        items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] of integers or floats;
+            or all of them as one array, whose channels may come before or after the rows.
         labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
         classes: Names of the classes; their numbers unless given.
         spec: The text that `outskirts.open` reopens the set from.
@@ -104,6 +106,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.likeness: Likeness | None = None
         #: Keys of the pixels of the images that this process has decoded, [N]; zeros for others.
         self.pixel_keys = np.zeros(len(self.index), f"V{KEY}")
+        #: What each of them loses on its way to a network, uint8 [N]; see `outskirts.data.losses`.
+        self.lost = np.zeros(len(self.index), np.uint8)
+        #: How many lose much, once all have been decoded for a network.
+        self.losses: Losses | None = None
         if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
             raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
@@ -148,10 +154,17 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             with suppress(Exception):
                 yield self.image(i)
 
-    def image(self, i: int) -> Tensor:
-        """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""
-        image = decode(self.items[int(self.index[i])], self.name(i))
-        self.pixel_keys[i] = pixel_key(image)
+    def image(self, i: int, reading: Reading = SHOWN) -> Tensor:
+        """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none.
+
+        Arguments:
+            i: Position of the image.
+            reading: How stored pixels become bytes; as the image is looked at unless given.
+        """
+        name = self.name(i)
+        pixels = stored_pixels(self.items[int(self.index[i])], name, reading)
+        image = image_of(pixels, name, reading)
+        self.pixel_keys[i], self.lost[i] = pixel_key(image), loss_of(pixels, reading)
         return image
 
     def name(self, i: int) -> str:
@@ -191,7 +204,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         if place is None:
             return read()
         store, key = place
-        images, labels, self.pixel_keys = store.cached(key, lambda: (*read(), self.pixel_keys))
+        images, labels, self.pixel_keys, self.lost = store.cached(key, lambda: (*read(), self.pixel_keys, self.lost))
         return images, labels
 
     def place(
@@ -214,21 +227,22 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         pixels = images.numpy()
 
         def store(i: int) -> None:
-            pixels[i] = transform.host(self.image(i), room).numpy()
+            pixels[i] = transform.host(self.image(i, transform.reading), room).numpy()
 
         sound = self._sound(store, skip_corrupt, **options)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
-    def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:
+    def decodable(self, reading: Reading = SHOWN, threads: int | None = None, progress: Done | None = None) -> ImageSet:
         """The images that are not corrupt; the others are listed in `skipped`.
 
         Decodes all and keeps nothing, for sets that are too large to be resident.
 
         Arguments:
+            reading: How stored pixels become bytes.
             threads: Number of threads that decode at once; the number of processors, at most 8, unless given.
             progress: Called now and then with the number of images done.
         """
-        sound = self._sound(self.image, True, threads=threads, progress=progress)
+        sound = self._sound(partial(self.image, reading=reading), True, threads=threads, progress=progress)
         rest = self.subset(sound) if self.skipped else self
         rest.skipped = self.skipped
         return rest

@@ -14,6 +14,7 @@ from ..temporary import require_last_name
 from ..texts import counted
 from .decode import picture, scaled
 from .imageset import ImageSet
+from .reading import USUAL
 from .sources import open as open_images
 from .sources.spec import placed
 
@@ -87,7 +88,8 @@ def pack(
 
 
 def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:
-    shown = picture(images.image(i))
+    # The file's images have 8 bits; what has more is refused.
+    shown = picture(images.image(i, USUAL))
     shown = shown if side is None else scaled(shown, side)
     content = io.BytesIO()
     if quality is not None:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import seeding
+from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.likeness import Likeness, thumbnails
+from ..data.reading import Reading
 from ..data.sources import open as open_images
 from ..data.sources import reopen
 from ..data.transform import Transform
@@ -36,6 +38,7 @@ from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
 from .never_predicted import never_predicted
+from .reading import lost, training_reading
 from .run import Run
 from .signals import stop_requests
 
@@ -159,15 +162,16 @@ def execute(
     _require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
     outliers = _outliers(recipe.training, val_images)
-    sample = _sample(images, recipe.training.skip_corrupt)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
     earlier = load(recipe.training.init, model, head, classes=wanted, say=say) if recipe.training.init else None
-    recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier))
+    reading = training_reading(images, recipe.training, earlier, begun, say)
+    sample = _sample(images, reading, recipe.training.skip_corrupt)
+    recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier, reading))
     config = recipe.training
     part = registry[recipe.method]
     with seeding.isolated(config.seed, "initialisation"):
-        classifier = begin(recipe, sample, images.classes, model, head, earlier, say)
+        classifier = begin(recipe, sample, images.classes, model, head, earlier, reading, say)
         freeze(classifier, config.train_layers)
         method = part(recipe.settings, classifier)
         method.setup()
@@ -189,7 +193,10 @@ def execute(
         start_trackers(engine, recipe.method, config, run.path)
         try:
             if engine.is_main_process and not begun:
-                run.begin(recipe, images, val_images)
+                notes = list(lost({"training images": images, "validation images": val_images}, classifier.transform))
+                for note in notes:
+                    say(note)
+                run.begin(recipe, images, val_images, notes)
                 _keep_known(run, config, outliers, classifier.transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
@@ -290,8 +297,13 @@ def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
     return outliers
 
 
-def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
+def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tensor]:
     """At most 256 images, evenly spaced."""
-    chosen = images.subset(torch.linspace(0, len(images) - 1, min(256, len(images))).long())
-    chosen = chosen.decodable() if skip_corrupt else chosen
-    return [image for image, _ in (chosen[i] for i in range(len(chosen)))]
+    sample = []
+    for i in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
+        try:
+            sample.append(images.image(i, reading))
+        except CorruptImage:
+            if not skip_corrupt:
+                raise
+    return sample
