@@ -151,6 +151,6 @@ def test_pixels_beyond_the_range_are_counted(run, sets, tmp_path):
     osk.extract(osk.load(run), images)
     assert images.losses.beyond == 2
     assert list(images.losses.sentences("images of fire", 3, "crop")) == [
-        "Of the 3 images of fire, 2 have more than a tenth of the pixels beyond the range of the training images, where "
-        "they are cut off."
+        "Of the 3 images of fire, 2 have more than a tenth of the pixels beyond the range of the training images, "
+        "where they are cut off."
     ]
