@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 import outskirts as osk
+from outskirts.data.corruptions import Faded
 from outskirts.data.losses import Losses
 from outskirts.data.reading import FIRST, USUAL, Reading
 from outskirts.data.transform import Transform
@@ -140,7 +141,7 @@ def test_ends_of_a_strip_are_lost_to_the_crop_alone():
     assert shown["crop"].max() == 0
     assert all(shown[fit].max() == 255 for fit in ("squash", "pad"))
     # Of 35 pixels, 32 stay; of 36, a ninth is lost.
-    assert Losses.of(images.lost) == Losses(4, 2, 0)
+    assert Losses.of(images.lost) == Losses(4, ends=2)
 
 
 def test_pixels_beyond_the_range_are_counted(run, sets, tmp_path):
@@ -150,6 +151,12 @@ def test_pixels_beyond_the_range_are_counted(run, sets, tmp_path):
     images = osk.ImageSet(hot)
     osk.extract(osk.load(run), images)
     assert images.losses.beyond == 2
+    grey = osk.ImageSet(hot.clip(0, 255).astype(np.uint8))
+    osk.extract(osk.load(run), grey)
+    assert next(grey.losses.sentences("images of grey", 3, "crop")).startswith("Of the 3 images of grey, 3 have 8 bits")
+    changed = images.changed(Faded(images.items, 50))
+    osk.extract(osk.load(run), changed)
+    assert not list(changed.losses.sentences("images of fire", 3, "crop"))
     assert list(images.losses.sentences("images of fire", 3, "crop")) == [
         "Of the 3 images of fire, 2 have more than a tenth of the pixels beyond the range of the training images, "
         "where they are cut off."

@@ -162,9 +162,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             reading: How stored pixels become bytes; as the image is looked at unless given.
         """
         name = self.name(i)
-        pixels = stored_pixels(self.items[int(self.index[i])], name, reading)
+        item = self.items[int(self.index[i])]
+        pixels = stored_pixels(item, name, reading)
         image = image_of(pixels, name, reading)
-        self.pixel_keys[i], self.lost[i] = pixel_key(image), loss_of(pixels, reading)
+        self.pixel_keys[i], self.lost[i] = pixel_key(image), loss_of(item, pixels, reading)
         return image
 
     def name(self, i: int) -> str:

@@ -66,9 +66,9 @@ class Reading:
         if self.levels == "own":
             return _in_bytes(pixels, least, most if most > least else least + 1)
         raise OutskirtsError(
-            f"{name} holds {pixels.dtype} from {least:g} to {most:g}, and no range is known that becomes 0 to 255, as "
-            "the network was not trained on such images. Train on images of this kind, by which the range is measured, "
-            "or convert these to 8 bits in the same way as the training images."
+            f"{name} holds {pixels.dtype} from {least:g} to {most:g}, and no range is known that becomes 0 to 255: it "
+            "is measured on training images, where these are of this kind. Train on such images, or convert these to 8 "
+            "bits as the training images were."
         )
 
     def beyond(self, pixels: NDArray[Any]) -> float:
