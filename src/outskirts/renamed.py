@@ -76,7 +76,7 @@ UNSET: Mapping[str, Any] = {
 }
 
 #: Options that version 0.1 did not have, as they are where they are not used.
-_NEW: Mapping[str, Any] = {"compile": False}
+_NEW: Mapping[str, Any] = {"compile": False, "exif": None}
 
 #: Detectors.
 DETECTORS = {"risk": "ood_head"}

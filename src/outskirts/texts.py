@@ -9,7 +9,7 @@ __all__ = ["KINDS", "comma_separated", "counted", "listed", "verb"]
 #: What sentences call the kinds of plain values.
 KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
-_OF_ONE = {"are": "is", "have": "has", "look": "looks", "were": "was"}
+_OF_ONE = {"are": "is", "have": "has", "look": "looks", "lose": "loses", "were": "was"}
 
 
 def comma_separated(text: str | None) -> list[str]:

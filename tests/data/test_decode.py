@@ -8,6 +8,7 @@ from PIL import Image
 
 from outskirts import OutskirtsError
 from outskirts.data.decode import decode
+from outskirts.data.reading import FIRST, USUAL, Reading
 
 
 def encoded(picture, **options):
@@ -32,7 +33,10 @@ def test_grey_stays_grey(colour, mode):
 def test_sixteen_bits_become_eight():
     deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     expected = torch.from_numpy((deep >> 8).astype(np.uint8))
-    assert torch.equal(decode(encoded(Image.fromarray(deep)), "x")[0], expected)
+    assert torch.equal(decode(encoded(Image.fromarray(deep)), "x", FIRST)[0], expected)
+    # Of the range of 16 bits, 257 numbers are a level.
+    expected = torch.from_numpy(np.round(deep / 257).astype(np.uint8))
+    assert torch.equal(decode(encoded(Image.fromarray(deep)), "x", Reading(levels=(0, 65535)))[0], expected)
 
 
 @pytest.mark.parametrize(("mode", "format"), [("RGB", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "tiff")])
@@ -59,8 +63,8 @@ def test_damaged_and_tiny_images_are_named(colour, tmp_path):
             decode(damaged, "row 3 of x.npz")
     with pytest.raises(OutskirtsError, match=r"gone\.png cannot be decoded.*No such file"):
         decode(tmp_path / "gone.png", "gone.png")
-    with pytest.raises(OutskirtsError, match=r"x cannot be decoded.*floating-point"):
-        decode(Image.new("F", (8, 8)), "x")
+    with pytest.raises(OutskirtsError, match=r"x holds float32 from 2 to 2, and no range is known"):
+        decode(Image.new("F", (8, 8), 2), "x", USUAL)
     with pytest.raises(OutskirtsError, match="x is 9x3 pixels; each side needs at least 4"):
         decode(Image.new("L", (9, 3)), "x")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outskirts import ImageSet, OutskirtsError
-from outskirts.data.imageset import Attribute
+from outskirts.data.attribute import Attribute
 from outskirts.data.selection import joined, quantiles
 
 LABELS = torch.tensor([0] * 100 + [1] * 37 + [2] * 1 + [-1] * 9)

@@ -7,7 +7,7 @@ from PIL import Image
 
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
-from outskirts.data.imageset import Attribute
+from outskirts.data.attribute import Attribute
 from outskirts.data.pack import pack
 
 pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")

@@ -11,7 +11,7 @@ from PIL import Image
 
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
-from outskirts.data.imageset import Attribute
+from outskirts.data.attribute import Attribute
 from outskirts.detectors import ODIN
 from outskirts.evaluation.evaluate_run import evaluate_run
 from outskirts.evaluation.results import COLUMNS, Results

@@ -1,7 +1,7 @@
 import torch
 
 from outskirts import Outputs
-from outskirts.data.imageset import Attribute
+from outskirts.data.attribute import Attribute
 from outskirts.evaluation.intervals import wilson_interval
 from outskirts.evaluation.subgroups import group_accuracies, worst
 

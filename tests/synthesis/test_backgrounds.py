@@ -9,7 +9,7 @@ from PIL import Image
 import outskirts as osk
 from outskirts import ImageSet, OutskirtsError
 from outskirts.commands.data import main
-from outskirts.data.imageset import Attribute
+from outskirts.data.attribute import Attribute
 from outskirts.renamed import RenamedWarning
 from outskirts.synthesis.backgrounds import backgrounds, imagenet_sight, save_backgrounds, windows
 

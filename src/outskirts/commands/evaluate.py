@@ -62,6 +62,9 @@ class Evaluate(Command):
     fit: Literal["crop", "squash", "pad"] | None = None
     """With --model: how images that are not square fit: their centre is kept (crop), they are squashed, or a border is
     added (pad). Default: as for its weights."""
+    exif: Literal["apply", "ignore"] | None = None
+    """With --model: whether images are turned upright as their EXIF data says (apply), or not (ignore). Default:
+    apply."""
     out: Path | None = None
     """With --model: folder of the results. Default: one in runs/, named after the classifier."""
     test: str | None = None
@@ -155,7 +158,7 @@ _SHARED = ("benchmark", "features", "precision", "keep", "device", "skip_corrupt
 #: What is for a classifier that was trained elsewhere alone.
 _OF_MODEL = ("train", "val", "val_fraction", "seed", "out")
 #: What may be stated of its transform.
-_STATED = ("mean", "std", "interpolation", "crop", "fit")
+_STATED = ("mean", "std", "interpolation", "crop", "fit", "exif")
 
 COMMAND = Evaluate
 

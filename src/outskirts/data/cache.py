@@ -15,8 +15,8 @@ from torch import Tensor
 
 __all__ = ["ImageCache", "cached_images", "current_cache"]
 
-#: Images, labels, and the keys of the pixels.
-Decoded = tuple[Tensor, Tensor, NDArray[np.void]]
+#: Images, labels, the keys of the pixels, and what each image has lost.
+Decoded = tuple[Tensor, Tensor, NDArray[np.void], NDArray[np.uint8]]
 
 
 class ImageCache:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import OutskirtsError
-from .decode import Items, decode, picture, scaled
+from .decode import Altered, Items, decode, picture, scaled
 
 __all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
 
 class Corruption(Items):
-    """Images, each changed when it is read.
+    """Images, each changed when it is read, once its pixels are bytes.
 
     Arguments:
         items: The stored images.
@@ -29,12 +28,18 @@ class Corruption(Items):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, row: int, /) -> Any:
-        raise NotImplementedError
+    def __getitem__(self, row: int, /) -> Altered:
+        stored = self.items[row]
+        return Altered(stored, lambda reading: self.changed(picture(decode(stored, f"row {row}", reading)), row))
 
-    def picture(self, row: int) -> Image.Image:
-        """The stored image, grey or RGB."""
-        return picture(decode(self.items[row], f"row {row}"))
+    def changed(self, shown: Image.Image, row: int) -> bytes | NDArray[np.uint8]:
+        """The changed image, as an encoded file or as pixels.
+
+        Arguments:
+            shown: The stored image, grey or RGB.
+            row: Number of the image.
+        """
+        raise NotImplementedError
 
 
 class Recoded(Corruption):
@@ -45,9 +50,9 @@ class Recoded(Corruption):
             raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {amount}.")
         super().__init__(items, amount)
 
-    def __getitem__(self, row: int, /) -> bytes:
+    def changed(self, shown: Image.Image, row: int) -> bytes:
         file = io.BytesIO()
-        self.picture(row).save(file, "jpeg", quality=self.amount)
+        shown.save(file, "jpeg", quality=self.amount)
         return file.getvalue()
 
 
@@ -62,8 +67,7 @@ class Resized(Corruption):
             raise OutskirtsError(f"Images must have at least 4 pixels on each side, not {amount}.")
         super().__init__(items, amount)
 
-    def __getitem__(self, row: int, /) -> NDArray[Any]:
-        shown = self.picture(row)
+    def changed(self, shown: Image.Image, row: int) -> NDArray[np.uint8]:
         return np.array(scaled(shown, self.amount).resize(shown.size, Image.Resampling.BILINEAR))
 
 
@@ -75,8 +79,8 @@ class Noisy(Corruption):
             raise OutskirtsError(f"The standard deviation of the noise must be from 1 to 255 levels, not {amount}.")
         super().__init__(items, amount)
 
-    def __getitem__(self, row: int, /) -> NDArray[Any]:
-        pixels = np.array(self.picture(row), np.float32)
+    def changed(self, shown: Image.Image, row: int) -> NDArray[np.uint8]:
+        pixels = np.array(shown, np.float32)
         noise = np.random.default_rng(row).standard_normal(pixels.shape, np.float32)
         return (pixels + self.amount * noise).round().clip(0, 255).astype(np.uint8)
 
@@ -89,8 +93,8 @@ class Faded(Corruption):
             raise OutskirtsError(f"The remaining contrast must be from 1 to 100 %, not {amount}.")
         super().__init__(items, amount)
 
-    def __getitem__(self, row: int, /) -> NDArray[Any]:
-        pixels = np.array(self.picture(row), np.float32)
+    def changed(self, shown: Image.Image, row: int) -> NDArray[np.uint8]:
+        pixels = np.array(shown, np.float32)
         mean = pixels.mean()
         return (mean + self.amount / 100 * (pixels - mean)).round().clip(0, 255).astype(np.uint8)
 

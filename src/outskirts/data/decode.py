@@ -8,8 +8,9 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -17,28 +18,32 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import OutskirtsError
+from .picture import has_deep_pixels, plain
+from .reading import FIRST, SHOWN, Reading, is_wide
 
 __all__ = [
     "MIN_SIDE",
+    "Altered",
     "CorruptImage",
     "Item",
     "Items",
-    "as_uint8",
     "decode",
+    "image_of",
+    "is_deep",
     "open_picture",
     "picture",
     "plain_pixels",
     "regular",
     "scaled",
+    "stored_pixels",
 ]
 
-#: A stored image: an encoded file's bytes, its path, a PIL image, or pixels [H, W] or [H, W, C] that are uint8, or
-#: floats from 0 to 1.
-Item: TypeAlias = bytes | Path | Image.Image | NDArray[Any]
+#: A stored image: an encoded file's bytes, its path, a PIL image, or pixels [H, W] or [H, W, C] that are numbers.
+Item: TypeAlias = "bytes | Path | Image.Image | NDArray[Any] | Altered"
 
 
 class Items(Protocol):
@@ -86,65 +91,85 @@ def scaled(shown: Image.Image, side: int) -> Image.Image:
     return shown.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def decode(item: Item, name: str) -> Tensor:
+@dataclass(frozen=True)
+class Altered:
+    """A stored image that is changed once it is read.
+
+    Arguments:
+        stored: The stored image.
+        read: Gives the changed image for a reading of the stored one: an encoded file's bytes, or pixels, uint8.
+    """
+
+    stored: Item
+    read: Callable[[Reading], bytes | NDArray[np.uint8]]
+
+
+def decode(item: Item, name: str, reading: Reading = SHOWN) -> Tensor:
     """The pixels of one image, uint8 [C, H, W] with C = 1 (grey) or 3 (RGB).
 
-    Grey images stay grey and 16 bits become 8; palettes, CMYK and the like become RGB; an alpha channel is
-    dropped; of an animation the first frame counts. The orientation in EXIF data is ignored, as it is by
-    torchvision, so that pixels are those that published results saw.
+    Grey images stay grey; palettes, CMYK and the like become RGB.
 
     Arguments:
         item: The stored image.
         name: How errors call it.
+        reading: Which way up it is, what becomes of its alpha channel, and which range becomes 0 to 255. Unless given,
+            as it is looked at.
 
     Raises:
-        CorruptImage: if it cannot be decoded, or is smaller than 4 pixels on a side.
+        CorruptImage: If it cannot be decoded, is more than one picture, has other channels, or is smaller than 4 pixels
+            on a side.
+        OutskirtsError: If its pixels are wide, and the reading does not know their range.
+    """
+    return image_of(stored_pixels(item, name, reading), name, reading)
+
+
+def image_of(pixels: NDArray[Any], name: str, reading: Reading) -> Tensor:
+    """What `stored_pixels` returned as uint8 [C, H, W]."""
+    image = torch.from_numpy(reading.bytes_of(pixels, name))
+    return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
+
+
+def stored_pixels(item: Item, name: str, reading: Reading) -> NDArray[Any]:
+    """The pixels of one image as they are stored, [H, W] or [H, W, 3]: upright and without alpha, but not yet bytes.
+
+    Arguments and errors are as of `decode`.
     """
     try:
-        pixels = as_uint8(np.array(item), name) if isinstance(item, np.ndarray) else _pixels(item)
+        item = item.read(reading) if isinstance(item, Altered) else item
+        pixels = np.array(item) if isinstance(item, np.ndarray) else _pixels(item, reading)
     except PermissionError as error:
         raise CorruptImage(f"{name} is not readable: permission denied.") from error
     except _DAMAGE as error:
         raise CorruptImage(f"{name} cannot be decoded ({error}).") from error
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
+        raise CorruptImage(
+            f"{name} has the shape {pixels.shape}; an image is [H, W], or [H, W, C] with 1 or 3 channels. Choose "
+            "channels: images[..., [0, 1, 2]]."
+        )
     if min(pixels.shape[:2]) < MIN_SIDE:
         height, width = pixels.shape[:2]
         raise CorruptImage(f"{name} is {width}x{height} pixels; each side needs at least {MIN_SIDE}.")
-    image = torch.from_numpy(pixels)
-    return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
+    return pixels
 
 
-def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
-    """The pixels of an image that is not encoded, uint8 [H, W] or [H, W, C]."""
-    return _plain(item) if isinstance(item, Image.Image) else as_uint8(np.asarray(item), "an array")
+def is_deep(item: Item) -> bool:
+    """Whether an image is stored with more than 8 bits for each channel, as far as its header tells."""
+    if isinstance(item, Altered):
+        return is_deep(item.stored)
+    if isinstance(item, np.ndarray):
+        return item.dtype != np.uint8
+    with suppress(*_DAMAGE):
+        if isinstance(item, Image.Image):
+            return has_deep_pixels(item)
+        with open_picture(item) as picture:
+            return has_deep_pixels(picture)
+    return False
 
 
-def as_uint8(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Pixels of floating-point numbers from 0 to 1 as those from 0 to 255; uint8 stays as it is.
-
-    Arguments:
-        pixels: An array of any shape.
-        where: How errors call them.
-
-    Raises:
-        OutskirtsError: If they are anything else, which would be cut off.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    if not np.issubdtype(pixels.dtype, np.floating):
-        remedy = (
-            "images.astype('uint8') * 255" if pixels.dtype == bool else "images.astype('uint8'), if none is above 255"
-        )
-        raise OutskirtsError(f"{where} holds {pixels.dtype}; pixels are uint8, or floats from 0 to 1: pass {remedy}.")
-    least, most = (float(edge) for edge in (pixels.min(initial=np.inf), pixels.max(initial=-np.inf)))
-    if not 0 <= least <= most <= 1:  # NaN is refused by this, too.
-        remedy = (
-            "images.round().astype('uint8')" if 0 <= least <= most <= 255 else "what it was before it was normalised"
-        )
-        raise OutskirtsError(
-            f"{where} holds {pixels.dtype} from {least:g} to {most:g}; pixels are uint8, or floats from 0 to 1: pass "
-            f"{remedy}."
-        )
-    return (pixels * 255).round().astype(np.uint8)
+def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[Any]:
+    """The pixels of an image that is not encoded, [H, W] or [H, W, C]: as bytes, but for those that are wide."""
+    pixels = plain(item, FIRST) if isinstance(item, Image.Image) else np.asarray(item)
+    return pixels if is_wide(pixels) else FIRST.bytes_of(pixels, "an array")
 
 
 def regular(path: Path) -> os.stat_result:
@@ -171,11 +196,24 @@ def open_picture(where: bytes | Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # The limit below is an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = Image.open(io.BytesIO(where) if isinstance(where, bytes) else where, formats=formats())
+        opened = _opened(where)
     with opened as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError(f"it has {picture.width}x{picture.height} pixels, and at most {MAX_PIXELS:,} are read")
         yield picture
+
+
+def _opened(where: bytes | Path) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(where) if isinstance(where, bytes) else where, formats=formats())
+    except UnidentifiedImageError as error:
+        with io.BytesIO(where) if isinstance(where, bytes) else where.open("rb") as file:
+            if file.read(4) not in (b"II*\0", b"MM\0*"):
+                raise
+        raise OSError(
+            "it is a TIFF file with channels or numbers that Pillow does not read; save it as an array [N, H, W, C] in "
+            "an .npy file, of which ?channels=0,1,2 takes three"
+        ) from error
 
 
 @cache
@@ -185,26 +223,8 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _pixels(item: bytes | Path | Image.Image) -> NDArray[np.uint8]:
+def _pixels(item: bytes | Path | Image.Image, reading: Reading) -> NDArray[Any]:
     if isinstance(item, Image.Image):
-        return _plain(item)
+        return plain(item, reading)
     with open_picture(item) as picture:
-        return _plain(picture)
-
-
-def _plain(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode in ("L", "1", "LA", "La"):
-        return _in(picture, "L")
-    if picture.mode.startswith("I"):
-        return (np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8)
-    if picture.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 bits")
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return _in(picture, "RGB")
-
-
-def _in(picture: Image.Image, mode: str) -> NDArray[np.uint8]:
-    # Pillow would copy what is in that mode already. What is damaged is found out by reading, not by NumPy.
-    picture.load()
-    return np.array(picture if picture.mode == mode else picture.convert(mode))
+        return plain(picture, reading, item)

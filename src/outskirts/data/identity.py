@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 import xxhash
+from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
-from .decode import CorruptImage, Item, Items, plain_pixels, regular
+from .decode import Altered, CorruptImage, Item, Items, is_deep, plain_pixels, regular
+from .reading import Reading
 from .threads import BLOCK, in_order
 
 __all__ = ["first_key", "item_key", "item_keys", "keys_folder"]
@@ -56,6 +59,7 @@ def item_key(item: Item) -> str:
         | xxHash: Extremely fast non-cryptographic hash algorithm (Collet, 2012)
         | https://xxhash.com
     """
+    item = _as_stored(item)
     if isinstance(item, Path):
         return _read(item)[1]
     if isinstance(item, bytes):
@@ -74,6 +78,7 @@ def first_key(item: Item) -> str:
 
     Large files that begin alike share one. It is there to compare images with what 0.1 has written.
     """
+    item = _as_stored(item)
     if isinstance(item, Path):
         try:
             size = regular(item).st_size
@@ -83,8 +88,15 @@ def first_key(item: Item) -> str:
             raise CorruptImage(f"{item} cannot be read ({error}).") from error
     if isinstance(item, bytes):
         return digest(str(len(item)), item[: 2**16])
-    pixels = np.asarray(item)
+    pixels = plain_pixels(item) if isinstance(item, np.ndarray) else np.asarray(item)
     return digest(str(pixels.shape), pixels.tobytes())
+
+
+def _as_stored(item: Item) -> bytes | Path | Image.Image | NDArray[Any]:
+    """What is hashed of an image. A change of it is that of what version 0.1 read, so that keys stay what they were."""
+    if not isinstance(item, Altered):
+        return item
+    return item.read(Reading(upright=False, background=None, levels="own" if is_deep(item) else None))
 
 
 def item_keys(items: Items, rows: Sequence[int], first: bool = False) -> list[str]:

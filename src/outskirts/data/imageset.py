@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -19,17 +18,20 @@ from .. import notebook
 from ..errors import OutskirtsError
 from ..files import digest
 from ..texts import counted, listed, verb
+from .attribute import Attribute
 from .cache import ImageCache, current_cache
-from .decode import Items, decode
+from .decode import Items, image_of, stored_pixels
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
+from .losses import Losses, loss_of
 from .pixel_array import checked_pixels
+from .reading import SHOWN, Reading
 from .selection import class_positions, correlated, joined, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
 
-__all__ = ["MOST_CLASSES", "SUBSET", "Attribute", "ImageSet"]
+__all__ = ["MOST_CLASSES", "SUBSET", "ImageSet"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
@@ -41,27 +43,12 @@ MOST_CLASSES = 1_000_000
 _NAMED, _SHOWN = 3, 12
 
 
-@dataclass(frozen=True)
-class Attribute:
-    """What is known of each image besides its class, such as the place that a bird is shown at.
-
-    Arguments:
-        name: What it is.
-        values: The names of what it can be.
-        index: Which of them it is for each image, int64 [N].
-    """
-
-    name: str
-    values: tuple[str, ...]
-    index: Tensor
-
-
 class ImageSet(Dataset[tuple[Tensor, int]]):
     """A map-style dataset of ``(image uint8 [C, h, w], label)``, images at their own sizes.
 
     Arguments:
-        items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] that are uint8 or
-            floating point from 0 to 1; or all of them as one array, whose channels may come before or after the rows.
+        items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] of integers or floats;
+            or all of them as one array, whose channels may come before or after the rows.
         labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
         classes: Names of the classes; their numbers unless given.
         spec: The text that `outskirts.open` reopens the set from.
@@ -106,6 +93,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.likeness: Likeness | None = None
         #: Keys of the pixels of the images that this process has decoded, [N]; zeros for others.
         self.pixel_keys = np.zeros(len(self.index), f"V{KEY}")
+        #: What each of them loses on its way to a network, uint8 [N]; see `outskirts.data.losses`.
+        self.lost = np.zeros(len(self.index), np.uint8)
+        #: How many lose much, once all have been decoded for a network.
+        self.losses: Losses | None = None
         if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
             raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
@@ -151,10 +142,18 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             with suppress(Exception):
                 yield self.image(i)
 
-    def image(self, i: int) -> Tensor:
-        """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none."""
-        image = decode(self.items[int(self.index[i])], self.name(i))
-        self.pixel_keys[i] = pixel_key(image)
+    def image(self, i: int, reading: Reading = SHOWN) -> Tensor:
+        """The pixels of image `i`, uint8 [1 or 3, h, w]; a `CorruptImage` error names one that has none.
+
+        Arguments:
+            i: Position of the image.
+            reading: How stored pixels become bytes; as the image is looked at unless given.
+        """
+        name = self.name(i)
+        item = self.items[int(self.index[i])]
+        pixels = stored_pixels(item, name, reading)
+        image = image_of(pixels, name, reading)
+        self.pixel_keys[i], self.lost[i] = pixel_key(image), loss_of(item, pixels, reading)
         return image
 
     def name(self, i: int) -> str:
@@ -194,7 +193,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         if place is None:
             return read()
         store, key = place
-        images, labels, self.pixel_keys = store.cached(key, lambda: (*read(), self.pixel_keys))
+        images, labels, self.pixel_keys, self.lost = store.cached(key, lambda: (*read(), self.pixel_keys, self.lost))
         return images, labels
 
     def place(
@@ -217,21 +216,22 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         pixels = images.numpy()
 
         def store(i: int) -> None:
-            pixels[i] = transform.host(self.image(i), room).numpy()
+            pixels[i] = transform.host(self.image(i, transform.reading), room).numpy()
 
         sound = self._sound(store, skip_corrupt, **options)
         return (images[sound], self.labels[sound]) if self.skipped else (images, self.labels)
 
-    def decodable(self, threads: int | None = None, progress: Done | None = None) -> ImageSet:
+    def decodable(self, reading: Reading = SHOWN, threads: int | None = None, progress: Done | None = None) -> ImageSet:
         """The images that are not corrupt; the others are listed in `skipped`.
 
         Decodes all and keeps nothing, for sets that are too large to be resident.
 
         Arguments:
+            reading: How stored pixels become bytes.
             threads: Number of threads that decode at once; the number of processors, at most 8, unless given.
             progress: Called now and then with the number of images done.
         """
-        sound = self._sound(self.image, True, threads=threads, progress=progress)
+        sound = self._sound(partial(self.image, reading=reading), True, threads=threads, progress=progress)
         rest = self.subset(sound) if self.skipped else self
         rest.skipped = self.skipped
         return rest
@@ -276,10 +276,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """The images at these positions (or where a mask is true), in this order."""
         chosen = torch.as_tensor(index)
         chosen = chosen if chosen.dtype == torch.bool else chosen.long()
-        known = {
-            name: one and replace(one, index=one.index[chosen])
-            for name, one in (("attribute", self.attribute), ("group", self.group))
-        }
+        known = {name: one and one.of(chosen) for name, one in (("attribute", self.attribute), ("group", self.group))}
         return self._like(labels=self.labels[chosen], index=self.index[chosen], **known)
 
     def select_classes(self, chosen: str | Sequence[str]) -> ImageSet:

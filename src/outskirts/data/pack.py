@@ -12,8 +12,10 @@ from ..files import atomic
 from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_last_name
 from ..texts import counted
+from .attribute import Attribute
 from .decode import picture, scaled
-from .imageset import Attribute, ImageSet
+from .imageset import ImageSet
+from .reading import USUAL
 from .sources import open as open_images
 from .sources.labels import IN_PATH
 from .sources.spec import placed
@@ -98,7 +100,8 @@ def _known(images: ImageSet) -> dict[str, Attribute]:
 
 
 def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> dict[str, Any]:
-    shown = picture(images.image(i))
+    # The file's images have 8 bits; what has more is refused.
+    shown = picture(images.image(i, USUAL))
     shown = shown if side is None else scaled(shown, side)
     content = io.BytesIO()
     if quality is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
@@ -14,6 +14,7 @@ from ..arguments import check_arguments
 from ..contents import misfit
 from ..devices import constant
 from ..errors import OutskirtsError, unknown
+from .reading import FIRST, USUAL, Reading
 
 __all__ = ["HALF", "IMAGENET", "Transform"]
 
@@ -41,6 +42,7 @@ class Transform:
         interpolation: How an image is resized.
         fit: How an image that is not square fits: the centre is kept (``crop``), its sides are stretched (``squash``),
             or all of it is kept, in a border of the colour `mean` (``pad``).
+        reading: How the stored pixels of an image become bytes, before all else.
         trunk: Names the frozen part of the network, where there is one. What it says of an image, in half precision,
             may stand in for the image and passes through unchanged; see `outskirts.data.sources.token_set`.
 
@@ -58,6 +60,7 @@ class Transform:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     trunk: str = ""
     fit: Literal["crop", "squash", "pad"] = "crop"
+    reading: Reading = USUAL
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -82,9 +85,9 @@ class Transform:
         """The side of what `host` returns, in pixels."""
         return self.resident_size if room else self.size
 
-    def host_key(self, room: bool = False) -> tuple[int | str, ...]:
-        """What `host` goes by: transforms of which it is equal give equal pixels."""
-        return (self.channels, self.side(room), self.resident_size, self.interpolation, *self._fitting())
+    def host_key(self, room: bool = False) -> tuple[int | str | Reading, ...]:
+        """What an image goes by until `host` is done: transforms of which it is equal give equal pixels."""
+        return (self.channels, self.side(room), self.resident_size, self.interpolation, *self._fitting(), self.reading)
 
     def _fitting(self) -> tuple[int | str, ...]:
         """What `fit` adds; nothing where it is as in version 0.1."""
@@ -179,9 +182,11 @@ class Transform:
         return cls(size, images.shape[1], _rounded(mean), _rounded(std), resize)
 
     def to_json(self) -> dict[str, Any]:
-        """As a dictionary for a JSON file; `fit` is in it where it is not as in version 0.1."""
-        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        return {name: value for name, value in fields.items() if (name, value) != ("fit", "crop")}
+        """As a dictionary for a JSON file; `fit` and `reading` are in it where they are not as in version 0.1."""
+        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        fields["reading"] = self.reading.to_json()
+        first = {"fit": "crop", "reading": FIRST.to_json()}
+        return {name: value for name, value in fields.items() if name not in first or first[name] != value}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -189,9 +194,10 @@ class Transform:
         for name in fields:
             if name not in cls.__dataclass_fields__:
                 raise unknown("field of a transform", name, cls.__dataclass_fields__)
-        if clause := misfit(fields, {"size": int, "mean": ([float], None), "std": ([float], None)}, "the transform"):
+        kind = {"size": int, "mean": ([float], None), "std": ([float], None), "reading": (dict, None)}
+        if clause := misfit(fields, kind, "the transform"):
             raise OutskirtsError(f"A transform needs a size, a mean and a std: {clause}.")
-        return cls(**fields)
+        return cls(**{**fields, "reading": Reading.from_json(fields.get("reading"))})
 
 
 def _rounded(values: Tensor) -> tuple[float, ...]:

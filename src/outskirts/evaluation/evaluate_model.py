@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..arguments import check_arguments
 from ..data.benchmark import Benchmark
 from ..data.imageset import ImageSet
+from ..data.levels import measured_reading
+from ..data.reading import FIRST
 from ..data.sources import open as open_images
 from ..detectors import Detector
 from ..devices import resolve_device
@@ -19,8 +23,9 @@ from ..models.classifier import Classifier
 from ..models.given import parse_model
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
+from ..training.given import Given
 from ..training.loading import load
-from ..training.run import Given, Run
+from ..training.run import Run
 from ..training.validation import with_validation
 from .measuring import Groups, Options, measure
 from .results import Results
@@ -90,9 +95,11 @@ def evaluate_model(
         classifier, text = model, f"custom:{model.architecture}"
     else:
         classifier, text = load(model, classes=images.classes, say=say), str(parse_model(model))
-    specs = images.spec or None, (val_images.spec or None) if val_images is not None else None
-    given = Given(text, list(classifier.classes), *specs, val_fraction, seed)
     run = Run(Path(out) if out is not None else model_folder(text))
+    classifier = _reading_alike(classifier, run, images, skip_corrupt, say)
+    specs = images.spec or None, (val_images.spec or None) if val_images is not None else None
+    read = classifier.transform.reading
+    given = Given(text, list(classifier.classes), *specs, val_fraction, seed, None if read == FIRST else read.to_json())
 
     def opened() -> Subject:
         sets = with_validation(images, val_images, given.config(), run.known_sets())
@@ -102,6 +109,21 @@ def evaluate_model(
     forward = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
     options = Options.of(features, forward, tune, tune_passes, say, progress)
     return measure(run, opened, test, ood or {}, benchmark, detectors, options)
+
+
+def _reading_alike(classifier: Classifier, run: Run, images: ImageSet, skip_corrupt: bool, say: Say) -> Classifier:
+    """The classifier with the range of wide training images; in a folder of version 0.1, with what that has read."""
+    transform = classifier.transform
+    earlier = run.given if run.config.is_file() else None
+    if earlier is not None and earlier.reading is None:
+        read = FIRST
+    else:
+        read = measured_reading(images, transform.reading, skip_corrupt, say)
+    if read != transform.reading:
+        # A user's own classifier stays as it is.
+        classifier = copy(classifier)
+        classifier.transform = replace(transform, reading=read)
+    return classifier
 
 
 def _require_same(run: Run, given: Given, train: ImageSet, val: ImageSet) -> None:

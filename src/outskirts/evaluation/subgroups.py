@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.imageset import Attribute
+from ..data.attribute import Attribute
 from ..extraction.outputs import Outputs
 from .intervals import wilson_interval
 

@@ -11,8 +11,9 @@ from ..errors import OutskirtsError
 from ..methods import Method, registry
 from ..models.classifier import Classifier
 from ..training.config import Recipe
+from ..training.given import Given
 from ..training.loading import load
-from ..training.run import Given, Run
+from ..training.run import Run
 from ..training.validation import training_sets
 
 __all__ = ["Subject", "aligned"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.likeness import Likeness, save_likenesses
+from ..data.losses import Losses
 from ..data.sources import open as open_images
 from ..devices import repeatable
 from ..errors import OutskirtsError
@@ -23,7 +24,7 @@ from .columns import Columns
 from .forward import LIKENESS, PASS, PassOptions, forward
 from .outputs import Outputs
 from .probes import FeatureProbe, Probe
-from .store import SET, address, stored
+from .store import LOSSES, SET, address, stored
 from .transfer import to_host
 
 __all__ = ["extract"]
@@ -110,6 +111,9 @@ def _pass(
                 if progress is not None:
                     progress(done, len(image_set))
         known = {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
+        image_set.losses = Losses.of(image_set.lost)
+        if folder is not None:
+            image_set.losses.save(folder / LOSSES)
         if shown := known.pop(LIKENESS, None):
             image_set.likeness = Likeness.of(image_set.pixel_keys, shown["thumbnails"])
             if (path := paths[LIKENESS]) is not None:

@@ -10,18 +10,23 @@ from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..data.likeness import load_likenesses
+from ..data.losses import Losses
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors
 from ..models.classifier import Classifier
 from .forward import LIKENESS, PASS
 
-__all__ = ["SET", "address", "stored"]
+__all__ = ["LOSSES", "SET", "address", "stored"]
 
 #: Part of every address; raised when the meaning of what is stored changes.
 _STORE = 1
 
 #: What the set is called in the file of its likeness.
 SET = "images"
+
+
+#: The file that says what the images lose on their way, where they lose much.
+LOSSES = "losses.json"
 
 
 def address(classifier: Classifier, image_set: ImageSet, precision: str, keep: str) -> str:
@@ -42,9 +47,12 @@ def address(classifier: Classifier, image_set: ImageSet, precision: str, keep: s
 def stored(
     folder: Path | None, probes: Iterable[str], image_set: ImageSet, skip_corrupt: bool
 ) -> dict[str, dict[str, Tensor]]:
-    """What the store holds of the pass and of these probes; `image_set` is told its likeness, where that is known."""
+    """What the store holds of the pass and of these probes; `image_set` is told its likeness and its losses, where
+    they are known.
+    """
     likenesses = {} if folder is None else load_likenesses(folder / f"{LIKENESS}.safetensors")
     image_set.likeness = likenesses.get(SET)
+    image_set.losses = None if folder is None else Losses.load(folder / LOSSES)
     known: dict[str, dict[str, Tensor]] = {}
     for name, columns in {PASS: {"features", "logits", "labels"}, **{key: {"values"} for key in probes}}.items():
         file = None if folder is None else folder / f"{name}.safetensors"

@@ -62,10 +62,10 @@ def extract_tokens(
     if not backbone.startswith(PREFIX):
         raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
     images, out = open_images(data), Path(out).absolute()
-    if skip_corrupt:
-        images = images.decodable()
     built, where = clip_backbone(backbone), resolve_device(device)
     assert isinstance(built.network, ClipTower) and built.transform is not None
+    if skip_corrupt:
+        images = images.decodable(built.transform.reading)
     write_tokens(
         built.network.to(where).tokens,
         built.transform,

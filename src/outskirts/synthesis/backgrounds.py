@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 
 from ..data.decode import picture
 from ..data.imageset import ImageSet
+from ..data.reading import USUAL
 from ..data.selection import class_positions
 from ..data.sources import open as open_images
 from ..data.sources.spec import placed
@@ -180,7 +181,7 @@ def backgrounds(
     if not 0 <= max_probability <= 1:
         raise OutskirtsError(f"max_probability must be from 0 to 1, not {max_probability}.")
     for i in range(len(images)):
-        image = images.image(i)
+        image = images.image(i, USUAL)
         _, height, width = image.shape
         side = max(1, round(share * min(height, width)))
         seen = sight(image.expand(3, -1, -1)[None].float() / 255)

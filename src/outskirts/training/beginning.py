@@ -11,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
+from ..data.reading import Reading
 from ..data.transform import IMAGENET, Transform
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
@@ -41,6 +42,7 @@ def begin(
     model: nn.Module | None,
     head: str | None,
     earlier: Classifier | None,
+    reading: Reading,
     say: Say,
 ) -> Classifier:
     """The classifier before its first step.
@@ -52,6 +54,7 @@ def begin(
         model: A user's own network.
         head: Dotted name of its head, where it cannot be found.
         earlier: The classifier that the training begins from.
+        reading: How the pixels of `sample` became bytes.
         say: Told of a head that is not used.
 
     Raises:
@@ -64,7 +67,8 @@ def begin(
         network = _own(model, head, config, sample)
     else:
         network = _by_name(config, sample)
-    classifier = assemble(recipe, network.backbone, network.transform, classes)
+    transform = replace(network.transform, reading=reading)
+    classifier = assemble(recipe, network.backbone, transform, classes)
     if earlier is not None and not config.new_head and not inherit(classifier, earlier) and not earlier.headless:
         say(f"The head of {config.init} is of other classes or of another kind; '{recipe.method}' trains a new one.")
     if network.head is not None and not isinstance(network.head, NoHead) and not config.new_head:
@@ -99,7 +103,11 @@ def _keep(head: nn.Module, classifier: Classifier, recipe: Recipe, say: Say) -> 
 
 
 def resolved(
-    config: TrainConfig, sample: list[Tensor], model: nn.Module | None, earlier: Classifier | None
+    config: TrainConfig,
+    sample: list[Tensor],
+    model: nn.Module | None,
+    earlier: Classifier | None,
+    reading: Reading,
 ) -> TrainConfig:
     """Replace what is left open by what it means here, so that the run can be repeated elsewhere.
 
@@ -108,6 +116,7 @@ def resolved(
         sample: Some training images.
         model: A user's own network.
         earlier: The classifier that the training begins from.
+        reading: How the pixels of `sample` became bytes.
 
     Raises:
         OutskirtsError: If options contradict each other.
@@ -141,7 +150,8 @@ def resolved(
         if earlier is not None
         else config.size or native_size(backbone) or min(min(sample[0].shape[1:]), 64 if _flexible(backbone) else 224)
     )
-    return replace(config, device=device.type, precision=precision, backbone=backbone, size=size)  # type: ignore[arg-type]
+    exif = "apply" if reading.upright else "ignore"
+    return replace(config, device=device.type, precision=precision, backbone=backbone, size=size, exif=exif)  # type: ignore[arg-type]
 
 
 def own_network(model: nn.Module) -> str:

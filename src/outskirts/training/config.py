@@ -76,6 +76,9 @@ class TrainConfig:
     fit: Literal["crop", "squash", "pad"] | None = None
     """How images that are not square fit: their centre is kept (crop), they are squashed, or a border is added (pad).
     Default: as for the weights, or crop."""
+    exif: Literal["apply", "ignore"] | None = None
+    """Whether images are turned upright as their EXIF data says (apply), or not (ignore). Default: as for --init, or
+    apply."""
     train_layers: str | None = None
     """Parts of the backbone to train, separated by commas, such as layer4. The head is always trained. Default: all
     parts."""

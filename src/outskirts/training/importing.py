@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from .. import seeding
 from ..data.imageset import ImageSet
+from ..data.reading import Reading
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
@@ -101,7 +102,11 @@ def import_checkpoint(
         transform = network.transform or Transform(
             side, 3, usual_mean, usual_std, resize or (_LARGE_RESIZE if large and side == _LARGE else None)
         )
-        transform = replace(transform, mean=tuple(mean or transform.mean), std=tuple(std or transform.std))
+        # Published code reads images by torchvision, which ignores EXIF data, and drops alpha channels.
+        read = Reading(upright=False, background=None)
+        transform = replace(
+            transform, mean=tuple(mean or transform.mean), std=tuple(std or transform.std), reading=read
+        )
         classifier = assemble(recipe, network, transform, images.classes).eval()
     lacking = _fill(classifier, published, f"The checkpoint {file} is not laid out as '{layout}'")
     with only_writer(out):

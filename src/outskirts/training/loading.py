@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..contents import misfit
+from ..data.reading import Reading
 from ..data.transform import Transform
 from ..errors import OutskirtsError, reason
 from ..files import is_file, load_tensors
@@ -73,7 +75,9 @@ def load(
     if run is None:
         return given_classifier(parse_model(str(path)), classes, say)
     if (given := run.given) is not None:
-        return given_classifier(parse_model(given.model), given.classes, say)
+        classifier = given_classifier(parse_model(given.model), given.classes, say)
+        classifier.transform = replace(classifier.transform, reading=Reading.from_json(given.reading))
+        return classifier
     if not is_file(run.model):
         raise OutskirtsError(f"The run {run.path} is not finished; continue with: {run.continuation}")
     tensors, metadata = load_tensors(run.model)

@@ -31,41 +31,17 @@ from ..files import (
 from ..models.classifier import Classifier
 from ..renamed import current
 from ..temporary import remove_abandoned
-from .config import Recipe, TrainConfig, resolve_recipe
+from .config import Recipe, resolve_recipe
+from .given import KIND, Given
 from .provenance import environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMAT", "Given", "Run", "read_options"]
+__all__ = ["FORMAT", "Run", "read_options"]
 
 #: Raised when a run folder of an earlier version can no longer be read.
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Given:
-    """A classifier that was trained elsewhere, and the images that detectors are fitted on.
-
-    Arguments:
-        model: The text that opens it; see `outskirts.models.given`.
-        classes: Names of its classes, in the order of its logits.
-        data: Spec of its training images; None for images made in Python.
-        val: Spec of validation images; a part of the training images is set aside unless given.
-        val_fraction: Share of the training images that is set aside.
-        seed: Seed of that part, and of the bootstrap.
-    """
-
-    model: str
-    classes: list[str]
-    data: str | None
-    val: str | None
-    val_fraction: float
-    seed: int
-
-    def config(self) -> TrainConfig:
-        """What says which images are set aside."""
-        return TrainConfig(data=self.data, val=self.val, val_fraction=self.val_fraction, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -228,8 +204,7 @@ class Run:
         options = self.options()
         if "model" not in options:
             return None
-        kind = {"classes": [str], "data": (str, None), "val": (str, None), "val_fraction": float, "seed": int}
-        if clause := misfit(options, kind):
+        if clause := misfit(options, KIND):
             raise OutskirtsError(f"{self.config} is damaged: {clause}.")
         return Given(**options)
 
@@ -284,7 +259,12 @@ class Run:
         write_text(self.config, text)
 
     def begin(
-        self, recipe: Recipe, images: ImageSet, val_images: ImageSet, imported: Sequence[str] | None = None
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        val_images: ImageSet,
+        notes: Sequence[str] = (),
+        imported: Sequence[str] | None = None,
     ) -> None:
         """Make the folder: what the run is made with, where, and from which images.
 
@@ -292,12 +272,14 @@ class Run:
             recipe: What it is trained with.
             images: Training images.
             val_images: Validation images.
+            notes: What a reader should know of the images.
             imported: Words of the command that makes the run, but for its folder, where no training does.
         """
         save_json(self.environment, environment(imported or ()))
         self._save_sets(images, val_images)
         counts = {"kind": "data", "step": 0, "epoch": 0.0, "images": len(images), "val_images": len(val_images)}
-        write_text(self.metrics, json.dumps({**counts, "skipped": images.skipped + val_images.skipped}) + "\n")
+        told = {"skipped": images.skipped + val_images.skipped} | ({"notes": list(notes)} if notes else {})
+        write_text(self.metrics, json.dumps({**counts, **told}) + "\n")
         text = yaml.safe_dump({"format": FORMAT, **recipe.flat()}, sort_keys=False, allow_unicode=True)
         write_text(self.config, text)
 

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import seeding
+from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
+from ..data.reading import Reading
 from ..data.sources import open as open_images
 from ..data.transform import Transform
 from ..errors import OutskirtsError
@@ -37,6 +39,7 @@ from .freeze import freeze
 from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
+from .reading import lost, training_reading
 from .run import Run
 from .signals import stop_requests
 from .validation import reopened, require_apart, with_validation
@@ -148,15 +151,16 @@ def execute(
     require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
     outliers = _outliers(recipe.training, {"training": images, "validation": val_images, "synthetic": pool})
-    sample = _sample(images, recipe.training.skip_corrupt)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
     earlier = load(recipe.training.init, model, head, classes=wanted, say=say) if recipe.training.init else None
-    recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier))
+    reading = training_reading(images, recipe.training, earlier, begun, say)
+    sample = _sample(images, reading, recipe.training.skip_corrupt)
+    recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier, reading))
     config = recipe.training
     part = registry[recipe.method]
     with seeding.isolated(config.seed, "initialisation"):
-        classifier = begin(recipe, sample, images.classes, model, head, earlier, say)
+        classifier = begin(recipe, sample, images.classes, model, head, earlier, reading, say)
         freeze(classifier, config.train_layers)
         method = part(recipe.settings, classifier)
         method.setup()
@@ -179,7 +183,10 @@ def execute(
         try:
             if engine.is_main_process and not begun:
                 before = _seen_before(config, val_images, say)
-                run.begin(recipe, images, val_images)
+                notes = list(lost({"training images": images, "validation images": val_images}, classifier.transform))
+                for note in notes:
+                    say(note)
+                run.begin(recipe, images, val_images, notes)
                 _keep_known(run, config, pool, outliers, before, classifier.transform)
             trainer = Trainer(method, batches, config, run, engine, validate)
             if engine.is_main_process and (beginning := _beginning(trainer, len(images))):
@@ -271,8 +278,13 @@ def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None]) -> Image
     return outliers
 
 
-def _sample(images: ImageSet, skip_corrupt: bool) -> list[Tensor]:
+def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tensor]:
     """At most 256 images, evenly spaced."""
-    chosen = images.subset(torch.linspace(0, len(images) - 1, min(256, len(images))).long())
-    chosen = chosen.decodable() if skip_corrupt else chosen
-    return [image for image, _ in (chosen[i] for i in range(len(chosen)))]
+    sample = []
+    for i in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
+        try:
+            sample.append(images.image(i, reading))
+        except CorruptImage:
+            if not skip_corrupt:
+                raise
+    return sample

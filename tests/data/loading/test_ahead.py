@@ -33,7 +33,7 @@ def decoded(monkeypatch):
     """The positions of the images that are decoded."""
     positions = []
     image = osk.ImageSet.image
-    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i: positions.append(i) or image(self, i))
+    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i, reading: positions.append(i) or image(self, i, reading))
     return positions
 
 

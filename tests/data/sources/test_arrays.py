@@ -4,6 +4,7 @@ import torch
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.reading import USUAL, Reading
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 
@@ -42,13 +43,14 @@ def test_grey_arrays(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("array", "sentence"),
     [
-        (np.full((2, 8, 8), np.nan, np.float32), "float32 from nan to nan; pixels are uint8, or floats from 0 to 1"),
-        (np.full((2, 8, 8), 9.0), r"float64 from 9 to 9; .*: pass images\.round\(\)\.astype\('uint8'\)"),
-        (np.linspace(-1, 2, 128).reshape(2, 8, 8), "float64 from -1 to 2; .*: pass what it was before"),
-        (np.zeros((2, 8, 8), np.int64), r"int64; pixels are uint8, .*: pass images\.astype\('uint8'\)"),
         (np.zeros((2, 8, 8), bool), r"bool; .*: pass images\.astype\('uint8'\) \* 255"),
-        (np.zeros((2, 8, 8, 4), np.uint8), r"1 or 3 channels; drop the alpha channel: images\[..., :3\]"),
-        (np.zeros((2, 8, 8, 5), np.uint8), "1 or 3 channels"),
+        (np.zeros((2, 8, 8), complex), "complex128; pixels are integers or floating-point numbers"),
+        (np.zeros((2, 8, 8, 4), np.uint8), r"1 or 3 channels\. Choose some, or drop the alpha .*\?channels=0,1,2"),
+        (
+            np.zeros((2, 8, 8, 5), np.uint8),
+            r"1 or 3 channels\. Choose some: \?channels=0,1,2 .*\[\.\.\., \[0, 1, 2\]\]",
+        ),
+        (np.zeros((2, 8, 8, 2), np.uint8), "1 or 3 channels"),
         (np.zeros((8, 8), np.uint8), r"has the shape \(8, 8\); images are \[N, H, W\]"),
         (np.zeros((0, 8, 8), np.uint8), "holds no images"),
         (np.zeros((9, 8, 3), np.uint8), "images of 3x8 pixels; each side needs at least 4"),
@@ -84,10 +86,56 @@ def test_arrays_of_channels_first_and_tensors_are_taken():
         assert torch.equal(torch.stack([image for image, _ in images]), torch.from_numpy(pixels))
 
 
-@pytest.mark.parametrize("image", [np.full((8, 8), 300), np.full((8, 8), 2.0), np.full((8, 8), True)])
-def test_one_array_of_a_list_is_checked_when_it_is_read(image):
-    with pytest.raises(OutskirtsError, match=r"row 0 of The image set holds .*; pixels are uint8"):
-        osk.ImageSet([image]).image(0)
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.full((8, 8), 300), "int64 from 300 to 300, and no range is known that becomes 0 to 255"),
+        (np.full((8, 8), 2.0), "float64 from 2 to 2, and no range is known that becomes 0 to 255"),
+        (np.full((8, 8), np.nan), "float64 from nan to nan; pixels are finite numbers"),
+        (np.full((8, 8), True), r"bool; .*: pass images\.astype\('uint8'\) \* 255"),
+    ],
+)
+def test_an_array_of_other_numbers_is_refused_when_it_is_read(image, sentence):
+    for images in (
+        (osk.ImageSet([image]), osk.ImageSet(image[None])) if image.dtype != bool else [osk.ImageSet([image])]
+    ):
+        with pytest.raises(OutskirtsError, match=f"row 0 of The image set holds {sentence}"):
+            images.image(0, USUAL)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32])
+def test_wide_arrays_keep_their_numbers(tmp_path, dtype):
+    array = (
+        np.random.default_rng(0).integers(-500, 30000, (5, 8, 9)).clip(0 if dtype == np.uint16 else None).astype(dtype)
+    )
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "x.npz", images=array)
+    expected = np.round((array.astype(float) - 1000).clip(0, 20000) * 255 / 20000)
+    assert isinstance(osk.open(tmp_path / "x.npy").items, np.memmap)
+    sets = osk.open(tmp_path / "x.npy"), osk.open(tmp_path / "x.npz"), osk.ImageSet(array), osk.ImageSet([*array])
+    for images in sets:
+        shown = torch.cat([images.image(i, Reading(levels=(1000, 21000))) for i in range(5)])
+        assert torch.equal(shown.double(), torch.from_numpy(expected))
+    assert len({images.fingerprint for images in sets}) == 1
+    # Of each its own range, to look at it.
+    assert all(shown.min() == 0 and shown.max() == 255 for shown, _ in sets[0])
+
+
+def test_channels_are_chosen_of_many(tmp_path, fails):
+    many = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 6), np.uint8)
+    np.save(tmp_path / "x.npy", many)
+    np.savez(tmp_path / "x.npz", images=many.transpose(0, 3, 1, 2), labels=LABELS[:4])
+    for spec in (f"{tmp_path}/x.npy?channels=0,3,2", f"{tmp_path}/x.npz?channels=0,3,2"):
+        images = osk.open(spec)
+        assert torch.equal(images.image(1), torch.from_numpy(many[1][..., [0, 3, 2]]).permute(2, 0, 1))
+        assert osk.open(images.spec).fingerprint == images.fingerprint
+    one = osk.open(f"{tmp_path}/x.npy?channels=5")
+    assert torch.equal(one.image(2)[0], torch.from_numpy(many[2, ..., 5]))
+    fails(f"{tmp_path}/x.npy?channels=0,6,2", "has 6 channels, counted from 0; channels=0,6,2 is not among them")
+    for wrong in ("0,1", "a", "-1", "0,1,2,3"):
+        fails(f"{tmp_path}/x.npy?channels={wrong}", f"channels={wrong} is not 1 or 3 positions with commas")
+    np.save(tmp_path / "x.npy", many[..., 0])
+    fails(f"{tmp_path}/x.npy?channels=0", "without channels; leave out channels=")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def batches(
         pixels = images.numpy()
 
         def store(i: int) -> None:
-            pixels[i - job.start] = transform.host(image_set.image(i)).numpy()
+            pixels[i - job.start] = transform.host(image_set.image(i, transform.reading)).numpy()
 
         return job, images, torch.tensor(attempt(store, job, skip_corrupt))
 
@@ -83,7 +83,7 @@ def batches(
     image_set.skipped = skipped
     if place is not None and whole is not None:
         store, key = place
-        store.cached(key, lambda: (whole, image_set.labels, image_set.pixel_keys))
+        store.cached(key, lambda: (whole, image_set.labels, image_set.pixel_keys, image_set.lost))
 
 
 def _nbytes(transform: Transform) -> int:

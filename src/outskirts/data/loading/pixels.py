@@ -62,7 +62,7 @@ def image_source(
     mapped = [_shape(images) == shape and k > 0 for k, images in enumerate(sets)]
     held = sum(images.nbytes(transform, room=True) for images, stays in zip(sets, mapped) if not stays)
     if held > memory_budget:
-        sets = [images.decodable() if skip_corrupt else images for images in sets]
+        sets = [images.decodable(transform.reading) if skip_corrupt else images for images in sets]
         return _Streamed([_Prepared(images, transform) for images in sets], workers, seed, device.type == "cuda")
 
     def resident(images: ImageSet) -> _Memory:
@@ -81,8 +81,8 @@ def _room(device: torch.device) -> float:
 
 
 def _shape(images: ImageSet) -> tuple[int, ...] | None:
-    """The shape [C, H, W] of every image, where the set is an array on disk."""
-    if not isinstance(images.items, np.memmap):
+    """The shape [C, H, W] of every image, where the set is an array of bytes on disk."""
+    if not isinstance(images.items, np.memmap) or images.items.dtype != np.uint8:
         return None
     height, width, *channels = images.items.shape[1:]
     return (*(channels or [1]), height, width)
@@ -182,5 +182,5 @@ class _Prepared(Dataset):
         return len(self.image_set)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.image_set[index]
-        return self.transform.host(image, room=True), label
+        image = self.image_set.image(index, self.transform.reading)
+        return self.transform.host(image, room=True), int(self.image_set.labels[index])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...errors import MissingExtra, OutskirtsError, loading, unknown
 from ...files import reading
+from ..attribute import Attribute
 from ..decode import CorruptImage, Item
-from ..imageset import Attribute, ImageSet
+from ..imageset import ImageSet
 from .grouping import by_column
 from .labels import IN_PATH, class_indices, finder, named
 from .spec import source

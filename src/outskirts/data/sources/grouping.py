@@ -7,8 +7,9 @@ from os import PathLike
 from pathlib import Path
 
 from ...errors import OutskirtsError
+from ..attribute import Attribute
 from ..decode import Items
-from ..imageset import SUBSET, Attribute, ImageSet
+from ..imageset import SUBSET, ImageSet
 from .labels import IN_PATH, finder, named
 
 __all__ = ["by_column", "by_path"]

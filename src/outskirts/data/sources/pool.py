@@ -76,7 +76,7 @@ def open_pool(where: Path) -> ImageSet:
     about = manifest(where)
     stored = checked_pixels(mapped(where / "images.npy"), str(where / "images.npy"))
     labels = mapped(where / "labels.npy")
-    if stored.dtype != mapped(where / "images.npy").dtype:
+    if stored.dtype != np.uint8:
         raise OutskirtsError(f"{where / 'images.npy'} is not uint8, as the images of a pool are; make the pool again.")
     classes: list[str] = about["classes"]
     if len(stored) != about["count"]:

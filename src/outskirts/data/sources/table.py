@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
-from ..imageset import Attribute, ImageSet
+from ..attribute import Attribute
+from ..imageset import ImageSet
 from .grouping import by_column
 from .labels import IN_PATH, class_indices, named, whole_number
 from .spec import source

@@ -22,6 +22,7 @@ from ...errors import OutskirtsError
 from ...files import digest
 from ..imageset import ImageSet
 from ..loading.ahead import batches
+from ..reading import Reading
 from ..shards import ShardKind, Shards
 from ..threads import Done
 from ..transform import Transform
@@ -136,8 +137,13 @@ class TokenSet(ImageSet):
     pictures: ClassVar[bool] = False
     items: _Rows
 
-    def image(self, i: int) -> Tensor:
-        """The tokens of image `i`, [1, L, D]."""
+    @property
+    def reading(self) -> Reading:
+        """How the pixels behind the tokens were read."""
+        return Transform.from_json(self.items.about["transform"]).reading
+
+    def image(self, i: int, reading: Reading | None = None) -> Tensor:
+        """The tokens of image `i`, [1, L, D], whose pixels were read before."""
         return self.items[int(self.index[i])]
 
     def nbytes(self, transform: Transform, room: bool = False) -> int:
@@ -172,10 +178,10 @@ class TokenSet(ImageSet):
     def _require(self, transform: Transform) -> None:
         made, own = Transform.from_json(self.items.about["transform"]).to_json(), transform.to_json()
         for name, value in own.items():
-            if made[name] != value:
+            if made.get(name) != value:
                 raise OutskirtsError(
                     f"The tokens in {self.items.folder} were made with another {name}: "
-                    f"{made[name] or 'none'}, but the network has {value or 'none'}; extract them again with "
+                    f"{made.get(name) or 'none'}, but the network has {value or 'none'}; extract them again with "
                     "the --backbone of this network."
                 )
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...data.transform import Transform
-from ...errors import OutskirtsError
+from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ...telling import Say, silence
 from ..adapter import adapt, without_logits
@@ -41,6 +41,8 @@ _OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
 
 #: Options that say how a network is taken apart.
 _STRUCTURE = ("head", "output", "features")
+#: Whether images are turned upright.
+_EXIF = {"apply": True, "ignore": False}
 #: Kinds of which a run that trains on can build the network again.
 _REBUILT = ("timm", "torchvision", "hf", "module")
 
@@ -158,4 +160,8 @@ def _transform(spec: ModelSpec, known: Transform | None) -> Transform:
         if share > 1:
             raise OutskirtsError(f"crop={share:g} in '{spec}' is a share of the image, above 0 and at most 1.")
         changes["resize"] = None if share == 1 else round(known.size / share)
+    if (exif := spec.options.get("exif")) is not None:
+        if exif not in _EXIF:
+            raise unknown("exif", exif, _EXIF, f"in '{spec}'")
+        changes["reading"] = replace(known.reading, upright=_EXIF[exif])
     return replace(known, **changes)

@@ -38,6 +38,7 @@ OPTIONS = {
     "interpolation": "bilinear or bicubic",
     "crop": "share of the resized image that is kept, above 0 and at most 1",
     "fit": "how images that are not square fit: crop, squash or pad",
+    "exif": "whether images are turned upright as their EXIF data says: apply or ignore",
     "classes": "names of the classes in the order of the logits: a text file with a line for each, or names and commas",
     "words": "words for the classes, with commas, for CLIP",
     "template": "text with {} in the place of a word, for CLIP",
