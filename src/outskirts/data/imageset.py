@@ -23,6 +23,7 @@ from .cache import ImageCache, current_cache
 from .decode import Items, decode
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
+from .packed import Packed
 from .pixel_array import checked_pixels
 from .selection import class_positions, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
@@ -155,8 +156,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return image
 
     def name(self, i: int) -> str:
-        """What image `i` is called: its path, or its row (from 0) in the set's file."""
+        """What image `i` is called: its path, on disk or in an archive, or its row (from 0) in the set's file."""
         row = int(self.index[i])
+        if isinstance(self.items, Packed):
+            return self.items.name(row)
         item = self.items[row]
         return str(item) if isinstance(item, PathLike) else f"row {row} of {self._origin}"
 

@@ -15,8 +15,9 @@ from .. import seeding
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, describe, overlap, require_content, require_unseen, save_seen_outliers, seen
 from ..data.likeness import Likeness, thumbnails
+from ..data.notes import notes_of
+from ..data.sources import beside, open_split, reopen
 from ..data.sources import open as open_images
-from ..data.sources import reopen
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
@@ -39,7 +40,7 @@ from .never_predicted import never_predicted
 from .run import Run
 from .signals import stop_requests
 
-__all__ = ["default_folder", "execute", "resume", "train", "training_sets", "with_validation"]
+__all__ = ["default_folder", "execute", "resume", "train", "training_sets", "validation_beside", "with_validation"]
 
 
 def train(
@@ -61,8 +62,8 @@ def train(
     Arguments:
         method: Name of a method, such as ``"ascood"``; that of `config` unless given.
         data: Training images, or their spec; those of `config` unless given.
-        val: Validation images, or their spec; those of `config` unless given. Without either, a part of the training
-            images is set aside.
+        val: Validation images, or their spec; those of `config` unless given. Without either, those that lie beside
+            the training images, in another sub-folder; else a part of the training images is set aside.
         out: The run folder; by default one below ``runs/`` named after method, data and seed.
         preset: Named settings of the method, over which `options` go.
         config: A YAML file of options, or a run folder to train again; `preset` and `options` go over it.
@@ -70,7 +71,8 @@ def train(
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
             makes a bar of it.
-        say: Told in a sentence if the training has so few steps that it will hardly learn.
+        say: Told in sentences what files were passed over, where validation images were found, and if the training has
+            so few steps that it will hardly learn.
         options: Fields of `TrainConfig` and of the method's configuration.
 
     Raises:
@@ -81,7 +83,9 @@ def train(
     if data is None:
         raise OutskirtsError("Pass training images, or a configuration that names some (--data SPEC or --config FILE).")
     images = open_images(data)
-    val_images = None if val is None else open_images(val)
+    val_images = validation_beside(images, say) if val is None else open_split(val, "val")
+    for note in notes_of({"Training images": images, "Validation images": val_images}):
+        say(note)
     # Images made in Python have no spec.
     spec, val_spec = images.spec or None, (val_images.spec or None) if val_images is not None else None
     recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
@@ -158,7 +162,7 @@ def execute(
         run.require_same_sets(images, val_images)
     _require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
-    outliers = _outliers(recipe.training, val_images)
+    outliers = _outliers(recipe.training, val_images, say)
     sample = _sample(images, recipe.training.skip_corrupt)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
@@ -245,6 +249,15 @@ def with_validation(images: ImageSet, val_images: ImageSet | None, config: Train
     return images, val_images
 
 
+def validation_beside(images: ImageSet, say: Say = silence) -> ImageSet | None:
+    """The validation images that lie beside training images, in another sub-folder; None if there are none."""
+    found = beside(images.spec, "val")
+    if found is None or not found.classes:
+        return None
+    say(f"Validation images: {found.spec}, beside the training images.")
+    return found
+
+
 def _require_apart(images: ImageSet, val_images: ImageSet) -> None:
     """Raise unless validation images are others than training images, but for the copies that real sets have."""
     shared = overlap(images, val_images)
@@ -278,7 +291,7 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     return pool
 
 
-def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
+def _outliers(config: TrainConfig, val_images: ImageSet, say: Say) -> ImageSet | None:
     """Images of outliers from disk; what their labels are does not matter."""
     if not config.outlier_images:
         return None
@@ -287,6 +300,8 @@ def _outliers(config: TrainConfig, val_images: ImageSet) -> ImageSet | None:
     outliers = open_images(config.outlier_images)
     if not len(outliers):
         raise OutskirtsError(f"{config.outlier_images} holds no images.")
+    for note in notes_of({"Outlier images": outliers}):
+        say(note)
     return outliers
 
 
