@@ -14,6 +14,7 @@ from ..temporary import require_last_name
 from ..texts import counted
 from .decode import picture, scaled
 from .imageset import ImageSet
+from .notes import notes_of
 from .sources import open as open_images
 from .sources.spec import placed
 
@@ -82,7 +83,8 @@ def pack(
                 table[known.name] = known.index[rows.start : rows.stop].numpy()
             file.write_table(pa.table(table, schema))
             progress("packing", rows.stop, len(images))
-    say(f"{counted(len(images), 'image')} in {out}")
+    for sentence in (*notes_of({"Images": images}), f"{counted(len(images), 'image')} in {out}"):
+        say(sentence)
     return open_images(out)
 
 

@@ -139,9 +139,9 @@ def _of_zip(archive: Path) -> Iterator[Member]:
                     f"{info.filename} in {archive} is compressed in a way that is not read; unpack the archive and "
                     "name the folder."
                 )
-            yield Member(
-                info.filename, info.header_offset, info.compress_size, info.file_size, info.CRC, deflated=deflated
-            )
+            # Some programs of Windows part folders by its own sign.
+            name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
+            yield Member(name, info.header_offset, info.compress_size, info.file_size, info.CRC, deflated=deflated)
 
 
 def _of_tar(archive: Path) -> Iterator[Member]:

@@ -65,7 +65,16 @@ def test_class_folders_in_a_tar_file(tar, content, pictures, check):
     check(osk.open(f"wds:{tar(**content)}"), pictures)
 
 
-def test_an_archive_with_another_before_it(tar, zipped, content, pictures, check, tmp_path):
+def test_folders_parted_as_on_windows(zipped, content, pictures, check):
+    check(osk.open(f"zip:{zipped({name.replace('/', chr(92)): data for name, data in content.items()})}"), pictures)
+
+
+def test_a_description_that_is_of_no_image_is_no_label(tar, content, pictures, check):
+    images = osk.open(f"wds:{tar(**content | {'photos/about.json': json.dumps({'label': 3}).encode()})}")
+    check(images, pictures)
+
+
+def test_a_program_before_a_zip_file(zipped, content, pictures, check):
     """A zip file may begin with a program that unpacks it."""
     path = zipped(content)
     path.write_bytes(b"#!/bin/sh\nexit\n" + path.read_bytes())

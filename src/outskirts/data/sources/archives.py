@@ -83,10 +83,10 @@ def _image_set(where: Path, inside: str | None, image: str | None, kind: str) ->
 
 def _labels(content: _Content, where: Path, spec: str) -> tuple[Tensor | None, list[str]]:
     """Labels from files beside the images; where there are none, from folders."""
-    if not content.labels:
+    texts = [content.labels.get((archive, key_and_part(member.name)[0])) for archive, member in content.images]
+    if not any(texts):
         return _by_folder([member.name for _, member in content.images], where)
     require_one_image([f"{archive}:{member.name}" for archive, member in content.images], spec)
-    texts = [content.labels.get((archive, key_and_part(member.name)[0])) for archive, member in content.images]
     return labels_of(texts, f"The labels of {spec}")
 
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -46,8 +45,8 @@ def suffix(name: str) -> str:
     >>> suffix("photo.JPG"), suffix("photo"), suffix("frame.0001")
     ('.jpg', '', '')
     """
-    ending = PurePosixPath(name).suffix.lower()
-    return "" if ending[1:].isdecimal() else ending
+    stem, _, ending = name.rpartition(".")
+    return f".{ending.lower()}" if stem and ending and not ending.isdecimal() else ""
 
 
 def has_image_suffix(name: str) -> bool:
