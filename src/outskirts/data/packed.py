@@ -17,7 +17,7 @@ from ..files import reading
 from .archive import DAMAGE, ENCRYPTED, CheckedHeader
 from .decode import CorruptImage
 
-__all__ = ["Member", "Packed", "members", "read_member"]
+__all__ = ["NO_FILE", "Member", "Packed", "members", "read_member"]
 
 #: How compressed files begin, in which a file has no place of its own.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -25,6 +25,8 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _ZIP_HEADER = 30
 #: Bytes that one image has at most.
 _LARGEST = 2**30
+#: Where a member begins that has no content.
+NO_FILE = -1
 
 
 class Member(NamedTuple):
@@ -32,7 +34,7 @@ class Member(NamedTuple):
 
     Arguments:
         name: Its path in the archive.
-        start: Where it begins, or in a zip file what stands before it, in bytes.
+        start: Where it begins, or in a zip file what stands before it, in bytes; `NO_FILE` for a link or a device.
         stored: Bytes that it takes in the archive.
         size: Bytes of the file itself.
         checksum: CRC-32 of the file in a zip file; None in a tar file.
@@ -110,7 +112,7 @@ def read_member(archive: Path, member: Member, most: int | None = None) -> bytes
 
 
 def members(archive: Path) -> Iterator[Member]:
-    """The files in a zip or an uncompressed tar file, without folders and links, in their order.
+    """What is in a zip or an uncompressed tar file, without folders, in its order.
 
     Raises:
         OutskirtsError: If it is damaged, encrypted or compressed so that no file in it can be read by itself.
@@ -129,7 +131,10 @@ def members(archive: Path) -> Iterator[Member]:
 def _of_zip(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as packed:
         for info in packed.infolist():
-            if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
+            if not info.filename or info.is_dir():
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                yield Member(info.filename, NO_FILE, 0, 0)
                 continue
             if info.flag_bits & ENCRYPTED:
                 raise OutskirtsError(f"{archive} is encrypted; unpack it with its password, and name the folder.")
@@ -151,8 +156,8 @@ def _of_tar(archive: Path) -> Iterator[Member]:
                 raise OutskirtsError(
                     f"{info.name} in {archive} is a sparse file; unpack the archive and name the folder."
                 )
-            if info.isreg():
-                yield Member(info.name, info.offset_data, info.size, info.size)
+            if not info.isdir():
+                yield Member(info.name, info.offset_data if info.isreg() else NO_FILE, info.size, info.size)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import stat
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,7 @@ def test_labels_that_are_missing_are_minus_one(tar, files):
     content = samples(files, "json", [10, 2, 2, 2, 2, None])
     images = osk.open(f"wds:{tar(**content)}")
     assert images.labels.tolist() == [10, 2, 2, 2, 2, -1] and len(images.classes) == 11
-    assert images.note == "1 file was passed over: 1 without a label in it."
+    assert images.note == "1 file was passed over: 1 without a label."
 
 
 def test_shards_are_named_by_braces_or_a_pattern(tar, files, pictures, check, tmp_path, fails):
@@ -227,3 +228,34 @@ def test_keys_are_remembered_as_long_as_the_archive_is_the_same(zipped, content,
     assert osk.open(f"zip:{path}").keys == first and read == []
     Path(path).touch()
     assert osk.open(f"zip:{path}?limit=2").keys == [None, None] and len(read) == 2
+
+
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "../../etc/cat.png", "/etc/cat.png", "line\nbreak.png", "é.png"])
+def test_hostile_names_in_archives_are_names(tar, zipped, files, name):
+    data = files[0].read_bytes()
+    both = {name: data, "a.png": data}
+    # Python writes no zip file with an empty name.
+    for spec in (f"wds:{tar(**both)}", f"zip:{zipped(both if name else {'a.png': data})}"):
+        try:
+            images = osk.open(spec)
+        except OutskirtsError as error:
+            assert "both class folders and images of no class" in str(error)
+        else:
+            assert {images.image(i).shape for i in range(len(images))} == {(3, 8, 10)}
+
+
+def test_links_in_archives_are_not_followed(tmp_path, files):
+    with tarfile.open(tmp_path / "set.tar", "w") as packed:
+        packed.add(files[0], "0.png")
+        for kind, name in ((tarfile.SYMTYPE, "1.png"), (tarfile.LNKTYPE, "2.png"), (tarfile.FIFOTYPE, "3.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "0.png" if kind == tarfile.LNKTYPE else "/etc/passwd"
+            packed.addfile(info)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
+        packed.write(files[0], "0.png")
+        link = zipfile.ZipInfo("1.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        packed.writestr(link, "/etc/passwd")
+    for spec, links in ((f"wds:{tmp_path / 'set.tar'}", 3), (f"zip:{tmp_path / 'set.zip'}", 1)):
+        images = osk.open(spec)
+        assert len(images) == 1 and f": {links} as a link or a device." in images.note

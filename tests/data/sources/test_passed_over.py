@@ -72,7 +72,7 @@ def test_files_without_suffix_are_images_by_their_first_bytes(tmp_path, save):
     (tmp_path / "LICENSE").write_text("BMW")
     images = osk.open(tmp_path)
     assert len(images) == 9 and all(images.image(i).shape[1:] == (8, 8) for i in range(9))
-    assert images.note == "3 files were passed over: 3 without a suffix that do not begin as an image does."
+    assert images.note == "3 files were passed over: 3 without suffix and of no image format."
 
 
 def test_what_is_passed_over_is_counted_with_the_reason(files, pictures, check):
@@ -84,7 +84,7 @@ def test_what_is_passed_over_is_counted_with_the_reason(files, pictures, check):
     assert images.classes == ["cat", "dog", "owl"]
     assert images.note == (
         "There are no images in these class folders: owl. 8 files were passed over: 3 of no image format (.txt, "
-        ".json), 4 hidden, 1 without a suffix that do not begin as an image does."
+        ".json), 4 hidden, 1 without suffix and of no image format."
     )
     assert osk.open(f"{root}?limit=2").note == osk.open(root).subset([0]).note == images.note
     (root / "owl").rmdir()
@@ -101,14 +101,14 @@ def test_a_pipe_or_a_link_to_nothing_without_suffix_is_counted(files):
     root = files[0].parents[1]
     os.mkfifo(root / "cat" / "pipe")
     (root / "cat" / "link").symlink_to(root / "gone")
-    assert osk.open(root).note == "2 files were passed over: 2 without a suffix that cannot be read."
+    assert osk.open(root).note == "2 files were passed over: 2 without suffix and not readable."
 
 
 def test_a_file_that_cannot_be_read_is_named_or_counted(files, save, forbidden):
     root = files[0].parents[1]
     forbidden(save(root / "cat" / "bare", format="png"))
     images = osk.open(root)
-    assert images.note == "1 file was passed over: 1 without a suffix that cannot be read."
+    assert images.note == "1 file was passed over: 1 without suffix and not readable."
     forbidden(files[0])
     with pytest.raises(OutskirtsError, match=r"0 a\.png is not readable: permission denied"):
         osk.open(root).image(0)

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from ...errors import OutskirtsError
+from ...files import is_file
 from ...texts import listed
 from ..imageset import ImageSet
-from ..packed import Member, Packed, members, read_member
+from ..packed import NO_FILE, Member, Packed, members, read_member
 from .image_names import START, PassedOver, is_system_folder
 from .labels import named_in_order
 from .spec import source
@@ -27,7 +28,7 @@ __all__ = ["wds", "zipped"]
 #: Archives that a pattern may stand for.
 _MOST_ARCHIVES = 100_000
 
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_BRACES = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}|\{([^{}]*,[^{}]*)\}")
 
 
 @source("wds")
@@ -94,17 +95,19 @@ def _read(archives: list[Path], inside: tuple[str, ...], image: str | None, kind
     content = _Content()
     for number, archive in enumerate(archives):
         for member in members(archive):
-            *folders, file = PurePosixPath(member.name.lstrip("/")).parts
+            *folders, file = PurePosixPath(member.name.lstrip("/")).parts or ("",)
             if tuple(folders[: len(inside)]) != inside:
                 continue
             if system := next(filter(is_system_folder, folders), None):
                 content.passed_over.add_folder(system, 1)
                 continue
             key, part = key_and_part(member.name)
-            if kind == "wds" and part in LABEL_PARTS and not file.startswith("."):
+            if member.start == NO_FILE:
+                content.passed_over.add("as a link or a device")
+            elif kind == "wds" and part in LABEL_PARTS and not file.startswith("."):
                 label = label_of(part, Packed([archive], [(0, member)])[0], f"{member.name} in {archive}")
                 if label is None:
-                    content.passed_over.add("without a label in it")
+                    content.passed_over.add("without a label")
                 elif part == LABEL_PARTS[0] or (number, key) not in content.labels:
                     content.labels[number, key] = label
             elif content.passed_over.is_image(file, partial(read_member, archive, member, START)):
@@ -145,7 +148,7 @@ def _common(folders: list[tuple[str, ...]]) -> int:
 
 def _archives(where: Path) -> list[Path]:
     """The archives that a pattern stands for, in alphabetical order; a file that is called so stands for itself."""
-    if where.is_file():
+    if is_file(where):
         return [where]
     texts = list(islice(_expanded(str(where)), _MOST_ARCHIVES + 1))
     if len(texts) > _MOST_ARCHIVES:

@@ -84,9 +84,9 @@ class PassedOver:
             try:
                 if _BEGINS.match(start()):
                     return True
-                self._reasons["without a suffix that do not begin as an image does"] += 1
+                self._reasons["without suffix and of no image format"] += 1
             except OSError:
-                self._reasons["without a suffix that cannot be read"] += 1
+                self._reasons["without suffix and not readable"] += 1
         return False
 
     def add(self, why: str) -> None:
