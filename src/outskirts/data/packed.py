@@ -33,7 +33,7 @@ class Member(NamedTuple):
     """Where a file lies in an archive.
 
     Arguments:
-        name: Its path in the archive.
+        name: Path in the archive.
         start: Where it begins, or in a zip file what stands before it, in bytes; `NO_FILE` for a link or a device.
         stored: Bytes that it takes in the archive.
         size: Bytes of the file itself.

@@ -25,7 +25,7 @@ class Table(NamedTuple):
     Arguments:
         file: Where it is.
         header: The names of its columns.
-        lines: Its lines, each with the number of its last line in the file.
+        lines: Lines below the header, each with the number of its last line in the file.
     """
 
     file: Path
