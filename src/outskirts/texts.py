@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["KINDS", "comma_separated", "counted", "listed", "verb"]
+__all__ = ["KINDS", "comma_separated", "counted", "joined", "listed", "verb"]
 
 #: What sentences call the kinds of plain values.
 KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -29,6 +29,15 @@ def counted(number: int, noun: str) -> str:
     """
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def joined(*sentences: str) -> str:
+    """Sentences with spaces between; empty ones are left out.
+
+    >>> joined("One.", "", "Two.")
+    'One. Two.'
+    """
+    return " ".join(filter(None, sentences))
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:

@@ -25,13 +25,15 @@ def refused(forbidden, path, read):
     assert path.name in said and not any(word in said for word in ("missing", "damaged", "no file", "not exist"))
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "imglist", "csv"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "imglist", "csv", "zip", "wds"])
 def test_image_sets(tmp_path, forbidden, kind):
     pixels = np.zeros((2, 8, 8, 3), np.uint8)
     np.save(tmp_path / "x.npy", pixels)
     np.savez(tmp_path / "x.npz", images=pixels)
     (tmp_path / "x.imglist").write_text("a.png 0\n")
     (tmp_path / "x.csv").write_text("image,label\na.png,0\n")
+    for other in ("zip", "wds"):
+        (tmp_path / f"x.{other}").touch()
     path = tmp_path / f"x.{kind}"
     spec = f"{kind}:{path}" + (f"@{tmp_path}" if kind in ("imglist", "csv") else "")
     refused(forbidden, path, lambda: open_images(spec))

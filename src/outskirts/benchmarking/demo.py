@@ -71,9 +71,6 @@ def demo(
 
     test = reopen(small(benchmark.test))
     ood = open_groups(benchmark.ood, lambda spec: reopen(small(spec)))
-    for name, image_set in ((name, image_set) for sets in ood.values() for name, image_set in sets.items()):
-        if image_set.note:
-            say(f"Note on {name}: {image_set.note}")
     options, runs, results = {**_BUDGET, "seed": seed, "epochs": 3 if quick else 8}, list[Run](), dict[str, Results]()
     for method, settings in _METHODS.items():
         say(f"Training {method}.")

@@ -27,7 +27,7 @@ from ..renamed import as_before
 from ..training.loop import Interrupted
 from ..training.run import Run
 from ..training.train import resume, train
-from ..training.validation import with_validation
+from ..training.validation import validation_beside, with_validation
 from .jobs import Job
 
 __all__ = ["Record", "finished", "forget_images", "record", "run_job"]
@@ -179,7 +179,8 @@ def _open_all(job: Job) -> None:
 
 
 def _training_images(job: Job) -> tuple[ImageSet, ImageSet | None]:
-    return _opened(job.sets["train"]), _opened(job.sets["val"]) if "val" in job.sets else None
+    images = _opened(job.sets["train"])
+    return images, _opened(job.sets["val"]) if "val" in job.sets else validation_beside(images)
 
 
 def _measure(job: Job, run: Run) -> None:

@@ -46,7 +46,8 @@ class Evaluate(Command):
     train: str | None = None
     """With --model: images that it was trained on, with its classes, as a spec. Detectors are fitted on them."""
     val: str | None = None
-    """With --model: validation images. Default: a part of the training images is set aside."""
+    """With --model: validation images. Default: those in the folder val beside train; without such a folder, a part of
+    the training images is set aside."""
     val_fraction: Between = 0.05
     """With --model: share of the training images, between 0 and 1, that is set aside where --val is not given."""
     seed: int = 0
@@ -68,7 +69,8 @@ class Evaluate(Command):
     out: Path | None = None
     """With --model: folder of the results. Default: one in runs/, named after the classifier."""
     test: str | None = None
-    """In-distribution (ID) test images of the run's classes, as a spec."""
+    """In-distribution (ID) test images of the run's classes, as a spec. Default: those in the folder test beside
+    train."""
     near: Entries = ()
     """Near OOD sets: images that are similar to the training images."""
     far: Entries = ()

@@ -17,7 +17,7 @@ from typing import IO, Protocol, Self
 from ..errors import OutskirtsError, reason
 from ..files import reading, writing
 
-__all__ = ["unpack"]
+__all__ = ["DAMAGE", "ENCRYPTED", "CheckedHeader", "unpack"]
 
 #: Bytes that any archive may unpack to, and the multiple of its own size that larger ones may.
 _ALWAYS = 2**30
@@ -25,15 +25,15 @@ _FACTOR = 20
 #: Files that an archive may hold.
 _MOST_FILES = 5_000_000
 _PIECE = 2**20
-_ENCRYPTED = 0x1
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, RuntimeError)
+ENCRYPTED = 0x1
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, RuntimeError)
 
 
 class _Open(Protocol):
     def __call__(self) -> IO[bytes] | None: ...
 
 
-class _Header(tarfile.TarInfo):
+class CheckedHeader(tarfile.TarInfo):
     """What stands before a file in a tar file. The library would take a damaged or missing one for the end."""
 
     @classmethod
@@ -103,9 +103,9 @@ def _opened(archive: Path) -> Iterator[Iterator[tuple[str, bool, _Open]]]:
             with zipfile.ZipFile(archive) as packed:
                 yield _of_zip(packed, archive)
         else:
-            with tarfile.open(archive, tarinfo=_Header) as packed_tar:
+            with tarfile.open(archive, tarinfo=CheckedHeader) as packed_tar:
                 yield _of_tar(packed_tar, archive)
-    except (*_DAMAGE, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         # The system numbers its errors; the readers of compressed streams do not.
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -117,7 +117,7 @@ def _opened(archive: Path) -> Iterator[Iterator[tuple[str, bool, _Open]]]:
 
 def _of_zip(packed: zipfile.ZipFile, archive: Path) -> Iterator[tuple[str, bool, _Open]]:
     for info in packed.infolist():
-        if info.flag_bits & _ENCRYPTED:
+        if info.flag_bits & ENCRYPTED:
             raise OutskirtsError(f"{archive} is encrypted; unpack it by hand, with its password.")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _link(info.filename, archive)

@@ -17,6 +17,7 @@ from ..errors import OutskirtsError, unknown
 from ..files import home_expanded, load_yaml, require_path_part, write_text
 from .catalogue import known
 from .imageset import ImageSet
+from .option_text import encoded_item
 from .sources import open as open_images
 from .sources import resolve
 from .sources.spec import data_folder
@@ -135,10 +136,10 @@ def load_benchmark(benchmark: str | Path | Benchmark) -> Benchmark:
         if not isinstance(value, str):
             raise OutskirtsError(f"In the benchmark {path}, {key} is {value!r}; it must be a spec such as cifar10.")
         if classes and key in _ID:
-            chosen = classes if isinstance(classes, str) else ",".join(map(str, classes))
+            chosen = classes if isinstance(classes, str) else ",".join(encoded_item(str(name)) for name in classes)
             value += f"{'&' if '?' in value else '?'}classes={chosen}"
         try:
-            return resolve(value, base)
+            return resolve(value, base, key if key in _ID else "test")
         except OutskirtsError as error:
             raise OutskirtsError(f"In the benchmark {path}, {key}: {error}{remedy}") from error
 

@@ -23,6 +23,7 @@ from PIL import Image
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
 from .decode import Altered, CorruptImage, Item, Items, is_deep, plain_pixels, regular
+from .packed import Packed
 from .reading import Reading
 from .threads import BLOCK, in_order
 
@@ -103,14 +104,16 @@ def item_keys(items: Items, rows: Sequence[int], first: bool = False) -> list[st
     """The keys of some items, in the order of `rows`; empty for those that cannot be read.
 
     Arguments:
-        items: Stored images. What is found of files in a list, and of an array on disk, is remembered.
+        items: Stored images. What is found of files in a list or in archives, and of an array on disk, is remembered.
         rows: Which of them.
         first: Give them the keys of version 0.1.
     """
     if first:
         return list(_threaded(lambda row: _key_or_none(items, row, first_key), rows))
     if isinstance(items, np.memmap) and isinstance(items.filename, (str, os.PathLike)):
-        return _of_array(items, Path(items.filename).absolute(), rows)
+        return _of_one_file(items, Path(items.filename).absolute(), rows, list(map(str, rows)))
+    if isinstance(items, Packed):
+        return _of_packed(items, rows)
     if isinstance(items, list) and all(isinstance(items[row], Path) for row in rows):
         return _of_files([items[row].absolute() for row in rows])
     return list(_threaded(lambda row: _key_or_none(items, row), rows))
@@ -133,14 +136,33 @@ def _of_files(paths: Sequence[Path]) -> list[str]:
     return [keys[path] for path in paths]
 
 
-def _of_array(array: np.memmap, file: Path, rows: Sequence[int]) -> list[str]:
-    """The keys of rows of an array on disk: they are known as long as its file is the same."""
-    record, status = _Record.of(file), _status(file)
-    keys = {row: record.key(str(row), status) for row in rows}
-    unknown = [row for row in rows if not keys[row]]
-    for row, key in zip(unknown, _threaded(lambda row: _key_or_none(array, row), unknown)):
+def _of_packed(items: Packed, rows: Sequence[int]) -> list[str]:
+    """The keys of images in archives."""
+    keys: dict[int, str] = {}
+    by_archive: dict[int, list[int]] = {}
+    for row in rows:
+        by_archive.setdefault(items.members[row][0], []).append(row)
+    for archive, own in by_archive.items():
+        places = [str(items.members[row][1].start) for row in own]
+        keys.update(zip(own, _of_one_file(items, items.archives[archive].absolute(), own, places)))
+    return [keys[row] for row in rows]
+
+
+def _of_one_file(items: Items, file: Path, rows: Sequence[int], places: Sequence[str]) -> list[str]:
+    """The keys of images that one file holds: they are known as long as it is the same.
+
+    Arguments:
+        items: Stored images.
+        file: The file.
+        rows: Which of them.
+        places: What each is called in the record of the file.
+    """
+    record, status = _Record.of(file), _status_or_none(file)
+    keys = {row: record.key(place, status) for row, place in zip(rows, places)}
+    unknown = [(row, place) for row, place in zip(rows, places) if not keys[row]]
+    for (row, place), key in zip(unknown, _threaded(lambda one: _key_or_none(items, one[0]), unknown)):
         keys[row] = key
-        record.add(str(row), status, key)
+        record.add(place, status, key)
     record.save()
     return [keys[row] for row in rows]
 
@@ -154,7 +176,7 @@ def _threaded(work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
 
 
 class _Record:
-    """What is remembered of the files in a folder, or of the rows of an array.
+    """What is remembered of the files in a folder or an archive, or of the rows of an array.
 
     Arguments:
         file: Where it is kept.

@@ -24,6 +24,7 @@ from .decode import Items, image_of, stored_pixels
 from .identity import item_keys
 from .likeness import KEY, Likeness, pixel_key
 from .losses import Losses, loss_of
+from .packed import Packed
 from .pixel_array import checked_pixels
 from .reading import SHOWN, Reading
 from .selection import class_positions, correlated, joined, part_bounds, position_bounds, quantiles
@@ -157,8 +158,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return image
 
     def name(self, i: int) -> str:
-        """What image `i` is called: its path, or its row (from 0) in the set's file."""
+        """What image `i` is called: its path, on disk or in an archive, or its row (from 0) in the set's file."""
         row = int(self.index[i])
+        if isinstance(self.items, Packed):
+            return self.items.name(row)
         item = self.items[row]
         return str(item) if isinstance(item, PathLike) else f"row {row} of {self._origin}"
 

@@ -15,6 +15,7 @@ from ..texts import counted
 from .attribute import Attribute
 from .decode import picture, scaled
 from .imageset import ImageSet
+from .notes import notes_of
 from .reading import USUAL
 from .sources import open as open_images
 from .sources.labels import IN_PATH
@@ -85,7 +86,8 @@ def pack(
             table |= {name: one.index[rows.start : rows.stop].numpy() for name, one in known.items()}
             file.write_table(pa.table(table, schema))
             progress("packing", rows.stop, len(images))
-    say(f"{counted(len(images), 'image')} in {out}")
+    for sentence in (*notes_of({"Images": images}), f"{counted(len(images), 'image')} in {out}"):
+        say(sentence)
     return open_images(out)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import grouped
 from ..errors import OutskirtsError, unknown
 from ..seeding import generator
+from .option_text import decoded
 
 __all__ = ["class_positions", "correlated", "joined", "part_bounds", "position_bounds", "quantiles"]
 
@@ -147,7 +148,7 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
 
     Arguments:
         chosen: Names, or a text such as ``"0-5,8"`` or ``"cat,dog"``: what is not a name is a position, or a
-            range of positions with both ends included.
+            range of positions with both ends included. In a text, ``%2C`` stands for a comma in a name.
         classes: Names of all classes.
         where: How errors call the set.
 
@@ -156,6 +157,8 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
     """
     positions: list[int] = []
     for token in chosen.split(",") if isinstance(chosen, str) else chosen:
+        if isinstance(chosen, str) and token not in classes:
+            token = decoded(token)
         span = re.fullmatch(r"(\d+)(?:-(\d+))?", token)
         if token in classes:
             positions.append(classes.index(token))

@@ -15,6 +15,7 @@ from ..data.imageset import ImageSet
 from ..data.levels import measured_reading
 from ..data.reading import FIRST
 from ..data.sources import open as open_images
+from ..data.sources import open_split
 from ..detectors import Detector
 from ..devices import resolve_device
 from ..errors import OutskirtsError
@@ -26,8 +27,8 @@ from ..telling import Progress, Say, nobody, silence
 from ..training.given import Given
 from ..training.loading import load
 from ..training.run import Run
-from ..training.validation import with_validation
-from .measuring import Groups, Options, measure
+from ..training.validation import validation_beside, with_validation
+from .measuring import Groups, Options, measure, test_or_beside
 from .results import Results
 from .subject import Subject, aligned
 
@@ -65,11 +66,13 @@ def evaluate_model(
         model: A classifier, or the text that names one, such as ``timm:resnet50?weights=my.pt``; see
             `outskirts.models.given`.
         train: Images that it was trained on, or their spec, with its classes; detectors are fitted on them.
-        test: ID test images, or their spec.
+        test: ID test images, or their spec; those that lie beside the training images, in another sub-folder, unless
+            given.
         ood: OOD sets, or their specs, by group and name.
         detectors: ``"all"``, or names, mappings and detectors, as of `outskirts.evaluate_run`.
-        val: Validation images, or their spec; a part of the training images is set aside unless given. The classifier
-            has seen these, so what is calibrated on them takes images to be easier than they are.
+        val: Validation images, or their spec; those beside the training images unless given. If there are none, a part
+            of the training images is set aside. The classifier has seen these, so what is calibrated on them takes
+            images to be easier than they are.
         val_fraction: Share of the training images, between 0 and 1, that is set aside.
         seed: Seed of that part, and of the bootstrap.
         out: Folder of the results; by default one below ``runs/`` named after the classifier.
@@ -90,7 +93,8 @@ def evaluate_model(
     """
     images = open_images(train)
     images.require_trainable()
-    val_images = None if val is None else open_images(val)
+    val_images = validation_beside(images, say) if val is None else open_split(val, "val")
+    test = test_or_beside(test, benchmark, images.spec, say)
     if isinstance(model, Classifier):
         classifier, text = model, f"custom:{model.architecture}"
     else:

@@ -15,7 +15,7 @@ from ..extraction.forward import PassOptions
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
-from .measuring import Groups, Options, measure
+from .measuring import Groups, Options, measure, test_or_beside
 from .results import Results
 from .subject import Subject
 
@@ -48,7 +48,8 @@ def evaluate_run(
 
     Arguments:
         run: A finished run, or its folder; or that of an earlier `evaluate_model`.
-        test: ID test images of the run's classes, or their spec.
+        test: ID test images of the run's classes, or their spec; those that lie beside the training images, in another
+            sub-folder, unless given.
         ood: OOD sets, or their specs, by group and name; those of the group ``shifted`` are ID images, see
             `outskirts.evaluation.set_groups`.
         benchmark: A benchmark, its name, or its YAML file, in the place of `test` and `ood`.
@@ -76,4 +77,5 @@ def evaluate_run(
     run = Run.open(run)
     forward = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
     options = Options.of(features, forward, tune, tune_passes, say, progress)
+    test = test_or_beside(test, benchmark, run.options().get("data"), say)
     return measure(run, lambda: Subject.of(run), test, ood or {}, benchmark, detectors, options)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
 from ..data.imageset import ImageSet
+from ..data.notes import notes_of
 from ..data.set_record import save_sets
-from ..data.sources import open as open_images
-from ..data.sources import reopen
+from ..data.sources import beside, open_split, reopen
 from ..detectors import Detector
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
@@ -41,7 +42,7 @@ from .task import Task, open_task
 from .tuning import Tuned, grid_of, own_outliers
 from .tuning import tune as tune_detectors
 
-__all__ = ["Groups", "Options", "measure"]
+__all__ = ["Groups", "Options", "measure", "test_or_beside"]
 
 #: OOD sets, or their specs, by group and name.
 Groups: TypeAlias = Mapping[str, Mapping[str, ImageSet | str | Path]]
@@ -81,7 +82,7 @@ class Options:
         if tune_passes and tune is None:
             raise OutskirtsError("Passes to choose parameters need images to choose on: --tune or --tune-on SPEC.")
         images: ImageSet | Literal["own"] | None = (
-            "own" if tune == "own" else None if tune is None else open_images(tune)
+            "own" if tune == "own" else None if tune is None else open_split(tune, "val")
         )
         return cls(features, forward, images, tune_passes, say, progress)
 
@@ -117,6 +118,9 @@ def measure(
         passes = Passes(
             task.classifier, run.outputs, options.features, options.forward, task.notes, options.say, options.progress
         )
+        tuning = {TUNING: options.tune} if isinstance(options.tune, ImageSet) else {}
+        for note in notes_of({"training images": task.train, "validation images": task.val, **tuning, **task.sets}):
+            passes.note(note)
         gathered = gather(task, passes, tuned=options.tune is not None)
         task.notes.extend(copies_in_other_files(task))
         classes = _classes(task, passes, gathered)
@@ -156,7 +160,24 @@ def _sets(
             raise OutskirtsError(f"{error}{how_to_fetch(chosen)}") from error
     if test is None:
         raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
-    return open_images(test), open_groups(ood)
+    return open_split(test, "test"), open_groups(ood, partial(open_split, split="test"))
+
+
+def test_or_beside(
+    test: ImageSet | str | Path | None, benchmark: str | Path | Benchmark | None, data: str | None, say: Say
+) -> ImageSet | str | Path | None:
+    """The ID test images that are asked for; where none are, those that lie beside the training images, if any do.
+
+    Arguments:
+        test: ID test images, or their spec.
+        benchmark: A benchmark that names some.
+        data: The canonical text of the training images.
+        say: Told where they were found.
+    """
+    if test is not None or benchmark is not None or (found := beside(data, "test")) is None:
+        return test
+    say(f"Test images: {found.spec}, beside the training images.")
+    return found
 
 
 def _again(task: Task, passes: Passes, gathered: Gathered) -> dict[str, Outputs]:

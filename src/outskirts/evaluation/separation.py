@@ -34,7 +34,7 @@ def shared_images(
         skip_corrupt: Whether images that cannot be decoded are left out; such files are often all alike.
 
     Returns:
-        What a reader of the results should know of the sets, in sentences.
+        What a reader of the results should know of the images that they share, in sentences.
 
     Raises:
         OutskirtsError: If a set is empty, or if more of its images than real sets have copies are among the ID test or
@@ -45,7 +45,6 @@ def shared_images(
             raise OutskirtsError(f"The set '{name}' ({images.spec}) holds no images.")
     among = _Among(skip_corrupt)
     return [
-        *(f"{name}: {images.note}" for name, images in sets.items() if images.note),
         *_copies(sets, among),
         *_beside_own(sets, {"ID test": sets[ID], "training": train}, among),
         *_beside_validation(sets, val, among),

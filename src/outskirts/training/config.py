@@ -30,7 +30,8 @@ class TrainConfig:
     data: str | None = None
     """Training images, as a spec such as cifar10 or folder:photos/train."""
     val: str | None = None
-    """Validation images of the same classes, as a spec. Default: a part of the training images is set aside."""
+    """Validation images of the same classes, as a spec. Default: those in the folder val beside train; without such a
+    folder, a part of the training images is set aside."""
     val_fraction: Between = 0.05
     """Share of the training images, between 0 and 1, that is set aside for validation where --val is not given."""
     synthetic: str | None = None

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from .. import seeding
 from ..data.imageset import ImageSet
+from ..data.notes import notes_of
 from ..data.reading import Reading
 from ..data.sources import open as open_images
 from ..data.transform import Transform
@@ -114,8 +115,9 @@ def import_checkpoint(
         given = {"backbone": backbone, "size": size, "resize": resize, "mean": mean, "std": std}
         words = _words(layout, file, images, given)
         run = _written(Run(out), recipe, classifier, images, lacking, words, say)
-    if published.note:
-        say(published.note)
+    for note in (published.note, *notes_of({"Training images": images})):
+        if note:
+            say(note)
     if neighbours:
         say(
             f"The detector knn takes k={neighbours} for this run, as published; choose another when you evaluate it: "

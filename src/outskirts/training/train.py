@@ -17,8 +17,10 @@ from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
+from ..data.notes import notes_of
 from ..data.reading import Reading
 from ..data.sources import open as open_images
+from ..data.sources import open_split
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
@@ -42,7 +44,7 @@ from .merging import merged_recipe
 from .reading import lost, training_reading
 from .run import Run
 from .signals import stop_requests
-from .validation import reopened, require_apart, with_validation
+from .validation import reopened, require_apart, validation_beside, with_validation
 
 __all__ = ["default_folder", "execute", "resume", "train"]
 
@@ -66,8 +68,8 @@ def train(
     Arguments:
         method: Name of a method, such as ``"ascood"``; that of `config` unless given.
         data: Training images, or their spec; those of `config` unless given.
-        val: Validation images, or their spec; those of `config` unless given. Without either, a part of the training
-            images is set aside.
+        val: Validation images, or their spec; those of `config` unless given. Without either, those that lie beside
+            the training images, in another sub-folder; else a part of the training images is set aside.
         out: The run folder; by default one below ``runs/`` named after method, data and seed.
         preset: Named settings of the method, over which `options` go.
         config: A YAML file of options, or a run folder to train again; `preset` and `options` go over it.
@@ -75,7 +77,8 @@ def train(
         head: Dotted name of `model`'s last linear layer, where it cannot be found.
         progress: Called after each step with the steps done, of how many, and the latest record; `outskirts.progress`
             makes a bar of it.
-        say: Told in a sentence if the training has so few steps that it will hardly learn.
+        say: Told in sentences what files were passed over, where validation images were found, and if the training has
+            so few steps that it will hardly learn.
         options: Fields of `TrainConfig` and of the method's configuration.
 
     Raises:
@@ -88,7 +91,9 @@ def train(
     if data is None:
         raise OutskirtsError("Pass training images, or a configuration that names some (--data SPEC or --config FILE).")
     images = open_images(data)
-    val_images = None if val is None else open_images(val)
+    val_images = validation_beside(images, say) if val is None else open_split(val, "val")
+    for note in notes_of({"Training images": images, "Validation images": val_images}):
+        say(note)
     # Images made in Python have no spec.
     spec, val_spec = images.spec or None, (val_images.spec or None) if val_images is not None else None
     recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
@@ -150,7 +155,8 @@ def execute(
         run.require_same_sets(images, val_images)
     require_apart(images, val_images)
     pool = _pool(recipe.training, images, val_images)
-    outliers = _outliers(recipe.training, {"training": images, "validation": val_images, "synthetic": pool})
+    named = {"training": images, "validation": val_images, "synthetic": pool}
+    outliers = _outliers(recipe.training, named, say)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
     earlier = load(recipe.training.init, model, head, classes=wanted, say=say) if recipe.training.init else None
@@ -264,7 +270,7 @@ def _pool(config: TrainConfig, images: ImageSet, val_images: ImageSet) -> ImageS
     return pool
 
 
-def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None]) -> ImageSet | None:
+def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None], say: Say) -> ImageSet | None:
     """Images of outliers from disk, none of them in other sets; what their labels are does not matter."""
     if not config.outlier_images:
         return None
@@ -275,6 +281,8 @@ def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None]) -> Image
     if not len(outliers):
         raise OutskirtsError(f"{config.outlier_images} holds no images.")
     require_separate(outliers, "outlier", sets)
+    for note in notes_of({"Outlier images": outliers}):
+        say(note)
     return outliers
 
 

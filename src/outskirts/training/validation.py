@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from ..data.imageset import ImageSet
 from ..data.leakage import TOLERATED, overlap, require_no_shared_groups
 from ..data.set_record import SetRecord
-from ..data.sources import reopen
+from ..data.sources import beside, reopen
 from ..errors import OutskirtsError
+from ..telling import Say, silence
 from ..texts import verb
 from .config import TrainConfig
 from .run import Run
 
-__all__ = ["reopened", "require_apart", "training_sets", "with_validation"]
+__all__ = ["reopened", "require_apart", "training_sets", "validation_beside", "with_validation"]
 
 
 def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
@@ -63,6 +64,15 @@ def with_validation(
     if (val_images.labels < 0).any():
         raise OutskirtsError(f"{val_images.spec} has images without a label; validation needs all.")
     return images, val_images
+
+
+def validation_beside(images: ImageSet, say: Say = silence) -> ImageSet | None:
+    """The validation images that lie beside training images, in another sub-folder; None if there are none."""
+    found = beside(images.spec, "val")
+    if found is None or not found.classes:
+        return None
+    say(f"Validation images: {found.spec}, beside the training images.")
+    return found
 
 
 def _parted(

@@ -1,5 +1,6 @@
 """Where image sets come from: `open` and one module per kind of store."""
 
+from . import archives as archives
 from . import arrays as arrays
 from . import arrow as arrow
 from . import folder as folder
@@ -10,6 +11,7 @@ from . import samples as samples
 from . import table as table
 from . import token_set as token_set
 from . import torchvision_sets as torchvision_sets
-from .spec import open, reopen, resolve
+from .beside import beside
+from .spec import open, open_split, reopen, resolve
 
-__all__ = ["open", "reopen", "resolve"]
+__all__ = ["beside", "open", "open_split", "reopen", "resolve"]

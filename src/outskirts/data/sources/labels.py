@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import OutskirtsError
 from ..imageset import MOST_CLASSES
 
-__all__ = ["IN_PATH", "class_indices", "finder", "named", "whole_number"]
+__all__ = ["IN_PATH", "class_indices", "finder", "in_numeric_order", "named", "named_in_order", "whole_number"]
 
 #: What a pattern for the paths of images follows.
 IN_PATH = "path:"
@@ -69,3 +69,27 @@ def named(names: Sequence[str]) -> tuple[Tensor, list[str]]:
     """
     known, positions = np.unique(np.asarray(names, dtype=str), return_inverse=True)
     return torch.from_numpy(positions.astype(np.int64)), known.tolist()
+
+
+def named_in_order(names: Sequence[str | None]) -> tuple[Tensor, list[str]]:
+    """The position of each name among all of them, int64 [N], -1 for none, and those: in alphabetical order, or in that
+    of their numbers if all are whole numbers.
+
+    >>> named_in_order(["10", None, "2"])
+    (tensor([ 1, -1,  0]), ['2', '10'])
+    """
+    known = in_numeric_order(sorted({name for name in names if name is not None}))
+    places = {name: place for place, name in enumerate(known)}
+    return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64), known
+
+
+def in_numeric_order(names: Sequence[str]) -> list[str]:
+    """Names in the order of their numbers, if all are whole numbers; else as they are.
+
+    >>> in_numeric_order(["1", "10", "2"]), in_numeric_order(["10", "2", "cat"])
+    (['1', '2', '10'], ['10', '2', 'cat'])
+    """
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return list(names)
+    # Without making numbers of them, which Python refuses to do with thousands of digits.
+    return sorted(names, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name))

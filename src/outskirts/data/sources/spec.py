@@ -3,7 +3,7 @@
 A source is a function that returns an `ImageSet`; its signature is its grammar. A parameter `where` is what
 follows the colon, a parameter `root` what follows an ``@``, and the other parameters are options after the
 ``?``, converted to their annotated type. The options in `VIEW` belong to every source that has no such
-parameter of its own.
+parameter of its own. How a value is written that holds what parts options: `option_text`.
 """
 
 from __future__ import annotations
@@ -12,30 +12,46 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
 from ...files import home_expanded
-from ...texts import counted
+from ...texts import counted, joined
 from ..catalogue import entries
 from ..corruptions import CHANGES
 from ..imageset import SUBSET, ImageSet
+from ..option_text import Listing, decoded, encoded, parse_options
 from .grouping import by_path
 from .labels import IN_PATH
 
-__all__ = ["SOURCES", "Spec", "brief", "data_folder", "open", "placed", "reopen", "resolve", "source"]
+__all__ = [
+    "SOURCES",
+    "Spec",
+    "brief",
+    "data_folder",
+    "open",
+    "open_split",
+    "parse_spec",
+    "placed",
+    "reopen",
+    "resolve",
+    "source",
+]
 
 Opener = Callable[..., ImageSet]
 
 SOURCES: dict[str, Opener] = {}
 
+#: By source, what it chooses where a text leaves it open; the canonical text of what was opened says it.
+_CHOICES: dict[str, Callable[..., dict[str, Any]]] = {}
+
 #: Options of every source, in the order in which they apply; `seed` is that of `correlation`, `part` and `limit`.
-VIEW: dict[str, type] = {
+VIEW: dict[str, Any] = {
     "expect": int,
     "positions": str,
-    "classes": str,
+    "classes": Listing,
     "group": str,
     "correlation": int,
     "part": str,
@@ -43,6 +59,8 @@ VIEW: dict[str, type] = {
     "seed": int,
     **dict.fromkeys(CHANGES, int),
 }
+
+_LISTINGS = (Listing, Listing | None)
 
 #: The source of a path that is written without one.
 _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
@@ -59,11 +77,18 @@ def placed(path: Path | str) -> Path:
     return ((data_folder() if bare else Path()) / path).absolute()
 
 
-def source(name: str) -> Callable[[Opener], Opener]:
-    """Register a function as the source called `name`."""
+def source(name: str, choose: Callable[..., dict[str, Any]] | None = None) -> Callable[[Opener], Opener]:
+    """Register a function as the source called `name`.
+
+    Arguments:
+        name: Name of the source.
+        choose: Called with the split that is needed and the arguments of a text; returns those that it leaves open.
+    """
 
     def add(function: Opener) -> Opener:
         SOURCES[name] = function
+        if choose is not None:
+            _CHOICES[name] = choose
         return function
 
     return add
@@ -80,8 +105,19 @@ class Spec:
 
     def __str__(self) -> str:
         where = f":{self.arguments.get('where', '')}" if self.colon else ""
-        options = "&".join(f"{k}={v}" for k, v in (self.arguments | self.view).items() if k != "where")
+        kinds = _kinds(self.source)
+        texts = {
+            key: str(value) if kinds[key] in _LISTINGS else encoded(str(value))
+            for key, value in (self.arguments | self.view).items()
+            if key != "where"
+        }
+        options = "&".join(f"{key}={text}" for key, text in texts.items())
         return self.source + where + (f"?{options}" if options else "")
+
+    def completed(self, split: str) -> Spec:
+        """The same with what its source chooses where it is open, such as this split of a folder that has some."""
+        choose = _CHOICES.get(self.source)
+        return self if choose is None else replace(self, arguments=self.arguments | choose(split, **self.arguments))
 
 
 def open(spec: str | Path | ImageSet) -> ImageSet:
@@ -91,12 +127,16 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
         spec: An image set, or a text: a bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or
             folder of images in `data_folder`; with a colon, ``textures:``, where a folder is called so, too),
             ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
-            ``npy:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of such a file. Options follow
-            a ``?``, parted by ``&``: ``expect=10000``, which refuses any other number of images, ``positions=0-499``,
-            consecutive images, ``classes=0-5,8``, ``group=path:PATTERN``, which keeps images of one patient or place
-            in one part, ``correlation=80`` (see `ImageSet.correlated`), ``part=0-60%``, ``limit=2000``, ``seed=0``
-            (applied in this order), ``contrast=50``, ``noise=10``, ``through=24`` and ``jpeg=75``, which show the
-            images otherwise (see `outskirts.data.corruptions`), and those of the source, such as ``split=test``.
+            ``npy:FILE``, ``wds:FILE``, ``zip:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of
+            an .npz, .npy or .parquet file. Options follow a ``?``, parted by ``&``: ``expect=10000``, which refuses any
+            other number of images, ``positions=0-499``, consecutive images, ``classes=0-5,8``, ``group=path:PATTERN``,
+            which keeps images of one patient or place in one part, ``correlation=80`` (see `ImageSet.correlated`),
+            ``part=0-60%``, ``limit=2000``, ``seed=0`` (applied in this order), ``contrast=50``, ``noise=10``,
+            ``through=24`` and ``jpeg=75``, which show the images otherwise (see `outskirts.data.corruptions`), and
+            those of the source, such as ``split=test``.
+            In a value, ``%26`` stands for ``&``, ``%2C`` for a comma that parts nothing, and what is in double quotes
+            for itself: ``classes="salt & pepper",bread``. Of a folder with sub-folders such as train, val and test, the
+            images of train are opened unless ``split`` says otherwise.
 
     Returns:
         The set. Its `spec` is canonical: paths are absolute, so it can be reopened from anywhere.
@@ -104,7 +144,25 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     Raises:
         OutskirtsError: saying what is wrong with the text or with what it names.
     """
-    return spec if isinstance(spec, ImageSet) else _opened(parse_spec(spec))
+    return open_split(spec, "train")
+
+
+def open_split(spec: str | Path | ImageSet, split: str) -> ImageSet:
+    """What `open` returns; but where a text leaves open which split is meant, this one if there is such a split.
+
+    Arguments:
+        spec: An image set, or a text.
+        split: The split: ``train``, ``val`` or ``test``.
+    """
+    if isinstance(spec, ImageSet):
+        return spec
+    parsed = parse_spec(spec)
+    complete = parsed.completed(split)
+    image_set = _opened(complete)
+    if (chosen := complete.arguments.get("split")) != parsed.arguments.get("split"):
+        said = f"Of the parts of the set, these are the images of '{chosen}'; another is chosen with ?split=."
+        image_set.note = joined(said, image_set.note)
+    return image_set
 
 
 def _opened(parsed: Spec) -> ImageSet:
@@ -157,9 +215,17 @@ def brief(spec: str) -> str:
     return body + question + options
 
 
-def resolve(spec: str | Path, base: Path | None = None) -> str:
-    """The canonical text of a spec, its relative paths taken from the folder `base`; opens nothing."""
-    return str(parse_spec(spec, base))
+def resolve(spec: str | Path, base: Path | None = None, split: str | None = None) -> str:
+    """The canonical text of a spec; opens nothing.
+
+    Arguments:
+        spec: The text.
+        base: Folder that relative paths start from; the working folder unless given.
+        split: The split that is meant where the text leaves it open and its source has some; see `open_split`.
+    """
+    parsed = parse_spec(spec, base)
+    chosen = parsed.completed(split).arguments.get("split") if split else None
+    return str(replace(parsed, arguments=parsed.arguments | {"split": chosen}) if chosen else parsed)
 
 
 def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = False) -> Spec:
@@ -179,7 +245,7 @@ def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = Fal
     name, where = _locate(body, base or Path(), canonical)
     parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
     kinds = {key: parameter.annotation for key, parameter in parameters.items()}
-    given = _options(query, text)
+    given = parse_options(query, text)
     if where:
         given["where"] = where
         if "root" in kinds and "root" not in given:
@@ -188,7 +254,7 @@ def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = Fal
                 raise OutskirtsError(
                     f"'{text}' does not name the folder that its paths start from; write {name}:FILE@ROOT."
                 )
-    known = kinds | {key: kind for key, kind in VIEW.items() if key not in kinds}
+    known = _kinds(name)
     for key in given:
         if key not in known:
             raise unknown("option", key, known.keys() - {"where"}, f"of {name}")
@@ -242,22 +308,22 @@ def _locate(body: str, base: Path, canonical: bool) -> tuple[str, str | None]:
     raise unknown("kind of source" if colon else "image set", name, SOURCES)
 
 
-def _options(query: str, text: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for pair in query.split("&") if query else ():
-        key, equals, value = pair.partition("=")
-        if not (key and equals and value):
-            raise OutskirtsError(f"'{pair}' in '{text}' is not an option of the form KEY=VALUE.")
-        if key in options or key == "where":
-            raise OutskirtsError(f"The option {key} is given twice in '{text}'.")
-        options[key] = value
-    return options
+def _kinds(name: str) -> dict[str, Any]:
+    """The types of all options of a source, its own and those of every source."""
+    parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
+    return VIEW | {key: parameter.annotation for key, parameter in parameters.items()}
 
 
 def _convert(key: str, value: str, kind: Any, base: Path, text: str) -> Any:
     kinds = get_args(kind) or (kind,)
+    if Listing in kinds:
+        return value
     if Path in kinds:
-        return Path(os.path.abspath(base / home_expanded(value)))
+        place = base / home_expanded(value)
+        # A folder may be called so, and what follows the colon has no codes.
+        kept = key == "where" or os.path.exists(place)
+        return Path(os.path.abspath(place if kept else base / home_expanded(decoded(value))))
+    value = decoded(value)
     if int in kinds:
         try:
             return int(value)

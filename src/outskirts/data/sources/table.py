@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from ...errors import OutskirtsError, unknown
-from ...files import is_file, reading
+from ...errors import OutskirtsError
+from ...files import is_file
 from ..attribute import Attribute
 from ..imageset import ImageSet
+from ..option_text import Listing, items
+from .csv_table import read_table
 from .grouping import by_column
+from .identifiers import files_of
 from .labels import IN_PATH, class_indices, named, whole_number
+from .one_hot import one_hot
 from .spec import source
 
 __all__ = ["table"]
@@ -29,59 +31,49 @@ def table(
     label: str = "label",
     attribute: str | None = None,
     group: str | None = None,
-    rows: str | None = None,
+    rows: Listing | None = None,
+    labels: Listing | None = None,
 ) -> ImageSet:
     """A table with a header and a line for each image.
 
     Arguments:
-        where: The table, comma-separated.
+        where: The table, whose cells are parted by commas, semicolons or tabs.
         root: The folder that its paths start from.
-        image: The column of paths.
+        image: The column of paths. A name without suffix stands for the image file that is called so but for the
+            suffix.
         label: The column of labels, numbers from 0 or names; ``none`` for images without labels.
         attribute: A column of what else is known of each image, numbers from 0 or names.
         group: A column of what each image is of, such as a patient; or ``path:PATTERN``, see `by_path`.
         rows: Which lines: ``COLUMN:VALUE``, such as ``split:0``; all unless given. Several are parted by commas,
             and a line must have them all.
+        labels: In the place of `label`, a column for each class, such as ``melanoma,nevus``, of which in each line one
+            holds 1 and the others 0.
     """
-    if not is_file(where):
-        raise OutskirtsError(f"There is no file {where}; write csv:FILE@ROOT.")
+    if labels and label != "label":
+        raise OutskirtsError(f"Both label={label} and labels={labels} are given; choose one of them.")
+    classes_in = items(labels) if labels else [] if label == "none" else [label]
+    in_column = group is not None and not group.startswith(IN_PATH)
+    known = read_table(where, [image, *classes_in, *filter(None, [attribute, group if in_column else None])])
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write csv:FILE@ROOT.")
-    try:
-        with reading(where), where.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header, lines = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise OutskirtsError(f"{where} is not a table in CSV, in UTF-8 ({error}).") from error
-    _require_complete(header, lines, where)
-    for pair in rows.split(",") if rows else ():
-        column, colon, value = pair.partition(":")
-        if not colon:
-            raise OutskirtsError(f"Lines are chosen as COLUMN:VALUE, not '{pair}'.")
-        _require(column, header, where)
-        lines = [line for line in lines if line[column] == value]
-    if not lines:
-        raise OutskirtsError(f"{where} has no line{f' with {rows}' if rows else ''}.")
-    _require(image, header, where)
-    paths = [root / (line[image] or "") for line in lines]
+    known = known.chosen(rows)
+    names = known.column(image)
+    paths = files_of(names, root)
     # One look tells a wrong root; a missing file in the middle is named when it is decoded.
     if not is_file(paths[-1]):
-        raise OutskirtsError(f"{where} lists {lines[-1][image]}, which is not in {root}; write csv:FILE@ROOT.")
+        raise OutskirtsError(f"{where} lists {names[-1]}, which is not in {root}; write csv:FILE@ROOT.")
 
     def values(column: str) -> tuple[Tensor, list[str]]:
-        _require(column, header, where)
-        return _coded([line[column] or "" for line in lines], f"The column '{column}' of {where}")
+        return _coded(known.column(column), f"The column '{column}' of {where}")
 
-    of = None
-    if group and not group.startswith(IN_PATH):
-        _require(group, header, where)
-        of = by_column(group, [line[group] or "" for line in lines], str(where))
-    labels, classes = (None, []) if label == "none" else values(label)
-    known = None
+    unlabeled: tuple[None, list[str]] = None, []
+    numbers, classes = one_hot(known, labels) if labels else values(label) if classes_in else unlabeled
+    other = None
     if attribute:
-        index, names = values(attribute)
-        known = Attribute(attribute, tuple(names), index)
-    return ImageSet(paths, labels, classes, f"csv:{where}", attribute=known, group=of)
+        index, meanings = values(attribute)
+        other = Attribute(attribute, tuple(meanings), index)
+    of = by_column(group, known.column(group), str(where)) if group is not None and in_column else None
+    return ImageSet(paths, numbers, classes, f"csv:{where}", attribute=other, group=of)
 
 
 def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
@@ -97,16 +89,3 @@ def _coded(values: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
             "?label=none."
         )
     return named(values)
-
-
-def _require_complete(header: Sequence[str], lines: Sequence[dict[Any, Any]], where: Path) -> None:
-    """Raise where a cell would be dropped: of a column that is there twice, or of no column."""
-    if twice := next((name for place, name in enumerate(header) if name in header[:place]), None):
-        raise OutskirtsError(f"{where} has the column '{twice}' twice; give each column its own name.")
-    if wide := next((row for row, line in enumerate(lines, start=1) if any(line.get(None, ()))), None):
-        raise OutskirtsError(f"{where} has more cells in row {wide} than there are columns; put commas in quotes.")
-
-
-def _require(column: str, header: Sequence[str], where: Path) -> None:
-    if column not in header:
-        raise unknown("column", column, header, f"in {where}")

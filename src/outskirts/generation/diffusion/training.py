@@ -13,7 +13,7 @@ from torch import Tensor
 from ... import seeding
 from ...data.imageset import ImageSet
 from ...data.loading.batches import Batch
-from ...data.sources import open as open_images
+from ...data.sources import reopen
 from ...data.transform import Transform
 from ...devices import faster_precision
 from ...errors import OutskirtsError
@@ -100,7 +100,7 @@ def load_trained(folder: Path, images: ImageSet, transform: Transform) -> Diffus
 def _require_among(folder: Path, images: ImageSet) -> None:
     """Raise unless the generator in a folder has seen these images alone, be it not all of them."""
     about = begun(folder)
-    seen = open_images(about["data"]) if about else None
+    seen = reopen(about["data"]) if about else None
     if (
         seen is None
         or seen.fingerprint_as(about["fingerprint"]) != about["fingerprint"]
