@@ -150,7 +150,7 @@ def as_before(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a training as version 0.1 would have written them, for hashes that change neither with names nor with
     options that are new since then and not used.
 
-    >>> as_before({"ood_head": 0.1, "val": None, "compile": False})
+    >>> as_before({"ood_head": 0.1, "val": None, "compile": False, "exif": None})
     {'risk': 0.1, 'val': ''}
     """
     # Trainings always had a batch_size, and VOS its draws: new names elsewhere.

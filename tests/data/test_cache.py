@@ -19,7 +19,7 @@ def decoded(monkeypatch):
     """The names of the images that are decoded."""
     names = []
     image = osk.ImageSet.image
-    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i: names.append(self.name(i)) or image(self, i))
+    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i, *how: names.append(self.name(i)) or image(self, i, *how))
     return names
 
 

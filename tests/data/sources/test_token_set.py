@@ -114,7 +114,7 @@ def test_an_extraction_goes_on_where_it_was_killed(backbone, images, folder, tmp
 def test_images_are_decoded_while_the_trunk_is_busy(backbone, images, tmp_path, monkeypatch):
     decoded, known = [], []
     image = osk.ImageSet.image
-    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i: decoded.append(i) or image(self, i))
+    monkeypatch.setattr(osk.ImageSet, "image", lambda self, i, reading: decoded.append(i) or image(self, i, reading))
 
     def trunk(batch):
         known.append(len(decoded))
