@@ -1,4 +1,6 @@
 import io
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def test_lossless_and_whole(named, pictures, tmp_path):
         assert torch.equal(again.image(i), torch.from_numpy(picture).permute(2, 0, 1))
     by_name = osk.open(f"{tmp_path / 'pets.parquet'}?label=path:([0-9]) a.png")
     assert by_name.labels.tolist() == list(range(6))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_not_in_utf_8(named, tmp_path):
+    file = tmp_path / os.fsdecode(b"\xff.parquet")
+    pack(named, file)
+    assert osk.open(f"parquet:{file}").classes == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("name", ["patient", "path:([0-9])", "place", "label"])

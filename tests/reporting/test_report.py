@@ -161,6 +161,7 @@ def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
         ("config.yaml", "- a list", "should map"),
         ("metrics.jsonl", '{"kind": "train", "epoch": 1}\n{"kind"', "line 2 is not valid JSON"),
         ("metrics.jsonl", '{"kind": "train"}', "entry 1 lacks epoch"),
+        ("metrics.jsonl", '{"kind": "data", "epoch": 0, "images": []}', "metrics.jsonl is damaged: "),
         ("environment.json", "{", "environment.json is damaged"),
         ("gallery/misses.json", "[3]", "entry 1 lacks dataset"),
     ],

@@ -76,7 +76,8 @@ def pack(
     columns = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
     schema = pa.schema([*columns, *((name, pa.int64()) for name in names)], {"huggingface": _metadata(names)})
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(out) as scratch, pq.ParquetWriter(scratch, schema) as file:
+    # By an open file, as PyArrow takes no path that is not in UTF-8.
+    with atomic(out) as scratch, scratch.open("wb") as stream, pq.ParquetWriter(stream, schema) as file:
         for start in range(0, len(images), _BLOCK):
             rows = range(start, min(start + _BLOCK, len(images)))
             table: dict[str, Any] = {

@@ -74,8 +74,11 @@ class Packed:
 
     def name(self, row: int) -> str:
         """What a file is called: the path of its archive and its own."""
-        archive, member = self.members[row]
-        return f"{self.archives[archive]}/{member.name}"
+        return f"{self.archives[self.members[row][0]]}/{self.path(row)}"
+
+    def path(self, row: int) -> str:
+        """The path of a file in its archive."""
+        return self.members[row][1].name
 
 
 def read_member(archive: Path, member: Member, most: int | None = None) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import OutskirtsError
 from ..files import is_file, load_json
 
-__all__ = ["SAFELY", "load_whole", "require_no_code"]
+__all__ = ["SAFELY", "load_whole", "require_no_code", "sample_side"]
 
 #: How models are loaded from a folder: from there alone, and from files that hold nothing but weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
@@ -87,3 +87,19 @@ def _require_known_classes(index: Path) -> None:
 
 def _is_class(name: Any) -> bool:
     return isinstance(name, str) and _CLASS.fullmatch(name) is not None
+
+
+def sample_side(unet: Any, folder: Path | str) -> int:
+    """The side of what a denoiser makes, in its own pixels; an error if its configuration lacks it.
+
+    Arguments:
+        unet: A denoiser of diffusers.
+        folder: The folder of the pipeline, for the message.
+    """
+    side = unet.config.sample_size
+    if not isinstance(side, int):
+        raise OutskirtsError(
+            f"{Path(folder) / 'unet' / 'config.json'} has no sample_size: the height and width that the network was "
+            "trained on, as one whole number such as 64."
+        )
+    return side

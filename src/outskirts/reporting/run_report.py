@@ -206,7 +206,7 @@ def _records(path: Path) -> list[dict[str, Any]] | None:
             lines.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
-    return _entries(path, lines, {"kind": str, "epoch": float})
+    return _entries(path, lines, {"kind": str, "epoch": float, "images": (int, None)})
 
 
 def _entries(path: Path, entries: list[Any] | None, kind: dict[str, Any]) -> list[dict[str, Any]] | None:

@@ -188,6 +188,9 @@ def test_parquet_without_names_counts_classes(write_parquet, pictures, check):
 def test_parquet_errors(write_parquet, tmp_path, fails):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     fails(tmp_path / "bad.parquet", "bad.parquet is damaged or not a Parquet file")
+    foreign = tmp_path / "foreign.parquet"
+    foreign.write_bytes(write_parquet("sound.parquet").read_bytes().replace(b"bytes", b"\xfe\xfees!"))
+    fails(foreign, "foreign.parquet is damaged or not a Parquet file")
     fails(f"parquet:{tmp_path / 'gone.parquet'}", "There is no Parquet file .*gone")
     fails(write_parquet("empty.parquet", range(0), labels=np.array([], np.int64)), "holds")
     fails(write_parquet("float.parquet", labels=[0.5] * 6), "must be one whole number per image")

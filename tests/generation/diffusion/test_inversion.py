@@ -99,6 +99,17 @@ def test_folders_that_lack_something(stable_folder, tmp_path, remove, said):
         load_stable_diffusion(folder, WORDS)
 
 
+def test_a_network_that_knows_no_size(stable_folder, tmp_path):
+    folder = tmp_path / "stable"
+    shutil.copytree(stable_folder, folder)
+    about = folder / "unet" / "config.json"
+    about.write_text(
+        json.dumps({name: value for name, value in json.loads(about.read_text()).items() if name != "sample_size"})
+    )
+    with pytest.raises(OutskirtsError, match=r"config\.json has no sample_size"):
+        load_stable_diffusion(folder, WORDS)
+
+
 @pytest.mark.parametrize("token", ["bos_token", "eos_token", "pad_token"])
 def test_tokens_that_the_encoder_does_not_know(stable_folder, tmp_path, token):
     folder = tmp_path / "stable"

@@ -48,6 +48,14 @@ def folders(tmp_path_factory, stable_folder):
     return root
 
 
+def test_a_denoiser_that_knows_no_size(folders, tmp_path):
+    shutil.copytree(folders / "numbered", tmp_path / "numbered")
+    about = tmp_path / "numbered" / "unet" / "config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "sample_size": None}))
+    with pytest.raises(OutskirtsError, match=r"config\.json has no sample_size"):
+        fitted(tmp_path / "numbered")
+
+
 @pytest.mark.parametrize("kind", ["dit", "numbered", "texts"])
 def test_images_of_classes(folders, kind):
     generator = fitted(folders / kind)

@@ -54,9 +54,10 @@ def parquet(
     tables = []
     for shard in shards:
         try:
-            with reading(shard), pq.ParquetFile(shard) as file:
+            # By an open file, as PyArrow takes no path that is not in UTF-8.
+            with reading(shard), shard.open("rb") as stream, pq.ParquetFile(stream) as file:
                 tables.append(file.read(_checked(image, label, attribute, group, file.schema_arrow.names, shard)))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
     if any(table.schema != tables[0].schema for table in tables):
         raise OutskirtsError(

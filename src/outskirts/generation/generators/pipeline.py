@@ -28,7 +28,7 @@ from ...data.imageset import ImageSet
 from ...data.transform import Transform
 from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError, loading
-from ...models.pipeline_folder import SAFELY, require_no_code
+from ...models.pipeline_folder import SAFELY, require_no_code, sample_side
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -81,6 +81,8 @@ class Pipeline(ImageGenerator[PipelineConfig]):
                 f"The {type(self.pipeline).__name__} in {self.config.model} takes neither texts nor classes, "
                 "so it cannot make images of a given class; choose another pipeline."
             )
+        if not {"prompt", "class_labels"} & set(self.takes):
+            sample_side(unet, self._model)  # Found out before anything is made.
         if "prompt" in self.takes and "{}" not in self.config.prompt:
             raise OutskirtsError(f"The prompt '{self.config.prompt}' has no {{}} for the name of a class.")
         self.ids = self._ids()
@@ -113,7 +115,7 @@ class Pipeline(ImageGenerator[PipelineConfig]):
         """What a denoiser of numbered classes makes, for pipelines that do not pass a class on."""
         unet, scheduler = self.pipeline.unet, self.pipeline.scheduler
         scheduler.set_timesteps(self.config.steps)
-        side = unet.config.sample_size
+        side = sample_side(unet, self._model)
         shape = (unet.config.in_channels, side, side)
         images = torch.stack([torch.randn(shape, generator=draw) for draw in draws]).to(self.device)
         images = images * getattr(scheduler, "init_noise_sigma", 1.0)

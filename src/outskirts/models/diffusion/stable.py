@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ...errors import OutskirtsError, loading
-from ..pipeline_folder import load_whole, require_no_code
+from ..pipeline_folder import load_whole, require_no_code, sample_side
 from ..vocabulary import require_known_tokens
 from .codec import Autoencoder, load_codec
 from .latent import LatentDiffusion
@@ -108,7 +108,7 @@ def load_stable_diffusion(folder: Path, words: Sequence[str], template: str = TE
     if not isinstance(codec, Autoencoder):
         raise OutskirtsError(f"{folder} holds a generator of outskirts, not a Stable Diffusion.")
     prompts = WordPrompts(encoder, tokenizer, words, template)
-    model = LatentDiffusion(codec, prompts, unet, noising, words, unet.config.sample_size * codec.patch)
+    model = LatentDiffusion(codec, prompts, unet, noising, words, sample_side(unet, folder) * codec.patch)
     return model.requires_grad_(False).eval()
 
 
