@@ -1,5 +1,7 @@
 """``?group=``: which images are of one patient, by a column or by their paths."""
 
+import shutil
+
 import pytest
 
 import outskirts as osk
@@ -97,3 +99,15 @@ def test_what_cannot_be_grouped_says_why(folder, fails):
     fails(f"{folder}?group=path:(", r"'\(' is not a regular expression")
     fails("mnist5k?group=path:x", "The images of mnist5k have no paths that a pattern could find their groups in")
     fails("mnist5k?group=x", "mnist5k has no column 'x'")
+
+
+def test_files_in_archives_have_paths(folder, tmp_path):
+    shutil.make_archive(str(tmp_path / "set"), "zip", folder)
+    assert groups(f"zip:{tmp_path / 'set.zip'}?group=path:[0-9] a") == [f"{i} a" for i in range(6)]
+
+
+def test_a_pattern_may_have_signs_of_options(folder, files):
+    files[0].rename(folder / "cat" / "a&b=c.png")
+    spec = f"{folder}?group=path:(a%26b=c|[0-9])"
+    assert sorted(set(groups(spec))) == ["1", "2", "3", "4", "5", "a&b=c"]
+    assert groups(osk.open(spec).spec) == groups(spec)
