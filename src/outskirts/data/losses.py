@@ -30,7 +30,7 @@ def loss_of(item: Item, pixels: NDArray[Any], reading: Reading) -> int:
 
     Arguments:
         item: The stored image.
-        pixels: Its pixels as they are stored, [H, W] or [H, W, C].
+        pixels: The pixels as they are stored, [H, W] or [H, W, C].
         reading: How they become bytes.
     """
     shorter, longer = sorted(pixels.shape[:2])
