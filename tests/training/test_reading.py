@@ -53,6 +53,18 @@ def test_a_range_that_8_bits_lose_is_learned(run, sets):
     assert osk.extract(classifier, test).accuracy == 1
 
 
+@pytest.mark.parametrize(("budget", "workers"), [(2**31, 0), (0, 0), (0, 2)])
+def test_arrays_on_disk_train_as_files_do(run, sets, tmp_path, budget, workers):
+    files = osk.open(sets["train"])
+    np.save(tmp_path / "x.npy", np.stack([np.array(Image.open(path)) for path in files.items]))
+    np.save(tmp_path / "y.npy", files.labels.numpy())
+    options = {**SMALL, "memory_budget": budget, "workers": workers}
+    other = osk.train("ce", f"{tmp_path}/x.npy?labels={tmp_path}/y.npy", out=tmp_path / "run", size=16, **options)
+    first, second = (osk.load(one) for one in (run, other))
+    assert second.transform.reading == first.transform.reading
+    assert first.fingerprint() == second.fingerprint()
+
+
 def test_a_run_that_is_opened_again_gives_equal_logits(run, sets):
     first, second = (osk.extract(osk.load(run.path), osk.open(sets["test"])).logits for _ in range(2))
     assert torch.equal(first, second)
