@@ -32,10 +32,15 @@ def corrupted(bugs, tmp_path):
     return copy
 
 
+def steady(sentences):
+    """Those that do not depend on how a training is rounded, and so on its threads: how far it got in a few steps."""
+    return [sentence for sentence in sentences if not sentence.startswith("The accuracy of classes differs much")]
+
+
 def test_everything_is_written(run, test, ood):
     said = []
     results = evaluate_run(run, test, ood, ["msp", "mahalanobis", "temperature", "odin"], say=said.append)
-    assert [line.split(":")[0] for line in said] == ["id", "flies", "fog", "train", "val"]
+    assert [line.split(":")[0] for line in steady(said)] == ["id", "flies", "fog", "train", "val"]
     assert said[0] == "id: 20 images went through the network"
     with (run.path / "results.csv").open() as file:
         header, *rows = list(csv.reader(file))
@@ -46,7 +51,7 @@ def test_everything_is_written(run, test, ood):
     gallery = {path.name for path in run.gallery.iterdir()}
     assert gallery == {"misses", "misses.json", "outliers.png", "outliers.json"}
     assert {entry["dataset"] for entry in load_json(run.gallery / "misses.json")} == {"id", "flies", "fog"}
-    assert load_json(run.path / "notes.json") == []
+    assert steady(load_json(run.path / "notes.json")) == []
     assert osk.Results.load(run.path).rows == results.rows
     assert results.rows[0].id_accuracy >= 0.5
 
@@ -64,7 +69,7 @@ def test_a_second_time_no_image_is_forwarded(run, test, ood):
     )
     assert second.rows == first.rows
     assert forwarded == []
-    assert all(line.endswith("images, taken from the store") for line in said)
+    assert all(line.endswith("images, taken from the store") for line in steady(said))
 
 
 def test_raw_features_are_another_method(run, test, ood):
