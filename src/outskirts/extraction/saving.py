@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,9 +104,11 @@ def _names_bytes(images: ImageSet) -> int:
 
 
 def _save_arrays(file: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, Sequence[str]]) -> None:
-    arrays = {name: values.numpy() for name, values in tensors.items()}
+    # Of any kind, as NumPy's types take the names of arrays for those of its options.
+    arrays: dict[str, Any] = {name: values.numpy() for name, values in tensors.items()}
+    arrays |= {name: np.array(values, dtype=str) for name, values in texts.items()}
     with atomic(file) as temporary:
-        np.savez(temporary, **arrays, **{name: np.array(values, dtype=str) for name, values in texts.items()})
+        np.savez(temporary, **arrays)
 
 
 _WRITERS: Mapping[str, Callable[[Path, Mapping[str, Tensor], Mapping[str, Sequence[str]]], None]] = {
