@@ -62,6 +62,7 @@ def test_an_unknown_option_is_exit_code_2(outskirts, command):
         "train": ["ce"],
         "synthesize": ["ce"],
         "evaluate": ["ce"],
+        "extract": ["photos"],
         "benchmark": ["mnist5k"],
         "report": ["run"],
         "import": ["cider", "a.pt"],

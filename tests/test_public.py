@@ -30,6 +30,7 @@ CALLS = {
     "data verify": "verify",
     "demo": "demo",
     "evaluate": "evaluate_run",
+    "extract": "extract",
     "import": "import_checkpoint",
     "list": "available",
     "report": "report",

@@ -49,7 +49,7 @@ def test_an_option_given_twice_is_told(refused, options):
         *("train ce --data x", "import openood x --data x", "synthesize id --data x", "synthesize boundary --run x"),
         *("synthesize ncis embed --run x", "synthesize gaussian --run x", "synthesize ascood --run x"),
         *("benchmark cifar10", "benchmark page x", "report x", "demo"),
-        *("data pack --data x", "data extract --backbone clip:x --data x"),
+        *("extract x --model x", "data pack --data x", "data extract --backbone clip:x --data x"),
     ],
 )
 def test_an_empty_path_to_write_to_is_told(refused, line):

@@ -15,7 +15,7 @@ from outskirts.cli import COMMANDS, EXAMPLES, main
 from outskirts.generation import generators
 
 #: What is there where the examples are called; in the order of what they need.
-ORDER = ("data", "train", "evaluate", "report", "synthesize", "import", "benchmark", "list", "demo")
+ORDER = ("data", "train", "evaluate", "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
 #: What examples that need the pools of others have in common; in the order of what they need.
 LATER = ("verify pool:", "--anchors ", "synthesize ncis", "synthesize dream")
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from ..bounds import Between, Some
+from ..bounds import Between
 from ..errors import OutskirtsError
 from ..evaluation.asked import GROUPS
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_model import evaluate_model, model_folder
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
-from ..models.given import parse_model
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
+from .stated import Stated
 
 __all__ = ["COMMAND", "main"]
 
@@ -52,20 +52,6 @@ class Evaluate(Command):
     """With --model: share of the training images, between 0 and 1, that is set aside where --val is not given."""
     seed: int = 0
     """With --model: seed of that part, and of the bootstrap."""
-    mean: str | None = None
-    """With --model: mean of each channel on the scale of 0 to 1, such as 0.5,0.5,0.5. Default: as for its weights."""
-    std: str | None = None
-    """With --model: standard deviation of each channel on the same scale. Default: as for its weights."""
-    interpolation: Literal["bilinear", "bicubic"] | None = None
-    """With --model: how images are resized. Default: as for its weights."""
-    crop: Some | None = None
-    """With --model: share of the resized image that is kept, above 0 and at most 1. Default: as for its weights."""
-    fit: Literal["crop", "squash", "pad"] | None = None
-    """With --model: how images that are not square fit: their centre is kept (crop), they are squashed, or a border is
-    added (pad). Default: as for its weights."""
-    exif: Literal["apply", "ignore"] | None = None
-    """With --model: whether images are turned upright as their EXIF data says (apply), or not (ignore). Default:
-    apply."""
     out: Path | None = None
     """With --model: folder of the results. Default: one in runs/, named after the classifier."""
     test: str | None = None
@@ -104,6 +90,8 @@ class Evaluate(Command):
     the validation images."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
+    transform: Stated = field(default_factory=Stated)
+    """Preprocessing of images for a classifier that was trained elsewhere; a run knows its own."""
 
     def __call__(self) -> None:
         options: dict[str, Any] = {name: getattr(self, name) for name in _SHARED}
@@ -118,12 +106,13 @@ class Evaluate(Command):
         if self.run is None:
             raise OutskirtsError("Pass the folder of a run, or a classifier that was trained elsewhere (--model).")
         default = Evaluate()
-        for name in (*_OF_MODEL, *_STATED):
-            if getattr(self, name) != getattr(default, name):
-                raise OutskirtsError(
-                    f"--{name.replace('_', '-')} is for a classifier that was trained elsewhere (--model); a run knows "
-                    "its own."
-                )
+        given = [name for name in _OF_MODEL if getattr(self, name) != getattr(default, name)]
+        given += [name for name, value in vars(self.transform).items() if value is not None]
+        if given:
+            raise OutskirtsError(
+                f"--{given[0].replace('_', '-')} is for a classifier that was trained elsewhere (--model); a run knows "
+                "its own."
+            )
         return self.run, evaluate_run(self.run, self.test, self._groups(), asked_for(self.detectors), **options)
 
     def _of_model(self, model: str, options: dict[str, Any]) -> tuple[Path, Results]:
@@ -133,10 +122,7 @@ class Evaluate(Command):
             )
         if self.train is None:
             raise OutskirtsError("Pass images of the classes that the classifier was trained on (--train SPEC).")
-        stated = {name: getattr(self, name) for name in _STATED}
-        text = str(
-            parse_model(model).with_options(**{name: str(value) for name, value in stated.items() if value is not None})
-        )
+        text = self.transform.of(model)
         options |= {"val": self.val, "val_fraction": self.val_fraction, "seed": self.seed}
         folder = self.out or model_folder(text)
         return folder, evaluate_model(
@@ -159,8 +145,6 @@ class Evaluate(Command):
 _SHARED = ("benchmark", "features", "precision", "keep", "device", "skip_corrupt", "tune_passes")
 #: What is for a classifier that was trained elsewhere alone.
 _OF_MODEL = ("train", "val", "val_fraction", "seed", "out")
-#: What may be stated of its transform.
-_STATED = ("mean", "std", "interpolation", "crop", "fit", "exif")
 
 COMMAND = Evaluate
 

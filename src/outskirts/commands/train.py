@@ -9,9 +9,9 @@ from shlex import quote
 
 import tyro
 
+from ..data.notes import left_out
 from ..errors import OutskirtsError
 from ..methods import Config, registry
-from ..texts import counted, verb
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig
 from ..training.merging import merged_recipe
@@ -108,12 +108,8 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
 
 
 def _finish(run: Run) -> None:
-    skipped = [name for record in run.records() for name in record.get("skipped", ())]
-    if skipped:
-        say(
-            f"{counted(len(skipped), 'image')} could not be decoded and {verb(len(skipped), 'were')} left out, such "
-            f"as {skipped[0]}."
-        )
+    for sentence in left_out([name for record in run.records() for name in record.get("skipped", ())]):
+        say(sentence)
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
     say(f"Next: outskirts evaluate {quote(str(run.path))} --test SPEC --far NAME=SPEC")

@@ -165,6 +165,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         item = self.items[row]
         return str(item) if isinstance(item, PathLike) else f"row {row} of {self._origin}"
 
+    def kept_names(self) -> list[str]:
+        """The names of the images that are not in `skipped`, in order."""
+        skipped = set(self.skipped)
+        return [name for name in map(self.name, range(len(self))) if name not in skipped]
+
     # In memory
 
     def nbytes(self, transform: Transform, room: bool = False) -> int:

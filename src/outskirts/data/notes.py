@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ..texts import counted, verb
 from .imageset import ImageSet
 
-__all__ = ["notes_of"]
+__all__ = ["left_out", "notes_of"]
 
 
 def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
@@ -22,3 +23,12 @@ def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
             said.add(known)
             notes.append(f"{name}: {images.note}")
     return notes
+
+
+def left_out(skipped: Sequence[str]) -> list[str]:
+    """A sentence about the images that could not be decoded, by their names; none where there are none."""
+    if not skipped:
+        return []
+    count = len(skipped)
+    were = verb(count, "were")
+    return [f"{counted(count, 'image')} could not be decoded and {were} left out, such as {skipped[0]}."]

@@ -7,13 +7,14 @@ from typing import Literal
 
 from ..arguments import check_arguments, require_positive
 from ..data.imageset import ImageSet
+from ..data.notes import left_out
 from ..data.sources import open as open_images
 from ..data.sources.token_set import DType, write_tokens
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..models.clip import PREFIX, ClipTower, clip_backbone
 from ..telling import Progress, Say, nobody, silence
-from ..texts import counted, verb
+from ..texts import counted
 
 __all__ = ["extract_tokens"]
 
@@ -78,10 +79,7 @@ def extract_tokens(
         device=where,
         progress=lambda done: progress("extracting", done, len(images)),
     )
-    if images.skipped:
-        say(
-            f"{counted(len(images.skipped), 'image')} could not be decoded and {verb(len(images.skipped), 'were')} "
-            f"left out, such as {images.skipped[0]}."
-        )
+    for sentence in left_out(images.skipped):
+        say(sentence)
     say(f"{counted(len(images), 'image')} in {out}; open them as tokens:{out}")
     return open_images(f"tokens:{out}")

@@ -222,8 +222,7 @@ def _made_of(outliers: Outliers, images: ImageSet, classes: Sequence[str]) -> li
     """The class of each outlier and, where it was made of one image, that image."""
     entries = [{"class": classes[label]} for label in outliers.labels.tolist()]
     if "boundary" in outliers.info:
-        skipped = set(images.skipped)
-        names = [name for name in map(images.name, range(len(images))) if name not in skipped]
+        names = images.kept_names()
         for entry, row in zip(entries, outliers.info["boundary"].tolist()):
             entry["made_of"] = names[row]
     return entries

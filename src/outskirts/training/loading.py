@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contents import misfit
+from ..data.imageset import ImageSet
 from ..data.reading import Reading
 from ..data.transform import Transform
 from ..errors import OutskirtsError, reason
@@ -21,10 +22,11 @@ from ..models.classifier import Backbone, Classifier
 from ..models.given import given_backbone, given_classifier, is_rebuilt, parse_model
 from ..renamed import weights
 from ..telling import Say, silence
+from ..texts import listed
 from .config import Recipe
 from .run import Run
 
-__all__ = ["assemble", "load", "run_of"]
+__all__ = ["assemble", "load", "load_for", "run_of"]
 
 
 def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: Sequence[str]) -> Classifier:
@@ -100,6 +102,31 @@ def load(
     classifier = assemble(run.recipe(), backbone, transform, names)
     _restore(classifier, tensors, run.model)
     return classifier.eval()
+
+
+def load_for(path: Run | Path | str, images: ImageSet, say: Say = silence) -> Classifier:
+    """The classifier of `load` for any images, whose classes may be others than its own.
+
+    Where it does not know the names of its classes, and the images are of as many, it gets theirs.
+
+    Arguments:
+        path: As of `load`.
+        images: The images.
+        say: Told where names do not tell the order of the classes.
+
+    Raises:
+        OutskirtsError: As of `load`.
+    """
+    classifier = load(path, say=say)
+    known, names = classifier.classes, images.classes
+    numbered = known == [str(place) for place in range(len(known))]
+    if numbered and known != names and len(known) == len(names) and run_of(path) is None:
+        classifier.classes = list(names)
+        say(
+            f"'{path}' does not name its classes; its logits are taken to be in the order of the classes of the "
+            f"images: {listed(names)}."
+        )
+    return classifier
 
 
 def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
