@@ -41,9 +41,13 @@ def results(out):
 
 def test_its_checks_pass_and_are_made_once(data, tmp_path):
     command = ("--data", data, "--out", tmp_path, "--device", "cpu", "--only", "check", "--images", 48)
-    made = run(*command, "--methods", "ce,npos", "--minutes", 5)
+    made = run(*command, "--methods", "cee,ce,npos", "--minutes", 5)
     assert made.returncode == 0, made.stderr
-    lines = results(tmp_path)
+    found = results(tmp_path)
+    # A failure stops no other part.
+    failed = [line for line in found if line["name"].startswith("cee")]
+    lines = [line for line in found if line not in failed]
+    assert failed and {line["status"] for line in failed} == {"failed"}
     assert [line["status"] for line in lines] == ["ok"] * len(lines), made.stdout
     names = {line["name"] for line in lines}
     assert {
@@ -53,17 +57,16 @@ def test_its_checks_pass_and_are_made_once(data, tmp_path):
     } <= names
     assert "npos: an epoch of 48 images, resumed bit-equal" in names
     again = run(*command, "--methods", "ce,npos", "--minutes", 5)
-    assert again.returncode == 0 and results(tmp_path) == lines
+    assert again.returncode == 0 and results(tmp_path) == found
     assert (tmp_path / "results.md").read_text().count("| ok |") == len(lines)
 
 
-def test_a_failure_stops_no_other_part_and_what_does_not_fit_is_named(data, tmp_path, monkeypatch):
-    made = run("--data", data, "--out", tmp_path, "--device", "cpu", "--only", "check", "--methods", "cee,ce",
-               "--images", 48, "--minutes", 0.05)  # fmt: skip
+def test_what_does_not_fit_is_named(data, tmp_path):
+    made = run("--data", data, "--out", tmp_path, "--device", "cpu", "--only", "check", "--methods", "ce",
+               "--images", 48, "--minutes", 0.001)  # fmt: skip
     assert made.returncode == 0, made.stderr
     found = {line["name"]: line["status"] for line in results(tmp_path)}
-    assert found["cee: fp32 as on the host"] == "failed" and found["ce: fp32 as on the host"] == "ok"
-    assert found["diffusion: training, sampling, inversion"] == "skipped"
+    assert found["ce: fp32 as on the host"] == found["diffusion: training, sampling, inversion"] == "skipped"
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_corrupt_images(bench, tmp_path):
     def job(options):
         return plan(benchmark, ["ce"], [0], tmp_path / f"{len(options)}", detectors=["msp"], options=options)[0]
 
-    assert "Mend or remove it, or leave out such images with skip_corrupt." in run_job(job({}))
+    assert "Mend or remove it, or leave out such images with skip_corrupt (--skip-corrupt)." in run_job(job({}))
     assert run_job(job({"skip_corrupt": True})) == ""
 
 

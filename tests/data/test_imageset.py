@@ -224,7 +224,7 @@ def test_require_trainable(digits):
         (digits.subset([]), "npz:digits.npz holds no images"),
         (ImageSet(digits.items), "100 of the 100 images of The image set have no label"),
         (digits.select_classes("3"), "has one class"),
-        (digits.subset(digits.labels != 4), r"no images of these classes: 4 \(d4\); choose the classes that it has"),
+        (digits.subset(digits.labels != 4), r"no images of these classes: 4 \(d4\)\. Remove them, such as their empty"),
     ):
         with pytest.raises(OutskirtsError, match=sentence):
             image_set.require_trainable()

@@ -145,3 +145,13 @@ def test_sets_of_an_evaluation_by_group(half, patients, draw, tmp_path):
     (again / "bee" / "0.png").rename(again / "bee" / "p2_99.png")
     with pytest.raises(OutskirtsError, match=r"The ID test images .* 1 group by path:\(p\[0-9\]\+\)_: p1\. Put all"):
         notes(f"{again}?group=path:(p[0-9]+)_")
+
+
+def test_validation_images_beside_the_training_images_have_their_groups(draw, tmp_path):
+    root = tmp_path / "photos"
+    draw(root / "train", count=4, seed=0)
+    draw(root / "val", count=3, seed=1)
+    (root / "val" / "bee" / "2.png").rename(root / "val" / "bee" / "9.png")
+    with pytest.raises(OutskirtsError, match=r"groups by path:\(\.\*\)\.png: ant/0, ant/1, ant/2 and 2 more"):
+        osk.train("ce", f"{root}?group=path:(.*).png", out=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()

@@ -378,8 +378,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         empty = [f"{i} ({self.classes[i]})" for i in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             raise OutskirtsError(
-                f"{self._origin} has no images of these classes: {listed(empty)}; choose the classes that it "
-                "has, with ?classes=."
+                f"{self._origin} has no images of these classes: {listed(empty)}. Remove them, such as their empty "
+                "folders, or choose the others with ?classes=."
             )
 
     def _like(self, **changes: Any) -> Self:

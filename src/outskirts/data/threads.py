@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .decode import CorruptImage
 
-__all__ = ["BLOCK", "Done", "attempt", "attempt_all", "in_order", "threads_here"]
+__all__ = ["BLOCK", "Done", "attempt", "attempt_all", "in_order", "threads_here", "with_remedy"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -58,6 +58,11 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
+def with_remedy(error: CorruptImage) -> CorruptImage:
+    """An error of an image that cannot be decoded, with what helps."""
+    return CorruptImage(f"{error} Mend or remove it, or leave out such images with skip_corrupt (--skip-corrupt).")
+
+
 def attempt(work: Callable[[int], object], positions: Iterable[int], skip_corrupt: bool) -> list[bool]:
     """Do `work` on some positions; for each, whether the image was sound.
 
@@ -72,7 +77,7 @@ def attempt(work: Callable[[int], object], positions: Iterable[int], skip_corrup
             work(i)
         except CorruptImage as error:
             if not skip_corrupt:
-                raise CorruptImage(f"{error} Mend or remove it, or leave out such images with skip_corrupt.") from error
+                raise with_remedy(error) from error
             sound.append(False)
         else:
             sound.append(True)

@@ -82,7 +82,8 @@ def library_model(
             return _timm_model(bare, channels, size, bool(weights), classes)
     except OSError as error:
         raise OutskirtsError(
-            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file."
+            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the "
+            "file, with a new head if it is of other classes (--pretrained FILE --new-head)."
         ) from error
     raise _unknown(name, beside)
 

@@ -136,7 +136,7 @@ def resolved(
         ):
             if own not in (getattr(TrainConfig, name), other):
                 raise OutskirtsError(
-                    f"The run {config.init} has the {name} {other}, which a training from it (--init) takes over; "
+                    f"{config.init} has the {name} {other}, which a training from it (--init) takes over; "
                     f"leave out the {name} (--{name} {own})."
                 )
         if config.pretrained:

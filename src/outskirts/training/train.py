@@ -21,6 +21,7 @@ from ..data.notes import notes_of
 from ..data.reading import Reading
 from ..data.sources import open as open_images
 from ..data.sources import open_split
+from ..data.threads import with_remedy
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
@@ -292,7 +293,7 @@ def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tens
     for i in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
         try:
             sample.append(images.image(i, reading))
-        except CorruptImage:
+        except CorruptImage as error:
             if not skip_corrupt:
-                raise
+                raise with_remedy(error) from error
     return sample

@@ -82,6 +82,10 @@ def test_validation_and_test_images_lie_beside(make):
     assert val.spec == f"folder:{root}?split=val&classes=dog" and len(val) == 2 and int(val.image(0).max()) == 1
     assert beside(images.spec, "test").classes == ["cat", "dog"]
     assert beside(f"folder:{root}?split=train", "test").spec == f"folder:{root}?split=test"
+    # Paths start in the split, so that a group has one name in both.
+    grouped = beside(f"folder:{root}?split=train&group=path:^...", "val")
+    assert grouped.spec == f"folder:{root}?split=val&group=path:^..." and grouped.group.values == ("dog", "owl")
+    assert osk.open(f"folder:{root}?split=all&group=path:^...").group.values == ("tes", "tra", "val")
     for other in (f"folder:{root}", f"folder:{root}?split=test", "mnist5k", images.subset([0]).spec, "", None):
         assert beside(other, "val") is None
 

@@ -28,7 +28,8 @@ def beside(spec: str | None, split: str) -> ImageSet | None:
         return None
     if split not in find_splits(Path(parsed.arguments["where"])):
         return None
-    view = {name: value for name, value in parsed.view.items() if name in CHANGES}
+    # Groups are found in the same way, so that the two can be compared.
+    view = {name: value for name, value in parsed.view.items() if name in CHANGES or name == "group"}
     other = replace(parsed, arguments=parsed.arguments | {"split": split}, view=view)
     images = reopen(str(other))
     if "classes" in parsed.view:

@@ -25,6 +25,7 @@ from ..imageset import SUBSET, ImageSet
 from ..option_text import Listing, decoded, encoded, parse_options
 from .grouping import by_path
 from .labels import IN_PATH
+from .splits import ALL, split_folders
 
 __all__ = [
     "SOURCES",
@@ -180,7 +181,7 @@ def _opened(parsed: Spec) -> ImageSet:
     group = parsed.arguments.get("group") or parsed.view.get("group", "")
     # A source with columns has looked up its own.
     if "group" in parsed.view or group.startswith(IN_PATH):
-        image_set = by_path(image_set, group, parsed.arguments.get("root", parsed.arguments.get("where")))
+        image_set = by_path(image_set, group, _top(parsed))
     if "correlation" in parsed.view:
         image_set = image_set.correlated(parsed.view["correlation"], seed)
     if "part" in parsed.view:
@@ -196,6 +197,14 @@ def _opened(parsed: Spec) -> ImageSet:
             image_set = image_set.changed(change(image_set.items, parsed.view[name]))
     image_set.spec = str(parsed)
     return image_set
+
+
+def _top(parsed: Spec) -> Path | None:
+    """The folder that the paths of a set start from: that of its split, so that paths in two splits can be equal."""
+    arguments = parsed.arguments
+    if parsed.source == "folder" and arguments.get("split", ALL) != ALL:
+        return split_folders(arguments["where"], arguments["split"])[0]
+    return arguments.get("root", arguments.get("where"))
 
 
 def reopen(spec: str) -> ImageSet:
