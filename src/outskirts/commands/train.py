@@ -14,6 +14,7 @@ from ..errors import OutskirtsError
 from ..methods import Config, registry
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig
+from ..training.fine_tuning import BEGINNING
 from ..training.merging import merged_recipe
 from ..training.run import Run
 from .console import parse_parts, say, training_progress, value
@@ -91,11 +92,7 @@ def main(arguments: Sequence[str]) -> None:
 def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
     """What the options come to, which are the flags over a preset over a file."""
     given = None if arguments[0].startswith("-") else arguments[0]
-    beginning = {
-        name: said
-        for name in ("backbone", "pretrained", "init")
-        if (said := value(arguments, f"--{name}")) not in (None, "None")
-    }
+    beginning = {name: said for name in BEGINNING if (said := value(arguments, f"--{name}")) not in (None, "None")}
     defaults = merged_recipe(given, beginning, value(arguments, "--preset"), value(arguments, "--config"))
     method = defaults.method
     flags = arguments if arguments[0].startswith("-") else arguments[1:]

@@ -27,7 +27,7 @@ from .losses import Losses, loss_of
 from .packed import Packed
 from .pixel_array import checked_pixels
 from .reading import SHOWN, Reading
-from .selection import class_positions, correlated, joined, part_bounds, position_bounds, quantiles
+from .selection import class_positions, correlated, evenly_spaced, joined, part_bounds, position_bounds, quantiles
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
@@ -138,7 +138,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def _samples(self) -> Iterator[Tensor]:
         """The pixels of a few images, spread over the set; those that cannot be read are left out."""
-        for i in torch.linspace(0, len(self) - 1, min(_SHOWN, len(self))).long().tolist():
+        for i in evenly_spaced(len(self), _SHOWN).tolist():
             # A notebook shows an object whatever is wrong with its files; who reads an image gets the error.
             with suppress(Exception):
                 yield self.image(i)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..telling import Say, silence
 from .decode import Altered, CorruptImage, is_deep, stored_pixels
 from .imageset import ImageSet
 from .reading import Reading, finite_ends, is_wide
+from .selection import evenly_spaced
 from .threads import in_order
 
 __all__ = ["measured_reading", "range_of"]
@@ -41,7 +41,7 @@ def measured_reading(images: ImageSet, reading: Reading, skip_corrupt: bool = Fa
     """
     if reading.levels is not None or not images.pictures:
         return reading
-    positions = torch.linspace(0, len(images) - 1, min(_IMAGES, len(images))).long().tolist()
+    positions = evenly_spaced(len(images), _IMAGES).tolist()
 
     def looked_at(i: int) -> tuple[float, float, NDArray[Any]] | None:
         item = images.items[int(images.index[i])]

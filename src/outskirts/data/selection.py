@@ -13,7 +13,7 @@ from ..errors import OutskirtsError, unknown
 from ..seeding import generator
 from .option_text import decoded
 
-__all__ = ["class_positions", "correlated", "joined", "part_bounds", "position_bounds", "quantiles"]
+__all__ = ["class_positions", "correlated", "evenly_spaced", "joined", "part_bounds", "position_bounds", "quantiles"]
 
 
 def quantiles(labels: Tensor, seed: int, group: Tensor | None = None) -> Tensor:
@@ -115,6 +115,15 @@ def correlated(labels: Tensor, values: Tensor, classes: int, percent: int, seed:
     order = quantiles(labels, seed).argsort()
     chosen = [order[usual[order] & (labels[order] == label)][:most] for label in range(classes)]
     return torch.cat([(~usual).nonzero().flatten(), *chosen]).sort().values
+
+
+def evenly_spaced(count: int, most: int) -> Tensor:
+    """At most so many positions from 0 to `count` - 1, both ends included, int64 [n].
+
+    >>> evenly_spaced(9, 3).tolist(), evenly_spaced(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return torch.linspace(0, count - 1, min(most, count)).long()
 
 
 def part_bounds(text: str) -> tuple[float, float]:

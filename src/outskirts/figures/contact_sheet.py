@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.decode import picture
 from ..data.imageset import ImageSet
+from ..data.selection import evenly_spaced
 from ..data.transform import Transform
 from ..devices import constant
 from ..files import atomic, save_json
@@ -61,7 +62,7 @@ def save_png(path: Path, image: Image.Image | Tensor) -> None:
 
 def picture_of(outliers: ImageSet, transform: Transform, folder: Path) -> None:
     """Write ``outliers.png`` and ``outliers.json`` of images of outliers from disk."""
-    shown = outliers.subset(torch.linspace(0, len(outliers) - 1, min(_SHOWN, len(outliers))).long())
+    shown = outliers.subset(evenly_spaced(len(outliers), _SHOWN))
     save_png(folder / "outliers.png", contact_sheet([shown.resident(transform, skip_corrupt=True)[0]]))
     made = f", {outliers.note}" if outliers.note else ""
     save_json(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..texts import counted, listed
 
-__all__ = ["Validated", "concern", "diverged", "guesses", "never_predicted", "risen"]
+__all__ = ["CALMER", "Validated", "concern", "diverged", "guesses", "never_predicted", "risen"]
 
 #: A class is small where the largest has at least as many times its images.
 _TIMES = 2
@@ -28,7 +28,8 @@ _LOSS_TIMES, _LOSS_ABOVE = 2, 2
 #: How many times the loss of the first steps is too much at the end of the first epoch.
 _RISEN = 1.5
 
-_CALMER = "Try a lower learning rate (--lr), a longer warm-up (--warmup), or to clip gradients (--clip-norm 1)."
+#: What to try with a training that goes wrong.
+CALMER = "a lower learning rate (--lr), a longer warm-up (--warmup), or to clip gradients (--clip-norm 1)"
 
 
 class Validated(NamedTuple):
@@ -76,7 +77,7 @@ def diverged(found: Validated) -> str:
         return ""
     return (
         f"The validation loss is {found.loss:.3g}, and equal probabilities would give {even:.3g}. So much is a sign of "
-        f"a training that diverges. {_CALMER}"
+        f"a training that diverges. Try {CALMER}."
     )
 
 
@@ -97,7 +98,7 @@ def guesses(found: Validated) -> str:
         return ""
     return (
         f"The network is no better than guessing: its balanced accuracy on the validation images is {balanced:.1%}, "
-        f"and guessing gives {chance:.1%}. {_CALMER}"
+        f"and guessing gives {chance:.1%}. Try {CALMER}."
     )
 
 
@@ -109,7 +110,7 @@ def risen(first: float, latest: float) -> str:
     """
     if not 0 < _RISEN * first < latest:
         return ""
-    return f"The loss has risen from {first:.3g} to {latest:.3g} in the first epoch. {_CALMER}"
+    return f"The loss has risen from {first:.3g} to {latest:.3g} in the first epoch. Try {CALMER}."
 
 
 def never_predicted(missed: Tensor, classes: Sequence[str], counts: Tensor, balanced: bool) -> str:

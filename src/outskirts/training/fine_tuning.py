@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["FINE_TUNING", "begins_trained"]
+__all__ = ["BEGINNING", "FINE_TUNING", "begins_trained"]
+
+#: The options that tell what a training begins with.
+BEGINNING = ("backbone", "pretrained", "init")
 
 #: Options in place of the defaults, whose rate and batch would undo what trained weights know. They were chosen on the
 #: validation images of three sets of photographs: `benchmarks/own_images.py`.
@@ -19,5 +22,5 @@ def begins_trained(options: Mapping[str, Any]) -> bool:
     >>> begins_trained({"backbone": "fast"}), begins_trained({"init": "runs/ce"})
     (False, True)
     """
-    own = str(options.get("backbone", "")).startswith(("clip:", "custom:"))
-    return own or bool(options.get("pretrained") or options.get("init"))
+    backbone, *weights = (options.get(name) for name in BEGINNING)
+    return str(backbone).startswith(("clip:", "custom:")) or any(weights)

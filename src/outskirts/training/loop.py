@@ -22,7 +22,7 @@ from ..memory import keep_freed_memory
 from ..seeding import restored, seed_layers, subseed
 from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
-from .concerns import risen
+from .concerns import CALMER, risen
 from .config import TrainConfig
 from .ema import EMA
 from .freeze import training
@@ -262,10 +262,7 @@ def _require_finite(method: Trainable, step: int) -> None:
 
 
 def _diverged(what: str, step: int) -> OutskirtsError:
-    return OutskirtsError(
-        f"{what} at step {step}; try a lower learning rate (--lr), a longer "
-        "warm-up (--warmup), or to clip gradients (--clip-norm 1)."
-    )
+    return OutskirtsError(f"{what} at step {step}; try {CALMER}.")
 
 
 def _forget_after(run: Run, step: int) -> None:

@@ -19,6 +19,7 @@ from ..data.leakage import describe, require_content, require_separate, require_
 from ..data.likeness import Likeness, thumbnails
 from ..data.notes import notes_of
 from ..data.reading import Reading
+from ..data.selection import evenly_spaced
 from ..data.sources import open as open_images
 from ..data.sources import open_split
 from ..data.threads import with_remedy
@@ -290,7 +291,7 @@ def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None], say: Say
 def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tensor]:
     """At most 256 images, evenly spaced."""
     sample = []
-    for i in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
+    for i in evenly_spaced(len(images), 256).tolist():
         try:
             sample.append(images.image(i, reading))
         except CorruptImage as error:

@@ -252,12 +252,11 @@ def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = Fal
         )
     body, _, query = text.partition("?")
     name, where = _locate(body, base or Path(), canonical)
-    parameters = inspect.signature(SOURCES[name], eval_str=True).parameters
-    kinds = {key: parameter.annotation for key, parameter in parameters.items()}
+    parameters = inspect.signature(SOURCES[name]).parameters
     given = parse_options(query, text)
     if where:
         given["where"] = where
-        if "root" in kinds and "root" not in given:
+        if "root" in parameters and "root" not in given:
             given["where"], _, given["root"] = where.rpartition("@")
             if not (given["where"] and given["root"]):
                 raise OutskirtsError(
@@ -271,7 +270,7 @@ def parse_spec(spec: str | Path, base: Path | None = None, canonical: bool = Fal
     defaults = {"seed": 0} | {key: parameter.default for key, parameter in parameters.items()}
     values = {k: _convert(k, given[k], kind, base or Path(), text) for k, kind in known.items() if k in given}
     values = {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
-    arguments = {k: values.pop(k) for k in kinds if k in values}
+    arguments = {k: values.pop(k) for k in parameters if k in values}
     return Spec(name, arguments, values, colon=where is not None)
 
 

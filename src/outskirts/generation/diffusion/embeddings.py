@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...data.imageset import ImageSet
+from ...data.selection import evenly_spaced
 from ...data.shards import ShardKind, Shards
 from ...data.transform import Transform
 from ...errors import OutskirtsError
@@ -177,7 +178,7 @@ def repeatability(embedder: Embedder, images: ImageSet, made: Embeddings, most: 
         by ``chance``; ``gain``, the share of the loss that the embeddings save over their class's vector, on noise of
         neither; ``displacement``, the mean length of a move from it.
     """
-    rows = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+    rows = evenly_spaced(len(images), most)
     pixels, labels = images.subset(rows).resident(embedder.transform)
     first, starts = made.vectors[rows], embedder.model.prompts.starts(labels)
     columns = []
