@@ -63,6 +63,7 @@ ASCOOD = {
     "gaussian-0.1": {"outliers": "gaussian", "p_inv": 0.1, "alpha_max": 0.1, "alpha_min": 0.1},
     "gradient-0.1": {"outliers": "gradient", "p_inv": 0.1, "alpha_max": 0.1, "alpha_min": 0.1},
     "random-shuffle-0.2": {"outliers": "random-shuffle", "p_inv": 0.2},
+    "standardize-only": {"outlier_weight": 0.0},
 }
 
 
