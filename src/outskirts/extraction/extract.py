@@ -19,10 +19,10 @@ from ..devices import repeatable
 from ..errors import OutskirtsError
 from ..models.classifier import Classifier
 from ..models.heads import Space
-from .blocks import blocks, in_blocks
 from .columns import Columns
 from .forward import LIKENESS, PASS, PassOptions, forward
 from .outputs import Outputs
+from .outputs_of import outputs_of
 from .probes import FeatureProbe, Probe
 from .store import LOSSES, SET, address, stored
 from .transfer import to_host
@@ -85,7 +85,7 @@ def extract(
     values = known.pop(PASS)
     given = {key: tensors["values"] for key, tensors in known.items()}
     through_head = [key for key, probe in wanted.items() if isinstance(probe, FeatureProbe)]
-    return _outputs(classifier, values, given, through_head, features, torch.device(device))
+    return outputs_of(classifier, values, given, through_head, features, torch.device(device))
 
 
 def _pass(
@@ -105,7 +105,9 @@ def _pass(
     inside = [probe for key, probe in probes.items() if key in files]
     try:
         with repeatable(), closing(forward(classifier, image_set, inside, files, options)) as passes:
-            for done, tables in to_host(passes, device):
+            done = 0
+            for places, tables in to_host(passes, device):
+                done += len(places)
                 for name, columns in tables.items():
                     files[name].put(columns)
                 if progress is not None:
@@ -122,49 +124,3 @@ def _pass(
     finally:
         for file in files.values():
             file.discard()
-
-
-@torch.no_grad()
-def _outputs(
-    classifier: Classifier,
-    values: Mapping[str, Tensor],
-    given: Mapping[str, Tensor],
-    through_head: Iterable[str],
-    features: Space,
-    device: torch.device,
-) -> Outputs:
-    """Outputs as detectors are to see them.
-
-    Arguments:
-        classifier: Classifier that the images went through.
-        values: Features, logits and labels of the images.
-        given: What the probes gave, by key.
-        through_head: Keys of those that gave features.
-        features: Features that detectors see: ``head``, ``raw`` or ``projection``; see `extract`.
-        device: Where the classifier is.
-    """
-    first = values["features"][:1].float().to(device)
-    mapped, linear = classifier.space(first, features)
-
-    def seen(column: Tensor) -> Tensor:
-        """Features as detectors are to see them; where that is as they are, they stay where they lie."""
-        if mapped is first:
-            return column
-        return in_blocks(lambda rows: classifier.space(rows.float().to(device), features)[0].cpu(), column)
-
-    readings: dict[str, list[Tensor]] = {}
-    for rows, of_rows in blocks(values["features"], values["logits"]):
-        for name, reading in classifier.readings(rows.float().to(device), of_rows.to(device)).items():
-            readings.setdefault(name, []).append(reading.float().cpu())
-    return Outputs(
-        seen(values["features"]),
-        # A network without a head gives none.
-        values["logits"] if values["logits"].shape[1] else None,
-        values["labels"],
-        None if linear is None else type(linear)(*(part.float().cpu() for part in linear)),
-        {
-            **given,
-            **{name: torch.cat(parts) for name, parts in readings.items()},
-            **{key: seen(given[key]) for key in through_head},
-        },
-    )

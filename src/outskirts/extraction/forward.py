@@ -51,9 +51,9 @@ class PassOptions:
 
 def forward(
     classifier: Classifier, image_set: ImageSet, probes: Sequence[Probe], names: Collection[str], options: PassOptions
-) -> Generator[tuple[int, dict[str, dict[str, Tensor]]], None, None]:
-    """For each batch, the images done, and what the store keeps of the probes and, if they are named, of the pass
-    itself and of the thumbnails: columns by file.
+) -> Generator[tuple[Tensor, dict[str, dict[str, Tensor]]], None, None]:
+    """For each batch, the positions of its images [B], and what the store keeps of the probes and, if they are named,
+    of the pass itself and of the thumbnails: columns by file.
     """
     device, bf16 = torch.device(options.device), options.precision == "bf16"
     if device.type == "cpu":
@@ -62,9 +62,9 @@ def forward(
     dtype = torch.float32 if options.keep == "fp32" else torch.float16
     inside = [probe for probe in probes if isinstance(probe, StageProbe)]
     alone = [probe for probe in probes if not isinstance(probe, StageProbe)]
-    whole, done, stages = PASS in names, 0, None
+    whole, stages = PASS in names, None
     with closing(batches(image_set, classifier.transform, options.batch_size, options.skip_corrupt)) as decoded:
-        for pixels, labels in decoded:
+        for pixels, places in decoded:
             pixels = sent(pixels, device)
             images = classifier.transform.device(pixels)
             images = images.contiguous(memory_format=torch.channels_last)
@@ -82,12 +82,12 @@ def forward(
                     logits = features[:, :0] if classifier.headless else classifier.head(features)
                 gathered |= reduced
             if whole:
+                labels = image_set.labels[places]
                 tables[PASS] = {"features": _kept(features, dtype), "logits": logits.float(), "labels": labels}
             if LIKENESS in names:
                 tables[LIKENESS] = {"thumbnails": thumbnails(pixels)}
             tables |= {key: {"values": _kept(values, dtype)} for key, values in gathered.items()}
-            done += len(pixels)
-            yield done, tables
+            yield places, tables
 
 
 def _kept(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -78,14 +78,16 @@ def build_split(
     return backbone, head if pretrained and not isinstance(head, NoHead) else None
 
 
-def build_model(name: str, channels: int, size: int, pretrained: bool | str = False) -> nn.Module:
+def build_model(
+    name: str, channels: int, size: int, pretrained: bool | str = False, classes: int | None = None
+) -> nn.Module:
     """A whole classifier by the name of its backbone, other than ``fast`` and ``clip:DIR``, for as many classes as its
-    weights are of.
+    weights are of, or for `classes` where it has no weights.
 
-    Arguments and errors are those of `build_backbone`.
+    Other arguments and errors are those of `build_backbone`.
     """
     if not _is_file(name, pretrained):
-        return _model(name, channels, size, pretrained, None)
+        return _model(name, channels, size, pretrained, classes)
     make = partial(_model, name, channels, size, False)
     return with_weights(make(None), make, read_state(str(pretrained)), str(pretrained))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,9 +47,18 @@ class Classifier(nn.Module):
         head: Maps features [B, D] to logits [B, C].
         transform: What happens to an image before the network.
         classes: The C class names, in the order of the labels.
+        built_from: What builds the network again, without its weights; see `outskirts.training.rebuilding`. None for a
+            network that was made in Python.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, transform: Transform, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        transform: Transform,
+        classes: Sequence[str],
+        built_from: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone.network
         self.head = head
@@ -56,6 +66,7 @@ class Classifier(nn.Module):
         self.architecture = backbone.name
         self.transform = transform
         self.classes = list(classes)
+        self.built_from = built_from
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features [B, D] of normalised images [B, C, H, W], before any map by the head."""

@@ -22,7 +22,7 @@ from ..models.heads import CarriedHead, LinearHead, NoHead
 from ..models.libraries import is_of_library, library_transform
 from ..telling import Say
 from .config import Recipe, TrainConfig
-from .loading import assemble
+from .rebuilding import assemble
 
 __all__ = ["begin", "own_network", "resolved"]
 

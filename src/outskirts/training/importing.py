@@ -29,7 +29,7 @@ from ..models.published import LAYOUTS, Published
 from ..models.weights import read_checkpoint, require_fit
 from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
-from .loading import assemble
+from .rebuilding import assemble
 from .run import Run
 from .validation import with_validation
 

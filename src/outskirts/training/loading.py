@@ -7,32 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..contents import misfit
 from ..data.imageset import ImageSet
 from ..data.reading import Reading
 from ..data.transform import Transform
-from ..errors import OutskirtsError, reason
+from ..errors import OutskirtsError
 from ..files import is_file, load_tensors
-from ..methods import registry
 from ..models.adapter import adapt, without_logits
-from ..models.backbones import build_backbone
-from ..models.classifier import Backbone, Classifier
-from ..models.given import given_backbone, given_classifier, is_rebuilt, parse_model
-from ..renamed import weights
+from ..models.classifier import Classifier
+from ..models.given import given_classifier, parse_model
 from ..telling import Say, silence
 from ..texts import listed
-from .config import Recipe
+from .rebuilding import assemble, described, rebuild, restore
 from .run import Run
 
-__all__ = ["assemble", "load", "load_for", "run_of"]
-
-
-def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: Sequence[str]) -> Classifier:
-    """An untrained classifier with the head of the recipe's method."""
-    head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
-    return Classifier(backbone, head, transform, classes)
+__all__ = ["load", "load_for", "run_of"]
 
 
 def run_of(path: Run | Path | str) -> Run | None:
@@ -88,20 +79,19 @@ def load(
     transform = Transform.from_json(metadata["transform"])
     names, architecture = metadata["classes"], metadata["backbone"]
     example = torch.zeros(2, transform.channels, transform.size, transform.size)
+    recipe = run.recipe()
     if model is not None:
         backbone = without_logits(*adapt(model, example, head, name=architecture))
-    elif architecture.startswith("custom:"):
+        classifier = assemble(recipe, backbone, transform, names)
+        restore(classifier, tensors, run.model)
+        return classifier.eval()
+    built_from = described(recipe, architecture)
+    if built_from is None:
         raise OutskirtsError(
             f"The run {run.path} was trained on your own network {architecture.removeprefix('custom:')}; "
             "pass an instance of it: load(path, model=...)."
         )
-    elif is_rebuilt(architecture):
-        backbone = given_backbone(architecture, transform)
-    else:
-        backbone = build_backbone(architecture, transform.channels, transform.size)
-    classifier = assemble(run.recipe(), backbone, transform, names)
-    _restore(classifier, tensors, run.model)
-    return classifier.eval()
+    return rebuild(built_from, transform, names, tensors, run.model)
 
 
 def load_for(path: Run | Path | str, images: ImageSet, say: Say = silence) -> Classifier:
@@ -127,10 +117,3 @@ def load_for(path: Run | Path | str, images: ImageSet, say: Say = silence) -> Cl
             f"images: {listed(names)}."
         )
     return classifier
-
-
-def _restore(classifier: Classifier, tensors: dict[str, Tensor], source: Path) -> None:
-    try:
-        classifier.load_state_dict(weights(tensors))
-    except RuntimeError as error:
-        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error

@@ -56,9 +56,9 @@ def test_batches_are_those_of_the_set_in_memory(draw, tmp_path):
     alone = torch.stack([transform.host(images.image(i)) for i in range(100)])
     for size in (1, 32, 64, 70, 100, 1000):
         found = list(batches(images, transform, size))
-        assert [len(labels) for _, labels in found] == [len(part) for part in alone.split(size)]
+        assert [len(places) for _, places in found] == [len(part) for part in alone.split(size)]
         assert torch.equal(torch.cat([pixels for pixels, _ in found]), alone)
-        assert torch.equal(torch.cat([labels for _, labels in found]), images.labels)
+        assert torch.equal(torch.cat([places for _, places in found]), torch.arange(100))
 
 
 @pytest.mark.parametrize("job", [1, 5, 1000])
@@ -72,14 +72,14 @@ def test_batches_end_where_parts_end_and_close_up_within_them(numbered, monkeypa
         expected += cut([i for i in range(first, min(first + 40, 90)) if i not in corrupt], 15)
     found = list(batches(images, TRANSFORM, 15, skip_corrupt=True))
     assert numbers(found) == expected
-    assert torch.cat([labels for _, labels in found]).tolist() == [i % 2 for batch in expected for i in batch]
+    assert torch.cat([places for _, places in found]).tolist() == [i for batch in expected for i in batch]
     assert images.skipped == [f"row {i} of numbered" for i in corrupt]
 
 
 def test_of_a_set_without_a_sound_image_there_is_an_empty_batch(numbered):
     images = numbered(range(90))
-    ((pixels, labels),) = batches(images, TRANSFORM, 250, skip_corrupt=True)
-    assert pixels.shape == (0, 3, 8, 8) and len(labels) == 0 and len(images.skipped) == 90
+    ((pixels, places),) = batches(images, TRANSFORM, 250, skip_corrupt=True)
+    assert pixels.shape == (0, 3, 8, 8) and len(places) == 0 and len(images.skipped) == 90
 
 
 def test_the_first_corrupt_image_is_named_after_the_batches_before_it(numbered):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -13,6 +14,7 @@ from outskirts.errors import OutskirtsError
 from outskirts.models.given import given_classifier, parse_model
 from outskirts.models.heads import CarriedHead, LinearHead, ModuleHead, NoHead, PrototypeHead
 from outskirts.testing.clip import save_small_clip
+from outskirts.training.rebuilding import rebuild, weights_of
 
 STATED = "size=32&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -42,8 +44,18 @@ def small():
 
 @torch.no_grad()
 def same(classifier, expected, images=IMAGES):
+    """The classifier, which gives these logits; so does one that is built again from its weights."""
     torch.testing.assert_close(classifier(images), expected.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(rebuilt(classifier)(images), classifier(images))
     return classifier
+
+
+def rebuilt(classifier):
+    description = json.loads(json.dumps(classifier.built_from))
+    again = rebuild(description, classifier.transform, classifier.classes, weights_of(classifier), Path("a file"))
+    assert not again.training and type(again.head) is type(classifier.head)
+    assert again.fingerprint() == classifier.fingerprint()
+    return again
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet10t", "timm:resnetv2_18"])
@@ -147,6 +159,7 @@ def test_transformers_bring_their_processor_and_their_classes(tmp_path):
     with torch.no_grad():
         expected = model.vit(IMAGES).last_hidden_state[:, 0]
         torch.testing.assert_close(bare.features(IMAGES), expected, rtol=1e-4, atol=1e-5)
+        assert torch.equal(rebuilt(bare).features(IMAGES), bare.features(IMAGES))
     with pytest.raises(OutskirtsError, match=r"is not a folder of transformers: it has no config\.json"):
         open_given(f"hf:{tmp_path}")
 
@@ -163,6 +176,7 @@ def test_clip_knows_classes_by_their_names(tmp_path):
         expected = model(pixel_values=IMAGES, **words).logits_per_image
         # Rounding is that of the cosines, which the temperature multiplies.
         cosines = classifier(IMAGES) * classifier.head.temperature
+        assert torch.equal(rebuilt(classifier)(IMAGES), classifier(IMAGES))
     torch.testing.assert_close(cosines, expected / model.logit_scale.exp(), rtol=1e-4, atol=1e-5)
     assert open_given(f"clip:{folder}?words=owl,ant,bee").classes == ["owl", "ant", "bee"]
     with pytest.raises(OutskirtsError, match="There are 2 classes and 1 words"):

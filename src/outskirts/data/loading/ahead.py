@@ -39,7 +39,8 @@ def batches(
         threads: Number of threads that decode at once; see `threads_here`.
 
     Yields:
-        Images, uint8 [B, C, S, S], and labels, int64 [B]; without any image only if all of them are corrupt.
+        Images, uint8 [B, C, S, S], and their positions in the set, int64 [B]; without any image only if all of them are
+        corrupt.
 
     Raises:
         CorruptImage: At the first image that cannot be decoded, after the batches before it.
@@ -71,15 +72,15 @@ def batches(
     held: list[tuple[Tensor, Tensor]] = []
     with closing(in_order(decoded, _jobs(count, rows, size, step), threads, most)) as results:
         for job, images, sound in results:
-            labels = image_set.labels[job.start : job.stop]
+            places = torch.arange(job.start, job.stop)
             skipped += [image_set.name(i) for i, good in zip(job, sound.tolist()) if not good]
-            held.append((images, labels) if sound.all() else (images[sound], labels[sound]))
-            have = sum(len(labels) for _, labels in held)
+            held.append((images, places) if sound.all() else (images[sound], places[sound]))
+            have = sum(len(places) for _, places in held)
             ready = have if job.stop % rows == 0 or job.stop == count else have // size * size
             if ready or len(skipped) == count:
-                images, labels = (torch.cat(column) for column in zip(*held))
-                yield from zip(images[:ready].split(size), labels[:ready].split(size))
-                held = [(images[ready:], labels[ready:])]
+                images, places = (torch.cat(column) for column in zip(*held))
+                yield from zip(images[:ready].split(size), places[:ready].split(size))
+                held = [(images[ready:], places[ready:])]
     image_set.skipped = skipped
     if place is not None and whole is not None:
         store, key = place
@@ -92,11 +93,10 @@ def _nbytes(transform: Transform) -> int:
 
 def _in_parts(image_set: ImageSet, transform: Transform, size: int, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of what is not decoded, so many rows at a time; of tokens, no more of them are read from the disk."""
-    kept, every = image_set.resident(transform) if image_set.pictures else None, torch.arange(len(image_set))
-    for first in range(0, len(image_set), rows):
-        part = slice(first, first + rows)
-        columns = image_set.subset(every[part]).resident(transform) if kept is None else [of[part] for of in kept]
-        yield from zip(*(column.split(size) for column in columns))
+    kept, every = image_set.resident(transform)[0] if image_set.pictures else None, torch.arange(len(image_set))
+    for places in every.split(rows):
+        images = image_set.subset(places).resident(transform)[0] if kept is None else kept[places[0] : places[-1] + 1]
+        yield from zip(images.split(size), places.split(size))
     image_set.skipped = []
 
 

@@ -1,6 +1,17 @@
 """Classifiers that were trained elsewhere, each opened by one text; one file for each kind."""
 
 from .classifier import given_backbone, given_classifier, is_rebuilt
+from .rebuilding import FILES, rebuilt_network
 from .spec import KINDS, OPTIONS, ModelSpec, parse_model
 
-__all__ = ["KINDS", "OPTIONS", "ModelSpec", "given_backbone", "given_classifier", "is_rebuilt", "parse_model"]
+__all__ = [
+    "FILES",
+    "KINDS",
+    "OPTIONS",
+    "ModelSpec",
+    "given_backbone",
+    "given_classifier",
+    "is_rebuilt",
+    "parse_model",
+    "rebuilt_network",
+]

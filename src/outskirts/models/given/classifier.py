@@ -39,8 +39,6 @@ _OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
 }
 
 
-#: Options that say how a network is taken apart.
-_STRUCTURE = ("head", "output", "features")
 #: Whether images are turned upright.
 _EXIF = {"apply": True, "ignore": False}
 #: Kinds of which a run that trains on can build the network again.
@@ -80,10 +78,11 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     backbone, head, opened = _opened(spec, known or classes)
     transform = _transform(spec, opened.transform)
     if isinstance(head, NoHead):
-        return Classifier(backbone, head, transform, known or classes).eval()
+        return Classifier(backbone, head, transform, known or classes, {"model": str(spec), **opened.about}).eval()
     with torch.no_grad():
         count = head(torch.zeros(1, backbone.dim)).shape[1]
-    return Classifier(backbone, head, transform, _agreed(spec, count, known or opened.classes, classes, say)).eval()
+    names = _agreed(spec, count, known or opened.classes, classes, say)
+    return Classifier(backbone, head, transform, names, {"model": str(spec), **opened.about}).eval()
 
 
 def _opened(spec: ModelSpec, classes: Sequence[str]) -> tuple[Backbone, nn.Module, Opened]:
@@ -97,7 +96,7 @@ def _opened(spec: ModelSpec, classes: Sequence[str]) -> tuple[Backbone, nn.Modul
         opened.model,
         torch.zeros(2, transform.channels, transform.size, transform.size),
         "none" if opened.headless else spec.options.get("head"),
-        str(replace(spec, options={name: spec.options[name] for name in _STRUCTURE if name in spec.options})),
+        spec.structure(),
         output=spec.options.get("output"),
         features=spec.options.get("features"),
     )

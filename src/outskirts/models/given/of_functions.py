@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def open_function(spec: ModelSpec) -> Opened:
         raise unknown("function", name, [one for one in dir(module) if not one.startswith("_")], f"in {where}")
     try:
         model = getattr(module, name)
-        model = model if isinstance(model, nn.Module) else model()
+        # A network is taken apart in place; the next who names it shall find it whole.
+        model = copy.deepcopy(model) if isinstance(model, nn.Module) else model()
     except Exception as error:
         raise OutskirtsError(f"{where}:{name} cannot be called without arguments ({reason(error)}).") from error
     if not isinstance(model, nn.Module):

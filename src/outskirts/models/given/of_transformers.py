@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,7 @@ from ..heads import PrototypeHead
 from .opened import Opened
 from .spec import ModelSpec
 
-__all__ = ["open_clip", "open_hf", "processor_transform"]
+__all__ = ["hf_from_config", "open_clip", "open_hf", "processor_transform"]
 
 
 def open_hf(spec: ModelSpec) -> Opened:
@@ -30,18 +32,36 @@ def open_hf(spec: ModelSpec) -> Opened:
         raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
     with reading_folder(folder, "folder") as library:
         maker = library.AutoModelForImageClassification if classifies else library.AutoModel
-        model, about = maker.from_pretrained(
+        model, loaded = maker.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     # Without a pooler, the features are those of the class token.
-    pooler = not any("pooler" in name for name in about["missing_keys"])
-    if about["missing_keys"] and pooler:
-        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(about['missing_keys'])[:3])}.")
+    pooler = not any("pooler" in name for name in loaded["missing_keys"])
+    if loaded["missing_keys"] and pooler:
+        raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(loaded['missing_keys'])[:3])}.")
     names = model.config.id2label if classifies else {}
     classes = tuple(str(names[place]) for place in range(len(names)) if place in names)
     transform = processor_transform(folder / "preprocessor_config.json", spec.number("size", int))
-    wrapped = _Pixels(model.float().eval(), None if classifies else "pooler_output" if pooler else "last_hidden_state")
-    return Opened(wrapped, transform, classes if len(classes) == len(names) else (), headless=not classifies)
+    entry = None if classifies else "pooler_output" if pooler else "last_hidden_state"
+    known = classes if len(classes) == len(names) else ()
+    about = {"config": model.config.to_dict(), "entry": entry}
+    return Opened(_Pixels(model.float().eval(), entry), transform, known, headless=not classifies, about=about)
+
+
+def hf_from_config(config: Mapping[str, Any], entry: str | None) -> tuple[nn.Module, bool]:
+    """A network of transformers with random weights, and whether it returns features, not logits.
+
+    Arguments:
+        config: Its configuration.
+        entry: What it returns is called so; None for logits.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
+        with reading_folder(Path(folder), "folder") as library:
+            known = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            maker = library.AutoModel if entry else library.AutoModelForImageClassification
+            model = maker.from_config(known)
+    return _Pixels(model.float().eval(), entry), entry is not None
 
 
 class _Pixels(nn.Module):
@@ -84,7 +104,8 @@ def open_clip(spec: ModelSpec, classes: tuple[str, ...]) -> Opened:
         scale = library.CLIPModel.from_pretrained(tower.folder, local_files_only=True).logit_scale.exp().item()
     head = PrototypeHead(nn.Identity(), len(words), backbone.dim, temperature=1 / scale)
     head.prototypes.copy_(text_prototypes(tower.folder, words, spec.options.get("template", "ensemble")))
-    return Opened(None, backbone.transform, classes or words, split=(backbone, head))
+    about = {"tower": tower.name, "temperature": head.temperature}
+    return Opened(None, backbone.transform, classes or words, split=(backbone, head), about=about)
 
 
 def processor_transform(file: Path, size: int | None) -> Transform | None:

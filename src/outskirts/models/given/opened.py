@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -24,6 +26,7 @@ class Opened:
         classes: Names of the classes in the order of the logits, where they are known.
         headless: Whether it returns features, not logits.
         split: A backbone and a head, where nothing needs to be looked for.
+        about: What builds the network again besides its text, for `outskirts.models.given.rebuilding`.
     """
 
     model: nn.Module | None
@@ -31,6 +34,7 @@ class Opened:
     classes: tuple[str, ...] = ()
     headless: bool = False
     split: tuple[Backbone, nn.Module] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def input_shape(spec: ModelSpec, known: tuple[int | None, int | None, int | None]) -> tuple[int, int, int]:

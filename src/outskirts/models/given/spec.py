@@ -44,6 +44,8 @@ OPTIONS = {
     "template": "text with {} in the place of a word, for CLIP",
 }
 
+#: Options that say how a network is taken apart.
+_STRUCTURE = ("head", "output", "features")
 #: Kinds of files that are given without one.
 _SUFFIXES = {".onnx": "onnx", ".pt2": "pt2"}
 #: Options that are paths.
@@ -66,6 +68,10 @@ class ModelSpec:
     def file_name(self) -> str:
         """The kind and the name of the file, without its folder."""
         return f"{self.kind}:{Path(self.where).name}"
+
+    def structure(self) -> str:
+        """The text with those options alone that say how a network is taken apart."""
+        return str(replace(self, options={name: self.options[name] for name in _STRUCTURE if name in self.options}))
 
     def number(self, name: str, kind: type[int] | type[float]) -> Any:
         """An option that is a number above 0; None if it is not given."""

@@ -1,0 +1,110 @@
+"""A classifier from what it was built from, and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.transform import Transform
+from ..errors import OutskirtsError, reason
+from ..files import reading
+from ..methods import registry
+from ..models.backbones import build_backbone
+from ..models.classifier import Backbone, Classifier
+from ..models.given import FILES, given_backbone, is_rebuilt, parse_model, rebuilt_network
+from ..renamed import weights
+from .config import Recipe, resolve_recipe
+
+__all__ = ["assemble", "described", "rebuild", "restore", "weights_of"]
+
+#: The only tensor of a classifier that is a file.
+_FILE = "file"
+
+
+def assemble(recipe: Recipe, backbone: Backbone, transform: Transform, classes: Sequence[str]) -> Classifier:
+    """An untrained classifier with the head of the recipe's method."""
+    head = registry[recipe.method].head(recipe.settings, backbone.dim, len(classes))
+    return Classifier(backbone, head, transform, classes, described(recipe, backbone.name))
+
+
+def described(recipe: Recipe, architecture: str) -> dict[str, Any] | None:
+    """`Classifier.built_from` of one that was trained here; None for a network that was made in Python."""
+    if architecture.startswith("custom:"):
+        return None
+    return {"backbone": architecture, "method": recipe.method, "options": asdict(recipe.settings)}
+
+
+def weights_of(classifier: Classifier) -> dict[str, Tensor]:
+    """The tensors that make a classifier again, beside what it was built from: its weights, or its file.
+
+    Raises:
+        OutskirtsError: If nothing tells how its network is built.
+    """
+    built_from = classifier.built_from
+    if built_from is None:
+        raise OutskirtsError(
+            f"Nothing tells how the network {classifier.architecture} is built again: it was made in Python. Name the "
+            "function that makes it (module:package.file:name), or export the network as an ONNX file (onnx:FILE)."
+        )
+    if "model" in built_from and (spec := parse_model(built_from["model"])).kind in FILES:
+        with reading(path := Path(spec.where)):
+            return {_FILE: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)}
+    return classifier.state_dict()
+
+
+def rebuild(
+    built_from: Mapping[str, Any],
+    transform: Transform,
+    classes: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    source: Path,
+) -> Classifier:
+    """The classifier that `built_from` and `weights_of` are of, in evaluation mode.
+
+    Arguments:
+        built_from: `Classifier.built_from`.
+        transform: Its transform.
+        classes: Names of its classes.
+        tensors: What `weights_of` gave.
+        source: Where they were read, for errors.
+
+    Raises:
+        OutskirtsError: If the network cannot be built here, or the weights do not fit it.
+    """
+    if "model" in built_from:
+        file = bytes(tensors[_FILE].numpy()) if _FILE in tensors else None
+        classifier = Classifier(
+            *rebuilt_network(built_from, transform, len(classes), file), transform, classes, built_from
+        )
+        if file is not None:
+            return classifier.eval()
+    else:
+        recipe = resolve_recipe(built_from["method"], dict(built_from["options"]))
+        architecture = built_from["backbone"]
+        backbone = (
+            given_backbone(architecture, transform)
+            if is_rebuilt(architecture)
+            else build_backbone(architecture, transform.channels, transform.size)
+        )
+        classifier = assemble(recipe, backbone, transform, classes)
+    restore(classifier, tensors, source)
+    return classifier.eval()
+
+
+def restore(classifier: Classifier, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Load weights, or raise an error that says what does not fit.
+
+    Arguments:
+        classifier: Gets the weights.
+        tensors: The weights.
+        source: Where they were read, for errors.
+    """
+    try:
+        classifier.load_state_dict(weights(dict(tensors)))
+    except RuntimeError as error:
+        raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error
