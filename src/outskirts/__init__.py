@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from .generation.synthesize_features import synthesize_features as synthesize_features
     from .generation.synthesize_id import synthesize_id as synthesize_id
     from .generation.synthesize_images import synthesize_images as synthesize_images
+    from .guard.guard import Guard as Guard
+    from .guard.verdicts import Verdicts as Verdicts
     from .listing import available as available
     from .models.classifier import Classifier as Classifier
     from .models.heads import Head as Head
@@ -59,12 +61,14 @@ _MODULES = ("detectors", "generation", "methods", "metrics", "synthesis", "testi
 _HOMES = {
     "Benchmark": "data.benchmark",
     "Classifier": "models.classifier",
+    "Guard": "guard.guard",
     "Head": "models.heads",
     "ImageSet": "data.imageset",
     "Outputs": "extraction.outputs",
     "OutskirtsError": "errors",
     "Results": "evaluation.results",
     "Run": "training.run",
+    "Verdicts": "guard.verdicts",
     "available": "listing",
     "benchmark": "benchmarking.benchmark",
     "benchmark_page": "benchmarking.benchmark",

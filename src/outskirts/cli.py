@@ -32,6 +32,7 @@ COMMANDS = {
     "demo": "train CE and ASCOOD on digits, evaluate them and write a report; nothing is downloaded",
     "train": "train a classifier with a method: train METHOD --data SPEC",
     "evaluate": "measure how well a trained run detects OOD images",
+    "guard": "keep a classifier, a detector and a threshold in one folder, ready for use",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers, or new images of the training classes, and look at them",

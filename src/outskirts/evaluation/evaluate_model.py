@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -124,9 +123,7 @@ def _reading_alike(classifier: Classifier, run: Run, images: ImageSet, skip_corr
     else:
         read = measured_reading(images, transform.reading, skip_corrupt, say)
     if read != transform.reading:
-        # A user's own classifier stays as it is.
-        classifier = copy(classifier)
-        classifier.transform = replace(transform, reading=read)
+        return classifier.with_transform(replace(transform, reading=read))
     return classifier
 
 

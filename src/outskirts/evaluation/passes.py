@@ -29,7 +29,7 @@ class Passes:
 
     Arguments:
         classifier: Classifier of the run.
-        store: The run's folder of outputs.
+        store: The run's folder of outputs; None to keep none.
         features: Features that detectors see: ``head``, ``raw`` or ``projection``; see `extract`.
         options: How images go through the network.
         notes: Where what a reader of the results should know is added.
@@ -38,7 +38,7 @@ class Passes:
     """
 
     classifier: Classifier
-    store: Path
+    store: Path | None
     features: Space
     options: PassOptions
     notes: list[str]

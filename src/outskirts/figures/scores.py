@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .style import DASHED, FAINT, INK, SERIES
 
-__all__ = ["Scores", "histogram", "roc"]
+__all__ = ["Scores", "calibrated", "histogram", "roc"]
 
 #: Scores of ID and of OOD images; larger means more OOD.
 Scores = tuple[ArrayLike, ArrayLike]
@@ -38,6 +38,27 @@ def histogram(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> None:
         axes.stairs(share, edges, color=color, linewidth=1.1, label=name)
     threshold = np.quantile(inside, 0.95, method="linear" if np.isfinite(inside).all() else "lower")
     axes.axvline(threshold.clip(low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="95 % of ID accepted")
+    axes.set(xlabel="score (larger = more OOD)", yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def calibrated(axes: Axes, scores: ArrayLike, threshold: float | None) -> None:
+    """Draw the share of calibration images by score, and the threshold.
+
+    Arguments:
+        axes: Where to draw. The shapes are labelled for a legend.
+        scores: [N].
+        threshold: The largest score that is accepted, if there is one.
+    """
+    inside = np.asarray(scores, float)
+    finite = inside[np.isfinite(inside)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    edges = np.histogram_bin_edges([low, high], bins=40)
+    share = np.histogram(inside.clip(low, high), edges)[0] / max(1, len(inside))
+    axes.stairs(share, edges, fill=True, color=ID, alpha=0.3, linewidth=0)
+    axes.stairs(share, edges, color=ID, linewidth=1.1, label="calibration images")
+    if threshold is not None:
+        axes.axvline(np.clip(threshold, low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="threshold")
     axes.set(xlabel="score (larger = more OOD)", yticks=[])
     axes.spines["left"].set_visible(False)
 

@@ -17,7 +17,7 @@ from .classifier import Backbone
 from .fast import FastNet
 from .heads import NoHead
 from .libraries import is_headless, library_model, published_weights, with_weights
-from .weights import fitted, misfits, read_state, require_fit
+from .weights import fitted, load_weights, misfits, read_state, require_fit
 from .wide import wide_resnet
 
 __all__ = ["build_backbone", "build_model", "build_split", "known_backbones", "native_size"]
@@ -104,7 +104,7 @@ def _with_file(backbone: Backbone, pretrained: bool | str) -> Backbone:
         own = backbone.network.state_dict()
         state = fitted(own, read_state(pretrained))
         require_fit(own, state, f"The weights {pretrained} do not fit the network")
-        backbone.network.load_state_dict(state, strict=False)
+        load_weights(backbone.network, state, strict=False)
     return backbone
 
 
@@ -118,7 +118,7 @@ def _of_file(
         backbone, _ = _adapted(model, example, name)
         own = backbone.network.state_dict()
         if len(own) < len(whole) and not misfits(own, weights := fitted(own, state)):
-            backbone.network.load_state_dict(weights, strict=False)
+            load_weights(backbone.network, weights, strict=False)
             return backbone, None
         model = make(None)  # The other was taken apart.
     backbone, head = _adapted(with_weights(model, make, state, file), example, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,12 @@ class Classifier(nn.Module):
             ("features", str(self.dim)),
             ("head", type(self.head).__name__),
         ]
+
+    def with_transform(self, transform: Transform) -> Classifier:
+        """The same network behind another transform; this classifier stays as it is."""
+        other = copy(self)
+        other.transform = transform
+        return other
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))

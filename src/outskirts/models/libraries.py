@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.transform import Transform
 from ..errors import OutskirtsError, reason, unknown
-from .weights import fitted, misfits, require_fit
+from .weights import fitted, load_weights, misfits, require_fit
 
 __all__ = [
     "is_headless",
@@ -106,7 +106,7 @@ def with_weights(
     if (classes := _classes(model.state_dict(), state)) is not None:
         model = make(classes)
     require_fit(model.state_dict(), state, f"The weights {file} do not fit the network")
-    model.load_state_dict(state, strict=False)
+    load_weights(model, state, strict=False)
     return model
 
 

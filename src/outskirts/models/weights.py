@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import OutskirtsError, cause, reason, unknown
 from ..files import is_file, reading
 
-__all__ = ["fitted", "misfits", "read_checkpoint", "read_state", "require_fit"]
+__all__ = ["fitted", "load_weights", "misfits", "read_checkpoint", "read_state", "require_fit"]
 
 #: Faults that an error lists.
 _LISTED = 10
@@ -141,3 +142,18 @@ def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], whose: s
     if wrong := misfits(own, state, left):
         more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         raise OutskirtsError(f"{whose}: {'; '.join(wrong[:_LISTED])}{more}.")
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], strict: bool = True) -> None:
+    """Load a state dict that has been through a file, which does not keep the versions of layers.
+
+    Some layers ask for them (MNASNet): those of the network itself stand in.
+
+    Arguments:
+        network: Gets the weights.
+        state: Tensors by name.
+        strict: Whether all names must be the same.
+    """
+    versioned = OrderedDict(state)
+    versioned._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned, strict=strict)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ..errors import OutskirtsError, reason
 from ..files import load_tensors, save_tensors
+from ..models.weights import load_weights
 from ..renamed import weights
 from .ema import EMA
 
@@ -52,7 +53,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer, ema: EM
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = value
-        module.load_state_dict(weights(groups["method"]))
+        load_weights(module, weights(groups["method"]))
         averages = weights(groups["ema"])
         for key, average in ema.state.items():
             average.copy_(averages[key])

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..models.weights import load_weights
+
 __all__ = ["EMA"]
 
 
@@ -41,8 +43,8 @@ class EMA:
             yield
             return
         live = {key: value.clone() for key, value in self._live().items()}
-        self.module.load_state_dict(self.state, strict=False)
+        load_weights(self.module, self.state, strict=False)
         try:
             yield
         finally:
-            self.module.load_state_dict(live, strict=False)
+            load_weights(self.module, live, strict=False)

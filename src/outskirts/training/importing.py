@@ -26,7 +26,7 @@ from ..models.classifier import Classifier
 from ..models.clip import ClipTower, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.published import LAYOUTS, Published
-from ..models.weights import read_checkpoint, require_fit
+from ..models.weights import load_weights, read_checkpoint, require_fit
 from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
 from .rebuilding import assemble
@@ -174,7 +174,7 @@ def _fill(classifier: Classifier, published: Published, whose: str) -> bool:
     if lacking:
         known["head.prototypes"] = own["head.prototypes"]
     require_fit(own, {**state, **known}, whose, published.left)
-    classifier.load_state_dict(state, strict=False)
+    load_weights(classifier, state, strict=False)
     tower = classifier.backbone
     if isinstance(tower, ClipTower) and isinstance(classifier.head, PrototypeHead):
         classifier.head.prototypes.copy_(text_prototypes(tower.folder, classifier.classes))

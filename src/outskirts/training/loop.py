@@ -19,6 +19,7 @@ from ..distributed import anywhere
 from ..errors import OutskirtsError
 from ..files import write_text
 from ..memory import keep_freed_memory
+from ..models.weights import load_weights
 from ..seeding import restored, seed_layers, subseed
 from ..trainable import Trainable
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -218,7 +219,7 @@ class Trainer:
 
     def _finish(self) -> None:
         if self.config.ema:
-            self.method.load_state_dict(self.ema.state, strict=False)
+            load_weights(self.method, self.ema.state, strict=False)
         self.method.eval()
         if not self.steps:
             self.record("val", 0, self.measure(1.0))

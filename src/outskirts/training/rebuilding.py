@@ -17,6 +17,7 @@ from ..methods import registry
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from ..models.given import FILES, given_backbone, is_rebuilt, parse_model, rebuilt_network
+from ..models.weights import load_weights
 from ..renamed import weights
 from .config import Recipe, resolve_recipe
 
@@ -105,6 +106,6 @@ def restore(classifier: Classifier, tensors: Mapping[str, Tensor], source: Path)
         source: Where they were read, for errors.
     """
     try:
-        classifier.load_state_dict(weights(dict(tensors)))
+        load_weights(classifier, weights(dict(tensors)))
     except RuntimeError as error:
         raise OutskirtsError(f"{source} does not fit the network it names ({reason(error, 500)}).") from error

@@ -58,7 +58,9 @@ def rebuilt(classifier):
     return again
 
 
-@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet10t", "timm:resnetv2_18"])
+@pytest.mark.parametrize(
+    "name", ["torchvision:resnet18", "torchvision:mnasnet0_5", "timm:resnet10t", "timm:resnetv2_18"]
+)
 def test_a_library_model_keeps_the_head_of_its_weights(name, tmp_path):
     library, _, bare = name.partition(":")
     make = torchvision.models.get_model if library == "torchvision" else timm.create_model

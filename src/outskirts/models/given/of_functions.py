@@ -11,7 +11,7 @@ from torch import nn
 
 from ...data.transform import Transform
 from ...errors import OutskirtsError, reason, unknown
-from ..weights import fitted, read_state, require_fit
+from ..weights import fitted, load_weights, read_state, require_fit
 from .opened import Opened
 from .spec import ModelSpec
 
@@ -47,7 +47,7 @@ def open_function(spec: ModelSpec) -> Opened:
     if file := spec.options.get("weights"):
         state = fitted(model.state_dict(), read_state(file))
         require_fit(model.state_dict(), state, f"The weights {file} do not fit {where}:{name}")
-        model.load_state_dict(state, strict=False)
+        load_weights(model, state, strict=False)
     transform = getattr(model, "transform", None)
     classes = getattr(model, "classes", ())
     return Opened(

@@ -1,0 +1,217 @@
+"""The folder of a guard: what is in it, and whether it is as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..__about__ import __version__
+from ..contents import misfit
+from ..data.transform import Transform
+from ..detectors import Detector
+from ..errors import OutskirtsError
+from ..evaluation.shareable import Shareable
+from ..files import file_digest, load_json, load_tensors, require_empty, save_json, save_tensors, whole_folder
+from ..models.classifier import Classifier
+from ..seeding import generator
+from ..telling import Say
+from ..training.rebuilding import rebuild, restore, weights_of
+from .calibration import Calibration
+from .card import save_card
+from .parts import Parts
+
+__all__ = ["ABOUT", "load_parts", "save_parts"]
+
+#: Raised when a guard of an earlier version can no longer be read.
+FORMAT = 1
+
+ABOUT = "guard.json"
+_CLASSIFIER, _DETECTOR, _CALIBRATION = (f"{name}.safetensors" for name in ("classifier", "detector", "calibration"))
+_FILES = (_CLASSIFIER, _DETECTOR, _CALIBRATION)
+#: Packages that compute scores.
+_PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnxruntime", "Pillow")
+#: By how much the score of the check may differ with other versions, of its own size or of 1.
+_AGREE = 1e-3
+
+_KIND = {
+    "format": int,
+    "packages": {str: (str, None)},
+    "architecture": str,
+    "network": (dict, None),
+    "classes": [str],
+    "transform": dict,
+    "features": str,
+    "precision": str,
+    "calibration": {
+        "acceptance": float,
+        "confidence": (float, None),
+        "groups": [{"n": int, "rank": int}],
+        "pooled": [str],
+    },
+    "files": {str: str},
+    "check": float,
+    "digest": str,
+}
+
+
+def save_parts(parts: Parts, folder: Path) -> Path:
+    """Write a new folder; see `outskirts.guard.guard.Guard.save`."""
+    require_empty(folder)
+    classifier = parts.classifier
+    tensors = weights_of(classifier)
+    with whole_folder(folder) as made:
+        save_tensors(made / _CLASSIFIER, tensors)
+        parts.detector.save(made / _DETECTOR)
+        save_tensors(made / _CALIBRATION, parts.calibration.tensors())
+        _require_same(parts, made, rebuilt(parts, made))
+        about = {
+            "format": FORMAT,
+            "packages": _versions(),
+            "architecture": Shareable().text(classifier.architecture),
+            "network": _without_folders(classifier.built_from),
+            "classes": classifier.classes,
+            "transform": classifier.transform.to_json(),
+            "detector": {"name": parts.detector.name, "params": parts.detector.params},
+            "features": parts.features,
+            "precision": parts.precision,
+            "calibration": parts.calibration.to_json(classifier.classes),
+            **parts.about,
+            "check": _check(parts),
+            "files": {name: file_digest(made / name) for name in _FILES},
+        }
+        save_json(made / ABOUT, {**about, "digest": _digest(about)})
+        save_card(made, about, parts.calibration)
+    return folder
+
+
+def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: Say) -> Parts:
+    """Read a folder; see `outskirts.guard.guard.Guard.load`."""
+    if not (folder / ABOUT).is_file():
+        raise OutskirtsError(f"{folder} is not the folder of a guard: it has no {ABOUT}.")
+    about = load_json(folder / ABOUT, {"format": int})
+    if about["format"] != FORMAT:
+        raise OutskirtsError(
+            f"{folder} was written in format {about['format']} of guards; this version of outskirts reads {FORMAT}. "
+            "Make the guard again, or use the version that wrote it."
+        )
+    if clause := misfit(about, _KIND):
+        raise OutskirtsError(f"{folder / ABOUT} is damaged: {clause}.")
+    _require_unchanged(folder, about)
+    others = _other_versions(about["packages"])
+    if others and strict:
+        raise OutskirtsError(
+            f"{folder} was saved with {'; '.join(others)}. Scores may differ: install those versions, or load it with "
+            "strict=False (--any-version), which compares a score."
+        )
+    parts = _parts(folder, about, classifier)
+    if others:
+        _require_agreement(folder, parts, about["check"], others, say)
+    return parts
+
+
+def rebuilt(parts: Parts, folder: Path) -> Classifier:
+    """The classifier that a folder's weights make."""
+    tensors, _ = load_tensors(folder / _CLASSIFIER)
+    known = parts.classifier
+    assert known.built_from is not None
+    return rebuild(known.built_from, known.transform, known.classes, tensors, folder / _CLASSIFIER)
+
+
+def _parts(folder: Path, about: Mapping[str, Any], classifier: Classifier | None) -> Parts:
+    transform, classes = Transform.from_json(about["transform"]), about["classes"]
+    tensors, _ = load_tensors(folder / _CLASSIFIER)
+    if classifier is not None:
+        restore(classifier, tensors, folder / _CLASSIFIER)
+        classifier = classifier.with_transform(transform).eval()
+    else:
+        classifier = rebuild(about["network"], transform, classes, tensors, folder / _CLASSIFIER)
+        classifier.architecture = about["architecture"]
+    calibration = Calibration.from_tensors(load_tensors(folder / _CALIBRATION)[0], about["calibration"])
+    own = ("data", "choice", "measured", "notes")
+    return Parts(
+        classifier,
+        Detector.load(folder / _DETECTOR),
+        calibration,
+        about["features"],
+        about["precision"],
+        {name: about[name] for name in own if name in about},
+    )
+
+
+def _require_same(parts: Parts, folder: Path, again: Classifier) -> None:
+    """Raise unless a network that was built again gives the same bits, so that nobody finds out when it is needed."""
+    if not torch.equal(_of_noise(parts.classifier), _of_noise(again)):
+        raise OutskirtsError(
+            f"The network {parts.classifier.architecture} gives other features when it is built again, so a guard of "
+            "it cannot be kept. Export the network as an ONNX file (onnx:FILE), or report it."
+        )
+
+
+def _of_noise(classifier: Classifier) -> torch.Tensor:
+    """Features of two images of noise."""
+    transform = classifier.transform
+    shape = (2, transform.channels, transform.size, transform.size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "guard"))
+    # In the layout of a pass over images, of which the last bits depend.
+    images = transform.device(pixels).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return classifier.eval().to(memory_format=torch.channels_last).features(images)
+
+
+def _check(parts: Parts) -> float:
+    """The mean of the features of images of noise, which tells whether another version computes the same."""
+    return _of_noise(parts.classifier).double().mean().item()
+
+
+def _require_agreement(folder: Path, parts: Parts, known: float, others: list[str], say: Say) -> None:
+    now = _check(parts)
+    if abs(now - known) > _AGREE * max(1.0, abs(known)):
+        raise OutskirtsError(
+            f"{folder} was saved with {'; '.join(others)}, and its network gives other features here. Install those "
+            "versions, or make the guard again."
+        )
+    say(f"{folder} was saved with {'; '.join(others)}; its network gives the same features here but for rounding.")
+
+
+def _require_unchanged(folder: Path, about: Mapping[str, Any]) -> None:
+    known = dict(about)
+    if known.pop("digest") != _digest(known):
+        raise OutskirtsError(f"{folder / ABOUT} was changed after it was written. Make the guard again.")
+    for name in _FILES:
+        if file_digest(folder / name) != about["files"].get(name):
+            raise OutskirtsError(f"{folder / name} was changed after it was written. Make the guard again.")
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {"outskirts": __version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _other_versions(saved: Mapping[str, str]) -> list[str]:
+    """How the versions differ, of the packages that are installed both there and here."""
+    here = _versions()
+    return [
+        f"{name} {there}, and this is {here.get(name, 'not installed')}"
+        for name, there in saved.items()
+        if here.get(name, there) != there
+    ]
+
+
+def _without_folders(built_from: Mapping[str, Any] | None) -> Any:
+    """What a network is built from, without the folders of this machine: its weights are in the guard."""
+    return Shareable().value(dict(built_from)) if built_from is not None else None

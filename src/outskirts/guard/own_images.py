@@ -1,0 +1,169 @@
+"""The images that a classifier has learnt from, and those that must not be among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..data.imageset import ImageSet
+from ..data.keyset import KeySet
+from ..data.leakage import TOLERATED, require_no_shared_groups
+from ..data.levels import measured_reading
+from ..data.likeness import Likeness, load_likenesses
+from ..data.sources import open as open_images
+from ..data.sources import open_split
+from ..errors import OutskirtsError
+from ..evaluation.subject import Subject, aligned
+from ..models.classifier import Classifier
+from ..telling import Say
+from ..texts import verb
+from ..training.config import TrainConfig
+from ..training.loading import load, run_of
+from ..training.run import Run
+from ..training.validation import validation_beside, with_validation
+
+__all__ = ["Own", "Sources", "held_out", "known_pixels", "unseen"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is given of the images of a classifier; see `outskirts.guard.guard.Guard.fit`.
+
+    Arguments:
+        train: Images that it was trained on, or their spec.
+        val: Validation images, or their spec.
+        val_fraction: Share of the training images that is set aside where there are none.
+        seed: Seed of that part.
+        skip_corrupt: Leave out images that cannot be decoded.
+    """
+
+    train: ImageSet | str | Path | None
+    val: ImageSet | str | Path | None
+    val_fraction: float
+    seed: int
+    skip_corrupt: bool
+
+    def own(self, classifier: Classifier | Run | str | Path, say: Say) -> Own:
+        """A classifier with its images.
+
+        Raises:
+            OutskirtsError: If they cannot be read, or a run is given images that it knows.
+        """
+        run = None if isinstance(classifier, Classifier) else run_of(classifier)
+        if run is not None:
+            if self.train is not None or self.val is not None:
+                raise OutskirtsError(f"The run {run.path} knows its own images; leave out train and val.")
+            subject = Subject.of(run)
+            return Own(subject.classifier, subject.train, subject.val, run, subject)
+        assert not isinstance(classifier, Run)
+        if self.train is None:
+            known = classifier if isinstance(classifier, Classifier) else load(classifier, say=say)
+            return Own(known, None, None)
+        images = open_images(self.train)
+        images.require_trainable()
+        val = validation_beside(images, say) if self.val is None else open_split(self.val, "val")
+        if not isinstance(classifier, Classifier):
+            classifier = load(classifier, classes=images.classes, say=say)
+        read = measured_reading(images, classifier.transform.reading, self.skip_corrupt, say)
+        if read != classifier.transform.reading:
+            classifier = classifier.with_transform(replace(classifier.transform, reading=read))
+        config = TrainConfig(val_fraction=self.val_fraction, seed=self.seed)
+        return Own(classifier, *aligned(classifier, *with_validation(images, val, config)))
+
+
+@dataclass(frozen=True)
+class Own:
+    """A classifier, and the images that it has learnt from.
+
+    Arguments:
+        classifier: The classifier.
+        train: Training images; None where they are not known.
+        val: Validation images.
+        run: Its run, if it has one.
+        subject: The run as it is evaluated.
+    """
+
+    classifier: Classifier
+    train: ImageSet | None
+    val: ImageSet | None
+    run: Run | None = None
+    subject: Subject | None = None
+
+    def sets(self) -> dict[str, ImageSet]:
+        """The images, by what they are."""
+        return {name: one for name, one in (("training", self.train), ("validation", self.val)) if one is not None}
+
+
+def held_out(calibration: ImageSet, seen: Mapping[str, ImageSet], run: Run | None, say: Say) -> ImageSet:
+    """Calibration images without the few that were seen before.
+
+    Arguments:
+        calibration: The images.
+        seen: What trained or chose anything, by what it is.
+        run: The run, which knows what else was seen.
+        say: Told how many are left out.
+
+    Raises:
+        OutskirtsError: If more of them were seen than real sets have copies.
+    """
+    files = {} if run is None else _files(run)
+    known = {**{name: KeySet.of(one.keys) for name, one in seen.items()}, **files}
+    for name, one in seen.items():
+        require_no_shared_groups(calibration, "calibration", one, name)
+    left = torch.ones(len(calibration), dtype=torch.bool)
+    for name, keys in known.items():
+        first = calibration.first_keys if keys.first else ()
+        among = torch.tensor([key in keys.keys for key in calibration.keys])
+        among |= torch.tensor([key in keys.first for key in first]) if first else False
+        left &= ~_tolerated(among, name, calibration, say)
+    return calibration if left.all() else calibration.subset(left)
+
+
+def _files(run: Run) -> dict[str, KeySet]:
+    """What a run was shown besides its training images."""
+    files = {
+        "generator's": run.seen_by_generator,
+        "outlier": run.seen_as_outliers,
+        "synthetic or earlier training": run.seen_before,
+    }
+    return {name: KeySet.load(file) for name, file in files.items() if file is not None}
+
+
+def known_pixels(own: Own) -> dict[str, Likeness]:
+    """What is known of the pixels of a classifier's images, by what they are."""
+    kept = {} if own.run is None else load_likenesses(own.run.likeness)
+    return {**kept, **{name: one.likeness for name, one in own.sets().items() if one.likeness is not None}}
+
+
+def unseen(calibration: ImageSet, known: Mapping[str, Likeness], say: Say) -> torch.Tensor:
+    """Which of the calibration images that were decoded have other pixels than all that was seen, bool [n].
+
+    Arguments are those of `held_out`; `known` is what `known_pixels` gives.
+    """
+    assert calibration.likeness is not None
+    pixels = [key for key in calibration.likeness.keys() if key]  # noqa: SIM118
+    left = torch.ones(len(pixels), dtype=torch.bool)
+    for name, likeness in known.items():
+        others = set(likeness.keys())
+        left &= ~_tolerated(torch.tensor([key in others for key in pixels]), name, calibration, say)
+    return left
+
+
+def _tolerated(among: torch.Tensor, name: str, calibration: ImageSet, say: Say) -> torch.Tensor:
+    """Which images were seen, if they are few."""
+    count = int(among.sum())
+    if count > TOLERATED * len(calibration):
+        raise OutskirtsError(
+            f"{count:,} of the {len(calibration):,} calibration images ({calibration.spec}) {verb(count, 'are')} also "
+            f"{name} images, which the classifier knows. Calibrate on images that nothing has seen, such as another "
+            "part of them: SPEC?part=90-100%."
+        )
+    if count:
+        say(
+            f"{count:,} of the {len(calibration):,} calibration images {verb(count, 'are')} also {name} images, and "
+            f"{verb(count, 'are')} left out."
+        )
+    return among

@@ -1,0 +1,35 @@
+"""What a guard is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..detectors import Detector
+from ..models.classifier import Classifier
+from ..models.heads import Space
+from .calibration import Calibration
+
+__all__ = ["Parts"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A classifier, a fitted detector and a calibration.
+
+    Arguments:
+        classifier: Classifier, in evaluation mode.
+        detector: Fitted detector.
+        calibration: Calibration scores, which give thresholds and p-values.
+        features: Features that the detector sees: ``head``, ``raw`` or ``projection``.
+        precision: Precision of the network.
+        about: What a reader should know: images, the choice of the detector, what was measured; for a JSON file.
+    """
+
+    classifier: Classifier
+    detector: Detector
+    calibration: Calibration
+    features: Space = "head"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    about: Mapping[str, Any] = field(default_factory=dict)
