@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "train a classifier with a method: train METHOD --data SPEC",
     "evaluate": "measure how well a trained run detects OOD images",
     "guard": "keep a classifier, a detector and a threshold in one folder, ready for use",
+    "export": "write a guard to one file that other programs run, such as ONNX",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers, or new images of the training classes, and look at them",

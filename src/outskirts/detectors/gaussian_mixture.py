@@ -69,9 +69,7 @@ class GaussianMixture(Detector):
         whitening = outputs.fixed(("inverse", factors), lambda: _inverse(factors).mT)
 
         def score(rows: Tensor) -> Tensor:
-            distances = [
-                ((rows.to(mean) - mean) @ whiten).square().sum(1) for mean, whiten in zip(means, whitening)
-            ]
+            distances = [((rows.to(mean) - mean) @ whiten).square().sum(1) for mean, whiten in zip(means, whitening)]
             densities = weights.log() - volumes - 0.5 * torch.stack(distances, 1)
             return -densities.logsumexp(1)
 

@@ -31,8 +31,8 @@ def require_exportable(parts: Parts) -> None:
         )
     if any(isinstance(module, OnnxNetwork) for module in parts.classifier.modules()):
         raise OutskirtsError(
-            "This classifier is an ONNX file, which cannot be taken apart into another. Make the guard from the network "
-            "that the file was made from."
+            "This classifier is an ONNX file, which no other file can hold. Make the guard from the network that the "
+            "file was made from."
         )
 
 

@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,15 @@ from .graph import INPUT, GuardGraph
 from .traced import AXES, quiet, traced, translating
 from .verifying import Run, numpy_of
 
-__all__ = ["onnx_runner", "require_onnx", "save_onnx", "save_metadata"]
+__all__ = ["annotate_onnx", "onnx_runner", "require_onnx", "save_onnx"]
 
 
 def require_onnx() -> None:
     """Raise unless the packages for ONNX are installed."""
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("An ONNX file", "onnx") from error
+    if any(find_spec(name) is None for name in ("onnx", "onnxruntime", "onnxscript")):
+        raise MissingExtra("An ONNX file", "onnx")
+    if not hasattr(torch.onnx.ONNXProgram, "rename_axes"):
+        raise OutskirtsError(f"An ONNX file needs a newer torch than {torch.__version__}, which cannot name its axes.")
 
 
 def save_onnx(graph: GuardGraph, path: Path) -> None:
@@ -46,11 +45,13 @@ def save_onnx(graph: GuardGraph, path: Path) -> None:
             verbose=False,
         )
         assert program is not None
+        known: Any = program.model.graph.inputs[0].shape
+        program.rename_axes(dict(zip(known, AXES)))
         program.save(path)
     _require_axes(path)
 
 
-def save_metadata(path: Path, entries: Mapping[str, str]) -> None:
+def annotate_onnx(path: Path, entries: Mapping[str, str]) -> None:
     """Put texts into the metadata of an ONNX file."""
     import onnx
 
@@ -87,6 +88,6 @@ def _require_axes(path: Path) -> None:
     firsts = {axis.dim_param for one in graph.output for axis in one.type.tensor_type.shape.dim[:1]}
     if shapes != [[*AXES, 3]] or firsts != {AXES[0]}:
         raise OutskirtsError(
-            f"This guard cannot be exported: its graph takes {shapes[0]} and gives {sorted(firsts)}, not batches of any "
-            "number and images of any size. The network may have a size of batches written into it."
+            f"This guard cannot be exported: its graph takes {shapes[0]} and gives {sorted(firsts)}, not batches "
+            "of any number of images of any size. The network may have a size of batches written into it."
         )

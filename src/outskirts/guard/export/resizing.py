@@ -123,8 +123,7 @@ def _rounded(shares: Tensor) -> Tensor:
 
 @cache
 def _in_bytes(kind: Kind) -> bool:
-    """Whether this machine resizes bytes in whole numbers, which depends on its processor and on torch: one image tells.
-    """
+    """Whether this machine resizes bytes in whole numbers, which depends on its processor: one image tells."""
     image = torch.randint(0, 256, (3, 37, 41), dtype=torch.uint8, generator=generator(0, "resize"))
     shape = (11, 17)
     made = F.resize(image, list(shape), F.InterpolationMode(kind), antialias=True)

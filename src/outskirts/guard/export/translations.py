@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 
 __all__ = ["TRANSLATIONS"]
+
+#: Its types are those of symbols in a graph, not of the numbers that are passed.
+op: Any = opset18
+#: Numbers of the types of ONNX.
+_INT32, _INT64 = 6, 7
 
 
 def _log1p(values: Any) -> Any:
@@ -29,7 +34,23 @@ def _softplus(values: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return op.Div(op.Add(op.Max(scaled, op.CastLike(0.0, values)), soft), scale)
 
 
+def _searchsorted(
+    ordered: Any,
+    values: Any,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Any = None,
+) -> Any:
+    """How many of the numbers [n] are smaller than each value [N], or at most as large: all, if that is no number."""
+    last = op.Unsqueeze(values, op.Constant(value_ints=[-1]))
+    beyond = op.Greater(ordered, last) if right or side == "right" else op.GreaterOrEqual(ordered, last)
+    counted = op.Cast(op.Not(beyond), to=_INT32 if out_int32 else _INT64)
+    return op.ReduceSum(counted, op.Constant(value_ints=[-1]), keepdims=0)
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.log1p.default: _log1p,
+    torch.ops.aten.searchsorted.Tensor: _searchsorted,
     torch.ops.aten.softplus.default: _softplus,
 }

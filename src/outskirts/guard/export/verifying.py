@@ -22,7 +22,18 @@ from ...texts import counted
 from ..calibration import Calibration
 from ..parts import Parts
 
-__all__ = ["AGREE", "Answers", "Compared", "Run", "answers", "noise", "pixels_of", "verified"]
+__all__ = [
+    "AGREE",
+    "Answers",
+    "Compared",
+    "Run",
+    "answers",
+    "noise",
+    "numpy_of",
+    "pixels_of",
+    "verified",
+    "verified_alone",
+]
 
 #: By how much scores and logits may differ, of their own size or of 1.
 AGREE = 1e-4
@@ -103,11 +114,21 @@ def verified(run: Run, parts: Parts, images: ImageSet | None) -> Compared:
     for what, apart in (("score", score), ("logits", logits)):
         if apart is not None and not apart <= AGREE:
             raise OutskirtsError(
-                f"The file is not written: its {what} differs from the guard's by up to {apart:.2g}, which is more than "
+                f"The file is not written: its {what} differs from the guard's by up to {apart:.2g}, more than "
                 f"{AGREE:g}. Please report it, with the versions of torch and onnxruntime."
             )
     _require_verdicts(parts.calibration, known, given)
     return Compared(len(places), sizes, score, logits)
+
+
+def verified_alone(run: Run, parts: Parts, images: ImageSet) -> None:
+    """Raise unless the p-values and verdicts of a file follow from its own scores.
+
+    Arguments are those of `verified`.
+    """
+    places = evenly_spaced(len(images), _MOST)
+    given, _ = _run_all(run, images, places, parts.classifier.transform.reading)
+    _require_consequent(parts.calibration, given)
 
 
 def answers(parts: Parts, images: ImageSet) -> tuple[Answers, Tensor]:
@@ -120,11 +141,12 @@ def answers(parts: Parts, images: ImageSet) -> tuple[Answers, Tensor]:
             found.append((places, parts.detector.score(outputs).double(), outputs.logits))
     if not found:
         raise OutskirtsError("None of the images to compare on can be decoded.")
-    places, scores, logits = zip(*found)
-    place = torch.cat(places)
-    made = None if logits[0] is None else torch.cat(logits)
-    labels = images.labels[place]
-    return Answers(torch.cat(scores), made, None if (labels < 0).any() else labels), place
+    places = torch.cat([place for place, _, _ in found])
+    scores = torch.cat([score for _, score, _ in found])
+    logits = [one for _, _, one in found if one is not None]
+    labels = images.labels[places]
+    known = None if (labels < 0).any() else labels
+    return Answers(scores, torch.cat(logits) if logits else None, known), places
 
 
 def pixels_of(images: ImageSet, place: int, reading: Reading) -> Tensor:
@@ -187,15 +209,9 @@ def _apart(given: Tensor, known: Tensor) -> float:
 
 
 def _require_verdicts(calibration: Calibration, known: Answers, given: Mapping[str, Tensor]) -> None:
-    """Raise unless verdicts are the guard's, but for rounding, and follow from the file's own scores."""
-    label = given.get("label")
-    scores = given["score"]
-    own = calibration.accepted(scores, label), calibration.p_values(scores, label)
-    if not (torch.equal(given["accepted"], own[0]) and torch.equal(given["p_value"], own[1])):
-        raise OutskirtsError(
-            "The file is not written: its p-values do not follow from its scores. Please report it, with the versions of "
-            "torch and onnxruntime."
-        )
+    """Raise unless verdicts are the guard's, but for rounding."""
+    _require_consequent(calibration, given)
+    label, scores = given.get("label"), given["score"]
     predicted = known.predicted
     limits = calibration.thresholds[calibration.groups(predicted, len(scores))]
     close = (known.scores - limits).abs() <= AGREE * limits.abs().clamp_min(1)
@@ -209,6 +225,17 @@ def _require_verdicts(calibration: Calibration, known: Answers, given: Mapping[s
         raise OutskirtsError(
             f"The file is not written: of {counted(len(scores), 'image')} it gives another verdict than the guard to "
             f"{int(wrong.sum())}. Please report it, with the versions of torch and onnxruntime."
+        )
+
+
+def _require_consequent(calibration: Calibration, given: Mapping[str, Tensor]) -> None:
+    """Raise unless p-values and verdicts are those that the calibration gives the scores and labels."""
+    label, scores = given.get("label"), given["score"]
+    own = calibration.accepted(scores, label), calibration.p_values(scores, label)
+    if not (torch.equal(given["accepted"], own[0]) and torch.equal(given["p_value"], own[1])):
+        raise OutskirtsError(
+            "The file is not written: its p-values do not follow from its scores. Please report it, with the "
+            "versions of torch and onnxruntime."
         )
 
 
