@@ -156,7 +156,7 @@ def test_a_file_that_is_there_stays_where_another_fails(guard, tmp_path, monkeyp
 def test_what_takes_more_than_one_pass_is_refused(guard, detector, tmp_path):
     made = guard()
     object.__setattr__(made, "detector", osk.detectors.create(detector))
-    with pytest.raises(OutskirtsError, match="cannot be exported.*energy, entropy"):
+    with pytest.raises(OutskirtsError, match=r"cannot be exported.*energy, entropy"):
         made.export(tmp_path / "made.onnx")
     assert "energy" in exportable() and "odin" not in exportable()
 
