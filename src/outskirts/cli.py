@@ -33,6 +33,8 @@ COMMANDS = {
     "train": "train a classifier with a method: train METHOD --data SPEC",
     "evaluate": "measure how well a trained run detects OOD images",
     "guard": "keep a classifier, a detector and a threshold in one folder, ready for use",
+    "predict": "say of each picture what it shows, and whether the classifier knows such pictures",
+    "monitor": "say whether a guard still rejects as few pictures as it promised",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers, or new images of the training classes, and look at them",

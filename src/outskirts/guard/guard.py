@@ -19,12 +19,14 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..extraction.stream import stream
+from ..files import digest
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
 from .fitting import Terms, Work, fitted
 from .folder import load_parts, save_parts
+from .monitoring import Watch
 from .opening import Images, opened
 from .own_images import Sources
 from .parts import Parts
@@ -167,6 +169,14 @@ class Guard(Parts):
             parts = [self.verdicts(self._nothing(), [], top)]
         return Verdicts.joined(parts, corrupt)
 
+    def monitor(self, alpha: float = 0.01) -> Watch:
+        """A watch over the verdicts of this guard, which raises an alarm when it rejects more than it promised.
+
+        Arguments:
+            alpha: Probability, above 0 and below 1, that an alarm is ever raised while nothing has changed.
+        """
+        return Watch.of(self.calibration, self.classifier.classes, alpha)
+
     def stream(
         self,
         images: ImageSet,
@@ -220,6 +230,14 @@ class Guard(Parts):
             shares,
             places,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that verdicts depend on."""
+        parts = [self.classifier.fingerprint(), self.detector.name, repr(self.detector.params), self.features]
+        state = {**self.detector.state_dict(), **self.calibration.tensors()}
+        transform = repr(self.classifier.transform)
+        return digest(*parts, self.precision, transform, *(part for key in sorted(state) for part in (key, state[key])))
 
     def unread(self, images: ImageSet) -> Iterator[tuple[str, str]]:
         """The names of the images that were left out last, and why they cannot be decoded."""
