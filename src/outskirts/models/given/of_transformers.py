@@ -52,8 +52,8 @@ def hf_from_config(config: Mapping[str, Any], entry: str | None) -> tuple[nn.Mod
     """A network of transformers with random weights, and whether it returns features, not logits.
 
     Arguments:
-        config: Its configuration.
-        entry: What it returns is called so; None for logits.
+        config: Configuration of the network.
+        entry: Name of the tensor that it returns; None for logits.
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
