@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
 from torch import Tensor
@@ -24,6 +23,7 @@ from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
 from ..files import is_file, load_json, load_yaml, reading
 from ..methods import registry
 from ..training.config import Recipe, resolve_recipe
+from ..training.evaluating import evaluating
 from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
@@ -86,8 +86,7 @@ class RunReport:
         if not is_file(table):
             _settings(path / "config.yaml")  # Unless it is no run at all.
             raise OutskirtsError(
-                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
-                f"{quote(str(path))} --test SPEC --far NAME=SPEC"
+                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: {evaluating(Run(path))}"
             )
         results = Results.load(path)
         if not results.rows:
