@@ -99,7 +99,7 @@ class Evaluate(Command):
         with telling() as (saying, progress):
             options |= {"say": saying, "progress": progress}
             folder, results = self._of_run(options) if self.model is None else self._of_model(self.model, options)
-        show(results.table())
+        show(results.table(notes=False))
         say(f"Report: {report(folder)}")
 
     def _of_run(self, options: dict[str, Any]) -> tuple[Path, Results]:

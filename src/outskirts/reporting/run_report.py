@@ -73,7 +73,6 @@ class RunReport:
     outliers: dict[str, Any] | None
     synthetic: dict[str, Any] | None
     misses: list[dict[str, Any]] | None
-    notes: list[str] | None
     classes: list[ClassAccuracy] | None
     groups: list[GroupAccuracy] | None
     measured: Mapping[str, SetRecord]
@@ -101,7 +100,6 @@ class RunReport:
             outliers=_content(gallery / "outliers.json", {str: Any}),
             synthetic=_content(gallery / "synthetic.json", {str: Any}),
             misses=_entries(gallery / "misses.json", _content(gallery / "misses.json", list), _MISS),
-            notes=_content(path / "notes.json", [str]),
             classes=_parts(path / "classes.json", ClassAccuracy),
             groups=_parts(path / "groups.json", GroupAccuracy),
             measured=load_sets(Run(path).measured),
@@ -150,6 +148,12 @@ class RunReport:
     def diagnostics(self) -> list[Diagnostic]:
         """The charts of the training beside losses and accuracy."""
         return diagnostics(self.metrics or [])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the images, as the training and the evaluation said."""
+        told = (record.get("notes", []) for record in self.metrics or [] if record["kind"] == "data")
+        return [*(note for notes in told for note in notes), *self.results.notes]
 
     @property
     def warned(self) -> list[Warned]:
@@ -205,7 +209,7 @@ def _records(path: Path) -> list[dict[str, Any]] | None:
             lines.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
-    return _entries(path, lines, {"kind": str, "epoch": float, "images": (int, None)})
+    return _entries(path, lines, {"kind": str, "epoch": float, "images": (int, None), "notes": ([str], None)})
 
 
 def _entries(path: Path, entries: list[Any] | None, kind: dict[str, Any]) -> list[dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
-from ..data.notes import notes_of
+from ..data.notes import lost, notes_of
 from ..data.reading import Reading
 from ..data.selection import evenly_spaced
 from ..data.sources import open as open_images
@@ -43,7 +43,7 @@ from .freeze import freeze
 from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
-from .reading import lost, training_reading
+from .reading import training_reading
 from .run import Run
 from .signals import stop_requests
 from .validation import reopened, require_apart, validation_beside, with_validation
