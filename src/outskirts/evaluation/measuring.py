@@ -25,6 +25,7 @@ from ..telling import Progress, Say
 from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
+from ..training.validation import few
 from .asked import Asked
 from .class_accuracy import ClassAccuracy, class_accuracies, never_predicted, uneven
 from .copies import copies_in_other_files
@@ -212,6 +213,8 @@ def _tune(
     of_outliers = passes.outputs(TUNING, outliers, probes)
     of_val = passes.outputs("val", task.val, probes) if with_passes else gathered.val
     assert of_val is not None
+    if unsure := few(task.val, task.subject.val_fraction):
+        passes.note(unsure)
     name, how = Shareable().value(outliers.spec), {"passes": with_passes, **about}
     tuned = tune_detectors(able, train=gathered.train, val=of_val, outliers=of_outliers, name=name, **how)
     passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")

@@ -153,7 +153,7 @@ class RunReport:
     def notes(self) -> list[str]:
         """What a reader should know of the images, as the training and the evaluation said."""
         told = (record.get("notes", []) for record in self.metrics or [] if record["kind"] == "data")
-        return [*(note for notes in told for note in notes), *self.results.notes]
+        return list(dict.fromkeys([*(note for notes in told for note in notes), *self.results.notes]))
 
     @property
     def warned(self) -> list[Warned]:
