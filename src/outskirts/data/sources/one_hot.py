@@ -17,7 +17,8 @@ _VALUES = {0.0: False, 1.0: True}
 #: What to do where images have several labels.
 _SEVERAL = (
     "as each image has one class here. A network that gives an image several labels is measured without them, in "
-    "Python: outskirts.evaluate takes what outskirts.extract gives of folders of images, and detectors such as joint_energy."
+    "Python: outskirts.evaluate takes what outskirts.extract gives of folders of images, and detectors such as "
+    "joint_energy."
 )
 
 
