@@ -1,13 +1,15 @@
-"""What image sets say of themselves, such as how many files were passed over."""
+"""What image sets say of themselves, such as how many files were passed over, or how many images lose much."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..texts import counted, verb
 from .imageset import ImageSet
+from .losses import Losses
+from .transform import Transform
 
-__all__ = ["left_out", "notes_of"]
+__all__ = ["left_out", "lost", "notes_of"]
 
 
 def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
@@ -23,6 +25,18 @@ def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
             said.add(known)
             notes.append(f"{name}: {images.note}")
     return notes
+
+
+def lost(sets: Mapping[str, ImageSet], transform: Transform) -> Iterator[str]:
+    """What a reader of the results should know of images that were decoded for a network; each set is told once.
+
+    Arguments:
+        sets: Image sets, by what sentences call them.
+        transform: What they were decoded by.
+    """
+    for name, images in sets.items():
+        losses = images.losses or Losses.of(images.lost)
+        yield from losses.sentences(name, len(images), transform.fit)
 
 
 def left_out(skipped: Sequence[str]) -> list[str]:
