@@ -33,6 +33,8 @@ COMMANDS = {
     "train": "train a classifier with a method: train METHOD --data SPEC",
     "evaluate": "measure how well a trained run detects OOD images",
     "guard": "keep a classifier, a detector and a threshold in one folder, ready for use",
+    "predict": "say of each picture what it shows, and whether the classifier knows such pictures",
+    "monitor": "say whether a guard still rejects as few pictures as it promised",
     "export": "write a guard to one file that other programs run, such as ONNX",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Torch reads this when it first takes memory. Linux then maps large tensors in pages of 2 MB, where it has them to
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from .errors import OutskirtsError
+    from .errors import OutskirtsError, debugging
     from .registry import foreign_part
 
     try:
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
             _end("a number is too large to compute with; choose one below 2 to the power of 63.", 2, verbose)
         if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename:
             _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
-        if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
+        if debugging():
             raise
         if part := foreign_part(error):
             _end(f"the {part} of another package failed ({_in_a_line(error)}); its authors can mend it.", 2, verbose)

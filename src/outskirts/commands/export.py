@@ -21,7 +21,6 @@ class Export(Command):
     verdicts of the guard."""
 
     examples: ClassVar[tuple[str, ...]] = (
-        "outskirts export guards/photos --out photos.onnx",
         "outskirts export guards/photos --out photos.onnx --verify folder:photos/test",
         "outskirts export guards/photos --out small.onnx --int8 --calibrate folder:photos/calibration",
     )

@@ -26,7 +26,7 @@ from .calibration import Calibration
 from .card import save_card
 from .parts import Parts
 
-__all__ = ["ABOUT", "load_parts", "save_parts"]
+__all__ = ["ABOUT", "load_calibration", "load_parts", "save_parts"]
 
 #: Raised when a guard of an earlier version can no longer be read.
 FORMAT = 1
@@ -92,6 +92,27 @@ def save_parts(parts: Parts, folder: Path) -> Path:
 
 def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: Say) -> Parts:
     """Read a folder; see `outskirts.guard.guard.Guard.load`."""
+    about = _read(folder)
+    others = _other_versions(about["packages"])
+    if others and strict:
+        raise OutskirtsError(
+            f"{folder} was saved with {'; '.join(others)}. Scores may differ: install those versions, or load it with "
+            "strict=False (--any-version), which compares what the network gives."
+        )
+    parts = _parts(folder, about, classifier)
+    if others:
+        _require_agreement(folder, parts, about["check"], others, say)
+    return parts
+
+
+def load_calibration(folder: Path) -> tuple[Calibration, list[str]]:
+    """The calibration of a guard and the names of its classes, without its network."""
+    about = _read(folder)
+    return _calibration(folder, about), about["classes"]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What ``guard.json`` says, once no file of the folder has changed."""
     if not (folder / ABOUT).is_file():
         raise OutskirtsError(f"{folder} is not the folder of a guard: it has no {ABOUT}.")
     about = load_json(folder / ABOUT, {"format": int})
@@ -103,16 +124,7 @@ def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: S
     if clause := misfit(about, _KIND):
         raise OutskirtsError(f"{folder / ABOUT} is damaged: {clause}.")
     _require_unchanged(folder, about)
-    others = _other_versions(about["packages"])
-    if others and strict:
-        raise OutskirtsError(
-            f"{folder} was saved with {'; '.join(others)}. Scores may differ: install those versions, or load it with "
-            "strict=False (--any-version), which compares a score."
-        )
-    parts = _parts(folder, about, classifier)
-    if others:
-        _require_agreement(folder, parts, about["check"], others, say)
-    return parts
+    return about
 
 
 def rebuilt(parts: Parts, folder: Path) -> Classifier:
@@ -132,16 +144,19 @@ def _parts(folder: Path, about: Mapping[str, Any], classifier: Classifier | None
     else:
         classifier = rebuild(about["network"], transform, classes, tensors, folder / _CLASSIFIER)
         classifier.architecture = about["architecture"]
-    calibration = Calibration.from_tensors(load_tensors(folder / _CALIBRATION)[0], about["calibration"])
     own = ("data", "choice", "measured", "notes")
     return Parts(
         classifier,
         Detector.load(folder / _DETECTOR),
-        calibration,
+        _calibration(folder, about),
         about["features"],
         about["precision"],
         {name: about[name] for name in own if name in about},
     )
+
+
+def _calibration(folder: Path, about: Mapping[str, Any]) -> Calibration:
+    return Calibration.from_tensors(load_tensors(folder / _CALIBRATION)[0], about["calibration"])
 
 
 def _require_same(parts: Parts, folder: Path, again: Classifier) -> None:

@@ -26,6 +26,7 @@ from ..training.run import Run
 from .export.exporting import Exported, Format, exported
 from .fitting import Terms, Work, fitted
 from .folder import load_parts, save_parts
+from .monitoring import Watch
 from .opening import Images, opened
 from .own_images import Sources
 from .parts import Parts
@@ -167,6 +168,14 @@ class Guard(Parts):
         if not parts:
             parts = [self.verdicts(self._nothing(), [], top)]
         return Verdicts.joined(parts, corrupt)
+
+    def monitor(self, alpha: float = 0.01) -> Watch:
+        """A watch over the verdicts of this guard, which raises an alarm when it rejects more than it promised.
+
+        Arguments:
+            alpha: Probability, above 0 and below 1, that an alarm is ever raised while nothing has changed.
+        """
+        return Watch.of(self.calibration, self.classifier.classes, alpha)
 
     def stream(
         self,

@@ -34,7 +34,7 @@ from torch import Tensor
 from ..errors import OutskirtsError
 from ..texts import counted
 
-__all__ = ["Promise", "images_needed", "p_values", "promise", "require_share"]
+__all__ = ["Promise", "exactly", "images_needed", "p_values", "promise", "require_share"]
 
 #: The share of calibrations that the range of `Promise` leaves out on either side.
 _TAIL = 0.05
@@ -100,7 +100,7 @@ def images_needed(acceptance: float, confidence: float | None = None) -> int:
     >>> images_needed(0.95), images_needed(0.95, confidence=0.95)
     (19, 59)
     """
-    accepted = _exactly(acceptance)
+    accepted = exactly(acceptance)
     if confidence is None:
         return ceil(accepted / (1 - accepted))
     # The largest of n scores is above the share that is to be accepted unless all n are below it.
@@ -132,7 +132,7 @@ def promise(n: int, acceptance: float, confidence: float | None = None) -> Promi
             f"{'is' if n == 1 else 'are'} {n:,}. Add images, or choose a smaller acceptance."
         )
     if confidence is None:
-        return Promise(n, ceil(_exactly(acceptance) * (n + 1)), acceptance)
+        return Promise(n, ceil(exactly(acceptance) * (n + 1)), acceptance)
     # The k-th smallest of n uniform numbers is at least x where at most k - 1 of them are below x.
     return Promise(n, int(binom.ppf(confidence, n, acceptance)) + 1, acceptance, confidence)
 
@@ -153,6 +153,6 @@ def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
     return (1 + n - below).double() / (n + 1)
 
 
-def _exactly(share: float) -> Fraction:
+def exactly(share: float) -> Fraction:
     """A share as it is written: 0.95 times 20 are 19, not a little more."""
     return Fraction(repr(float(share)))

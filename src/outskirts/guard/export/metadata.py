@@ -13,21 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...__about__ import __version__
-from ...files import digest
 from ..parts import Parts
 
-__all__ = ["guard_digest", "metadata"]
+__all__ = ["metadata"]
 
 #: What Model API calls the ways in which an image fits.
 _RESIZE_TYPES = {"crop": "crop", "squash": "standard", "pad": "fit_to_window_letterbox"}
-
-
-def guard_digest(parts: Parts) -> str:
-    """A hash of all that decides a verdict: weights, transform, detector and calibration."""
-    tensors = {**parts.detector.state_dict(), **parts.calibration.tensors()}
-    named = [part for name in sorted(tensors) for part in (name, tensors[name])]
-    settings = [parts.classifier.transform.to_json(), parts.detector.name, parts.detector.params, parts.features]
-    return digest(parts.classifier.fingerprint(), json.dumps(settings), *named)
 
 
 def metadata(parts: Parts, more: Mapping[str, Any]) -> dict[str, str]:
@@ -41,7 +32,7 @@ def metadata(parts: Parts, more: Mapping[str, Any]) -> dict[str, str]:
     transform = classifier.transform
     own = {
         "version": __version__,
-        "guard": guard_digest(parts),
+        "guard": parts.fingerprint,
         "labels": classifier.classes,
         "transform": transform.to_json(),
         "detector": {"name": parts.detector.name, "params": parts.detector.params},

@@ -1,0 +1,125 @@
+"""``outskirts predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+from rich.table import Table
+
+from ..bounds import Between, Count
+from ..data.imageset import ImageSet
+from ..errors import OutskirtsError
+from ..guard.guard import Guard
+from ..guard.opening import opened
+from ..guard.predicting import predict_to
+from ..guard.records import columns, record_of, require_suffix, unread_record, writer_of_text
+from ..guard.verdicts import Verdict, Verdicts
+from .console import Command, parse, say, show, telling
+
+__all__ = ["COMMAND", "main"]
+
+#: Verdicts that a terminal shows.
+_SHOWN = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Command):
+    """Say of each picture what it shows, and whether it is like the pictures that the classifier knows."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "outskirts predict guards/photos new.png",
+        "outskirts predict guards/photos folder:photos/test --out verdicts.csv",
+        "outskirts predict guards/photos photos/*/*/*.png --top 2 --fdr 0.1 --out verdicts.jsonl",
+    )
+
+    guard: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GUARD")]
+    """Folder of the guard."""
+    pictures: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE [PICTURE ...]")]
+    """Pictures, folders, patterns such as photos/*.jpg, or one spec such as zip:photos.zip; a - alone reads the paths
+    of pictures, one in each line, from the standard input."""
+    out: Path | None = None
+    """File to write, which must be new: .csv, .jsonl or .parquet. A call that was stopped goes on where it was.
+    Default: a table on the terminal, or CSV where the output goes elsewhere."""
+    top: Count = 1
+    """How many of the most probable classes are given, at least 1."""
+    fdr: Between | None = None
+    """With --out: false discovery rate, between 0 and 1, at which pictures are declared out-of-distribution, in a
+    column of its own. The share of false ones among them is at most this, on average."""
+    device: str = "auto"
+    """Device of the network: auto, cpu, cuda or mps."""
+    any_version: bool = False
+    """Load a guard that was saved with other versions of torch and the like, if its network gives the same features."""
+
+    def __call__(self) -> None:
+        if self.out is not None:
+            require_suffix(self.out)
+        elif self.fdr is not None:
+            raise OutskirtsError("A false discovery rate is of a whole batch; write it to a file (--out FILE.csv).")
+        guard = Guard.load(self.guard, strict=not self.any_version, say=say)
+        images = self._images()
+        with telling() as (saying, progress):
+            if self.out is None:
+                verdicts = guard.predict(images, top=self.top, device=self.device, progress=progress)
+            else:
+                summary = predict_to(
+                    guard,
+                    images,
+                    self.out,
+                    top=self.top,
+                    fdr=self.fdr,
+                    device=self.device,
+                    say=saying,
+                    progress=progress,
+                )
+        if self.out is None:
+            self._print(verdicts)
+        say(f"{verdicts}." if self.out is None else f"{self.out}: {summary}.")
+        if not (len(verdicts) if self.out is None else summary.images):
+            raise OutskirtsError("No picture could be read; the reasons are above.")
+
+    def _images(self) -> ImageSet:
+        if self.pictures == ("-",):
+            names = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+            if not names:
+                raise OutskirtsError("The standard input names no picture; give the path of one in each line.")
+            return opened(names)
+        if not self.pictures:
+            raise OutskirtsError("Name a picture, a folder or a pattern after the guard.")
+        return opened(self.pictures)
+
+    def _print(self, verdicts: Verdicts) -> None:
+        if sys.stdout.isatty():
+            return show(_table(verdicts))
+        write = writer_of_text(sys.stdout, columns(self.top))
+        write([record_of(one) for one in verdicts])
+        write([unread_record(name, why) for name, why in verdicts.corrupt.items()])
+
+
+def _table(verdicts: Verdicts) -> Table:
+    table = Table("picture", "class", "confidence", "p-value", "verdict", box=None)
+    for place in range(min(len(verdicts), _SHOWN)):
+        table.add_row(*_cells(verdicts[place]))
+    for name, why in verdicts.corrupt.items():
+        table.add_row(name, "", "", "", why)
+    if len(verdicts) > _SHOWN:
+        table.caption = f"{len(verdicts) - _SHOWN:,} more are not shown; --out FILE.csv writes all."
+    return table
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    confidence = "" if verdict.confidence is None else f"{verdict.confidence:.1%}"
+    said = "accepted" if verdict.accepted else "rejected"
+    return verdict.file, verdict.label or "", confidence, f"{verdict.p_value:.3g}", said
+
+
+COMMAND = Predict
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Load the guard, look at the pictures, and print or write the verdicts."""
+    parse(Predict, "predict", arguments)()

@@ -1,0 +1,201 @@
+"""Verdicts on many images, written as they come; a call that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from ..data.imageset import ImageSet
+from ..errors import OutskirtsError
+from ..files import atomic, digest, make_folder, reading, writing
+from ..locking import only_writer
+from ..telling import Progress, Say, nobody, silence
+from .fdr import discoveries, shortage
+from .guard import Guard
+from .records import Record, columns, record_of, require_suffix, unread_record, writer
+
+__all__ = ["Summary", "predict_to"]
+
+#: Images after which verdicts are on the disk. A call that goes on begins after a whole number of them, so that all
+#: images are in the same batches, on which the last bits of a score can depend.
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many images there were.
+
+    Arguments:
+        images: Images that were looked at.
+        rejected: Those that were rejected.
+        unread: Images that could not be read, besides.
+        declared: Images that are declared out-of-distribution at a false discovery rate; None unless asked for.
+    """
+
+    images: int
+    rejected: int
+    unread: int
+    declared: int | None = None
+
+    def __str__(self) -> str:
+        unread = f", {self.unread:,} could not be read" if self.unread else ""
+        declared = "" if self.declared is None else f"; {self.declared:,} declared out-of-distribution"
+        return f"{self.images - self.rejected:,} accepted, {self.rejected:,} rejected{unread}{declared}"
+
+
+def predict_to(
+    guard: Guard,
+    images: ImageSet,
+    out: Path | str,
+    *,
+    top: int = 1,
+    fdr: float | None = None,
+    device: str = "auto",
+    say: Say = silence,
+    progress: Progress = nobody,
+) -> Summary:
+    """Write what a guard says of images to a file, in their order.
+
+    Until it is whole, verdicts are in a file beside it whose name ends in ``.part``, from which the same call goes on
+    after it was stopped. Images that cannot be read have a row with the reason.
+
+    Arguments:
+        guard: The guard.
+        images: The images.
+        out: A new file whose name ends in ``.csv``, ``.jsonl`` or ``.parquet``.
+        top: How many of the most probable classes are given, at least 1.
+        fdr: False discovery rate, above 0 and below 1, at which images are declared out-of-distribution, in a column of
+            its own.
+        device: Device of the network.
+        say: Told when it goes on, and of images that cannot be read.
+        progress: Told of the images that are done.
+
+    Raises:
+        OutskirtsError: If the file is there, another process writes beside it, or what was begun is of other images,
+            options or another guard.
+    """
+    out = require_suffix(Path(out))
+    if out.exists():
+        raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
+    if fdr is not None and (short := shortage(guard.calibration.n, len(images), fdr)):
+        say(short)
+    make_folder(out.parent)
+    part = _Part(out.with_name(f"{out.name}.part"), _header(guard, images, top))
+    with part.opened(say) as (done, add):
+        for first in range(done, len(images), _CHUNK):
+            chunk = images.subset(torch.arange(first, min(first + _CHUNK, len(images))))
+            add(rows := _rows(guard, chunk, top, device))
+            for row in rows:
+                if "score" not in row:
+                    say(f"Could not be read: {row['error']}")
+            progress("verdicts", first + len(chunk), len(images))
+        with atomic(out) as temporary:
+            summary = _written(part, temporary, out.suffix, top, fdr)
+        part.file.unlink()
+    return summary
+
+
+def _rows(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
+    """The rows of some images, in order."""
+    by_name: dict[str, list[Record]] = {}
+    for verdicts in guard.stream(chunk, top=top, device=device):
+        for verdict in verdicts:
+            by_name.setdefault(verdict.file, []).append(record_of(verdict))
+    for name, why in guard.unread(chunk):
+        by_name.setdefault(name, []).append(unread_record(name, why))
+    return [by_name[chunk.name(place)].pop(0) for place in range(len(chunk))]
+
+
+def _header(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
+    """What a file of verdicts is of; a change of any of it begins anew."""
+    names = digest(*(images.name(place) for place in range(len(images))))
+    return {"guard": guard.fingerprint, "images": len(images), "names": names, "top": top, "chunk": _CHUNK}
+
+
+class _Part:
+    """The file of verdicts on the way: a line for each image, below one that says what they are of.
+
+    Arguments:
+        file: The file.
+        header: What they are of.
+    """
+
+    def __init__(self, file: Path, header: dict[str, Any]) -> None:
+        self.file, self.header = file, header
+
+    @contextmanager
+    def opened(self, say: Say) -> Iterator[tuple[int, Callable[[Sequence[Record]], None]]]:
+        """How many images are done, and what adds rows; nobody else writes to the file meanwhile."""
+        with only_writer(self.file.with_name(f".{self.file.name}.lock")), writing(self.file):
+            done = self._done(say)
+            with self.file.open("a", encoding="utf-8") as text:
+                if not text.tell():
+                    text.write(json.dumps(self.header) + "\n")
+
+                def add(rows: Sequence[Record]) -> None:
+                    _append(text, rows)
+
+                yield done, add
+
+    def _done(self, say: Say) -> int:
+        """How many images are done; what follows the last whole chunk is cut off."""
+        if not self.file.exists():
+            return 0
+        with reading(self.file), self.file.open("r+b") as text:
+            if not (first := text.readline()).endswith(b"\n"):
+                text.truncate(0)
+                return 0
+            if json.loads(first) != self.header:
+                raise OutskirtsError(
+                    f"{self.file} was begun with another guard, other images or other options. Remove it to begin anew."
+                )
+            places = [text.tell()]
+            while (line := text.readline()).endswith(b"\n"):
+                places.append(text.tell())
+            done = len(places) - 1
+            done -= 0 if done == self.header["images"] else done % _CHUNK
+            text.seek(places[done])
+            text.truncate()
+            if line or done:
+                say(f"Going on after {done:,} of {self.header['images']:,} images.")
+            return done
+
+    def rows(self) -> Iterator[Record]:
+        """All rows."""
+        with self.file.open(encoding="utf-8") as text:
+            next(text)
+            yield from map(json.loads, text)
+
+
+def _append(text: TextIO, rows: Sequence[Record]) -> None:
+    text.write("".join(json.dumps(row) + "\n" for row in rows))
+    text.flush()
+
+
+def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None) -> Summary:
+    """Write all rows in the form that was asked for, and count them."""
+    declared: Iterator[bool] | None = None
+    count = None
+    if fdr is not None:
+        values = [row["p_value"] for row in part.rows() if "p_value" in row]
+        found = discoveries(torch.tensor(values, dtype=torch.float64), fdr)
+        declared, count = iter(found.tolist()), int(found.sum())
+    images = rejected = unread = 0
+    with writer(suffix, file, columns(top, fdr is not None)) as write:
+        rows = part.rows()
+        while block := list(islice(rows, _CHUNK)):
+            for row in block:
+                read = "p_value" in row
+                images, unread = images + read, unread + (not read)
+                rejected += read and not row["accepted"]
+                if declared is not None and read:
+                    row["declared_ood"] = next(declared)
+            write(block)
+    return Summary(images, rejected, unread, count)

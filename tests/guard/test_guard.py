@@ -1,0 +1,274 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import outskirts as osk
+from outskirts import OutskirtsError
+from outskirts.data.transform import Transform
+from outskirts.guard.choosing import candidates
+from outskirts.guard.folder import _digest
+from outskirts.models.adapter import adapt
+from outskirts.seeding import isolated
+
+FILES = ("guard.json", "classifier.safetensors", "detector.safetensors", "calibration.safetensors")
+
+
+def same(one, other):
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("scores", "p_values", "accepted"))
+
+
+def test_a_loaded_guard_says_the_same_bit_for_bit(guard, kept, bugs):
+    again = osk.Guard.load(kept)
+    assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
+    assert not again.classifier.training and again.fingerprint == guard.fingerprint
+    assert {path.name for path in kept.iterdir()} == {*FILES, "README.md", "scores.png"}
+
+
+def test_scores_are_those_of_an_evaluation(guard, finished, bugs):
+    outputs = osk.extract(guard.classifier, bugs / "fog")
+    expected = guard.detector.score(outputs).double()
+    assert torch.equal(guard.predict(bugs / "fog").scores, expected)
+
+
+def test_the_threshold_accepts_its_rank_of_the_calibration_images(guard, calibration):
+    verdicts = guard.predict(calibration)
+    # The 73rd of 80 scores, which is the smallest rank that accepts 90 % on average.
+    assert int(verdicts.accepted.sum()) == 73
+    assert torch.equal(verdicts.accepted, verdicts.p_values > 8 / 81)
+
+
+def test_it_is_written_without_paths_and_without_pickles(guard, kept, bugs, finished):
+    for file in kept.iterdir():
+        content = file.read_bytes()
+        assert str(bugs).encode() not in content and str(finished).encode() not in content
+    about = json.loads((kept / "guard.json").read_text())
+    assert about["calibration"]["groups"][0]["n"] == 80 and about["data"]["calibration"]["images"] == 80
+    assert about["data"]["training"]["fingerprint"] and about["measured"]["accuracy"] > 0.5
+    assert "library_name: outskirts" in (kept / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_told(kept, tmp_path, name):
+    folder = tmp_path / "guard"
+    shutil.copytree(kept, folder)
+    content = bytearray((folder / name).read_bytes())
+    place = content.rindex(b"0.9") if name == "guard.json" else len(content) - 1
+    content[place] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(OutskirtsError, match=f"{name} (was changed after it was written|is damaged)"):
+        osk.Guard.load(folder)
+
+
+def test_a_missing_file_is_told(kept, tmp_path):
+    folder = tmp_path / "guard"
+    shutil.copytree(kept, folder)
+    (folder / "detector.safetensors").unlink()
+    with pytest.raises(OutskirtsError, match=r"detector\.safetensors is missing"):
+        osk.Guard.load(folder)
+    with pytest.raises(OutskirtsError, match=r"is not the folder of a guard: it has no guard\.json"):
+        osk.Guard.load(tmp_path)
+
+
+def rewritten(kept, folder, **changes):
+    """A guard whose description says something else, as another version would have written it."""
+    shutil.copytree(kept, folder)
+    about = {**json.loads((folder / "guard.json").read_text()), **changes}
+    about.pop("digest")
+    (folder / "guard.json").write_text(json.dumps({**about, "digest": _digest(about)}))
+    return folder
+
+
+def test_other_versions_are_told_and_compared(guard, kept, bugs, tmp_path):
+    packages = {**json.loads((kept / "guard.json").read_text())["packages"], "torch": "1.0"}
+    folder = rewritten(kept, tmp_path / "older", packages=packages)
+    with pytest.raises(OutskirtsError, match=r"was saved with torch 1\.0, and this is .* strict=False"):
+        osk.Guard.load(folder)
+    said = []
+    again = osk.Guard.load(folder, strict=False, say=said.append)
+    assert "its network gives the same features here" in said[0]
+    assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
+    wrong = rewritten(kept, tmp_path / "wrong", packages=packages, check=17.0)
+    with pytest.raises(OutskirtsError, match="its network gives other features here"):
+        osk.Guard.load(wrong, strict=False)
+    with pytest.raises(OutskirtsError, match="was written in format 99 of guards"):
+        osk.Guard.load(rewritten(kept, tmp_path / "newer", format=99))
+
+
+def test_a_detector_is_chosen_on_outliers_and_the_table_is_kept(finished, calibration, tmp_path):
+    said = []
+    guard = osk.Guard.fit(finished, calibration=calibration, acceptance=0.9, say=said.append)
+    table = guard.about["choice"]["table"]
+    assert table[0]["auroc"] == max(row["auroc"] for row in table)
+    assert guard.detector.name in {row["detector"] for row in table if row["auroc"] == table[0]["auroc"]}
+    assert any("chosen on 2 validation images, which is few" in sentence for sentence in said)
+    assert same(guard.predict(calibration), osk.Guard.load(guard.save(tmp_path / "g")).predict(calibration))
+
+
+def test_a_detector_is_chosen_on_given_images(finished, calibration, bugs):
+    guard = osk.Guard.fit(finished, calibration=calibration, acceptance=0.9, tune=bugs / "flies")
+    assert guard.about["choice"]["outliers"] == "tuning images" and guard.about["data"]["tuning"]["images"] == 12
+    with pytest.raises(OutskirtsError, match="need a detector 'auto'"):
+        osk.Guard.fit(finished, calibration=calibration, detector="msp", tune=bugs / "flies")
+    with pytest.raises(OutskirtsError, match=r"12 of the 12 calibration images .* are also tuning images"):
+        osk.Guard.fit(
+            finished,
+            calibration=osk.open(bugs / "flies").subset(range(12))._like(labels=None, classes=()),
+            tune=bugs / "flies",
+        )
+
+
+def test_calibration_images_were_seen_by_nothing(finished, bugs, calibration, tmp_path):
+    with pytest.raises(OutskirtsError, match=r"38 of the 40 calibration images .* are also training images"):
+        osk.Guard.fit(finished, calibration=bugs / "train", detector="energy")
+    # Saved again, the files have other bytes and the same pixels.
+    for path in (bugs / "train").rglob("*.png"):
+        again = tmp_path / "again" / path.relative_to(bugs / "train")
+        again.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(again, compress_level=1)
+    with pytest.raises(OutskirtsError, match=r"calibration images .* are also training images"):
+        osk.Guard.fit(finished, calibration=tmp_path / "again", detector="energy")
+
+
+def test_a_few_copies_are_left_out(finished, bugs, draw, tmp_path):
+    folder = draw(tmp_path / "many", count=60, seed=5)
+    shutil.copy(bugs / "train" / "ant" / "3.png", folder / "ant" / "copy.png")
+    said = []
+    guard = osk.Guard.fit(finished, calibration=folder, detector="energy", say=said.append)
+    assert guard.calibration.n == 120
+    assert "1 of the 121 calibration images is also training images, and is left out." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"acceptance": 0.99}, "takes at least 99 calibration images, and there are 80"),
+        ({"acceptance": 0.95, "confidence": 0.999}, "takes at least 135 calibration images"),
+        ({"acceptance": 1.0}, "acceptance must be above 0 and below 1"),
+        ({"acceptance": 0.0}, "acceptance must be above 0 and below 1"),
+        ({"detector": "mps"}, "did you mean 'msp'"),
+        ({"detector": "knn:k=0"}, "k"),
+        ({"train": "x"}, "knows its own images"),
+        ({"precision": "bfloat16"}, "precision"),
+    ],
+)
+def test_wrong_terms_are_told(finished, calibration, options, told):
+    with pytest.raises(OutskirtsError, match=told):
+        osk.Guard.fit(finished, calibration=calibration, **{"detector": "energy", **options})
+
+
+def test_calibration_images_must_be_given_and_of_its_classes(finished, bugs):
+    with pytest.raises(OutskirtsError, match="Pass calibration images"):
+        osk.Guard.fit(finished)
+    with pytest.raises(OutskirtsError, match="has classes that the training set lacks: fly"):
+        osk.Guard.fit(finished, calibration=bugs / "flies", detector="energy")
+
+
+def test_a_classifier_that_was_trained_elsewhere_needs_no_run(bugs, calibration, tmp_path):
+    with isolated(0, "guard"):
+        classifier = osk.load("timm:resnet10t?weights=none&size=32")
+    guard = osk.Guard.fit(classifier, None, unlabelled(calibration), "energy", 0.9)
+    again = osk.Guard.load(guard.save(tmp_path / "g"))
+    assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
+    assert len(again.classifier.classes) == 1000 and again.classifier.architecture == "timm:resnet10t"
+    with pytest.raises(OutskirtsError, match="learns from the images that the classifier was trained on"):
+        osk.Guard.fit(classifier, None, unlabelled(calibration), "knn", 0.9)
+    with pytest.raises(OutskirtsError, match="To choose a detector takes the images"):
+        osk.Guard.fit(classifier, None, unlabelled(calibration), acceptance=0.9)
+
+
+def unlabelled(folder):
+    """The same images without labels, as the classes of the network are others."""
+    return osk.ImageSet(sorted(folder.rglob("*.png")), spec="unlabelled")
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.fc(self.conv(images).relu().mean((2, 3)))
+
+
+def own_classifier():
+    with isolated(0, "own"):
+        backbone, head = adapt(Tiny(), torch.zeros(2, 3, 16, 16))
+    return osk.Classifier(backbone, head, Transform(16), ["ant", "bee"]).eval()
+
+
+def test_a_network_that_was_made_in_python_cannot_be_kept(bugs, calibration, tmp_path):
+    guard = osk.Guard.fit(own_classifier(), bugs / "train", calibration, "knn:k=3", 0.9)
+    assert len(guard.predict(bugs / "fog")) == 12
+    with pytest.raises(OutskirtsError, match=r"made in Python\. Name the function .* or export the network as an ONNX"):
+        guard.save(tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_threshold_for_each_class(finished, calibration, tmp_path, bugs):
+    guard = osk.Guard.fit(finished, calibration=calibration, detector="energy", acceptance=0.9, per_class=True)
+    assert guard.calibration.group_of is not None and len(guard.calibration.promises) in (1, 2)
+    again = osk.Guard.load(guard.save(tmp_path / "g"))
+    assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
+
+
+def test_nothing_is_written_over(guard, kept):
+    with pytest.raises(OutskirtsError, match="exists and is not an empty folder"):
+        guard.save(kept)
+
+
+def test_candidates_need_one_pass(guard, calibration):
+    among = candidates(osk.extract(guard.classifier, calibration))
+    assert {"msp", "energy", "knn", "mahalanobis", "vim"} <= among.keys()
+    assert not {"odin", "gram", "rankfeat", "ensemble", "ood_head"} & among.keys()
+
+
+def test_what_it_is_shown(guard, bugs, tmp_path):
+    files = sorted((bugs / "fog").glob("*.png"))
+    expected = guard.predict(bugs / "fog")
+    pictures = [Image.open(file) for file in files]
+    # A folder's images are in the order of their names.
+    for shown in (files, list(map(str, files)), str(bugs / "fog" / "*.png"), pictures, [np.array(p) for p in pictures]):
+        assert same(guard.predict(shown), expected)
+    assert guard.predict(files[0])[0].file == str(files[0])
+    assert guard.predict(pictures[0])[0].p_value == expected[0].p_value
+    assert "12 images: " in str(expected) and "Verdicts(12 images" in repr(expected)
+    assert expected._repr_html_() and guard._repr_html_()
+    for wrong, told in (
+        (tmp_path / "none.jpg", "none.jpg"),
+        (str(tmp_path / "*.jpg"), "No file has a name like"),
+        ([], "There is no image"),
+        (np.zeros((16, 16, 5), np.uint8), "an image is .* with 1 or 3 channels"),
+    ):
+        with pytest.raises(OutskirtsError, match=told):
+            guard.predict(wrong, skip_corrupt=False)
+
+
+def test_what_cannot_be_read_is_told(guard, bugs, tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    shutil.copy(bugs / "fog" / "0.png", tmp_path / "b.png")
+    verdicts = guard.predict(tmp_path)
+    assert [one.file for one in verdicts] == [str(tmp_path / "b.png")]
+    assert list(verdicts.corrupt) == [str(tmp_path / "a.jpg")]
+    assert "cannot be decoded" in verdicts.corrupt[str(tmp_path / "a.jpg")]
+    assert "1 could not be read" in str(verdicts)
+    with pytest.raises(OutskirtsError, match="cannot be decoded"):
+        guard.predict(tmp_path, skip_corrupt=False)
+    (tmp_path / "b.png").unlink()
+    assert len(guard.predict(tmp_path)) == 0, "none can be read"
+
+
+def test_the_most_probable_classes_are_given(guard, bugs):
+    verdict = guard.predict(bugs / "fog", top=2)[0]
+    assert verdict.top[0] == (verdict.label, verdict.confidence)
+    assert sum(share for _, share in verdict.top) == pytest.approx(1)
+
+
+def test_a_score_that_is_no_number_is_rejected(guard):
+    outputs = osk.Outputs(torch.zeros(2, guard.classifier.dim), torch.tensor([[float("nan")] * 2, [0.0, 1.0]]))
+    verdicts = guard.verdicts(outputs, ["a", "b"])
+    assert not verdicts.accepted[0] and verdicts.p_values[0] == 1 / 81

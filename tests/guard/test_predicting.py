@@ -1,0 +1,193 @@
+import csv
+import json
+import math
+import shutil
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import outskirts as osk
+from outskirts import OutskirtsError
+from outskirts.guard import predicting
+from outskirts.guard.fdr import discoveries
+from outskirts.guard.opening import opened
+from outskirts.guard.predicting import predict_to
+from outskirts.guard.reading_records import verdict_rows
+from outskirts.guard.records import SUFFIXES, columns, record_of
+from outskirts.guard.verdicts import Verdict
+
+
+@pytest.fixture(scope="module")
+def many(draw, tmp_path_factory):
+    """Forty pictures, of which two are none."""
+    folder = draw(tmp_path_factory.mktemp("many") / "all", count=19, seed=4)
+    (folder / "ant" / "00.png").write_text("no picture")
+    (folder / "bee" / "7.jpg").write_bytes((folder / "bee" / "7.png").read_bytes()[:200])
+    return folder
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    monkeypatch.setattr(predicting, "_CHUNK", 8)
+
+
+def read(file):
+    if file.suffix == ".csv":
+        with file.open(newline="") as text:
+            return list(csv.DictReader(text))
+    if file.suffix == ".jsonl":
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    pq = pytest.importorskip("pyarrow.parquet")
+    return pq.read_table(file).to_pylist()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_image_has_a_row_in_its_place(guard, many, tmp_path, chunks, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    images, said = osk.open(many), []
+    summary = predict_to(guard, images, tmp_path / f"v{suffix}", top=2, say=said.append)
+    rows = read(tmp_path / f"v{suffix}")
+    assert list(rows[0]) == columns(top=2) and [row["file"] for row in rows] == [images.name(i) for i in range(40)]
+    unread = [row["file"] for row in rows if row["error"]]
+    assert [name.rpartition("/")[2] for name in unread] == ["00.png", "7.jpg"] and len(said) == 2
+    assert (summary.images, summary.unread) == (38, 2)
+    expected = guard.predict(images, top=2)
+    got = [row for row in rows if not row["error"]]
+    for row, verdict in zip(got, expected, strict=True):
+        assert row["file"] == verdict.file and row["label"] == verdict.label
+        # Other batches may differ in the last bits.
+        assert float(row["score"]) == pytest.approx(verdict.score, abs=1e-6)
+        assert str(row["accepted"]).lower() == str(verdict.accepted).lower()
+        assert (row["label_2"], float(row["confidence_2"])) == pytest.approx(verdict.top[1], abs=1e-6)
+    assert summary.rejected == sum(str(row["accepted"]).lower() == "false" for row in got)
+    assert list(verdict_rows(tmp_path / f"v{suffix}")) == [(one.label, one.accepted) for one in expected]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"v{suffix}"]
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 8, 9, 24, 40])
+@pytest.mark.parametrize("torn", [0, 5])
+def test_a_call_that_was_stopped_goes_on_with_the_same_bits(guard, many, tmp_path, chunks, monkeypatch, after, torn):
+    images = osk.open(many)
+    predict_to(guard, images, tmp_path / "whole.csv", top=2)
+
+    def stopping(what, done, total):
+        if done >= after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        predict_to(guard, osk.open(many), tmp_path / "v.csv", top=2, progress=stopping)
+    part = tmp_path / "v.csv.part"
+    assert part.exists() and not (tmp_path / "v.csv").exists()
+    if torn:  # The system wrote half a line.
+        part.write_bytes(part.read_bytes()[:-torn])
+    said = []
+    predict_to(guard, osk.open(many), tmp_path / "v.csv", top=2, say=said.append)
+    assert (tmp_path / "v.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert any("Going on after" in one for one in said) and not part.exists()
+
+
+def test_what_was_begun_with_others_is_told(guard, many, tmp_path, chunks):
+    def stopping(what, done, total):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        predict_to(guard, osk.open(many), tmp_path / "v.csv", progress=stopping)
+    with pytest.raises(OutskirtsError, match=r"v\.csv\.part was begun with another guard, other images or other"):
+        predict_to(guard, osk.open(many), tmp_path / "v.csv", top=2)
+    with pytest.raises(OutskirtsError, match=r"v\.csv\.part was begun with another guard"):
+        predict_to(guard, osk.open(many).subset(range(30)), tmp_path / "v.csv")
+    (tmp_path / "v.csv").write_text("mine")
+    with pytest.raises(OutskirtsError, match=r"v\.csv is there already"):
+        predict_to(guard, osk.open(many), tmp_path / "v.csv")
+    with pytest.raises(OutskirtsError, match=r"whose name ends in \.csv, \.jsonl, \.parquet"):
+        predict_to(guard, osk.open(many), tmp_path / "v.txt")
+
+
+def test_two_calls_do_not_write_to_one_file(guard, many, tmp_path, held):
+    with (
+        held(tmp_path / ".v.csv.part.lock"),
+        pytest.raises(OutskirtsError, match="is being written by process"),
+    ):
+        predict_to(guard, osk.open(many), tmp_path / "v.csv")
+
+
+def test_a_false_discovery_rate_declares_images_of_the_whole_batch(guard, many, tmp_path, chunks):
+    said = []
+    summary = predict_to(guard, osk.open(many), tmp_path / "v.jsonl", fdr=0.5, say=said.append)
+    rows = [row for row in read(tmp_path / "v.jsonl") if not row["error"]]
+    values = torch.tensor([row["p_value"] for row in rows], dtype=torch.float64)
+    assert [row["declared_ood"] for row in rows] == discoveries(values, 0.5).tolist()
+    assert summary.declared == sum(row["declared_ood"] for row in rows) and "declared" in str(summary)
+    assert predict_to(guard, osk.open(many), tmp_path / "w.jsonl", fdr=0.01, say=said.append).declared is not None
+    assert "To declare a single one takes 3,999 calibration images." in said[-3]
+
+
+def test_one_file_twice_has_two_rows(guard, many, tmp_path):
+    file = str(many / "ant" / "1.png")
+    predict_to(guard, opened([file, file]), tmp_path / "v.csv")
+    assert [row["file"] for row in read(tmp_path / "v.csv")] == [file, file]
+
+
+def test_a_score_that_is_no_number_has_no_cell():
+    row = record_of(Verdict("a", "cat", 1.0, math.inf, 0.1, False))
+    assert row["score"] is None and row["error"] == "the score is inf" and row["accepted"] is False
+
+
+def test_formulas_in_names_are_quoted_in_csv_and_read_again(guard, tmp_path, bugs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(bugs / "fog" / "0.png", tmp_path / "=1+2.png")
+    predict_to(guard, opened(["=1+2.png"]), tmp_path / "v.csv")
+    assert read(tmp_path / "v.csv")[0]["file"] == "'=1+2.png"
+
+
+def test_wrong_files_of_verdicts_are_told(tmp_path):
+    for name, content, told in (
+        ("v.txt", "", "is none of the files that verdicts are written to"),
+        ("v.csv", "file,label\na,b\n", "Row 1 of .* does not say whether the image was accepted"),
+        ("v.csv", "accepted\nperhaps\n", "Row 1 of .* does not say whether the image was accepted"),
+        ("v.jsonl", "{no json\n", "is damaged"),
+        ("v.jsonl", "[1, 2]\n", "is damaged"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(OutskirtsError, match=told):
+            list(verdict_rows(tmp_path / name))
+    with pytest.raises(OutskirtsError, match="missing"):
+        list(verdict_rows(tmp_path / "none.csv"))
+
+
+def test_memory_is_that_of_a_chunk(guard, tmp_path, chunks, monkeypatch):
+    """Rows are written as they come, and never all at once."""
+    most, rows = 0, predicting._rows
+
+    def counted(*arguments):
+        nonlocal most
+        made = rows(*arguments)
+        most = max(most, len(made))
+        return made
+
+    monkeypatch.setattr(predicting, "_rows", counted)
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 3), np.uint8)
+    predict_to(guard, osk.ImageSet(pixels, spec="noise"), tmp_path / "v.jsonl")
+    assert most == 8 and len(read(tmp_path / "v.jsonl")) == 100
+
+
+def test_bombs_and_small_pictures_are_rows(guard, tmp_path):
+    Image.new("L", (2, 2)).save(tmp_path / "small.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    # Its header says that it has 12,000 pixels on each side.
+    content[16:24] = struct.pack(">II", 12_000, 12_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "bomb.png").write_bytes(content)
+    corrupt = guard.predict(tmp_path).corrupt
+    assert "is 2x2 pixels" in corrupt[str(tmp_path / "small.png")]
+    assert "at most 134,217,728 are read" in corrupt[str(tmp_path / "bomb.png")]
