@@ -12,9 +12,11 @@ from outskirts.data.transform import Transform
 from outskirts.guard.export import exporting
 from outskirts.guard.export.exportable import exportable
 from outskirts.guard.export.resizing import Resized
+from outskirts.methods import registry
 from outskirts.models.given.of_onnx import OnnxNetwork
-from outskirts.models.heads import DividedHead, NoHead, PrototypeHead, projector
+from outskirts.models.heads import NoHead, PrototypeHead, projector
 from outskirts.seeding import isolated
+from outskirts.training.config import resolve_recipe
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -77,20 +79,40 @@ def test_torch_runs_a_file_without_outskirts(guard, tmp_path):
     assert json.loads(texts["metadata.json"])["model_info labels"] == "ant honey_bee fly"
 
 
+#: Heads of methods, each with a detector that reads what they have.
 HEADS = {
-    "prototypes": (lambda: PrototypeHead(projector("mlp", 32, 8), 3, 8, 0.1), "knn:k=5,space=projection"),
-    "cosines": (lambda: PrototypeHead(projector("linear", 32, 8), 3, 8, 0.1), "mcm"),
-    "divided": (lambda: DividedHead(32, 3), "godin"),
-    "none": (NoHead, "knn:k=5"),
+    "ce": "fdbd",
+    "ascood": "nci",
+    "cider": "knn:k=5,space=projection",
+    "npos": "ood_head",
+    "supcon": "mcm",
+    "t2fnorm": "ash",
+    "godin": "godin",
+    "vos": "energy",
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", HEADS)
-def test_every_kind_of_head(guard, kind, tmp_path):
-    head, detector = HEADS[kind]
-    made = guard(detector, head=head().eval())
-    assert made.export(tmp_path / "made.onnx").compared.score < 1e-5
+@pytest.mark.parametrize("method", HEADS)
+def test_heads_of_methods(guard, method, tmp_path):
+    with isolated(0, method):
+        head = registry[method].head(resolve_recipe(method, {}).settings, 32, 3)
+    assert guard(HEADS[method], head=head.eval()).export(tmp_path / "made.onnx").compared.score < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("features", "detector"), [("raw", "knn:k=5"), ("projection", "dice")])
+def test_features_that_are_asked_for(guard, features, detector, tmp_path):
+    head = PrototypeHead(projector("mlp", 32, 8), 3, 8, 0.1).eval()
+    assert guard(detector, head=head, features=features).export(tmp_path / "made.onnx").compared.score < 1e-5
+
+
+@pytest.mark.slow
+def test_a_network_without_a_head(guard, tmp_path):
+    exported = guard("knn:k=5", head=NoHead()).export(tmp_path / "made.onnx")
+    assert exported.compared.logits is None and exported.compared.score < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "made.onnx")
+    assert [one.name for one in session.get_outputs()] == ["score", "p_value", "accepted"]
 
 
 @pytest.mark.slow
