@@ -30,6 +30,7 @@ CALLS = {
     "data verify": "verify",
     "demo": "demo",
     "evaluate": "evaluate_run",
+    "export": "Guard",
     "extract": "extract",
     "guard": "Guard",
     "import": "import_checkpoint",

@@ -35,6 +35,7 @@ COMMANDS = {
     "guard": "keep a classifier, a detector and a threshold in one folder, ready for use",
     "predict": "say of each picture what it shows, and whether the classifier knows such pictures",
     "monitor": "say whether a guard still rejects as few pictures as it promised",
+    "export": "write a guard to one file that other programs run, such as ONNX",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers, or new images of the training classes, and look at them",

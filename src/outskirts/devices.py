@@ -90,7 +90,9 @@ def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 def full_precision(values: Tensor) -> AbstractContextManager[object]:
     """A block without automatic half precision on the device of `values`."""
     kind = values.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    # A graph that is made of a computation would hold the block, though it changes nothing.
+    there_is = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if there_is else nullcontext()
 
 
 @contextmanager

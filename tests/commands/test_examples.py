@@ -15,7 +15,7 @@ from outskirts import methods
 from outskirts.cli import COMMANDS, EXAMPLES, main
 from outskirts.generation import generators
 
-_GUARD = ("guard", "predict", "monitor")
+_GUARD = ("guard", "predict", "monitor", "export")
 #: What is there where the examples are called; in the order of what they need.
 ORDER = ("data", "train", "evaluate", *_GUARD, "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
 #: What examples that need the pools of others have in common; in the order of what they need.
@@ -28,6 +28,7 @@ NOT_RUN = {
     "outskirts data fetch cifar10": "a network",
     "outskirts data backgrounds --data folder:photos/test --objects 7-24 --out backgrounds": "ImageNet weights",
     "outskirts import openood resnet18.ckpt --data folder:photos/train --out runs/imported": "a checkpoint",
+    "outskirts export guards/photos --out small.onnx --int8 --calibrate folder:photos/calibration": "half a minute",
 }
 
 #: What keeps the examples of all stages of a method short.

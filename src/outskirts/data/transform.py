@@ -17,7 +17,7 @@ from ..devices import constant
 from ..errors import OutskirtsError, unknown
 from .reading import FIRST, USUAL, Reading
 
-__all__ = ["HALF", "IMAGENET", "Transform"]
+__all__ = ["HALF", "IMAGENET", "Transform", "luminance"]
 
 #: Pixels are bytes, or floats where they are augmented; half precision marks tokens.
 HALF = (torch.float16, torch.bfloat16)
@@ -113,7 +113,7 @@ class Transform:
         if image.dtype in HALF:
             return self._passed(image)
         if image.shape[0] != self.channels:
-            image = image.expand(3, -1, -1) if self.channels == 3 else _luminance(image)
+            image = image.expand(3, -1, -1) if self.channels == 3 else luminance(image)
         side = self.side(room)
         if image.shape[1:] == (side, side) and side == self.resident_size:
             return image
@@ -207,6 +207,7 @@ def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(round(value, 6) for value in values.tolist())
 
 
-def _luminance(image: Tensor) -> Tensor:
+def luminance(image: Tensor) -> Tensor:
+    """The luminance of ITU-R BT.601, uint8 [..., 1, h, w], of RGB, uint8 [..., 3, h, w]."""
     weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
-    return ((image * weights).sum(0, keepdim=True) + 500).div(1000, rounding_mode="floor").to(torch.uint8)
+    return ((image * weights).sum(-3, keepdim=True) + 500).div(1000, rounding_mode="floor").to(torch.uint8)

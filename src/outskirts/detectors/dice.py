@@ -46,6 +46,11 @@ class DICE(ShapingDetector):
         self.mean = mean_feature(outputs, self.name)
         return self
 
-    def sparsify(self, weight: Tensor) -> Tensor:
-        contributions = weight * self.require("mean")
-        return weight.where(contributions > percentile_of(contributions, self.percentile), 0.0)
+    def sparsify(self, weight: Tensor, outputs: Outputs) -> Tensor:
+        mean = self.require("mean")
+
+        def sparse() -> Tensor:
+            contributions = weight * mean
+            return weight.where(contributions > percentile_of(contributions, self.percentile), 0.0)
+
+        return outputs.fixed(("sparse", self.percentile, mean), sparse)

@@ -43,9 +43,9 @@ class Dropout(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, bias = linear_head(outputs, self.name)
-        draws = generator(0, "dropout")
-        kept = torch.rand(self.samples, weight.shape[1], generator=draws).to(weight) >= self.rate
-        heads = weight * kept[:, None] / (1 - self.rate)
+        drawn = (self.samples, weight.shape[1])
+        draws = outputs.fixed(("dropout", *drawn), lambda: torch.rand(*drawn, generator=generator(0, "dropout")))
+        heads = weight * (draws.to(weight) >= self.rate)[:, None] / (1 - self.rate)
 
         def score(rows: Tensor) -> Tensor:
             logits = rows.to(weight) @ heads.flatten(0, 1).T

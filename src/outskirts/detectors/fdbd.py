@@ -19,20 +19,21 @@ from .common.inputs import linear_head
 __all__ = ["FDBD", "boundary_distance"]
 
 
-def boundary_distance(logits: Tensor, weight: Tensor) -> Tensor:
+def boundary_distance(logits: Tensor, weight: Tensor, lengths: Tensor | None = None) -> Tensor:
     r"""The mean distance of a feature to the boundaries between the class predicted and each other one,
     :math:`|z_c - z_{\hat y}| / \lVert w_c - w_{\hat y} \rVert`.
 
     Arguments:
         logits: [N, C].
         weight: [C, D].
+        lengths: Distances between the weights of the classes, [C, C], if they are known.
 
     Returns:
         [N], float64.
     """
     logits = logits.to(weight)
     top = logits.max(1, keepdim=True)
-    lengths = torch.cdist(weight, weight)[top.indices[:, 0]]
+    lengths = (torch.cdist(weight, weight) if lengths is None else lengths)[top.indices[:, 0]]
     # No boundary lies between a class and itself, nor between classes of equal weights.
     return ((top.values - logits) / lengths.where(lengths > 0, torch.inf)).sum(1) / max(1, logits.shape[1] - 1)
 
@@ -61,10 +62,11 @@ class FDBD(Detector):
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, _ = linear_head(outputs, self.name)
+        lengths = outputs.fixed(("distances of weights",), lambda: torch.cdist(weight, weight))
         origin = self.require("mean") * self.centered
 
         def score(rows: Tensor, logits: Tensor) -> Tensor:
             length = (rows.to(origin) - origin).norm(dim=1).clamp_min(torch.finfo(origin.dtype).tiny)
-            return -boundary_distance(logits, weight) / length
+            return -boundary_distance(logits, weight, lengths) / length
 
         return in_blocks(score, outputs.features, outputs.need("logits", self.name))

@@ -66,13 +66,16 @@ class GaussianMixture(Detector):
     def score(self, outputs: Outputs) -> Tensor:
         means, factors, weights = (self.require(name) for name in ("means", "factors", "weights"))
         volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        whitening = outputs.fixed(("inverse", factors), lambda: _inverse(factors).mT)
 
         def score(rows: Tensor) -> Tensor:
-            distances = [
-                torch.linalg.solve_triangular(factor, (rows.to(mean) - mean).T, upper=False).square().sum(0)
-                for mean, factor in zip(means, factors)
-            ]
+            distances = [((rows.to(mean) - mean) @ whiten).square().sum(1) for mean, whiten in zip(means, whitening)]
             densities = weights.log() - volumes - 0.5 * torch.stack(distances, 1)
             return -densities.logsumexp(1)
 
         return in_blocks(score, outputs.need("features", self.name))
+
+
+def _inverse(factors: Tensor) -> Tensor:
+    """The inverses of lower triangular matrices [C, D, D]."""
+    return torch.linalg.solve_triangular(factors, torch.eye(factors.shape[1]).to(factors), upper=False)

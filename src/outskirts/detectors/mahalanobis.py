@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..bounds import NonNegative
-from ..extraction.blocks import blocks, in_blocks
+from ..extraction.blocks import blocks, in_blocks, traced
 from ..extraction.outputs import Outputs
 from .base import Detector, register
 from .common.inputs import training_labels, training_rows
@@ -92,7 +92,7 @@ def nearest_distance(features: Tensor, transform: Tensor, centers: Tensor) -> Te
     norms = centers.square().sum(1)
 
     # Most are triangular, and what is zero in them need not be multiplied.
-    triangular = torch.equal(transform, transform.triu())
+    triangular = not traced() and torch.equal(transform, transform.triu())
     ends = range(_COLUMNS, len(transform) + _COLUMNS, _COLUMNS) if triangular else [len(transform)]
     parts = [transform[:end, end - _COLUMNS if triangular else 0 : end].contiguous() for end in ends]
 

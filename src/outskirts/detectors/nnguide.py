@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..bounds import Count, Some
 from ..errors import OutskirtsError
-from ..extraction.blocks import BUDGET
+from ..extraction.blocks import BUDGET, split
 from ..extraction.outputs import Outputs
 from ..neighbours.exact import smallest
 from ..seeding import generator
@@ -72,7 +72,7 @@ class NNGuide(Detector):
         bank = self.require("bank")
         guidance = [
             -smallest(rows.to(bank) @ -bank.T, self.k).mean(1)
-            for rows in unit(outputs, self.name).to(bank.device).split(max(1, BUDGET // (4 * len(bank))))
+            for rows in split(unit(outputs, self.name).to(bank.device), max(1, BUDGET // (4 * len(bank))))
         ]
         return self._energy(outputs) * torch.cat(guidance).double()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bounds import NonNegative, Positive
-from ..extraction.blocks import BUDGET, in_blocks
+from ..extraction.blocks import BUDGET, in_blocks, split
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import unit
@@ -39,14 +39,17 @@ def relation(
     """
     part = max(1, min(len(bank), BUDGET // (8 * bank.shape[1])))
     rows = max(1, BUDGET // (8 * part))
-    sums = torch.zeros(len(features), device=features.device)
+    totals: Tensor | float = 0.0
     for some, of_some in zip(bank.split(part), of_bank.split(part)):
         some = some.float()
-        for f, p, total in zip(features.split(rows), probabilities.split(rows), sums.split(rows)):
+        sums = []
+        for f, p in zip(split(features, rows), split(probabilities, rows)):
             kernel = (f.float() @ some.T).mul_(p @ of_some.T)
             kernel = kernel.where(kernel > least, 0.0)
-            total += (kernel if power == 1 else kernel**power).sum(1)
-    return sums
+            sums.append((kernel if power == 1 else kernel**power).sum(1))
+        totals = totals + torch.cat(sums)
+    assert isinstance(totals, Tensor), "the bank has a row"
+    return totals
 
 
 @register("relation")

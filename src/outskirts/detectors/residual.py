@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..bounds import Count
 from ..errors import OutskirtsError
-from ..extraction.blocks import in_blocks
+from ..extraction.blocks import in_blocks, traced
 from ..extraction.outputs import Outputs
 from .base import Detector, choices, register
 from .common.derived import scatter_about
@@ -80,7 +80,7 @@ def residual(outputs: Outputs, origin: Tensor, complement: Tensor, who: str) -> 
     """
 
     features = outputs.need("features", who)
-    if len(features) * complement.shape[1] * 8 > _KEPT:
+    if traced() or len(features) * complement.shape[1] * 8 > _KEPT:
         return in_blocks(lambda rows: outside_norms(rows, origin, complement)[:, -1].clone(), features)
 
     def norms() -> dict[str, Tensor]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "BUDGET", "blocks", "in_blocks"]
+__all__ = ["BLOCK", "BUDGET", "blocks", "in_blocks", "split", "traced"]
 
 #: Images whose features are in float64 at one time; all of them may lie on the disk.
 BLOCK = 1024
@@ -17,9 +17,19 @@ BLOCK = 1024
 BUDGET = 2**28
 
 
+def traced() -> bool:
+    """Whether a graph is being made of the computation: then nobody knows how many rows there will be."""
+    return torch.compiler.is_compiling()
+
+
+def split(column: Tensor, rows: int) -> Sequence[Tensor]:
+    """A column [N, ...] in blocks of so many rows; in one, where a graph is made of the computation."""
+    return (column,) if traced() else column.split(rows)
+
+
 def blocks(*columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Rows of all columns [N, ...], so many at a time as are computed with at once."""
-    return zip(*(column.split(BLOCK) for column in columns), strict=True)
+    return zip(*(split(column, BLOCK) for column in columns), strict=True)
 
 
 def in_blocks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:

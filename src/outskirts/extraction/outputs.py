@@ -13,10 +13,14 @@ from ..errors import OutskirtsError
 from ..models.heads import Head
 from ..texts import counted
 from .arrays import Array, class_labels, column, real_numbers
+from .blocks import traced
 
 __all__ = ["Outputs"]
 
 T = TypeVar("T")
+
+#: Begins the keys of what no image changes.
+_FIXED = object()
 
 
 @dataclass(frozen=True, init=False)
@@ -72,7 +76,7 @@ class Outputs:
 
     def _require_matching(self) -> None:
         for name, rows in self._columns().items():
-            if len(rows) != len(self.features):
+            if not traced() and len(rows) != len(self.features):
                 raise OutskirtsError(
                     f"Outputs hold {len(self.features)} rows of features but {len(rows)} of {name}; "
                     "all must come from the same images."
@@ -144,6 +148,21 @@ class Outputs:
             self._known[key] = make()
         return self._known[key]
 
+    def fixed(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """The same for what no image changes, but only the head and what a detector has learnt. A graph that is made of
+        the detector holds the numbers, however they came about.
+
+        Arguments:
+            key: What it is, and the tensors that a detector has learnt it from.
+            make: Makes it.
+        """
+        return self.cached((_FIXED, *key), make)
+
+    def with_fixed(self, other: Outputs) -> Outputs:
+        """These outputs, which know what `fixed` has computed with others of the same classifier."""
+        self._known.update((key, value) for key, value in other._known.items() if _is_fixed(key))
+        return self
+
     def need(self, name: str, who: str) -> Tensor:
         """The tensor called `name`, or an error that says the detector `who` needs it."""
         return self._of(name, f"The detector '{who}'")
@@ -165,6 +184,10 @@ class Outputs:
     def accuracy(self) -> float:
         """The share of images whose largest logit is that of their label."""
         return (self.predicted == self._of("labels", "The accuracy")).double().mean().item()
+
+
+def _is_fixed(key: Hashable) -> bool:
+    return isinstance(key, tuple) and key[0] is _FIXED
 
 
 def _head(head: Sequence[Array]) -> Head:

@@ -28,7 +28,7 @@ def outputs_of(
 
     Arguments:
         classifier: Classifier that the images went through.
-        values: Features, logits and labels of the images.
+        values: Features, logits and labels of the images; labels may be missing.
         given: What the probes gave, by key.
         through_head: Keys of those that gave features.
         features: Features that detectors see: ``head``, ``raw`` or ``projection``; see `extract`.
@@ -51,7 +51,7 @@ def outputs_of(
         seen(values["features"]),
         # A network without a head gives none.
         values["logits"] if values["logits"].shape[1] else None,
-        values["labels"],
+        values.get("labels"),
         None if linear is None else type(linear)(*(part.float().cpu() for part in linear)),
         {
             **given,

@@ -19,11 +19,11 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..extraction.stream import stream
-from ..files import digest
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
+from .export.exporting import Exported, Format, exported
 from .fitting import Terms, Work, fitted
 from .folder import load_parts, save_parts
 from .monitoring import Watch
@@ -204,6 +204,43 @@ class Guard(Parts):
             for places, outputs in batches:
                 yield self.verdicts(outputs, [images.name(place) for place in places.tolist()], top)
 
+    def export(
+        self,
+        path: Path | str,
+        images: Images | None = None,
+        *,
+        format: Format = "onnx",
+        int8: bool = False,
+        calibration: Images | None = None,
+        say: Say = silence,
+    ) -> Exported:
+        """Write the guard to one file that other programs run: pixels in, verdicts out.
+
+        Its input `pixels` is RGB, uint8 [batch, height, width, 3], of any size. Its outputs are `logits`, `label`,
+        `score`, `p_value` and `accepted`. The file appears only if it gives the verdicts of the guard. Its metadata has
+        labels, transform, thresholds, and how well it agrees.
+
+        Arguments:
+            path: File to write; the name ends in ``.onnx``, or in ``.pt2`` for torch.
+            images: Images to compare the file with the guard on, in any form that `predict` takes; noise of several
+                sizes unless given.
+            format: ``onnx`` for ONNX Runtime and others, ``torch`` for a file of `torch.export`.
+            int8: Let the network compute in whole numbers of 8 bits, with thresholds that are calibrated anew.
+            calibration: In-distribution calibration images, which `int8` needs.
+            say: Told in sentences what is done.
+
+        Raises:
+            OutskirtsError: If the detector or the network cannot be exported, or the file gives other verdicts.
+        """
+        if int8 != (calibration is not None):
+            raise OutskirtsError("Calibration images go with int8: pass both (--int8 --calibrate SPEC), or neither.")
+        shown, own = (None if one is None else self._aligned(opened(one)) for one in (images, calibration))
+        return exported(self, Path(path), format, shown, own, say)
+
+    def _aligned(self, images: ImageSet) -> ImageSet:
+        """Images whose labels, if they have classes, count as the classifier's do."""
+        return images.align(self.classifier.classes) if images.classes else images
+
     def verdicts(self, outputs: Outputs, files: list[str], top: int = 1) -> Verdicts:
         """What the guard says of outputs of its classifier.
 
@@ -230,14 +267,6 @@ class Guard(Parts):
             shares,
             places,
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that verdicts depend on."""
-        parts = [self.classifier.fingerprint(), self.detector.name, repr(self.detector.params), self.features]
-        state = {**self.detector.state_dict(), **self.calibration.tensors()}
-        transform = repr(self.classifier.transform)
-        return digest(*parts, self.precision, transform, *(part for key in sorted(state) for part in (key, state[key])))
 
     def unread(self, images: ImageSet) -> Iterator[tuple[str, str]]:
         """The names of the images that were left out last, and why they cannot be decoded."""

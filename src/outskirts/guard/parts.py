@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..detectors import Detector
+from ..files import digest
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from .calibration import Calibration
@@ -33,3 +34,11 @@ class Parts:
     features: Space = "head"
     precision: Literal["fp32", "bf16"] = "fp32"
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that verdicts depend on."""
+        parts = [self.classifier.fingerprint(), self.detector.name, repr(self.detector.params), self.features]
+        state = {**self.detector.state_dict(), **self.calibration.tensors()}
+        transform = repr(self.classifier.transform)
+        return digest(*parts, self.precision, transform, *(part for key in sorted(state) for part in (key, state[key])))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..devices import faster_precision
-from ..extraction.blocks import BUDGET
+from ..extraction.blocks import BUDGET, split, traced
 
 __all__ = ["Rounded", "distances", "exhaustive", "kth_distance", "smallest"]
 
@@ -161,8 +161,8 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
     for start in range(0, len(bank), part):
         some = bank[start : start + part].to(wide)
         few = min(k, len(some))
-        rounded = Rounded(some) if _pays(len(queries), some, few) else None
-        for place, block in enumerate(queries.split(rows)):
+        rounded = Rounded(some) if not traced() and _pays(len(queries), some, few) else None
+        for place, block in enumerate(split(queries, rows)):
             block = block.to(wide)
             nearest = exhaustive(block, some, few) if rounded is None else rounded.nearest(block, few)
             if start:

@@ -75,12 +75,12 @@ class ShapingDetector(Detector):
         """The changed features [B, D] of features [B, D], float64."""
         return features
 
-    def sparsify(self, weight: Tensor) -> Tensor:
-        """The changed weight [C, D] of the head's."""
+    def sparsify(self, weight: Tensor, outputs: Outputs) -> Tensor:
+        """The changed weight [C, D] of that of the head of these outputs, float64."""
         return weight
 
     def score(self, outputs: Outputs) -> Tensor:
         weight, bias = linear_head(outputs, self.name)
-        weight = self.sparsify(weight)
+        weight = self.sparsify(weight, outputs)
         logits = in_blocks(lambda rows: torch.addmm(bias, self.shape(rows.to(weight)), weight.T), outputs.features)
         return self._scorer.score(Outputs(outputs.features, logits))

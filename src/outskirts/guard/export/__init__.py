@@ -1,0 +1,1 @@
+"""A guard in one file that other programs run: pixels in, verdicts out."""

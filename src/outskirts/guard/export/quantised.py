@@ -1,0 +1,189 @@
+"""A guard whose network computes in whole numbers of 8 bits, and what that costs.
+
+References:
+    | Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference (Jacob et al., 2018)
+    | https://arxiv.org/abs/1712.05877
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data.imageset import ImageSet
+from ...data.selection import evenly_spaced
+from ...errors import OutskirtsError
+from ..calibration import Calibration
+from ..parts import Parts
+from .graph import INPUT, GuardGraph
+from .onnx_file import onnx_runner, save_onnx
+from .traced import quiet, translating
+from .verifying import Answers, Run, answers, numpy_of, pixels_of
+
+__all__ = ["Cost", "quantised"]
+
+#: Images at most that tell the range of each layer, and images that time is taken of.
+_RANGED, _TIMED = 512, 16
+#: Operations that are quantised.
+_OPERATIONS = ("Conv", "Gemm", "MatMul")
+#: In the names of the modules that an operation belongs to: the network without its head.
+_NETWORK = "classifier.backbone"
+#: Bytes from which weights are in a file of their own.
+_LARGE = 2**31 - 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What 8 bits cost, on the calibration images.
+
+    Arguments:
+        images: Number of images.
+        accuracy: Share of right labels before and after; None where labels are not known.
+        same_label: Share of images whose label stays; None without labels.
+        correlation: Correlation of the scores before and after.
+        time: Time of the quantised file, as a share of the time of the other.
+    """
+
+    images: int
+    accuracy: tuple[float, float] | None
+    same_label: float | None
+    correlation: float
+    time: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the metadata."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        said = [f"correlation of the scores {self.correlation:.4f}"]
+        if self.same_label is not None:
+            said.insert(0, f"same label {self.same_label:.1%}")
+        if self.accuracy is not None:
+            said.insert(0, f"accuracy {self.accuracy[0]:.1%} before and {self.accuracy[1]:.1%} after")
+        return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.2f} times the time."
+
+
+def quantised(parts: Parts, path: Path, images: ImageSet) -> tuple[Parts, Cost]:
+    """Write an ONNX file whose network is quantised; returns the parts with its thresholds, and what it costs.
+
+    The thresholds are calibrated anew, on the scores that the quantised network gives the same images.
+
+    Arguments:
+        parts: Parts of the guard.
+        path: File to write.
+        images: Calibration images.
+
+    Raises:
+        OutskirtsError: If there are too few images, or nothing in the network can be quantised.
+    """
+    before, places = answers(parts, images)
+    plain = path.with_name("plain.onnx")
+    _write(parts, plain, path, images, places)
+    after = _answers(onnx_runner(path), parts, images, places)
+    parts = replace(parts, calibration=_calibrated(parts, after))
+    ratio = _seconds(onnx_runner(path), parts, images) / _seconds(onnx_runner(plain), parts, images)
+    _write(parts, plain, path, images, places)
+    for left in path.parent.glob(f"{plain.name}*"):
+        left.unlink()
+    return parts, _cost(before, after, ratio)
+
+
+def _write(parts: Parts, plain: Path, path: Path, images: ImageSet, places: Tensor) -> None:
+    """Write the graph as it is, and quantised."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    save_onnx(GuardGraph(parts), plain)
+    nodes = _network(plain)
+    reading = parts.classifier.transform.reading
+    chosen = places[evenly_spaced(len(places), _RANGED)].tolist()
+    feed = _Feed({INPUT: numpy_of(pixels_of(images, place, reading)[None])} for place in chosen)
+    large = sum(file.stat().st_size for file in plain.parent.glob(f"{plain.name}*")) > _LARGE
+    with quiet(), translating("ONNX Runtime cannot quantise it"):
+        quantize_static(
+            plain,
+            path,
+            feed,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_OPERATIONS),
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=large,
+        )
+
+
+class _Feed:
+    """Images one after the other, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: Iterator[Mapping[str, np.ndarray[Any, Any]]]) -> None:
+        self._images = images
+
+    def get_next(self) -> Mapping[str, np.ndarray[Any, Any]] | None:
+        return next(self._images, None)
+
+
+def _network(path: Path) -> list[str]:
+    """Names of the operations of the network that can be quantised."""
+    import onnx
+
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    found = [
+        node.name
+        for node in nodes
+        if node.op_type in _OPERATIONS and any(_NETWORK in entry.value for entry in node.metadata_props)
+    ]
+    if not found:
+        raise OutskirtsError("This network has no layer that can be quantised; export it without int8.")
+    return found
+
+
+def _answers(run: Run, parts: Parts, images: ImageSet, places: Tensor) -> Answers:
+    """What a file says of the images."""
+    reading = parts.classifier.transform.reading
+    rows = [run(pixels_of(images, place, reading)[None]) for place in places.tolist()]
+    scores = torch.cat([row["score"] for row in rows])
+    logits = None if parts.classifier.headless else torch.cat([row["logits"] for row in rows])
+    return Answers(scores, logits, None)
+
+
+def _calibrated(parts: Parts, given: Answers) -> Calibration:
+    """A calibration on other scores that promises what the guard's does."""
+    known = parts.calibration
+    terms = known.promises[0].acceptance, known.promises[0].confidence
+    if known.group_of is None:
+        return Calibration.of(given.scores, *terms)
+    assert given.predicted is not None, "A threshold for each predicted class was calibrated with logits."
+    return Calibration.per_class(given.scores, given.predicted, parts.classifier.classes, *terms)
+
+
+def _seconds(run: Run, parts: Parts, images: ImageSet) -> float:
+    """The shortest time of one image at the size of the network."""
+    side = parts.classifier.transform.size
+    pixels = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    times = []
+    for _ in range(_TIMED):
+        start = time.perf_counter()
+        run(pixels)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _cost(before: Answers, after: Answers, ratio: float) -> Cost:
+    scores = torch.stack([before.scores, after.scores])
+    correlation = torch.corrcoef(scores)[0, 1].item()
+    same, accuracy = None, None
+    if before.predicted is not None and after.predicted is not None:
+        same = (before.predicted == after.predicted).double().mean().item()
+        if before.labels is not None:
+            accuracy = tuple(
+                (one == before.labels).double().mean().item() for one in (before.predicted, after.predicted)
+            )
+    return Cost(len(before.scores), accuracy, same, correlation, ratio)  # type: ignore[arg-type]

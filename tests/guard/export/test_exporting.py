@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import outskirts as osk
+from outskirts import OutskirtsError
+from outskirts.data.transform import Transform
+from outskirts.guard.export import exporting
+from outskirts.guard.export.exportable import exportable
+from outskirts.guard.export.resizing import Resized
+from outskirts.models.heads import DividedHead, NoHead, PrototypeHead, projector
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+def test_a_file_gives_the_verdicts_of_a_guard(guard, tmp_path):
+    made = guard("mahalanobis", per_class=True)
+    file = tmp_path / "made.onnx"
+    exported = made.export(file)
+    assert exported.compared.score < 1e-5
+    assert str(exported).startswith("On 10 images of 5 sizes, the largest difference")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
+    session = onnxruntime.InferenceSession(file)
+    (pixels,) = session.get_inputs()
+    assert (pixels.name, pixels.type, pixels.shape) == ("pixels", "tensor(uint8)", ["batch", "height", "width", 3])
+    assert {one.name: (one.type, one.shape) for one in session.get_outputs()} == {
+        "logits": ("tensor(float)", ["batch", 3]),
+        "label": ("tensor(int64)", ["batch"]),
+        "score": ("tensor(double)", ["batch"]),
+        "p_value": ("tensor(double)", ["batch"]),
+        "accepted": ("tensor(bool)", ["batch"]),
+    }
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 29, 57, 3), dtype=np.uint8)
+    given = dict(zip([one.name for one in session.get_outputs()], session.run(None, {"pixels": pictures})))
+    verdicts = made.predict(list(pictures))
+    assert np.allclose(given["score"], verdicts.scores, rtol=1e-4)
+    assert given["label"].tolist() == verdicts.predicted[:, 0].tolist()
+    assert np.allclose(given["p_value"], verdicts.p_values)
+    assert given["accepted"].tolist() == verdicts.accepted.tolist()
+    _check_metadata(session.get_modelmeta().custom_metadata_map, made)
+
+
+def _check_metadata(entries, guard):
+    assert json.loads(entries["outskirts.labels"]) == ["ant", "honey bee", "fly"]
+    assert Transform.from_json(json.loads(entries["outskirts.transform"])) == guard.classifier.transform
+    groups = json.loads(entries["outskirts.calibration"])["groups"]
+    assert [group["threshold"] for group in groups] == guard.calibration.thresholds.tolist()
+    assert json.loads(entries["outskirts.compared"])["score"] < 1e-5
+    assert entries["outskirts.guard"] == guard.fingerprint
+    model_info = {name: value for name, value in entries.items() if name.startswith("model_info ")}
+    assert model_info["model_info model_type"] == "Classification"
+    assert model_info["model_info labels"] == "ant honey_bee fly"
+    assert model_info["model_info resize_type"] == "crop"
+    assert model_info["model_info mean_values"] == "102 127.5 153"
+    assert model_info["model_info scale_values"] == "51 76.5 63.75"
+    assert model_info["model_info embedded_processing"] == "True"
+
+
+def test_torch_runs_a_file_without_outskirts(guard, tmp_path):
+    made = guard("knn:k=5")
+    assert made.export(tmp_path / "made.pt2", format="torch").compared.score == 0
+    texts = {"metadata.json": ""}
+    module = torch.export.load(tmp_path / "made.pt2", extra_files=texts).module()
+    pixels = torch.randint(0, 256, (4, 22, 70, 3), dtype=torch.uint8)
+    logits, label, _, p_value, accepted = module(pixels)
+    verdicts = made.predict([one.numpy() for one in pixels])
+    assert logits.shape == (4, 3) and label.tolist() == verdicts.predicted[:, 0].tolist()
+    assert torch.equal(p_value, verdicts.p_values) and torch.equal(accepted, verdicts.accepted)
+    assert json.loads(texts["metadata.json"])["model_info labels"] == "ant honey_bee fly"
+
+
+HEADS = {
+    "prototypes": (lambda: PrototypeHead(projector("mlp", 32, 8), 3, 8, 0.1), "knn:k=5,space=projection"),
+    "cosines": (lambda: PrototypeHead(projector("linear", 32, 8), 3, 8, 0.1), "mcm"),
+    "divided": (lambda: DividedHead(32, 3), "godin"),
+    "none": (NoHead, "knn:k=5"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_kind_of_head(guard, kind, tmp_path):
+    head, detector = HEADS[kind]
+    made = guard(detector, head=head().eval())
+    assert made.export(tmp_path / "made.onnx").compared.score < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["gram:stages=1", "mahalanobis_ensemble:stages=1"])
+def test_maps_within_the_network(guard, detector, tmp_path):
+    assert guard(detector).export(tmp_path / "made.onnx").compared.score < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transform", [
+    Transform(16, 1), Transform(16, 1, fit="pad"), Transform(16, 3, interpolation="bicubic", fit="squash", resize=20),
+])  # fmt: skip
+def test_every_transform(guard, transform, tmp_path):
+    assert guard(transform=transform).export(tmp_path / "made.onnx").compared.score < 1e-5
+
+
+@pytest.mark.slow
+def test_trained_networks_and_those_of_others(finished, bugs, tmp_path):
+    images = bugs / "test"
+    run = osk.Guard.fit(finished, calibration=images, detector="mahalanobis", acceptance=0.8)
+    compared = run.export(tmp_path / "run.onnx", bugs / "fog").compared
+    assert compared.images == 12 and compared.score < 1e-5
+    given = {"train": bugs / "train", "calibration": images, "acceptance": 0.8, "detector": "react"}
+    timm = osk.Guard.fit("timm:resnet10t?weights=none&size=32&classes=ant,bee", **given)
+    assert timm.export(tmp_path / "timm.onnx").compared.score < 1e-5
+
+
+@pytest.mark.slow
+def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
+    made = guard("knn:k=5")
+    before = made.calibration.thresholds
+    exported = made.export(tmp_path / "made.onnx", int8=True, calibration=bugs / "test" / "ant")
+    assert exported.compared is None and "same label" in str(exported) and "accuracy" not in str(exported)
+    assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
+    assert torch.equal(made.calibration.thresholds, before), "the guard stays as it is"
+    graph = onnx.load(tmp_path / "made.onnx").graph
+    assert any(node.op_type == "DequantizeLinear" for node in graph.node)
+    session = onnxruntime.InferenceSession(tmp_path / "made.onnx")
+    entries = session.get_modelmeta().custom_metadata_map
+    (group,) = json.loads(entries["outskirts.calibration"])["groups"]
+    assert group["n"] == 10 and group["threshold"] != before.item()
+    assert json.loads(entries["outskirts.int8"])["images"] == 10
+
+
+def test_a_file_that_is_wrong_is_not_left(guard, tmp_path, monkeypatch):
+    usual = Resized._bytes
+    monkeypatch.setattr(Resized, "_bytes", lambda self, images: usual(self, images + 3))
+    with pytest.raises(OutskirtsError, match="its score differs"):
+        guard("mahalanobis").export(tmp_path / "made.pt2", format="torch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_stays_where_another_fails(guard, tmp_path, monkeypatch):
+    (tmp_path / "made.pt2").write_text("earlier")
+
+    def fail(*_):
+        raise OutskirtsError("It differs.")
+
+    monkeypatch.setattr(exporting, "verified", fail)
+    with pytest.raises(OutskirtsError, match="differs"):
+        guard().export(tmp_path / "made.pt2", format="torch")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
+
+
+@pytest.mark.parametrize("detector", ["odin", "rotation", "combination:detectors=[energy,iodin]", "knn:index=faiss"])
+def test_what_takes_more_than_one_pass_is_refused(guard, detector, tmp_path):
+    made = guard()
+    object.__setattr__(made, "detector", osk.detectors.create(detector))
+    with pytest.raises(OutskirtsError, match=r"cannot be exported.*energy, entropy"):
+        made.export(tmp_path / "made.onnx")
+    assert "energy" in exportable() and "odin" not in exportable()
+
+
+class Deciding(nn.Module):
+    """A network that looks at what it sees before it goes on."""
+
+    def forward(self, images):
+        return images.flatten(1)[:, :32] if images.mean() > 100 else images.flatten(1)[:, 32:64]
+
+
+def test_a_network_that_no_graph_holds(guard, tmp_path):
+    made = guard()
+    made.classifier.backbone = Deciding()
+    with pytest.raises(OutskirtsError, match="This guard cannot be exported: torch cannot make a graph of it"):
+        made.export(tmp_path / "made.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("made.pt2", {}, "ends in .onnx"),
+        ("made.onnx", {"format": "torch"}, "ends in .pt2"),
+        ("made.onnx", {"int8": True}, "Calibration images go with int8"),
+        ("made.onnx", {"calibration": "x"}, "Calibration images go with int8"),
+    ],
+)
+def test_what_does_not_go_together(guard, tmp_path, name, options, sentence):
+    with pytest.raises(OutskirtsError, match=sentence):
+        guard().export(tmp_path / name, **options)
+
+
+def test_half_precision_is_refused(guard, tmp_path):
+    made = guard()
+    object.__setattr__(made, "precision", "bf16")
+    with pytest.raises(OutskirtsError, match="precision fp32"):
+        made.export(tmp_path / "made.onnx")
