@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .generation.synthesize_id import synthesize_id as synthesize_id
     from .generation.synthesize_images import synthesize_images as synthesize_images
     from .guard.guard import Guard as Guard
+    from .guard.monitoring import Watch as Watch
     from .guard.verdicts import Verdicts as Verdicts
     from .listing import available as available
     from .models.classifier import Classifier as Classifier
@@ -69,6 +70,7 @@ _HOMES = {
     "Results": "evaluation.results",
     "Run": "training.run",
     "Verdicts": "guard.verdicts",
+    "Watch": "guard.monitoring",
     "available": "listing",
     "benchmark": "benchmarking.benchmark",
     "benchmark_page": "benchmarking.benchmark",

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Torch reads this when it first takes memory. Linux then maps large tensors in pages of 2 MB, where it has them to
     # give: one page of 4 kB after the other can take as long as a network takes to fill them.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from .errors import OutskirtsError
+    from .errors import OutskirtsError, debugging
     from .registry import foreign_part
 
     try:
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
             _end("a number is too large to compute with; choose one below 2 to the power of 63.", 2, verbose)
         if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename:
             _end(f"{str(error.filename)[:100]} cannot be a path: {error.strerror}.", 2)
-        if os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0"):
+        if debugging():
             raise
         if part := foreign_part(error):
             _end(f"the {part} of another package failed ({_in_a_line(error)}); its authors can mend it.", 2, verbose)

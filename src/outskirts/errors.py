@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "loading", "reason", "unknown"]
+__all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "debugging", "loading", "reason", "unknown"]
 
 
 _LISTED = 100
-#: What libraries advise to people whose file is not safe, which nobody should do.
+#: What libraries advise that helps nobody, such as to trust a file that is not safe, and what is said instead.
 _ADVICE = {
     "weights_only": "it holds more than weights, or is damaged",
     "trust_remote_code": "it asks to run code of its own",
+    "check the warnings above": "it is damaged, or of another version of torch",
 }
 
 
@@ -35,6 +37,11 @@ class MissingPackage(OutskirtsError):
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(f"{what} needs {package}: python -m pip install {package}.")
+
+
+def debugging() -> bool:
+    """Whether traces and the logs of libraries are shown, as the environment variable ``OUTSKIRTS_DEBUG`` asks."""
+    return os.environ.get("OUTSKIRTS_DEBUG", "0") not in ("", "0")
 
 
 def reason(error: BaseException, most: int = 300) -> str:

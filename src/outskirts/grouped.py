@@ -1,7 +1,7 @@
 """Rows that belong to groups, such as features of classes: how many there are, their sums, their places.
 
-Counts, sums and places do not wait for a device, and sums come out the same at every call on any. `latest` and `table`
-wait, because the size of what they return depends on the labels.
+Counts, sums and places do not wait for a device, and sums come out the same at every call on any. `latest`, `table` and
+`shares` wait, because the size of what they return depends on the labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .devices import full_precision
 
-__all__ = ["Places", "counts", "latest", "places", "ranks", "sums", "table"]
+__all__ = ["Places", "counts", "latest", "places", "ranks", "shares", "sums", "table"]
 
 
 def counts(labels: Tensor, groups: int) -> Tensor:
@@ -46,6 +46,22 @@ def sums(values: Tensor, labels: Tensor, groups: int) -> Tensor:
     members = torch.arange(groups, device=labels.device)[:, None] == labels
     with full_precision(values):
         return members.to(values.dtype) @ values
+
+
+def shares(chosen: Tensor, sizes: Tensor) -> Tensor:
+    """The share of each group's rows that are chosen, float64 [at most groups]; groups without rows have none.
+
+    Of rows that are predicted right, these are the accuracies of classes, and their mean is the balanced accuracy.
+
+    Arguments:
+        chosen: How many rows of each group are chosen, [groups].
+        sizes: How many there are, [groups].
+
+    >>> shares(torch.tensor([3, 0, 0]), torch.tensor([4, 0, 1])).mean().item()
+    0.375
+    """
+    there = sizes > 0
+    return chosen[there].double() / sizes[there].double()
 
 
 class Places(NamedTuple):

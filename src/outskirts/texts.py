@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias
 
-__all__ = ["KINDS", "comma_separated", "counted", "joined", "listed", "verb"]
+__all__ = ["KINDS", "SEPARATED", "CommaSeparated", "comma_separated", "counted", "joined", "listed", "verb"]
 
 #: What sentences call the kinds of plain values.
 KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+#: Marks the type of an option that takes several values in one text, with commas between.
+SEPARATED = "separated by commas"
+
+CommaSeparated: TypeAlias = Annotated[str, SEPARATED]
 
 _OF_ONE = {"are": "is", "have": "has", "look": "looks", "lose": "loses", "were": "was"}
 

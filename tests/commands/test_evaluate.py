@@ -31,6 +31,7 @@ def test_everything_is_measured_and_reported(outskirts, run, sets):
     for text in ("detector", "msp", "mahalanobis", "±", "flies", "fog", "AUROC"):
         assert text in outcome.out
     assert max(map(len, outcome.out.splitlines())) <= 80
+    assert "accuracy on 20 ID images" in " ".join(outcome.out.split())
     header = (run / "results.csv").read_text().splitlines()[0]
     assert header.startswith(
         "run,method,seed,detector,params,group,dataset,n_id,n_ood,auroc,auroc_lo,auroc_hi,aupr_in,aupr_out,"

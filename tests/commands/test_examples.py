@@ -2,6 +2,7 @@
 
 import importlib
 import shlex
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,9 @@ from outskirts import methods
 from outskirts.cli import COMMANDS, EXAMPLES, main
 from outskirts.generation import generators
 
+_GUARD = ("guard", "predict", "monitor")
 #: What is there where the examples are called; in the order of what they need.
-ORDER = ("data", "train", "evaluate", "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
+ORDER = ("data", "train", "evaluate", *_GUARD, "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
 #: What examples that need the pools of others have in common; in the order of what they need.
 LATER = ("verify pool:", "--anchors ", "synthesize ncis", "synthesize dream")
 
@@ -104,7 +106,9 @@ def place(draw, clip_folder, stable_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     draw(folder / "photos" / "train")
     draw(folder / "photos" / "test", count=6, seed=1)
+    draw(folder / "photos" / "calibration", count=15, seed=3)
     draw(folder / "textures", (), count=8, seed=2)
+    shutil.copy(folder / "textures" / "0.png", folder / "new.png")
     torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), folder / "my.pt")
     (folder / "clip").symlink_to(clip_folder)
     (folder / "stable-diffusion").symlink_to(stable_folder)

@@ -1,6 +1,7 @@
 """From a folder with train, val and test to a report; what was found and what was passed over is said on the way."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -34,7 +35,12 @@ def test_one_folder_is_enough(parts, draw, outskirts, tmp_path):
     assert [len(images) for images in training_sets(osk.Run.open(run))] == [16, 16]
     draw(tmp_path / "fog", (), count=6, seed=9)
     (tmp_path / "fog" / ".DS_Store").touch()
-    told = outskirts("evaluate", run, "--far", f"fog={tmp_path / 'fog'}", "--detectors", "msp", "--device", "cpu")
+    # What is said to come next works as it stands, but for the name of an OOD set.
+    (said,) = (line.removeprefix("Next: ") for line in told.err.splitlines() if line.startswith("Next: "))
+    assert said in outskirts("report", run).err
+    words = [f"fog={tmp_path / 'fog'}" if word == "NAME=SPEC" else word for word in shlex.split(said)]
+    assert words[:4] == ["outskirts", "evaluate", str(run), "--far"]
+    told = outskirts(*words[1:], "--detectors", "msp", "--device", "cpu")
     assert told.code == 0 and f"Test images: folder:{parts}?split=test, beside the training images." in told.err
     for name, note in (("id", LEFT_OUT), ("fog", "1 file was passed over: 1 hidden.")):
         assert told.err.count(f"{name}: {note}") == 1

@@ -169,9 +169,10 @@ def test_classes_that_are_never_predicted_are_noted(run, ood, bugs):
     network.head.linear.bias.data[1] = -1e6
     save_tensors(run.model, network.state_dict(), load_tensors(run.model)[1])
     said = []
-    evaluate_run(run, bugs / "test", ood, ["msp"], say=said.append)
+    results = evaluate_run(run, bugs / "test", ood, ["msp"], say=said.append)
     sentence = "The network never predicts 1 class on the ID test images: 'bee' (10 images)."
     assert sentence in load_json(run.path / "notes.json") and sentence in said
+    assert sentence in repr(results) and sentence in Results.load(run.path).notes
     assert any(text.startswith("The accuracy of classes differs much, from 0.0% ('bee'") for text in said)
     page = report([run.path], run.path / "report.html").read_text()
     assert "never</td>" in page

@@ -108,6 +108,29 @@ def test_results_say_what_a_crop_cuts_off(model, bugs, tmp_path):
         notes = json.loads((tmp_path / "out" / "notes.json").read_text())
         assert notes.count(expected) == said.count(expected) == 1
         assert not any("to the crop" in note for note in notes if note != expected)
+        assert not any("to the crop" in sentence for sentence in said if sentence != expected)
     for fit in ("squash", "pad"):
         osk.evaluate_model(f"{model}&fit={fit}", **sets, detectors=["msp"], out=tmp_path / fit)
         assert expected not in json.loads((tmp_path / fit / "notes.json").read_text())
+
+
+def test_what_a_crop_cuts_off_is_said_once_of_each_set(tmp_path, outskirts):
+    random = np.random.default_rng(0)
+    for name, count in (("train/ant", 10), ("train/bee", 10), ("test/ant", 4), ("test/bee", 4), ("strips", 5)):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(random.integers(0, 256, (32, 800, 3), np.uint8)).save(tmp_path / name / f"{i}.png")
+    run, sets = tmp_path / "run", ["--test", tmp_path / "test", "--far", f"strips={tmp_path / 'strips'}"]
+    options = ["--epochs=0", "--size=16", "--device=cpu", "--precision=fp32", f"--out={run}", "--val-fraction=0.1"]
+    told = outskirts("train", "ce", "--data", tmp_path / "train", *options).err
+    told += outskirts("evaluate", run, *sets, "--tune", "--detectors", "knn", "odin", "--device=cpu").err
+    page = (run / "report.html").read_text()
+    counts = {"18 training images": 18, "2 validation images": 2, "8 images of id": 8, "5 images of strips": 5}
+    for which, count in counts.items():
+        sentence = f"Of the {which}, {count} lose more than a tenth to the crop"
+        assert told.count(sentence) == page.count(sentence) == 1, (which, told)
+    assert told.count("to the crop") == len(counts)
+    # Of a classifier that was trained elsewhere, no training has told.
+    given = ["--model", f"run:{run}", "--train", tmp_path / "train", f"--out={tmp_path / 'given'}"]
+    said = outskirts("evaluate", *given, *sets, "--detectors", "knn:k=5", "--device=cpu").err
+    assert said.count("18 training images, 18 lose more") == 1 and said.count("to the crop") == 3

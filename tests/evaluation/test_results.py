@@ -28,7 +28,7 @@ def results() -> Results:
         row(detector="knn", params='{"k": 50}', dataset="a, b"),
     )
     scores = {"msp": {"id": torch.randn(10).double(), "svhn": torch.tensor([1.0, float("inf")]).double()}}
-    return Results(rows, scores, {"react": "needs a head"})
+    return Results(rows, scores, {"react": "needs a head"}, notes=("Some images are copies.",))
 
 
 def printed(results: Results, width: int = 200) -> str:
@@ -49,10 +49,10 @@ def test_saved_results_are_the_same(results, tmp_path):
     results.save(tmp_path)
     loaded = Results.load(tmp_path)
     assert loaded.rows == results.rows
-    assert loaded.skipped == results.skipped
+    assert (loaded.skipped, loaded.notes) == (results.skipped, results.notes)
     assert {label: set(sets) for label, sets in loaded.scores.items()} == {"msp": {"id", "svhn"}}
     assert all(loaded.scores["msp"][name].equal(results.scores["msp"][name]) for name in ("id", "svhn"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "scores.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.json", "results.csv", "scores.safetensors"]
 
 
 def test_empty_results_can_be_saved(tmp_path):
@@ -104,7 +104,7 @@ def test_a_missing_table_is_an_error(tmp_path):
 def test_the_table_alone_suffices(results, tmp_path):
     results.save(tmp_path)
     (tmp_path / "scores.safetensors").unlink()
-    assert Results.load(tmp_path) == Results(results.rows)
+    assert Results.load(tmp_path) == Results(results.rows, notes=results.notes)
 
 
 def test_merging_names_the_runs_in_any_order_of_brackets(results):
@@ -273,5 +273,38 @@ def test_in_a_line_and_in_a_notebook(measured):
     many = Results(tuple(row(run=f"s{i}", dataset=MEAN) for i in range(9)))
     assert repr(many).splitlines()[1].startswith("  s0/msp: far AUROC")
     assert repr(many).splitlines()[-1] == "  and 3 more runs"
+    assert "accuracy on" in line and "accuracy on" in many._repr_html_() and "accuracy on" in repr(many)
     html = replace(measured, skipped={"gram": "needs <maps>"})._repr_html_()
     assert "needs &lt;maps&gt;" in html and html.count("<tr>") == 1 + 3
+
+
+def below(results: Results) -> str:
+    """The text below the table, in one line."""
+    return " ".join(printed(results).split())
+
+
+def test_the_accuracy_stands_below_the_table():
+    given = {"id_accuracy": 0.875, "id_accuracy_lo": 0.8, "id_accuracy_hi": 0.9}
+    balanced = {"id_balanced_accuracy": 0.5, "id_balanced_accuracy_lo": 0.4, "id_balanced_accuracy_hi": 0.6}
+    one = Results((row(**given, **balanced), row(**given, **balanced, dataset=MEAN)))
+    accuracy = "accuracy on 10 ID images 87.5 % [80.0, 90.0]"
+    assert f"{accuracy}, balanced accuracy 50.0 % [40.0, 60.0]." in below(one)
+    assert f"; {accuracy}, balanced accuracy" in repr(one)
+    # It is the same where all classes have as many images.
+    equal = replace(one, rows=(row(**given, **{**balanced, "id_balanced_accuracy": 0.875}),))
+    assert f"{accuracy}." in below(equal) and "balanced" not in below(equal)
+    shifted = row(**given, id_balanced_accuracy=None, group="far (full-spectrum)", n_id=2000)
+    both = replace(equal, rows=(*equal.rows, shifted))
+    assert "accuracy on 2,000 ID and shifted images 87.5 % [80.0, 90.0]." in below(both)
+    assert "accuracy" not in below(Results((row(id_accuracy=None),)))
+    merged = below(one + replace(equal, rows=(row(run="b", **given, id_balanced_accuracy=None),)))
+    assert f"a: {accuracy}, balanced" in merged and f"b: {accuracy}." in merged
+
+
+def test_notes_stand_below(results):
+    note = "Some images are copies."
+    assert repr(results).splitlines()[-1] == f"  Note: {note}" and note in results._repr_html_()
+    assert note in below(results) and note not in str(results.table(notes=False).caption)
+    other = replace(results, rows=(row(run="b"),), scores={}, notes=("Few images.",))
+    assert (results + other).notes == (f"a: {note}", "b: Few images.")
+    assert (results + other + replace(other, rows=(row(run="c"),))).notes[-1] == "c: Few images."

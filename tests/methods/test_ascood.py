@@ -176,7 +176,9 @@ def test_outliers_have_the_strength_of_the_epoch(make, batch, epoch):
 
 def test_outliers_can_be_clamped_to_what_pixels_can_be(make, batch):
     image = batch.images.clamp(-1, 1)
-    made = make(ASCOOD, ASCOODConfig(clamp=True, alpha_min=1e6)).outliers(replace(batch, views=(image,)))
+    made = make(ASCOOD, ASCOODConfig(outliers="gradient", clamp=True, alpha_min=1e6)).outliers(
+        replace(batch, views=(image,))
+    )
     assert made.values.amin() == -1 and made.values.amax() == 1
 
 
@@ -274,6 +276,22 @@ def test_presets_are_the_published_settings(preset):
     options["alpha"] = (options["alpha_max"], options["alpha_min"])
     expected = COMMON | TABLE[preset]
     assert {name: options[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("shuffle", 0.15, 300.0, 30.0)),
+        ({"outliers": "gradient"}, ("gradient", 0.1, 300.0, 30.0)),
+        ({"outliers": "gaussian"}, ("gaussian", 0.1, 0.1, 0.1)),
+        ({"outliers": "random-shuffle"}, ("random-shuffle", 0.2, 300.0, 30.0)),
+        ({"outliers": "gaussian", "alpha_min": 0.0, "p_inv": 0.0}, ("gaussian", 0.0, 0.1, 0.0)),
+    ],
+)
+def test_what_is_not_given_suits_the_kind_of_outliers(given, expected):
+    """A standard deviation of 300, the strength of gradients, would be nothing but noise."""
+    options = resolve_recipe("ascood", given).flat()
+    assert tuple(options[name] for name in ("outliers", "p_inv", "alpha_max", "alpha_min")) == expected
 
 
 # Acceptance (specification 10)

@@ -1,3 +1,4 @@
+import logging
 from urllib.error import URLError
 
 import pytest
@@ -226,3 +227,28 @@ def test_an_architecture_without_a_head_gives_what_it_returns():
     backbone, head = build_split("timm:eva02_tiny_patch14_224", 3, 56)
     assert backbone.dim == 192 and head is None
     assert backbone.network.eval()(torch.zeros(2, 3, 56, 56)).shape == (2, 192)
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_the_log_of_the_hub_is_for_those_who_look_for_a_fault(debug, monkeypatch):
+    lines: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    def unreachable(*_args, **_options):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no route to host")
+
+    hub, listener = logging.getLogger("huggingface_hub"), Listener()
+    level = hub.level
+    hub.addHandler(listener)
+    monkeypatch.setenv("OUTSKIRTS_DEBUG", debug)
+    monkeypatch.setattr("timm.create_model", unreachable)
+    try:
+        with pytest.raises(OutskirtsError, match=r"cannot be fetched .*no route"):
+            build_backbone("timm:test_vit", 3, 32, pretrained=True)
+    finally:
+        hub.removeHandler(listener)
+    assert len(lines) == bool(debug) and hub.level == level

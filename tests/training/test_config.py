@@ -58,7 +58,7 @@ def test_no_method_takes_a_name_of_the_training(method):
         ("ce", {"val_fraction": 0.0}, "", "val_fraction must be a number between 0 and 1"),
         ("ce", {"label_smoothing": 1.5}, "", "label_smoothing must be a number from 0 to 1, not 1.5"),
         ("ascood", {"label_smoothing": -0.1}, "", "label_smoothing must be a number from 0 to 1"),
-        ("ascood", {"p_inv": 2.0}, "", "p_inv must be a number from 0 to 1, not 2.0"),
+        ("ascood", {"p_inv": 2.0}, "", "p_inv must be a number from 0 to 1 or None, not 2.0"),
         ("ce", {"batch_size": 0}, "", "batch_size must be a whole number of at least 1"),
     ],
 )

@@ -58,6 +58,7 @@ CASES = {
     "ce-balanced-mixed": ("ce", {"sampler": "balanced", "data": "few", **POOL}),
     "supcon-weights": ("supcon", {"embedding": 8, "class_weights": "balanced", "data": "few"}),
     "npos-weights-mixed": ("npos", {"embedding": 8, **QUEUE, "class_weights": "balanced", "data": "few", **POOL}),
+    **{f"{name}-inside": METHODS[name] for name in ("ce", "ascood")},
     "oe-images": ("oe", {"outliers": "images", "outlier_images": "fog", "outlier_batch": 4}),
 }
 #: The training that is also cut short and resumed; the steps at which it is killed or asked to stop; where it is then.
@@ -68,7 +69,7 @@ CUT = {"killed": "killed", "stopped": f"stopped/{RESUMED}"}
 class Normalised(nn.Module):
     """A network with batch normalisation, of double precision if that is the default."""
 
-    def __init__(self):
+    def __init__(self, inside=False):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2, bias=False),
@@ -78,17 +79,18 @@ class Normalised(nn.Module):
             nn.BatchNorm2d(12),
             nn.GELU(),
             nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
+            *([] if inside else [nn.Flatten()]),
         )
-        self.last = nn.Linear(12, 2)
+        # A convolution stays in the network, and what is trained is a linear layer of its weights beside it.
+        self.last = nn.Conv2d(12, 2, 1) if inside else nn.Linear(12, 2)
 
     def forward(self, images):
-        return self.last(self.body(images.to(torch.get_default_dtype())))
+        return self.last(self.body(images.to(torch.get_default_dtype()))).flatten(1)
 
 
-def network():
+def network(name=""):
     torch.manual_seed(3)
-    return Normalised()
+    return Normalised(name.endswith("-inside"))
 
 
 @contextmanager
@@ -108,7 +110,7 @@ def trained(name, data, out, progress=None):
         for key, value in {"data": "train", **options}.items()
     }
     with kept() as states:
-        osk.train(method, out=out / name, model=network(), progress=progress, **OPTIONS, **options)
+        osk.train(method, out=out / name, model=network(name), progress=progress, **OPTIONS, **options)
     return states[0]
 
 

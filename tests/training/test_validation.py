@@ -1,5 +1,6 @@
 """Which images are set aside for validation: no copy of a training image, and no group that is trained on."""
 
+import json
 import shutil
 
 import numpy as np
@@ -155,3 +156,27 @@ def test_validation_images_beside_the_training_images_have_their_groups(draw, tm
     with pytest.raises(OutskirtsError, match=r"groups by path:\(\.\*\)\.png: ant/0, ant/1, ant/2 and 2 more"):
         osk.train("ce", f"{root}?group=path:(.*).png", out=tmp_path / "run", epochs=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_few_validation_images_are_said(bugs, draw, outskirts, tmp_path):
+    sentence = (
+        "There are 2 validation images, too few to rely on: the accuracy on them can be off by 69 points, and what is "
+        "chosen on them is uncertain. More are better (--val-fraction 0.2, or --val SPEC)."
+    )
+    run, train = tmp_path / "run", ["train", "ce", "--data", bugs / "train", "--epochs=0", "--size=16", "--device=cpu"]
+    assert outskirts(*train, "--out", run).err.count(sentence) == 1
+    assert sentence in load_json_line(run / "metrics.jsonl")["notes"]
+    sets = ["--test", bugs / "test", "--far", f"fog={bugs / 'fog'}", "--device=cpu", "--detectors", "msp", "knn:k=5"]
+    assert sentence not in outskirts("evaluate", run, *sets).err
+    assert outskirts("evaluate", run, *sets, "--tune").err.count(sentence) == 1
+    assert sentence in load_json(run / "notes.json")
+    # The training said it, and the choice is a matter of the evaluation; the page has it once.
+    assert (run / "report.html").read_text().count("too few to rely on") == 1
+    told = outskirts(*train, "--val", bugs / "test", "--out", tmp_path / "named").err
+    assert "There are 20 validation images" in told and "More are better (--val SPEC)." in told
+    many = draw(tmp_path / "many", count=30)
+    assert "too few to rely on" not in outskirts(*train, "--val", many, "--out", tmp_path / "many-run").err
+
+
+def load_json_line(file):
+    return json.loads(file.read_text().splitlines()[0])

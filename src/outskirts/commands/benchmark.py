@@ -24,8 +24,9 @@ from ..data.benchmark import benchmarks, describe_benchmark
 from ..data.catalogue import Entry
 from ..data.fetch import catalogue
 from ..errors import OutskirtsError, unknown
-from ..texts import comma_separated, counted
+from ..texts import CommaSeparated, comma_separated, counted
 from .console import Command, choose, merged, parse, say, show
+from .several import Detectors, Settings
 
 __all__ = ["COMMAND", "Benchmark", "main"]
 
@@ -44,19 +45,19 @@ class Benchmark(Command):
 
     benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Name of a benchmark (see outskirts benchmark list), or its YAML file."""
-    methods: str = "ce"
+    methods: CommaSeparated = "ce"
     """Names of methods, separated by commas. The others are compared with the first."""
-    variants: Annotated[str | None, tyro.conf.arg(name="with")] = None
+    variants: Annotated[CommaSeparated | None, tyro.conf.arg(name="with")] = None
     """Variants of the benchmark, separated by commas, with which every method is trained as well; such as sio."""
-    seeds: str = "0-2"
+    seeds: CommaSeparated = "0-2"
     """Seeds of the trainings, such as 0-2 or 0,7."""
-    detectors: tuple[str, ...] = ("all",)
+    detectors: Detectors = ("all",)
     """Names of detectors, with parameters as in knn:k=10; or all."""
     out: Path | None = None
     """Folder of all runs and of the table. Default: runs/NAME."""
     executor: str = "local"
     """Where runs are made: local, or ray for the cluster that RAY_ADDRESS names (or one on this machine)."""
-    options: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
+    options: Settings = ()
     """Options of every training, such as epochs=2. They override those of the benchmark."""
 
     def __call__(self, line: str | None = None) -> None:

@@ -20,6 +20,7 @@ from .. import bars, renamed
 from ..errors import OutskirtsError, unknown
 from ..telling import Progress, Say
 from .help import plain, with_examples
+from .several import require_parted
 
 __all__ = [
     "Command",
@@ -86,7 +87,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | No
         return tyro.cli(
             kind,
             prog=f"outskirts {command}",
-            args=_once(current_flags(arguments, kind)),
+            args=_checked(arguments, kind),
             config=_CONFIG,
             default=tyro.MISSING_NONPROP if default is None else default,
         )
@@ -140,7 +141,7 @@ def parse_parts(
         read = tyro.cli(
             kind,
             prog=f"outskirts {command}",
-            args=_once(current_flags(arguments, *map(type, parts.values()))),
+            args=_checked(arguments, *map(type, parts.values())),
             config=_CONFIG,
             description=about,
         )
@@ -150,8 +151,11 @@ def parse_parts(
 _CONFIG = (tyro.conf.OmitArgPrefixes,)
 
 
-def _once(arguments: list[str]) -> list[str]:
-    """The same, or an error if an option is given twice, or the path to write to is empty."""
+def _checked(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
+    """`current_flags`, or an error if an option is given twice, several values are parted in another way, or the path
+    to write to is empty.
+    """
+    arguments = current_flags(arguments, *kinds)
     # Of two values, one would be dropped; an empty path would be the current folder.
     if value(arguments, "--out") == "":
         raise OutskirtsError("--out is empty; give the path of the file or folder to be made.")
@@ -161,6 +165,7 @@ def _once(arguments: list[str]) -> list[str]:
         if name in given and name not in ("", "help"):
             raise OutskirtsError(f"--{name} is given twice; give it once.")
         given.add(name)
+    require_parted(arguments, *kinds)
     return arguments
 
 

@@ -35,7 +35,7 @@ class Demo(Command):
                 self.out,
                 quick=self.quick,
                 seed=self.seed,
-                measured=lambda results: show(results.table()),
+                measured=lambda results: show(results.table(notes=False)),
                 say=saying,
                 progress=progress,
                 learning=learning,

@@ -21,11 +21,10 @@ from ..guard.measured_files import require_new
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
+from .several import Detectors, Entries
 from .stated import Stated
 
 __all__ = ["COMMAND", "main"]
-
-Entries = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=SPEC [NAME=SPEC ...]")]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Evaluate(Command):
     right for them."""
     benchmark: str | None = None
     """Name or YAML file of a benchmark, in the place of the sets above."""
-    detectors: tuple[str, ...] = ("all",)
+    detectors: Detectors = ("all",)
     """Names of detectors, with parameters as in knn:k=10,space=projection; or all."""
     features: Space = "head"
     """Features that detectors see: the input of the linear layer (head), the output of the backbone (raw), or points
@@ -109,7 +108,7 @@ class Evaluate(Command):
         with telling() as (saying, progress):
             options |= {"say": saying, "progress": progress}
             folder, results = self._of_run(options) if self.model is None else self._of_model(self.model, options)
-        show(results.table())
+        show(results.table(notes=False))
         say(f"Report: {report(folder)}")
 
     def _of_run(self, options: dict[str, Any]) -> tuple[Path, Results]:

@@ -29,8 +29,8 @@ class Make(Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts guard runs/photos --calibrate folder:photos/calibration --out guards/photos",
-        "outskirts guard torchvision:resnet18?weights=my.pt --train folder:photos/train --calibrate folder:photos/test "
-        "--detector knn:k=10 --out guards/photos",
+        "outskirts guard torchvision:resnet18?weights=my.pt --train folder:photos/train --calibrate "
+        "folder:photos/calibration --detector knn:k=10 --out guards/resnet",
     )
 
     classifier: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|MODEL")]

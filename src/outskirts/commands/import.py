@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, ClassVar
 
 import tyro
 
+from ..training.evaluating import evaluating
 from ..training.importing import import_checkpoint
 from .console import Command, parse, say
 
@@ -58,7 +58,7 @@ class Import(Command):
             say=say,
         )
         say(f"Imported into {run.path}")
-        say(f"Next: outskirts evaluate {quote(str(run.path))} --test SPEC --far NAME=SPEC")
+        say(f"Next: {evaluating(run)}")
 
 
 COMMAND = Import

@@ -25,12 +25,11 @@ _ALARM = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor(Command):
-    """Say whether a guard still rejects as few pictures as it promised, or whether they have changed. The exit code is
-    3 if there is an alarm."""
+    """Say whether a guard still rejects as few pictures as it promised. An alarm ends with exit code 3."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts monitor guards/photos verdicts.csv",
-        "outskirts monitor guards/photos monday.csv tuesday.csv --state watch.json",
+        "outskirts monitor guards/photos verdicts.csv verdicts.jsonl --state watch.json",
     )
 
     guard: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GUARD")]

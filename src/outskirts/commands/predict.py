@@ -32,9 +32,9 @@ class Predict(Command):
     """Say of each picture what it shows, and whether it is like the pictures that the classifier knows."""
 
     examples: ClassVar[tuple[str, ...]] = (
-        "outskirts predict guards/photos new.jpg",
-        "outskirts predict guards/photos folder:photos/new --out verdicts.csv",
-        "find photos -name '*.jpg' | outskirts predict guards/photos - --out verdicts.jsonl",
+        "outskirts predict guards/photos new.png",
+        "outskirts predict guards/photos folder:photos/test --out verdicts.csv",
+        "outskirts predict guards/photos photos/*/*/*.png --top 2 --fdr 0.1 --out verdicts.jsonl",
     )
 
     guard: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GUARD")]

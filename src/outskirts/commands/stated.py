@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..bounds import Some
 from ..models.given import parse_model
+from ..texts import CommaSeparated
 
 __all__ = ["Stated"]
 
@@ -15,9 +16,9 @@ __all__ = ["Stated"]
 class Stated:
     """Preprocessing of images for a classifier that was trained elsewhere; a run knows its own."""
 
-    mean: str | None = None
+    mean: CommaSeparated | None = None
     """Mean of each channel on the scale of 0 to 1, such as 0.5,0.5,0.5. Default: as for its weights."""
-    std: str | None = None
+    std: CommaSeparated | None = None
     """Standard deviation of each channel on the same scale. Default: as for its weights."""
     interpolation: Literal["bilinear", "bicubic"] | None = None
     """How images are resized. Default: as for its weights."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 
 import tyro
 
@@ -14,6 +13,7 @@ from ..errors import OutskirtsError
 from ..methods import Config, registry
 from ..training import train as training
 from ..training.config import Recipe, TrainConfig
+from ..training.evaluating import evaluating
 from ..training.fine_tuning import BEGINNING
 from ..training.merging import merged_recipe
 from ..training.run import Run
@@ -109,4 +109,4 @@ def _finish(run: Run) -> None:
         say(sentence)
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
-    say(f"Next: outskirts evaluate {quote(str(run.path))} --test SPEC --far NAME=SPEC")
+    say(f"Next: {evaluating(run)}")

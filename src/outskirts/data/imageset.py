@@ -27,7 +27,16 @@ from .losses import Losses, loss_of
 from .packed import Packed
 from .pixel_array import checked_pixels
 from .reading import SHOWN, Reading
-from .selection import class_positions, correlated, evenly_spaced, joined, part_bounds, position_bounds, quantiles
+from .selection import (
+    class_positions,
+    correlated,
+    evenly_spaced,
+    joined,
+    part_bounds,
+    position_bounds,
+    quantiles,
+    renumbered,
+)
 from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
@@ -294,10 +303,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             chosen: Names, or a text of names and positions such as ``"0-5,8"``.
         """
         positions = class_positions(chosen, self.classes, self._origin)
-        # The last entry is where -1 points: no label stays no label.
-        table = torch.full((len(self.classes) + 1,), -1)
-        table[positions] = torch.arange(len(positions))
-        labels = table[self.labels]
+        numbers = {position: number for number, position in enumerate(positions)}
+        labels = renumbered(self.labels, [numbers.get(position, -1) for position in range(len(self.classes))])
         return self._like(labels=labels, classes=[self.classes[i] for i in positions]).subset(labels >= 0)
 
     def correlated(self, percent: int, seed: int = 0) -> ImageSet:
@@ -359,8 +366,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 f"{self._origin} has classes that the training set lacks: {listed(strangers)}; "
                 f"the training set has {listed(classes)}."
             )
-        table = torch.tensor([*(list(classes).index(name) for name in self.classes), -1])
-        return self._like(labels=table[self.labels], classes=classes, spec=self.spec)
+        labels = renumbered(self.labels, [list(classes).index(name) for name in self.classes])
+        return self._like(labels=labels, classes=classes, spec=self.spec)
 
     def require_trainable(self) -> None:
         """Raise unless there are images of two or more classes, and of every class."""

@@ -14,7 +14,7 @@ from .decode import Altered, CorruptImage, is_deep, stored_pixels
 from .imageset import ImageSet
 from .reading import Reading, finite_ends, is_wide
 from .selection import evenly_spaced
-from .threads import in_order
+from .threads import in_order, with_remedy
 
 __all__ = ["measured_reading", "range_of"]
 
@@ -49,10 +49,10 @@ def measured_reading(images: ImageSet, reading: Reading, skip_corrupt: bool = Fa
             return None
         try:
             pixels = stored_pixels(item.stored if isinstance(item, Altered) else item, images.name(i), reading)
-        except CorruptImage:
+        except CorruptImage as error:
             if skip_corrupt:
                 return None
-            raise
+            raise with_remedy(error) from error
         wide.append(is_wide(pixels))
         return *finite_ends(pixels, images.name(i)), pixels.ravel()[:: -(-pixels.size // _PIXELS)]
 

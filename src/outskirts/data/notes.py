@@ -1,13 +1,16 @@
-"""What image sets say of themselves, such as how many files were passed over."""
+"""What image sets say of themselves, such as how many files were passed over, or how many images lose much."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..errors import OutskirtsError
 from ..texts import counted, verb
 from .imageset import ImageSet
+from .losses import Losses
+from .transform import Transform
 
-__all__ = ["left_out", "notes_of"]
+__all__ = ["left_out", "lost", "none_sound", "notes_of", "require_sound"]
 
 
 def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
@@ -25,6 +28,18 @@ def notes_of(sets: Mapping[str, ImageSet | None]) -> list[str]:
     return notes
 
 
+def lost(sets: Mapping[str, ImageSet], transform: Transform) -> Iterator[str]:
+    """What a reader of the results should know of images that were decoded for a network; each set is told once.
+
+    Arguments:
+        sets: Image sets, by what sentences call them.
+        transform: What they were decoded by.
+    """
+    for name, images in sets.items():
+        losses = images.losses or Losses.of(images.lost)
+        yield from losses.sentences(name, len(images), transform.fit)
+
+
 def left_out(skipped: Sequence[str]) -> list[str]:
     """A sentence about the images that could not be decoded, by their names; none where there are none."""
     if not skipped:
@@ -32,3 +47,17 @@ def left_out(skipped: Sequence[str]) -> list[str]:
     count = len(skipped)
     were = verb(count, "were")
     return [f"{counted(count, 'image')} could not be decoded and {were} left out, such as {skipped[0]}."]
+
+
+def require_sound(images: ImageSet) -> None:
+    """Raise if all images of a set were left out, as they could not be decoded."""
+    if images.skipped and len(images.skipped) == len(images):
+        raise none_sound(images.spec, images.skipped)
+
+
+def none_sound(spec: str, skipped: Sequence[str]) -> OutskirtsError:
+    """An error that names a set of which no image can be decoded, and the first of these images."""
+    return OutskirtsError(
+        f"No image of {spec or 'the set'} can be decoded, so that nothing is left of {counted(len(skipped), 'image')}, "
+        f"such as {skipped[0]}. Mend them, or choose another set."
+    )

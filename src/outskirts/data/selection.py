@@ -13,7 +13,16 @@ from ..errors import OutskirtsError, unknown
 from ..seeding import generator
 from .option_text import decoded
 
-__all__ = ["class_positions", "correlated", "evenly_spaced", "joined", "part_bounds", "position_bounds", "quantiles"]
+__all__ = [
+    "class_positions",
+    "correlated",
+    "evenly_spaced",
+    "joined",
+    "part_bounds",
+    "position_bounds",
+    "quantiles",
+    "renumbered",
+]
 
 
 def quantiles(labels: Tensor, seed: int, group: Tensor | None = None) -> Tensor:
@@ -181,3 +190,17 @@ def class_positions(chosen: str | Sequence[str], classes: Sequence[str], where: 
         else:
             raise unknown("class", token, classes, f"in {where}")
     return list(dict.fromkeys(positions))
+
+
+def renumbered(labels: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Labels in another numbering of the classes, int64 [N]; an image without a label, -1, has none afterwards.
+
+    Arguments:
+        labels: Class of each image, or -1, [N].
+        numbers: The new number of each class; -1 where it becomes none.
+
+    >>> renumbered(torch.tensor([0, 2, -1, 1]), [1, -1, 0]).tolist()
+    [1, 0, -1, -1]
+    """
+    # The last entry is where -1 points.
+    return torch.tensor([*numbers, -1])[labels]

@@ -74,9 +74,8 @@ def balanced_accuracy(labels: Tensor, right: Tensor, photographs: Tensor | None 
     if photographs is not None:
         distinct = torch.stack([labels, photographs.to(labels)]).unique(dim=1)
         trials = grouped.counts(distinct[0], classes)
-    there = counts > 0
-    shares = (hits / counts.double())[there]
-    return shares.mean().item(), balanced_accuracy_interval(shares * trials[there], trials[there])
+    accuracies, trials = grouped.shares(hits, counts), trials[counts > 0]
+    return accuracies.mean().item(), balanced_accuracy_interval(accuracies * trials, trials)
 
 
 def never_predicted(classes: Sequence[ClassAccuracy]) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isclose
 from typing import TYPE_CHECKING
 
 from .. import notebook
 from ..texts import counted
 from .rows import MEAN, Result, headline, labels
-from .set_groups import is_ood
+from .set_groups import is_full_spectrum, is_ood
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,8 +33,9 @@ _PERFECT = (
 )
 
 
-def summary(rows: Rows) -> str:
-    """How much there is, and for each run the AUROC and the FPR95 of `first` on the average of each group.
+def summary(rows: Rows, notes: Sequence[str] = ()) -> str:
+    """How much there is; for each run the AUROC and the FPR95 of `first` on the average of each group, and the accuracy
+    on ID images; and the notes.
 
     >>> summary(())
     'Results(empty)'
@@ -46,29 +48,30 @@ def summary(rows: Rows) -> str:
         of_run = _by_detector([row for row in rows if row.run == run])
         label = first(list(of_run), ())
         told = [
-            f"{group} AUROC {_percent(row.auroc)} % [{_percent(row.auroc_lo)}, {_percent(row.auroc_hi)}], "
-            f"FPR95 {_percent(row.fpr95)} %"
+            f"{group} AUROC {_interval(row, 'auroc')}, FPR95 {_percent(row.fpr95)} %"
             for (group, dataset), row in of_run[label].items()
             if is_ood(group) and dataset == MEAN
         ]
         name = f"{run}/{label}" if len(runs) > 1 else label
+        told += _accuracies([row for row in rows if row.run == run])
         lines += [f"  {name}: {'; '.join(told)}"] if told else []
     if len(runs) > _RUNS:
         lines.append(f"  and {len(runs) - _RUNS} more runs")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  Note: {note}" for note in notes)])
 
 
-def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows) -> Table:
+def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows, notes: Sequence[str] = ()) -> Table:
     """A row for each detector, a column for each set and each group's average."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    caption = [*_reading(rows), *_left_out(skipped)]
+    caption = _below(rows, skipped)
     if tuning:
         points = Counter(row.detector for row in tuning)
         tuned = ", ".join(name for name, count in points.items() if count > 1)
         by = ", ".join(dict.fromkeys(row.dataset for row in tuning))
         caption.append(f"Chosen on validation images and {by}: the parameters of {tuned}.")
+    caption += notes
     runs = list(dict.fromkeys(row.run for row in rows))
     title = f"Run {runs[0]}" if len(runs) == 1 and runs[0] else None
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, title=title, title_justify="left")
@@ -83,7 +86,7 @@ def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows) -> Table:
     return table
 
 
-def html(rows: Rows, skipped: Mapping[str, str]) -> str:
+def html(rows: Rows, skipped: Mapping[str, str], notes: Sequence[str] = ()) -> str:
     """The same table as in a terminal, as HTML."""
     if not rows:
         return notebook.table("Results: empty", [])
@@ -92,7 +95,7 @@ def html(rows: Rows, skipped: Mapping[str, str]) -> str:
         f"Results: {_extent(rows)}",
         [(label, *(_cell(cells.get(column)) for column in columns)) for label, cells in _by_detector(rows).items()],
         header=["detector", *(f"{group}\n{dataset}" for group, dataset in columns)],
-        notes=[*_reading(rows), *_left_out(skipped)],
+        notes=[*_below(rows, skipped), *notes],
     )
 
 
@@ -127,14 +130,38 @@ def _extent(rows: Rows) -> str:
     return ", ".join(counted(n, noun) for n, noun in ((runs, "run"), (detectors, "detector"), (sets, "set")))
 
 
-def _reading(rows: Rows) -> list[str]:
-    """How the numbers are read."""
-    perfect = any(row.auroc in (0, 1) for row in rows)
-    return [_READING, *([_PERFECT] if perfect else [])]
+def _below(rows: Rows, skipped: Mapping[str, str]) -> list[str]:
+    """What stands below a table: how its numbers are read, the accuracies, and which detectors were left out."""
+    reading = [_READING, *([_PERFECT] if any(row.auroc in (0, 1) for row in rows) else [])]
+    runs = list(dict.fromkeys(row.run for row in rows))
+    accuracies = [
+        f"{run}: {told}." if len(runs) > 1 else f"{told}."
+        for run in runs
+        for told in _accuracies([row for row in rows if row.run == run])
+    ]
+    return [*reading, *accuracies, *(f"Left out: {label}, which {reason}." for label, reason in skipped.items())]
 
 
-def _left_out(skipped: Mapping[str, str]) -> list[str]:
-    return [f"Left out: {label}, which {reason}." for label, reason in skipped.items()]
+def _accuracies(rows: Rows) -> list[str]:
+    """The accuracy of one run on the ID test images, and with shifted ones if there are some; none without labels.
+
+    The balanced accuracy is the same where all classes have as many images, and is then left out.
+    """
+    kinds = {is_full_spectrum(row.group): row for row in reversed(rows) if row.id_accuracy is not None}
+    told = []
+    for shifted, row in sorted(kinds.items()):
+        which = "ID and shifted images" if shifted else "ID images"
+        text = f"accuracy on {row.n_id:,} {which} {_interval(row, 'id_accuracy')}"
+        if row.id_balanced_accuracy is not None and not isclose(row.id_balanced_accuracy, row.id_accuracy or 0):
+            text += f", balanced accuracy {_interval(row, 'id_balanced_accuracy')}"
+        told.append(text)
+    return told
+
+
+def _interval(row: Result, column: str) -> str:
+    """A rate with its interval, which tables of earlier versions may lack."""
+    value, low, high = (getattr(row, column + end) for end in ("", "_lo", "_hi"))
+    return f"{_percent(value)} %" + ("" if low is None else f" [{_percent(low)}, {_percent(high)}]")
 
 
 def _percent(share: float) -> str:

@@ -288,6 +288,8 @@ def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dic
     right = sum(round(outputs.accuracy * len(outputs)) for outputs in sets)
     trials = n if photographs is None else len(photographs.unique())
     every = torch.cat(labels).cpu()
+    if bool((every < 0).all()):
+        return {}
     hits = torch.cat([one.argmax(1) for one in logits]).cpu() == every
     columns = dict(zip(_ACCURACY, (right / n, *wilson_interval(round(right * trials / n), trials))))
     # An image without a class is in no class's accuracy.

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from ..data.benchmark import Benchmark, how_to_fetch, load_benchmark, open_groups
 from ..data.imageset import ImageSet
-from ..data.notes import notes_of
+from ..data.notes import lost, notes_of
 from ..data.set_record import save_sets
 from ..data.sources import beside, open_split, reopen
 from ..detectors import Detector
@@ -25,6 +25,7 @@ from ..telling import Progress, Say
 from ..texts import counted, verb
 from ..training.run import Run
 from ..training.signals import stop_requests
+from ..training.validation import few
 from .asked import Asked
 from .class_accuracy import ClassAccuracy, class_accuracies, never_predicted, uneven
 from .copies import copies_in_other_files
@@ -132,7 +133,10 @@ def measure(
             task = replace(task, detectors={**task.detectors, **tuned.detectors})
             gathered = replace(gathered, sets=_again(task, passes, gathered))
         results = _score(task, gathered, {**task.detectors, **tuned.detectors}, about)
-        results = replace(results, tuning=tuned.rows)
+        for note in lost(_looked_at(task, tuning), task.classifier.transform):
+            passes.note(note)
+        notes = tuple(Shareable(subject.options).value(task.notes))
+        results = replace(results, tuning=tuned.rows, notes=notes)
         if replaced := _replaced(run, results):
             options.say(replaced)
         # Of one evaluation all, even where it is asked to stop now.
@@ -180,6 +184,12 @@ def test_or_beside(
     return found
 
 
+def _looked_at(task: Task, tuning: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
+    """The sets that went through the network, by what they are called; of its own, the training of a run has told."""
+    own = {"training images": task.train, "validation images": task.val} if task.subject.given is not None else {}
+    return {**own, **{f"images of {name}": images for name, images in {**task.sets, **tuning}.items()}}
+
+
 def _again(task: Task, passes: Passes, gathered: Gathered) -> dict[str, Outputs]:
     """The outputs of all sets, with what the chosen parameters need."""
     outputs = {name: passes.outputs(name, image_set, task.probes) for name, image_set in task.sets.items()}
@@ -195,7 +205,11 @@ def _tune(
     with_passes: bool,
 ) -> Tuned:
     """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
-    outliers = own_outliers(task.classifier, task.val, task.subject.seed) if isinstance(tune, str) else tune
+    outliers = (
+        own_outliers(task.classifier, task.val, task.subject.seed, passes.options.skip_corrupt)
+        if isinstance(tune, str)
+        else tune
+    )
     task.notes.extend(require_apart(outliers, task.val, {**task.sets, "train": task.train}, task.run))
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     points = [point for one in able.values() for point in grid_of(one, with_passes)]
@@ -203,6 +217,8 @@ def _tune(
     of_outliers = passes.outputs(TUNING, outliers, probes)
     of_val = passes.outputs("val", task.val, probes) if with_passes else gathered.val
     assert of_val is not None
+    if unsure := few(task.val, task.subject.val_fraction):
+        passes.note(unsure)
     name, how = Shareable().value(outliers.spec), {"passes": with_passes, **about}
     tuned = tune_detectors(able, train=gathered.train, val=of_val, outliers=of_outliers, name=name, **how)
     passes.say(f"Parameters chosen at {counted(len(tuned.rows), 'point')} on validation images and {outliers.spec}.")
@@ -261,7 +277,6 @@ def _write(task: Task, gathered: Gathered, results: Results, classes: Sequence[C
     """Leave in the run folder what was measured, and the images that were told worst."""
     run, outputs = task.run, gathered.sets
     results.save(run.path)
-    save_json(run.path / "notes.json", Shareable(task.subject.options).value(task.notes))
     save_sets(run.measured, task.sets)
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
     _write_records(run.path / "classes.json", classes)

@@ -71,11 +71,6 @@ class Passes:
                 f"{verb(len(image_set.skipped), 'were')} left out, such as {image_set.skipped[0]}."
             )
             self.say(f"{name}: left out first: {image_set.skipped[0]}")
-        if image_set.losses is not None:
-            fit = self.classifier.transform.fit
-            for sentence in image_set.losses.sentences(f"images of {name}", len(image_set), fit):
-                if sentence not in self.notes:
-                    self.note(sentence)
         return outputs
 
     def raw(self, image_set: ImageSet) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..contents import misfit
 from ..errors import MissingPackage, OutskirtsError
-from ..files import is_file, load_tensors, save_tensors, write_text
+from ..files import is_file, load_json, load_tensors, save_json, save_tensors, write_text
 from . import display, plots
 from .csv_cells import guarded
 from .rows import COLUMNS, ID, MEAN, TUNING, Result, headline, labels, read_rows
@@ -39,6 +39,7 @@ class Results:
         skipped: Why a detector was left out, by its label.
         tuning: What the parameters of detectors were chosen by: a row for each point of their grids.
         photographs: The number of each image's photograph, [N], by dataset, where some are of one photograph.
+        notes: What a reader should know of the images and of what was measured, in sentences.
     """
 
     rows: tuple[Result, ...]
@@ -46,6 +47,7 @@ class Results:
     skipped: Mapping[str, str] = field(default_factory=dict)
     tuning: tuple[Result, ...] = ()
     photographs: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def id_scores(self, detector: str, group: str) -> Tensor:
         """The scores of the images that count as ID in a group, by the detector's label."""
@@ -64,7 +66,7 @@ class Results:
         return [ID, *(dict.fromkeys(shifted) if is_full_spectrum(group) else ())]
 
     def save(self, folder: Path | str) -> None:
-        """Write ``results.csv`` and ``scores.safetensors`` into a folder."""
+        """Write ``results.csv``, ``scores.safetensors`` and ``notes.json`` into a folder."""
         tensors = {f"{label}/{name}": t for label, sets in self.scores.items() for name, t in sets.items()}
         # No detector has an empty label.
         tensors |= {f"/{name}": t for name, t in self.photographs.items()}
@@ -73,6 +75,7 @@ class Results:
         rows = [[guarded(cell) if isinstance(cell, str) else cell for cell in astuple(row)] for row in self._all]
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
         write_text(Path(folder) / "results.csv", text.getvalue())
+        save_json(Path(folder) / "notes.json", self.notes)
 
     @property
     def _all(self) -> tuple[Result, ...]:
@@ -82,10 +85,12 @@ class Results:
     def load(folder: Path | str) -> Results:
         """Read what `save` wrote; the table alone suffices."""
         read, kept = read_rows(Path(folder) / "results.csv"), Path(folder) / "scores.safetensors"
+        said = Path(folder) / "notes.json"
+        notes = tuple(load_json(said, [str])) if is_file(said) else ()
         tuning = tuple(row for row in read if row.group == TUNING)
         rows = tuple(row for row in read if row.group != TUNING)
         if not is_file(kept):
-            return Results(rows, tuning=tuning)
+            return Results(rows, tuning=tuning, notes=notes)
         tensors, metadata = load_tensors(kept)
         if clause := misfit(metadata, {"skipped": {str: str}}):
             raise OutskirtsError(f"{kept} holds no scores written by outskirts: {clause}.")
@@ -101,7 +106,7 @@ class Results:
         for label, sets in scores.items():
             if ID not in sets:
                 raise OutskirtsError(f"{kept} is damaged: it has scores of '{label}', but none of the ID test images.")
-        return Results(rows, scores, metadata["skipped"], tuning, photographs)
+        return Results(rows, scores, metadata["skipped"], tuning, photographs, notes)
 
     def __add__(self, other: Results) -> Results:
         one, two = self._qualified(), other._qualified()
@@ -114,17 +119,20 @@ class Results:
             {**one.scores, **two.scores},
             {**one.skipped, **two.skipped},
             one.tuning + two.tuning,
+            notes=tuple(dict.fromkeys((*one.notes, *two.notes))),
         )
 
     def _qualified(self) -> Results:
         """The same with labels that name their run, so that those of several runs do not clash."""
         runs = {row.run for row in self.rows}
-        prefix = f"{runs.pop()}/" if len(runs) == 1 else ""
+        run = runs.pop() if len(runs) == 1 else ""
+        prefix, of_run = (f"{run}/", f"{run}: ") if run else ("", "")
 
         def qualify(table: Mapping[str, Any]) -> dict[str, Any]:
             return {prefix + label.removeprefix(prefix): value for label, value in table.items()}
 
-        return Results(self.rows, qualify(self.scores), qualify(self.skipped), self.tuning)
+        notes = tuple(of_run + note.removeprefix(of_run) for note in self.notes)
+        return Results(self.rows, qualify(self.scores), qualify(self.skipped), self.tuning, notes=notes)
 
     def to_dataframe(self, tuning: bool = False) -> DataFrame:
         """The table as a pandas data frame, with the columns of ``results.csv``.
@@ -195,12 +203,16 @@ class Results:
                     curves.setdefault(place, {})[label] = (known, other)
         return {place: curves[place] for place in shown if place in curves}
 
-    def table(self) -> Table:
-        """For the terminal: a row for each detector, a column for each set and each group's average."""
-        return display.terminal(self.rows, self.skipped, self.tuning)
+    def table(self, notes: bool = True) -> Table:
+        """For the terminal: a row for each detector, a column for each set and each group's average.
+
+        Arguments:
+            notes: Whether the notes stand below the table; they have been said where it ends an evaluation.
+        """
+        return display.terminal(self.rows, self.skipped, self.tuning, self.notes if notes else ())
 
     def __repr__(self) -> str:
-        return display.summary(self.rows)
+        return display.summary(self.rows, self.notes)
 
     def _repr_html_(self) -> str:
-        return display.html(self.rows, self.skipped)
+        return display.html(self.rows, self.skipped, self.notes)

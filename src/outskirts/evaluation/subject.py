@@ -91,6 +91,13 @@ class Subject:
         return self.given.seed
 
     @property
+    def val_fraction(self) -> float | None:
+        """The share of the training images that the validation images are; None where these were named."""
+        config = self.recipe.training if self.recipe is not None else self.given
+        assert config is not None
+        return config.val_fraction if config.val is None else None
+
+    @property
     def options(self) -> dict[str, Any]:
         """All that it was made with, by name."""
         if self.recipe is not None:

@@ -65,6 +65,8 @@ def forward(
     whole, stages = PASS in names, None
     with closing(batches(image_set, classifier.transform, options.batch_size, options.skip_corrupt)) as decoded:
         for pixels, places in decoded:
+            if not len(places):
+                continue
             pixels = sent(pixels, device)
             images = classifier.transform.device(pixels)
             images = images.contiguous(memory_format=torch.channels_last)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..data.notes import left_out, notes_of
+from ..data.selection import renumbered
 from ..errors import OutskirtsError
 from ..files import atomic, make_folder, save_tensors
 from ..telling import Say, silence
@@ -88,8 +88,7 @@ def save_outputs(
 def _by_name(labels: Tensor, known: Sequence[str], wanted: Sequence[str], say: Say) -> Tensor:
     """Labels that count other classes, by the names of these; -1 for those of none."""
     places = {name: place for place, name in enumerate(wanted)}
-    # The last entry is where -1 points: no label stays no label.
-    changed = torch.tensor([*(places.get(name, -1) for name in known), -1])[labels]
+    changed = renumbered(labels, [places.get(name, -1) for name in known])
     if lost := int(((changed < 0) & (labels >= 0)).sum()):
         strangers = [name for name in known if name not in places]
         say(

@@ -42,7 +42,5 @@ def stream(
     with repeatable(), closing(forward(classifier, image_set, probes, {PASS}, options)) as passes:
         for places, tables in to_host(passes, device):
             values = tables.pop(PASS)
-            if not len(places):  # All that could be decoded.
-                continue
             given = {key: columns["values"] for key, columns in tables.items()}
             yield places, outputs_of(classifier, values, given, through_head, features, device)

@@ -12,6 +12,7 @@ from ..bounds import Count
 from ..errors import OutskirtsError, unknown
 from ..files import require_path_part
 from ..renamed import SYNTHESIS, renamed
+from ..texts import CommaSeparated
 from .manifold.model import ManifoldOptions
 from .manifold.sampling import ManifoldSynthesizer
 
@@ -67,7 +68,7 @@ class Reader(OnDevice):
 
     model: Path
     """Folder of a diffusion model: POOL/generator of one trained here, or a Stable Diffusion in diffusers' layout."""
-    words: str | None = None
+    words: CommaSeparated | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     template: str = "an image of a {}"
     """Text of an image, with {} in the place of its token vector."""

@@ -89,7 +89,7 @@ class Calibration:
 
     @property
     def thresholds(self) -> Tensor:
-        """Of each group, the largest score that is accepted, float64 [G]."""
+        """The largest score that is accepted of each group, float64 [G]."""
         return torch.stack([scores[kept.rank - 1] for scores, kept in zip(self.scores, self.promises)])
 
     @property

@@ -26,8 +26,8 @@ class Choice:
 
     Arguments:
         detector: The detector, fitted.
-        row: Its line in the table.
-        rows: The table: a line for each detector and each point of its grid.
+        row: Line of the detector in the table.
+        rows: Table with a line for each detector and each point of its grid.
     """
 
     detector: Detector

@@ -82,8 +82,8 @@ class Own:
         classifier: The classifier.
         train: Training images; None where they are not known.
         val: Validation images.
-        run: Its run, if it has one.
-        subject: The run as it is evaluated.
+        run: Run of the classifier, if it has one.
+        subject: Run as it is evaluated.
     """
 
     classifier: Classifier

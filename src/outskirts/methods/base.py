@@ -13,6 +13,7 @@ from ..arguments import check_fields
 from ..data.loading.batches import Batch
 from ..models.classifier import Classifier
 from ..models.heads import LinearHead
+from ..models.tapped import Tapped
 from ..registry import Registry
 from ..synthesis.outliers import Outliers
 from ..trainable import Trainable
@@ -86,6 +87,11 @@ class Method(Trainable, ABC, Generic[C]):
     @property
     def needs_outlier_images(self) -> bool:
         return self.config.needs_outlier_images
+
+    @property
+    def has_unused_parameters(self) -> bool:
+        # What lies behind the features inside a given network, such as its own head, is computed and not used.
+        return any(isinstance(part, Tapped) for part in self.classifier.backbone.modules())
 
     def setup(self) -> None:
         """Called on a method that is going to be trained, before anything is written, for what it takes from

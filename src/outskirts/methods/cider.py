@@ -132,7 +132,8 @@ class CIDER(Embedding[C], Generic[C]):
 
     @property
     def has_unused_parameters(self) -> bool:
-        return self.config.prototypes == "learned" and self.config.prototype_freeze > 0
+        held = self.config.prototypes == "learned" and self.config.prototype_freeze > 0
+        return held or super().has_unused_parameters
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         _, projections, labels = self.embed(batch)

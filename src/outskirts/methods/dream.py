@@ -29,6 +29,7 @@ from ..bounds import Count, Positive, Share
 from ..data.loading.batches import Batch
 from ..errors import MissingExtra, OutskirtsError
 from ..models.heads import PrototypeHead
+from ..texts import CommaSeparated
 from .averages import classification
 from .base import Config, Method, register
 
@@ -42,7 +43,7 @@ class DreamConfig(Config):
     anchors: str | None = None
     """Folder of the diffusion model whose token vectors the features are aligned with: POOL/generator, or a Stable
     Diffusion. Required."""
-    words: str | None = None
+    words: CommaSeparated | None = None
     """Class names to use in texts, separated by commas, in the order of the classes. Default: the class names."""
     embedding: Count = 128
     """Dimension of the token vectors, at least 1: 768 for Stable Diffusion 1; 64, 128 or 256 for a generator of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import timm
@@ -11,7 +13,7 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from ..data.transform import Transform
-from ..errors import OutskirtsError, reason, unknown
+from ..errors import OutskirtsError, debugging, reason, unknown
 from .weights import fitted, load_weights, misfits, require_fit
 
 __all__ = [
@@ -76,16 +78,30 @@ def library_model(
         OutskirtsError: If there is no such model, or its weights cannot be fetched.
     """
     try:
-        if (bare := _of_torchvision(name)) is not None:
-            return _torchvision_model(bare, channels, weights, classes)
-        if (bare := _of_timm(name)) is not None:
-            return _timm_model(bare, channels, size, bool(weights), classes)
+        with _hub_silent():
+            if (bare := _of_torchvision(name)) is not None:
+                return _torchvision_model(bare, channels, weights, classes)
+            if (bare := _of_timm(name)) is not None:
+                return _timm_model(bare, channels, size, bool(weights), classes)
     except OSError as error:
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the "
             "file, with a new head if it is of other classes (--pretrained FILE --new-head)."
         ) from error
     raise _unknown(name, beside)
+
+
+@contextmanager
+def _hub_silent() -> Iterator[None]:
+    """A block without the log of the hub that timm's weights come from: of each failed try, it has two lines."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    if not debugging():
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def with_weights(
@@ -170,7 +186,15 @@ def _of_torchvision(name: str) -> str | None:
 def _of_timm(name: str) -> str | None:
     """The bare name of a model of timm; None if it is none."""
     library, _, bare = name.rpartition(":")
-    return bare if library in ("", "timm") and timm.is_model(bare.partition(".")[0]) else None
+    model = bare.partition(".")[0]
+    if library not in ("", "timm") or not timm.is_model(model):
+        return None
+    try:
+        timm.get_pretrained_cfg(bare)
+    except RuntimeError as error:  # What follows the dot names no weights.
+        known = timm.list_pretrained(f"{model}.*")
+        raise unknown("weights", bare, known, f"of the model '{model}' of timm") from error
+    return bare
 
 
 def _torchvision() -> list[str]:

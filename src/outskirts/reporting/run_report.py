@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 from typing import Any, TypeVar, get_type_hints
 
 from torch import Tensor
@@ -24,6 +23,7 @@ from ..figures.diagnostics import Diagnostic, Warned, diagnostics, warned
 from ..files import is_file, load_json, load_yaml, reading
 from ..methods import registry
 from ..training.config import Recipe, resolve_recipe
+from ..training.evaluating import evaluating
 from ..training.run import Run
 
 __all__ = ["RunReport", "Table"]
@@ -73,7 +73,6 @@ class RunReport:
     outliers: dict[str, Any] | None
     synthetic: dict[str, Any] | None
     misses: list[dict[str, Any]] | None
-    notes: list[str] | None
     classes: list[ClassAccuracy] | None
     groups: list[GroupAccuracy] | None
     measured: Mapping[str, SetRecord]
@@ -86,8 +85,7 @@ class RunReport:
         if not is_file(table):
             _settings(path / "config.yaml")  # Unless it is no run at all.
             raise OutskirtsError(
-                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: outskirts evaluate "
-                f"{quote(str(path))} --test SPEC --far NAME=SPEC"
+                f"The run {path} has not been evaluated: {table} is missing. Evaluate it first: {evaluating(Run(path))}"
             )
         results = Results.load(path)
         if not results.rows:
@@ -102,7 +100,6 @@ class RunReport:
             outliers=_content(gallery / "outliers.json", {str: Any}),
             synthetic=_content(gallery / "synthetic.json", {str: Any}),
             misses=_entries(gallery / "misses.json", _content(gallery / "misses.json", list), _MISS),
-            notes=_content(path / "notes.json", [str]),
             classes=_parts(path / "classes.json", ClassAccuracy),
             groups=_parts(path / "groups.json", GroupAccuracy),
             measured=load_sets(Run(path).measured),
@@ -151,6 +148,12 @@ class RunReport:
     def diagnostics(self) -> list[Diagnostic]:
         """The charts of the training beside losses and accuracy."""
         return diagnostics(self.metrics or [])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the images, as the training and the evaluation said."""
+        told = (record.get("notes", []) for record in self.metrics or [] if record["kind"] == "data")
+        return list(dict.fromkeys([*(note for notes in told for note in notes), *self.results.notes]))
 
     @property
     def warned(self) -> list[Warned]:
@@ -206,7 +209,7 @@ def _records(path: Path) -> list[dict[str, Any]] | None:
             lines.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise OutskirtsError(f"{path} is damaged: line {number} is not valid JSON ({error}).") from error
-    return _entries(path, lines, {"kind": str, "epoch": float, "images": (int, None)})
+    return _entries(path, lines, {"kind": str, "epoch": float, "images": (int, None), "notes": ([str], None)})
 
 
 def _entries(path: Path, entries: list[Any] | None, kind: dict[str, Any]) -> list[dict[str, Any]] | None:

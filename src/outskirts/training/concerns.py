@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .. import grouped
 from ..texts import counted, listed
 
 __all__ = ["CALMER", "Validated", "concern", "diverged", "guesses", "never_predicted", "risen"]
@@ -89,11 +90,10 @@ def guesses(found: Validated) -> str:
     >>> guesses(Validated(0.5, Tensor([50, 50]), Tensor([49, 30]), Tensor([69, 31])))
     ''
     """
-    shown, right = (counts[found.shown > 0].double() for counts in (found.shown, found.right))
-    chance, present = 1 / len(found.shown), len(shown)
-    balanced = float((right / shown).mean())
+    accuracies, shown = grouped.shares(found.right, found.shown), found.shown[found.shown > 0]
+    chance, balanced = 1 / len(found.shown), float(accuracies.mean())
     # Each class is a mean of as many draws that are right by chance.
-    error = math.sqrt(chance * (1 - chance) * float((1 / shown).sum())) / present
+    error = math.sqrt(chance * (1 - chance) * float((1 / shown.double()).sum())) / len(shown)
     if balanced > chance + min(_ERRORS * error, _WAY * (1 - chance)):
         return ""
     return (

@@ -16,7 +16,7 @@ from ..data.imageset import SUBSET
 from ..data.loading.mixed_sampler import Mixing
 from ..errors import OutskirtsError, unknown
 from ..methods import Config, registry
-from ..texts import KINDS
+from ..texts import KINDS, CommaSeparated
 from .fine_tuning import FINE_TUNING, begins_trained
 
 __all__ = ["Recipe", "TrainConfig", "preset_options", "resolve_recipe"]
@@ -65,10 +65,10 @@ class TrainConfig:
     backbone, transform and weights are kept; those of its head where they fit."""
     new_head: bool = False
     """Begin with a new head, even if the weights bring one."""
-    mean: str | None = None
+    mean: CommaSeparated | None = None
     """Mean of each channel on the scale of 0 to 1, such as 0.5,0.5,0.5. Default: as for the weights, or that of the
     images."""
-    std: str | None = None
+    std: CommaSeparated | None = None
     """Standard deviation of each channel on the same scale."""
     interpolation: Literal["bilinear", "bicubic"] | None = None
     """How images are resized. Default: as for the weights, or bilinear."""
@@ -80,7 +80,7 @@ class TrainConfig:
     exif: Literal["apply", "ignore"] | None = None
     """Whether images are turned upright as their EXIF data says (apply), or not (ignore). Default: as for --init, or
     apply."""
-    train_layers: str | None = None
+    train_layers: CommaSeparated | None = None
     """Parts of the backbone to train, separated by commas, such as layer4. The head is always trained. Default: all
     parts."""
     frozen_batchnorm: Literal["fixed", "tracking"] = "fixed"
@@ -88,7 +88,7 @@ class TrainConfig:
     size: Count | None = None
     """Side of the network's square input in pixels, at least 1. Default: that of the images, at most 64 for networks
     that take any size, or 224."""
-    augment: str = "flip,crop:2"
+    augment: CommaSeparated = "flip,crop:2"
     """Augmentations in order, separated by commas: flip, crop, resized-crop, jitter, grey, pixmix; or none. Trained
     weights have a default of their own."""
     epochs: Natural = 16
@@ -130,7 +130,7 @@ class TrainConfig:
     """Worker processes, at least 0, that read sets which are too large for memory."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them. Default: stop at the first one."""
-    tracker: str | None = None
+    tracker: CommaSeparated | None = None
     """Trackers of Accelerate beside metrics.jsonl, separated by commas, such as tensorboard, wandb or mlflow."""
 
     def __post_init__(self) -> None:

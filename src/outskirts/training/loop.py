@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.loading.batches import Batch, Batches
+from ..data.loading.pixels import workers_watched
 from ..devices import repeatable, uncompiled
 from ..distributed import anywhere
 from ..errors import OutskirtsError
@@ -111,10 +112,11 @@ class Trainer:
 
         Raises:
             Interrupted: On Ctrl-C or SIGTERM, after saving.
-            OutskirtsError: If the loss is no longer finite.
+            OutskirtsError: If the loss is no longer finite, an image cannot be decoded, or a process that decodes them
+                has ended.
         """
         training(self.method, self.config)
-        with stop_requests() as stop_requested, restored(), repeatable():
+        with stop_requests() as stop_requested, restored(), repeatable(), workers_watched():
             for step, batch in enumerate(self.batches.start(self.done), start=self.done + 1):
                 rate = self.take_step(step, batch)
                 if self._to_log(step):

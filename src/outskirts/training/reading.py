@@ -1,21 +1,18 @@
-"""How a training reads the pixels of its images, and what they lose by it."""
+"""How a training reads the pixels of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..data.imageset import ImageSet
 from ..data.levels import measured_reading
-from ..data.losses import Losses
 from ..data.reading import FIRST, USUAL, Reading
 from ..data.sources.token_set import TokenSet
-from ..data.transform import Transform
 from ..models.classifier import Classifier
 from ..telling import Say
 from .config import TrainConfig
 
-__all__ = ["lost", "training_reading"]
+__all__ = ["training_reading"]
 
 
 def training_reading(
@@ -39,9 +36,3 @@ def training_reading(
     if config.exif is not None:
         reading = replace(reading, upright=config.exif == "apply")
     return measured_reading(images, reading, config.skip_corrupt, say)
-
-
-def lost(sets: Mapping[str, ImageSet], transform: Transform) -> Iterator[str]:
-    """What should be said of the images, by what they are called, that have been decoded for a training."""
-    for name, images in sets.items():
-        yield from Losses.of(images.lost).sentences(name, len(images), transform.fit)

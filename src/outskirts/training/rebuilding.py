@@ -68,9 +68,9 @@ def rebuild(
     """The classifier that `built_from` and `weights_of` are of, in evaluation mode.
 
     Arguments:
-        built_from: `Classifier.built_from`.
-        transform: Its transform.
-        classes: Names of its classes.
+        built_from: What the network is built from.
+        transform: Transform of the classifier.
+        classes: Names of the classes.
         tensors: What `weights_of` gave.
         source: Where they were read, for errors.
 

@@ -17,7 +17,7 @@ from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
-from ..data.notes import notes_of
+from ..data.notes import lost, none_sound, notes_of, require_sound
 from ..data.reading import Reading
 from ..data.selection import evenly_spaced
 from ..data.sources import open as open_images
@@ -43,10 +43,10 @@ from .freeze import freeze
 from .loading import load
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
-from .reading import lost, training_reading
+from .reading import training_reading
 from .run import Run
 from .signals import stop_requests
-from .validation import reopened, require_apart, validation_beside, with_validation
+from .validation import few, reopened, require_apart, validation_beside, with_validation
 
 __all__ = ["default_folder", "execute", "resume", "train"]
 
@@ -152,6 +152,7 @@ def execute(
     recipe.settings.require_complete()
     images.require_trainable()
     recorded = run.known_sets()
+    fraction = recipe.training.val_fraction if val_images is None else None
     images, val_images = with_validation(images, val_images, recipe.training, recorded)
     if begun := recorded is not None:
         run.require_same_sets(images, val_images)
@@ -182,6 +183,7 @@ def execute(
             _require_unfinished(run) if begun else run.require_new()
         batches = batches_for(config, engine, images, classifier.transform, pool, outliers, method.views)
         val_pixels, val_labels = val_images.resident(classifier.transform, skip_corrupt=config.skip_corrupt)
+        require_sound(val_images)
         if val_images.pictures:
             val_images.likeness = Likeness.of(val_images.pixel_keys, thumbnails(val_pixels))
         counts = torch.bincount(images.labels, minlength=len(images.classes))
@@ -192,6 +194,7 @@ def execute(
             if engine.is_main_process and not begun:
                 before = _seen_before(config, val_images, say)
                 notes = list(lost({"training images": images, "validation images": val_images}, classifier.transform))
+                notes += filter(None, [few(val_images, fraction)])
                 for note in notes:
                     say(note)
                 run.begin(recipe, images, val_images, notes)
@@ -290,11 +293,14 @@ def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None], say: Say
 
 def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tensor]:
     """At most 256 images, evenly spaced."""
-    sample = []
+    sample, skipped = [], []
     for i in evenly_spaced(len(images), 256).tolist():
         try:
             sample.append(images.image(i, reading))
         except CorruptImage as error:
             if not skip_corrupt:
                 raise with_remedy(error) from error
+            skipped.append(images.name(i))
+    if not sample:
+        raise none_sound(images.spec, skipped)
     return sample

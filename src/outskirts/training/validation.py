@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ..data.imageset import ImageSet
@@ -10,11 +11,14 @@ from ..data.set_record import SetRecord
 from ..data.sources import beside, reopen
 from ..errors import OutskirtsError
 from ..telling import Say, silence
-from ..texts import verb
+from ..texts import counted, verb
 from .config import TrainConfig
 from .run import Run
 
-__all__ = ["reopened", "require_apart", "training_sets", "validation_beside", "with_validation"]
+__all__ = ["few", "reopened", "require_apart", "training_sets", "validation_beside", "with_validation"]
+
+#: Fewer validation images are too few, and the share of the training images that is better.
+_FEW, _BETTER = 50, 0.2
 
 
 def training_sets(run: Run) -> tuple[ImageSet, ImageSet]:
@@ -73,6 +77,25 @@ def validation_beside(images: ImageSet, say: Say = silence) -> ImageSet | None:
         return None
     say(f"Validation images: {found.spec}, beside the training images.")
     return found
+
+
+def few(val_images: ImageSet, fraction: float | None) -> str:
+    """A warning if there are so few validation images that they tell little; empty otherwise.
+
+    Arguments:
+        val_images: Validation images.
+        fraction: The share of the training images that they are; None if they were named.
+    """
+    count = len(val_images)
+    if count >= _FEW:
+        return ""
+    # The wider half of the 95 % interval of an accuracy of 50 %.
+    points = round(98 / math.sqrt(count))
+    more = "--val SPEC" if fraction is None or fraction >= _BETTER else f"--val-fraction {_BETTER:g}, or --val SPEC"
+    return (
+        f"There {verb(count, 'are')} {counted(count, 'validation image')}, too few to rely on: the accuracy on them "
+        f"can be off by {points} points, and what is chosen on them is uncertain. More are better ({more})."
+    )
 
 
 def _parted(

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 import outskirts as osk
-from outskirts.data.sources import beside, open_split, reopen, resolve
+from outskirts.data.sources import beside, lies_beside, open_split, reopen, resolve, walk
+from outskirts.data.sources.walk import Walk
 
 
 @pytest.fixture
@@ -96,3 +97,22 @@ def test_numbers_are_in_order_in_parts(make):
     assert images.classes == ["1", "2", "10"] and images.spec == f"folder:{root}?split=train&order=numeric"
     assert beside(images.spec, "val").classes == ["1", "2", "10"]
     assert torch.equal(images.labels, torch.tensor([0, 0, 1, 1, 2, 2]))
+
+
+def test_a_split_beside_is_read_once_and_the_training_folder_is_not(make, monkeypatch):
+    root = make(train="cat dog owl", val="owl dog", test="cat dog owl")
+    read = []
+    monkeypatch.setattr(Walk, "images", lambda walk, path, found=Walk.images: read.append(path) or found(walk, path))
+    val = beside(f"folder:{root}?split=train&classes=1-2&group=path:^...", "val")
+    assert val.classes == ["dog", "owl"] and read == [root / "val" / "dog", root / "val" / "owl"]
+    assert lies_beside(f"folder:{root}?split=train", "val") and not lies_beside(f"folder:{root}?split=val", "test")
+
+
+def test_groups_by_path_read_no_folder_again(make, monkeypatch):
+    root, read = make(train="cat dog", Validation="cat dog"), []
+    entries = walk._entries
+    monkeypatch.setattr(walk, "_entries", lambda folder: read.append(folder) or entries(folder))
+    reopen(f"folder:{root}?split=val")
+    without, read[:] = list(read), []
+    assert reopen(f"folder:{root}?split=val&group=path:^...").group.values == ("cat", "dog")
+    assert read == without

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, default_collate
 
 from ...devices import sent, there
+from ...errors import OutskirtsError, reason
+from ..decode import CorruptImage
 from ..imageset import ImageSet
 from ..likeness import Likeness, thumbnails
+from ..notes import require_sound
+from ..threads import with_remedy
 from ..transform import Transform
 
-__all__ = ["PixelSource", "image_source"]
+__all__ = ["PixelSource", "image_source", "workers_watched"]
 
 
 class PixelSource(Protocol):
@@ -62,11 +67,17 @@ def image_source(
     mapped = [_shape(images) == shape and k > 0 for k, images in enumerate(sets)]
     held = sum(images.nbytes(transform, room=True) for images, stays in zip(sets, mapped) if not stays)
     if held > memory_budget:
-        sets = [images.decodable(transform.reading) if skip_corrupt else images for images in sets]
-        return _Streamed([_Prepared(images, transform) for images in sets], workers, seed, device.type == "cuda")
+
+        def prepared(images: ImageSet) -> _Prepared:
+            sound = images.decodable(transform.reading) if skip_corrupt else images
+            require_sound(images)
+            return _Prepared(sound, transform)
+
+        return _Streamed([prepared(images) for images in sets], workers, seed, device.type == "cuda")
 
     def resident(images: ImageSet) -> _Memory:
         pixels, labels = images.resident(transform, room=True, skip_corrupt=skip_corrupt)
+        require_sound(images)
         if images.pictures:
             images.likeness = Likeness.of(images.pixel_keys, thumbnails(transform.center(pixels)))
         return _Memory(pixels.to(device) if pixels.nbytes < _room(device) else pixels, labels)
@@ -162,14 +173,43 @@ class _Streamed:
     def __call__(self, order: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         lists = (index.tolist() for index in order)
         # One loader for the whole training, so that its workers last as long; each is some batches ahead.
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             ConcatDataset(self.parts),
             batch_sampler=lists,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             generator=self.seed,
             pin_memory=self.pinned,
+            collate_fn=_batch,
         )
+        for batch in loader:
+            if isinstance(batch, OutskirtsError):
+                raise batch
+            yield batch
+
+
+def _batch(items: list[tuple[Tensor, int] | OutskirtsError]) -> Any:
+    """Images and labels; or the error of the first image that has none."""
+    return next((item for item in items if isinstance(item, OutskirtsError)), None) or default_collate(items)
+
+
+@contextmanager
+def workers_watched() -> Iterator[None]:
+    """A block in which it is an error in a sentence that a worker process has ended, wherever torch tells of it.
+
+    Raises:
+        OutskirtsError: If one has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # By a signal handler, at any place.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise OutskirtsError(
+            f"A process that decodes images has ended ({reason(error)}). It may have lacked memory: use fewer "
+            "(--workers 1), or none (--workers 0)."
+        ) from error
 
 
 class _Prepared(Dataset):
@@ -181,6 +221,12 @@ class _Prepared(Dataset):
     def __len__(self) -> int:
         return len(self.image_set)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.image_set.image(index, self.transform.reading)
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | OutskirtsError:
+        # Raised in a worker, an error would come with its trace in the place of its sentence.
+        try:
+            image = self.image_set.image(index, self.transform.reading)
+        except CorruptImage as error:
+            return with_remedy(error)
+        except OutskirtsError as error:
+            return error
         return self.transform.host(image, room=True), int(self.image_set.labels[index])

@@ -11,7 +11,7 @@ from . import samples as samples
 from . import table as table
 from . import token_set as token_set
 from . import torchvision_sets as torchvision_sets
-from .beside import beside
+from .beside import beside, lies_beside
 from .spec import open, open_split, reopen, resolve
 
-__all__ = ["beside", "open", "open_split", "reopen", "resolve"]
+__all__ = ["beside", "lies_beside", "open", "open_split", "reopen", "resolve"]

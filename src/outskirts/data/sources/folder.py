@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from .spec import source
 from .splits import find_splits, names_split, split_folders
 from .walk import Walk, folders
 
-__all__ = ["folder"]
+__all__ = ["class_names", "folder"]
 
 #: Orders of class folders, of which the first is that of a text that names none.
 _ALPHABETIC, _NUMERIC = "alphabetic", "numeric"
@@ -29,10 +29,22 @@ def _choose(role: str, where: Path, split: str | None = None, order: str | None 
         split = chosen["split"] = role if role in splits else "train"
     if order is None and where.is_dir():
         roots = [where] if split is None else split_folders(where, split)
-        classes = sorted({path.name for root in roots for path in folders(root)})
-        if in_numeric_order(classes) != classes:
+        if class_names(roots) != class_names(roots, _NUMERIC):
             chosen["order"] = _NUMERIC
     return chosen
+
+
+def class_names(roots: Sequence[Path], order: str | None = None) -> list[str]:
+    """The class folders in some folders, by name, in the order that `folder` has them; no image is looked for."""
+    return _ordered({path.name for root in roots for path in folders(root) if _is_class(path)}, order)
+
+
+def _is_class(path: Path) -> bool:
+    return not path.name.startswith("__")
+
+
+def _ordered(names: Iterable[str], order: str | None) -> list[str]:
+    return in_numeric_order(sorted(names)) if order == _NUMERIC else sorted(names)
 
 
 @source("folder", choose=_choose)
@@ -65,7 +77,7 @@ def folder(where: Path, split: str | None = None, order: str | None = None) -> I
             f"The folder {where} holds both class folders and images of no class, such as {min(loose).name}; "
             "move the images into a class folder."
         )
-    classes = in_numeric_order(sorted(by_class)) if order == _NUMERIC else sorted(by_class)
+    classes = _ordered(by_class, order)
     images = [by_class[name] for name in classes]
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(files) for files in images]))
     note = joined(_doubtful(by_class, split), _empty(by_class), note)
@@ -80,10 +92,10 @@ def _read(roots: Sequence[Path], walk: Walk) -> tuple[list[Path], dict[str, list
         inside, images = walk.content(root)
         loose += images
         for path in sorted(inside):
-            if path.name.startswith("__"):
-                walk.skip(path)
-            else:
+            if _is_class(path):
                 by_class[path.name] = by_class.get(path.name, []) + walk.images(path)
+            else:
+                walk.skip(path)
     return loose, by_class
 
 

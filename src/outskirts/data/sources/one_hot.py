@@ -14,6 +14,13 @@ __all__ = ["one_hot"]
 
 _VALUES = {0.0: False, 1.0: True}
 
+#: What to do where images have several labels.
+_SEVERAL = (
+    "as each image has one class here. A network that gives an image several labels is measured without them, in "
+    "Python: outskirts.evaluate takes what outskirts.extract gives of folders of images, and detectors such as "
+    "joint_energy."
+)
+
 
 def one_hot(table: Table, columns: str) -> tuple[Tensor, list[str]]:
     """Labels [N] and the names of the classes, which are those of the columns.
@@ -31,7 +38,7 @@ def one_hot(table: Table, columns: str) -> tuple[Tensor, list[str]]:
             found = f"has 1 in {listed([n for n, one in zip(names, ones) if one])}" if any(ones) else "has 1 in none"
             raise OutskirtsError(
                 f"{table.file}, line {number} {found} of the columns {listed(names)}; one of them must hold 1. Choose "
-                "lines with ?rows=COLUMN:VALUE, or name all columns of classes."
+                f"lines with ?rows=COLUMN:VALUE, {_SEVERAL if any(ones) else 'or name all columns of classes.'}"
             )
         labels.append(ones.index(True))
     return torch.tensor(labels), names

@@ -25,7 +25,7 @@ from ..imageset import SUBSET, ImageSet
 from ..option_text import Listing, decoded, encoded, parse_options
 from .grouping import by_path
 from .labels import IN_PATH
-from .splits import ALL, split_folders
+from .splits import ALL
 
 __all__ = [
     "SOURCES",
@@ -181,7 +181,7 @@ def _opened(parsed: Spec) -> ImageSet:
     group = parsed.arguments.get("group") or parsed.view.get("group", "")
     # A source with columns has looked up its own.
     if "group" in parsed.view or group.startswith(IN_PATH):
-        image_set = by_path(image_set, group, _top(parsed))
+        image_set = by_path(image_set, group, _top(parsed, image_set))
     if "correlation" in parsed.view:
         image_set = image_set.correlated(parsed.view["correlation"], seed)
     if "part" in parsed.view:
@@ -199,12 +199,14 @@ def _opened(parsed: Spec) -> ImageSet:
     return image_set
 
 
-def _top(parsed: Spec) -> Path | None:
+def _top(parsed: Spec, images: ImageSet) -> Path | None:
     """The folder that the paths of a set start from: that of its split, so that paths in two splits can be equal."""
     arguments = parsed.arguments
-    if parsed.source == "folder" and arguments.get("split", ALL) != ALL:
-        return split_folders(arguments["where"], arguments["split"])[0]
-    return arguments.get("root", arguments.get("where"))
+    top: Path | None = arguments.get("root", arguments.get("where"))
+    if top is not None and parsed.source == "folder" and arguments.get("split", ALL) != ALL:
+        # All images of a split lie in one folder.
+        return top / Path(images.items[0]).relative_to(top).parts[0]
+    return top
 
 
 def reopen(spec: str) -> ImageSet:

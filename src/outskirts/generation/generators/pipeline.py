@@ -29,6 +29,7 @@ from ...data.transform import Transform
 from ...devices import resolve_device
 from ...errors import MissingExtra, OutskirtsError, loading
 from ...models.pipeline_folder import SAFELY, require_no_code, sample_side
+from ...texts import CommaSeparated
 from ...training.loop import TrainingProgress
 from .base import Config, ImageGenerator, register, weights
 
@@ -43,7 +44,7 @@ class PipelineConfig(Config):
     """Folder of the diffusers pipeline, as save_pretrained writes it. Required."""
     prompt: str = "a photo of a {}"
     """Text of an image, with {} in the place of the class name."""
-    class_ids: str | None = None
+    class_ids: CommaSeparated | None = None
     """Class numbers in a model with numbered classes, separated by commas, in the order of the training classes.
     Default: 0, 1, 2 and so on."""
     steps: Count = 20

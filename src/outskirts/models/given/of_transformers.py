@@ -26,7 +26,7 @@ def open_hf(spec: ModelSpec) -> Opened:
     folder = Path(spec.where)
     if not is_file(folder / "config.json"):
         raise OutskirtsError(f"{folder} is not a folder of transformers: it has no config.json.")
-    kinds = load_json(folder / "config.json").get("architectures") or [""]
+    kinds = load_json(folder / "config.json", {"architectures": ([str], None)}).get("architectures") or [""]
     classifies = kinds[0].endswith(("ForImageClassification", "ForImageClassificationWithTeacher"))
     if "weights" in spec.options:
         raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
@@ -52,8 +52,8 @@ def hf_from_config(config: Mapping[str, Any], entry: str | None) -> tuple[nn.Mod
     """A network of transformers with random weights, and whether it returns features, not logits.
 
     Arguments:
-        config: Its configuration.
-        entry: What it returns is called so; None for logits.
+        config: Configuration of the network.
+        entry: Name of the tensor that it returns; None for logits.
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
