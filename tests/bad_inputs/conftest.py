@@ -1,12 +1,17 @@
 """A folder with one of everything that commands read, anew for each wrong input, and what a command may answer."""
 
 import hashlib
+import importlib
+import json
 import os
 import shutil
 import signal
+import socket
 import sys
+import tarfile
 import time
 import traceback
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from PIL import Image
+from PIL import ExifTags, Image
 
 import outskirts as osk
 from outskirts.data.catalogue import Entry, entries, fetch_entry
@@ -39,6 +45,13 @@ ARCHIVES = {
     "xz": "bugs.tar.xz",
     "locked": "locked.zip",
 }
+#: A user's own network, in a file.
+OWN = """from torch import nn
+
+def make():
+    layers = nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    return nn.Sequential(*layers)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +69,21 @@ def everything(draw, stable_folder, place, tmp_path_factory) -> Path:
     draw(here / "train", count=4)
     draw(here / "val", count=2, seed=1)
     draw(here / "test", count=2, seed=4)
+    draw(here / "more", count=4, seed=5)
     draw(here / "fog", (), count=3, seed=2)
     draw(here / "flies", ("fly",), count=3, seed=3)
     # A name that is in no encoding.
     draw(here / "odd", ("ant", "\udcff"), count=2)
-    Image.open(here / "train" / "ant" / "0.png").save(here / "train" / "ant" / "j.jpg")
+    about = Image.Exif()
+    about[ExifTags.Base.Orientation] = 6
+    Image.open(here / "train" / "ant" / "0.png").save(here / "train" / "ant" / "j.jpg", exif=about)
     shutil.copytree(stable_folder, here / "stable")
     save_small_clip(here / "clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         _write_lists_and_arrays(here)
         _write_archives(here)
+        _write_classifiers()
         _write_runs()
         _write_made_sets(patch)
     return here.rename(tmp_path_factory.mktemp("everything") / "kept")
@@ -77,6 +94,9 @@ def _write_lists_and_arrays(here: Path) -> None:
     np.save(here / "a.npy", pixels)
     np.savez(here / "a.npz", images=pixels, labels=np.array([0, 1, 0, 1]))
     (here / "a.csv").write_text("image,label,sex\nant/0.png,0,m\nbee/0.png,1,f\n", encoding="utf-8")
+    rows = "image;ant;bee;who\r\nant/0;1;0;x\r\nant/1;1;0;y\r\nbee/0.png;0;1;x\r\nbee/1.png;0;1;y\r\n"
+    (here / "hot.csv").write_text(rows, encoding="utf-8-sig", newline="")
+    (here / "classes.txt").write_text("bee\nant\n", encoding="utf-8")
     (here / "a.txt").write_text("ant/0.png 0\nbee/0.png 1\n", encoding="utf-8")
     (here / "latin.txt").write_bytes("ant/0.png 0\nk\xe4fer.png 1\n".encode("latin-1"))
     (here / "noise").write_bytes(np.random.default_rng(0).bytes(500))
@@ -99,6 +119,64 @@ def _write_archives(here: Path) -> None:
         while (place := locked.find(header, place + 1)) >= 0:
             locked[place + flags] |= 1
     (here / "locked.zip").write_bytes(locked)
+    shutil.make_archive(str(here / "photos"), "zip", here, "test")
+    with tarfile.open(here / "shard.tar", "w") as shard:
+        for place, file in enumerate(sorted((here / "more").glob("*/*.png"))):
+            shard.add(file, f"x/{place}.png")
+            (label := here / "label").write_text(json.dumps({"label": file.parent.name}))
+            shard.add(label, f"x/{place}.json")
+            label.unlink()
+
+
+def _write_classifiers() -> None:
+    """One network in every kind of file, and small ones of the libraries."""
+    Path("own.py").write_text(OWN)
+    exec(OWN, named := {})
+    own, images = named["make"]().eval(), torch.zeros(2, 3, 16, 16)
+    torch.save(own.state_dict(), "own.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(_WithFeatures(own), images).save("own.ts")
+        program = torch.export.export(own, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, "own.pt2")
+    Path("own.onnx").write_bytes(_onnx(own))
+    torch.save(timm.create_model("test_resnet", num_classes=2).state_dict(), "timm.pt")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers = pytest.importorskip("transformers")
+    about = transformers.ViTConfig(**shape, image_size=16, patch_size=8, num_labels=2)
+    transformers.ViTForImageClassification(about).save_pretrained("vit")
+    processor = {"size": {"height": 16, "width": 16}, "resample": 3, "do_normalize": True}
+    Path("vit/preprocessor_config.json").write_text(json.dumps({**processor, "image_mean": [0.5] * 3}))
+
+
+class _WithFeatures(torch.nn.Module):
+    def __init__(self, own: torch.nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.head = own[:-1], own[-1]
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.body(images)
+        return self.head(features), features
+
+
+def _onnx(own: torch.nn.Sequential) -> bytes:
+    """The network as an ONNX file."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    weights = [onnx.numpy_helper.from_array(value.numpy(), name) for name, value in own.state_dict().items()]
+    nodes = [
+        helper.make_node("Conv", ["images", "0.weight", "0.bias"], ["maps"], strides=[4, 4]),
+        helper.make_node("Relu", ["maps"], ["parts"]),
+        helper.make_node("GlobalAveragePool", ["parts"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "4.weight", "4.bias"], ["logits"], transB=1),
+    ]
+    images, logits = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("images", ["batch", 3, 16, 16]), ("logits", ["batch", 2]))
+    )
+    graph = helper.make_graph(nodes, "own", [images], [logits], weights)
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
 def _write_runs() -> None:
@@ -168,10 +246,14 @@ def here(everything, place, monkeypatch) -> Iterator[Callable[[], Path]]:
     """Puts a new copy of everything, with a pipe, in the place of the last one, and works in it."""
     monkeypatch.setenv("HOME", str(place.parent))
     monkeypatch.delenv("OUTSKIRTS_DEBUG", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", _no_network)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for name, file in ARCHIVES.items():
         monkeypatch.setitem(entries(), name, _entry(name, file, place))
 
     def renew() -> Path:
+        sys.modules.pop("own", None)
+        importlib.invalidate_caches()
         monkeypatch.chdir("/")
         for folder in (place.parents[1], place.parent):
             folder.mkdir(exist_ok=True)
@@ -183,6 +265,10 @@ def here(everything, place, monkeypatch) -> Iterator[Callable[[], Path]]:
 
     yield renew
     monkeypatch.chdir("/")
+
+
+def _no_network(*given: object, **named: object) -> None:
+    raise socket.gaierror("no network in tests")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Wrong words after every command end in one sentence: no traceback, no hang, whatever was wrong."""
 
+import re
 import shlex
 
 import pytest
@@ -33,6 +34,26 @@ synthesize ncis embed --model stable --run run --draws 2 --precision fp32 --seed
 synthesize gaussian --run run --count 4 --out out
 benchmark page bench --out out.md
 list detectors
+evaluate --model module:own:make?weights=own.pt&size=16 --mean .5,.5,.5 --std 1,1,1 --val val \
+--train csv:hot.csv@train?labels=ant,bee --test zip:photos.zip?inside=test --far fog=fog --detectors msp knn:k=1 --out out
+evaluate --model timm:test_resnet?weights=timm.pt&size=32 --exif ignore --crop .9 --fit pad --seed 1 \
+--train train --val-fraction .3 --test test --ood x/a=wds:shard.tar?image=png --detectors msp --out out
+extract zip:photos.zip --model onnx:own.onnx?output=logits&features=flat&classes=classes.txt&size=16 \
+--mean .5,.5,.5 --std 1,1,1 --keep fp16 --out out.npz
+extract wds:shard.tar --model own.pt2?features=relu&size=16 --mean 0,0,0 --std 1,1,1 \
+--skip-corrupt --out out.safetensors
+extract npy:a.npy?channels=0,2,1 --model torchscript:own.ts?output=0&features=1&size=16 --mean 0,0,0 --std 1,1,1 \
+--features raw --out out.npz
+extract train?classes=ant --model hf:vit --interpolation bilinear --std 1,1,1 --device cpu --out out.npz
+extract val --model clip:clip?words=ant,bee&template=a_{} --precision fp32 --out out.npz
+extract flies --model run:run --features head --out out.npz
+extract fog --model torchvision:squeezenet1_1?weights=none&head=none&size=64 --out out.npz
+train ce --data csv:hot.csv@train?labels=ant,bee&group=who --val-fraction .5 --class-weights balanced --exif ignore \
+--batch-size 2 --epochs 1 --out out
+train ce --data wds:shard.tar?image=png --val zip:photos.zip?inside=test --sampler balanced --batch-size 4 --epochs 1 \
+--lr .1 --augment none --out out
+train ce --init module:own:make?weights=own.pt&size=16&mean=.5,.5,.5&std=1,1,1 --val-fraction .3 --epochs 0 --out out \
+--data folder:train?group=path:([0-9]|j)
 """.strip().splitlines()
 
 #: What is written instead of the right word, by mistake or not.
@@ -46,8 +67,17 @@ knn:k=0 knn:k=nan knn:x=1 knn:k=[1 odin:temperature=-1 'msp msp' nosuch all msp:
 hf:hf hf:noise tokens:tokens tokens:pool stable clip tokens bench odd fetched zip:bugs.zip bugs.zip npz:bugs.zip
 folder:bugs.tar.xz pool:bugs.tar.gz hf:bugs.tar parquet:locked.zip npz:locked.zip csv:bugs.zip@train locked xz
 a=train =train a= id=fog tuning=fog fog=fog epochs=x seed= epochs=0 epochs=[ 0- 1-0 0,0 0-9 jitter:9 pixmix:fog crop:-1
+zip:photos.zip zip:bugs.tar zip:noise wds:shard.tar wds:bugs.zip wds:bugs.tar.gz wds:shard-{0..9}.tar
+wds:{0..999999}.tar csv:hot.csv@train?labels=ant,bee csv:hot.csv@train?label=who group=who group=path:( group=path:x labels=ant
+rows=who:x own.pt own.onnx own.pt2 own.py pt2:own.ts torchscript:own.pt2 module:own:make module:own:x module:own onnx:own.pt vit
+hf:vit hf:clip clip:vit run:run run:empty timm:test_resnet?weights=none timm:test_resnet.x backbone:x weights=own.pt
+weights=none weights=timm.pt#x weights=noise head=x features=x output=1 size=0 size=99999 channels=1 channels=0,1,9
+mean=0 std=0,0,0 std=-1 classes=classes.txt template={x} crop=9 inside=x image=jpg balanced ignore
 --epochs --help --nosuch --data --out --seed=x --no-resume -q --version
 """), "x" * 300, "x/" * 2500, "folder:" + "x" * 5000, "9" * 5000, "\udcff"]  # fmt: skip
+
+#: What parts a word into parts, such as those of a spec.
+_PARTED = re.compile(r"([:?&=,@/])")
 
 
 @st.composite
@@ -57,7 +87,13 @@ def wrong_lines(draw: st.DrawFn, line: str) -> list[str]:
     wrong = st.sampled_from(WORDS) | st.text(st.characters(codec="utf-8", exclude_characters="/\0"), max_size=12)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(1, max(1, len(words) - 1)))
-        match draw(st.sampled_from(["replace", "replace", "replace", "remove", "double", "insert"])):
+        match draw(st.sampled_from(["part", "part", "replace", "replace", "replace", "remove", "double", "insert"])):
+            case "part" if len(parts := _PARTED.split("".join(words[place : place + 1]))) > 1:
+                part = draw(st.integers(0, len(parts) - 1))
+                parts[part : part + 1] = draw(
+                    st.sampled_from([[], parts[part : part + 2] * 2]) | wrong.map(lambda w: [w])
+                )
+                words[place] = "".join(parts)
             case "replace":
                 words[place : place + 1] = [draw(wrong)]
             case "remove":

@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+import stat
+import tarfile
 import traceback
+import warnings
+import zipfile
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +27,7 @@ _EVALUATE = "evaluate run --test test --far fog=fog --detectors msp"
 _BENCHMARK = "benchmark bench.yaml --methods ce --seeds 0 --detectors msp --out"
 _NCIS = "synthesize ncis embed --model stable --run run --draws 2 --precision fp32 --out out"
 _PACK = "data pack --out ./out.parquet --data"
+_EXTRACT = "extract val --mean 0,0,0 --std 1,1,1 --out out.npz --model"
 
 #: Commands, by the files that they read, as patterns; FILE is the one that is wrong, and SET what it is fetched as.
 READERS = {
@@ -46,6 +51,7 @@ READERS = {
     "pool/*": ["data verify pool:pool", f"{_TRAIN} --synthetic pool:pool"],
     "half/*": ["synthesize id --data train --count 4 --generation-batch-size 1 --out half"],
     "a.csv": [f"{_PACK} csv:a.csv@train?attribute=sex"],
+    "hot.csv": [f"{_PACK} csv:hot.csv@train?labels=ant,bee&group=who", f"{_PACK} csv:hot.csv@train?label=who"],
     "a.txt": [f"{_PACK} imglist:a.txt@train"],
     "a.npy": [f"{_PACK} a.npy"],
     "a.npz": [f"{_PACK} a.npz"],
@@ -56,7 +62,20 @@ READERS = {
     "stable/*.*": [_NCIS],
     "stable/*/*": [_NCIS],
     "fetched/*.json": ["data verify fetched"],
-    "bugs.*": ["data fetch SET", f"{_PACK} npz:FILE"],
+    "own.py": [f"{_EXTRACT} module:own:make?size=16"],
+    "own.pt": [f"{_EXTRACT} module:own:make?size=16&weights=own.pt"],
+    "timm.pt": [f"{_EXTRACT} timm:test_resnet?size=32&weights=timm.pt"],
+    "classes.txt": [f"{_EXTRACT} own.onnx?size=16&classes=classes.txt"],
+    "own.onnx": [f"{_EXTRACT} own.onnx?size=16", f"{_EXTRACT} own.onnx?size=16&features=flat"],
+    "own.ts": [f"{_EXTRACT} torchscript:own.ts?size=16&output=0&features=1"],
+    "own.pt2": [f"{_EXTRACT} own.pt2?size=16", f"{_EXTRACT} own.pt2?size=16&features=relu"],
+    "vit/*": ["extract val --model hf:vit --out out.npz"],
+    "photos.zip": [
+        f"{_PACK} zip:photos.zip",
+        f"{_TRAIN} --skip-corrupt".replace("val val", "val zip:photos.zip?inside=test"),
+    ],
+    "shard.tar": [f"{_PACK} wds:shard.tar", f"{_PACK} wds:shard.tar?image=png"],
+    "bugs.*": ["data fetch SET", f"{_PACK} npz:FILE", f"{_PACK} zip:FILE", f"{_PACK} wds:FILE"],
     "locked.zip": ["data fetch SET", f"{_PACK} npz:FILE", f"{_PACK} parquet:FILE"],
     "train/ant/*": [f"{_PACK} train", _TRAIN, f"{_PACK} train?jpeg=75"],
     "weights.pt": ["import openood weights.pt --data train --out out", f"{_TRAIN} --pretrained weights.pt"],
@@ -125,7 +144,8 @@ def edited_file(draw: st.DrawFn, name: str, content: bytes) -> tuple[bytes, Chan
             lines, change = draw(edited([json.loads(line) for line in content.splitlines()]))
             return b"".join(_to_json(line) + b"\n" for line in (lines if isinstance(lines, list) else [lines])), change
         case ".csv" | ".txt" as suffix:
-            table, change = draw(edited_table(content.decode(), "," if suffix == ".csv" else " "))
+            text = content.decode("utf-8-sig")
+            table, change = draw(edited_table(text, ";" if ";" in text else "," if suffix == ".csv" else " "))
             return table.encode("utf-8", "surrogatepass"), change
         case ".safetensors":
             size = int.from_bytes(content[:8], "little")
@@ -133,13 +153,115 @@ def edited_file(draw: st.DrawFn, name: str, content: bytes) -> tuple[bytes, Chan
             header = _to_json(tree)
             return len(header).to_bytes(8, "little") + header + content[8 + size :], change
         case ".pt":
-            tree = {"state_dict": {"body.0.weight": torch.zeros(2, 4)}, "epoch": 3, 0: torch.zeros(3)}
+            tree = {**torch.load(io.BytesIO(content)), "body": {"0.weight": torch.zeros(2, 4)}, 0: torch.zeros(3)}
             whole = st.sampled_from([torch.nn.Linear(1, 1), torch.zeros(2)]).map(lambda w: (w, ("edited", "", "whole")))
             file = io.BytesIO()
             tree, change = draw(edited(tree) | whole)
             torch.save(tree, file)
             return file.getvalue(), change
+        case ".onnx":
+            return draw(edited_graph(content))
+        case ".zip" | ".pt2" | ".ts" | ".tar":
+            return draw(edited_archive(content))
+        case ".jpg":
+            return draw(turned(content))
     return draw(damaged(content))
+
+
+@st.composite
+def edited_graph(draw: st.DrawFn, content: bytes) -> Changed:
+    """An ONNX file with another node, shape, type or weight in it; damaged where the format has no place for that."""
+    onnx, json_format = pytest.importorskip("onnx"), pytest.importorskip("google.protobuf.json_format")
+    tree, change = draw(edited(json_format.MessageToDict(onnx.load_model_from_string(content))))
+    try:
+        return json_format.ParseDict(tree, onnx.ModelProto()).SerializeToString(), change
+    except (json_format.ParseError, ValueError, TypeError, AttributeError):
+        return draw(damaged(content))
+
+
+#: Names that a file in an archive may have.
+_MEMBERS = [
+    "../out.png",
+    "/out.png",
+    "a/../../out.png",
+    "a/b/c.png",
+    ".a.png",
+    "x" * 300,
+    "a.cls",
+    "a.json",
+    "\udcff.png",
+    "",
+]
+
+
+@st.composite
+def edited_archive(draw: st.DrawFn, content: bytes) -> Changed:
+    """A zip or tar file with one of its files changed, called otherwise, left out or there twice, or a link."""
+    zipped = zipfile.is_zipfile(io.BytesIO(content))
+    files = _of_zip(content) if zipped else _of_tar(content)
+    place = draw(st.integers(0, len(files) - 1))
+    name, inner = files[place]
+    what = draw(st.sampled_from(["edited", "edited", "renamed", "left out", "doubled", "linked"]))
+    change = (what, "[]", name)
+    match what:
+        case "edited":
+            inner, (_, part, told) = draw(wrong_file(name, inner))
+            files[place], change = (name, inner), (what, f"[{PurePath(name).suffix}]{part}", told)
+        case "renamed":
+            files[place] = draw(st.sampled_from(_MEMBERS)), inner
+        case "left out":
+            del files[place]
+        case "doubled":
+            files.append((name, draw(st.sampled_from([inner, b"", b"x"]))))
+        case "linked":
+            files[place] = name, None
+    return (_to_zip(files) if zipped else _to_tar(files)), change
+
+
+def _of_zip(content: bytes) -> list[tuple[str, bytes | None]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        return [(info.filename, packed.read(info)) for info in packed.infolist() if not info.is_dir()]
+
+
+def _of_tar(content: bytes) -> list[tuple[str, bytes | None]]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as packed:
+        return [(one.name, packed.extractfile(one).read()) for one in packed if one.isreg()]
+
+
+def _to_zip(files: list[tuple[str, bytes | None]]) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as packed:
+        warnings.simplefilter("ignore")
+        for name, inner in files:
+            info = zipfile.ZipInfo(name.encode("utf-8", "replace").decode())
+            info.external_attr = (stat.S_IFLNK if inner is None else stat.S_IFREG) << 16
+            packed.writestr(info, inner or b"/etc/passwd")
+    return file.getvalue()
+
+
+def _to_tar(files: list[tuple[str, bytes | None]]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as packed:
+        for name, inner in files:
+            info = tarfile.TarInfo(name)
+            if inner is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            else:
+                info.size = len(inner)
+            packed.addfile(info, io.BytesIO(inner or b""))
+    return file.getvalue()
+
+
+@st.composite
+def turned(draw: st.DrawFn, content: bytes) -> Changed:
+    """A photograph whose EXIF data says something odd of how it lies."""
+    tag = b"\x01\x12"
+    before, found, after = content.partition(tag + b"\0\3\0\0\0\1\0\6\0\0")
+    kind = draw(
+        st.sampled_from([b"\0\3\0\0\0\1", b"\0\2\0\0\0\4", b"\0\7\0\0\0\4"]) | st.binary(min_size=6, max_size=6)
+    )
+    odd = kind + draw(st.binary(min_size=4, max_size=4))
+    return before + tag + odd + after if found else content, ("edited", "exif", odd.hex())
 
 
 @st.composite
