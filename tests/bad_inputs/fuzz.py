@@ -164,17 +164,33 @@ def _is_same(found: Effect, change: Sequence[str], first: Effect, second: Effect
 
 
 def _changes(right: list[str], words: list[str]) -> list[str]:
-    """What makes another command line of one: an option, and the words that are other ones."""
+    """What makes another command line of one: an option, and the words that are other ones, or parts of them."""
     changes = []
     for tag, start, stop, other, another in SequenceMatcher(None, right, words, autojunk=False).get_opcodes():
-        if tag != "equal":
-            option = next((word for word in reversed(right[:start]) if word.startswith("--")), "")
+        if tag == "equal":
+            continue
+        option = next((word for word in reversed(right[:start]) if word.startswith("--")), "")
+        if stop - start == another - other == 1 and (parts := _parts(right[start], words[other])):
+            changes += [f"in a spec, {part}" for part in parts]
+        else:
             changes.append(f"{tag} {option}: {' '.join(right[start:stop])} to {' '.join(words[other:another])}")
     return changes
 
 
+def _parts(right: str, word: str) -> list[str]:
+    """What differs between two specs, by the option that it is in; nothing if one of them has no options."""
+    old, new = (re.split(r"([?&])", spec) for spec in (right, word))
+    if min(len(old), len(new)) == 1:
+        return []
+    opcodes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return [f"{tag} {''.join(old[a:b])} to {''.join(new[c:d])}" for tag, a, b, c, d in opcodes if tag != "equal"]
+
+
 #: Files that people write themselves, in which nothing may be without effect.
-_OWN = r"(bench\.yaml|config\.yaml|a\.csv|a\.txt)"
+_OWN = r"(bench\.yaml|config\.yaml|a\.csv|hot\.csv|a\.txt|classes\.txt|own\.py)"
+#: Ends of names of files that a program writes, which does not look at every byte when it reads them.
+_HASHLESS = "npy|npz|parquet|png|jpg|safetensors|pt|onnx|ts|pt2"
+_TABLE = r"(a|hot|classes)\.(csv|txt)"
 _NUMBER = r"-?[\d.]+"
 #: The first class of which the pattern is found in what was changed is its class.
 CLASSES = {
@@ -189,16 +205,21 @@ CLASSES = {
     "a line left out of a list": rf"otherwise, left out {_OWN}\[\]",
     "empty stands for the default": rf"otherwise, edited {_OWN}\..* to (None|''|\[\]|{{}})$",
     "another value of a key": rf"otherwise, edited {_OWN}\.",
-    "another cell: names of classes and attributes are any text": r"otherwise, (edited|damaged|recoded) a\.(csv|txt)",
+    "another cell: names of classes and attributes are any text": rf"otherwise, (edited|damaged|recoded) {_TABLE}",
+    "an option of a spec left out: the default holds": r"otherwise, in a spec, delete [&?]?\w+=[^&?]*[&?]? to ",
+    "another value of an option in a spec": r"otherwise, in a spec, replace (\w+)=.* to \1=[^&]*$",
+    "another file in a spec, or another set": r"otherwise, in a spec, replace [\w:./@-]+ to [\w:./@-]+$",
+    "a user's own code": r"otherwise, \w+ own\.py",
+    "a file in an archive that is another, elsewhere, a link or gone": r"otherwise, [\w ]+ \w+\.(zip|tar)\[",
     "another encoding of the same text": r"as before, recoded \S+: (utf-8-sig|utf-8|utf-16)",
     "a name that people choose": r", renamed bench\.yaml\.(ood|variants)\.",
     "without effect on this command, in a file that programs write": rf"as before, \w+( \w+)? (?!{_OWN})",
     "what a benchmark says beside its sets, which is not shown": r"as before, .* bench\.yaml\.(recipes|variants)",
     "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?[\w-]+\.jsonl?\b",
-    "pixels, scores or weights without a hash": r", [\w ]+ \S+\.(npy|npz|parquet|png|jpg|safetensors|pt|tar(?=:))\b",
+    "pixels, scores or weights without a hash": rf", [\w ]+ \S+\.({_HASHLESS}|tar(?=:))\b",
     "options of a run, which are taken as they are": r", [\w ]+ (\w+/)+([\w-]+/)?config\.yaml",
     "a table or page that is written anew": r", [\w ]+ (\w+/)+results\.(csv|md|tex)",
-    "a model's own configuration or words": r", [\w ]+ (clip|stable)/",
+    "a model's own configuration or words": r", [\w ]+ (clip|stable|vit)/",
 }
 
 

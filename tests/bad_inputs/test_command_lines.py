@@ -35,7 +35,8 @@ synthesize gaussian --run run --count 4 --out out
 benchmark page bench --out out.md
 list detectors
 evaluate --model module:own:make?weights=own.pt&size=16 --mean .5,.5,.5 --std 1,1,1 --val val \
---train csv:hot.csv@train?labels=ant,bee --test zip:photos.zip?inside=test --far fog=fog --detectors msp knn:k=1 --out out
+--train csv:hot.csv@train?labels=ant,bee --test zip:photos.zip?inside=test --far fog=fog \
+--detectors msp knn:k=1 --out out
 evaluate --model timm:test_resnet?weights=timm.pt&size=32 --exif ignore --crop .9 --fit pad --seed 1 \
 --train train --val-fraction .3 --test test --ood x/a=wds:shard.tar?image=png --detectors msp --out out
 extract zip:photos.zip --model onnx:own.onnx?output=logits&features=flat&classes=classes.txt&size=16 \
@@ -68,9 +69,10 @@ hf:hf hf:noise tokens:tokens tokens:pool stable clip tokens bench odd fetched zi
 folder:bugs.tar.xz pool:bugs.tar.gz hf:bugs.tar parquet:locked.zip npz:locked.zip csv:bugs.zip@train locked xz
 a=train =train a= id=fog tuning=fog fog=fog epochs=x seed= epochs=0 epochs=[ 0- 1-0 0,0 0-9 jitter:9 pixmix:fog crop:-1
 zip:photos.zip zip:bugs.tar zip:noise wds:shard.tar wds:bugs.zip wds:bugs.tar.gz wds:shard-{0..9}.tar
-wds:{0..999999}.tar csv:hot.csv@train?labels=ant,bee csv:hot.csv@train?label=who group=who group=path:( group=path:x labels=ant
-rows=who:x own.pt own.onnx own.pt2 own.py pt2:own.ts torchscript:own.pt2 module:own:make module:own:x module:own onnx:own.pt vit
-hf:vit hf:clip clip:vit run:run run:empty timm:test_resnet?weights=none timm:test_resnet.x backbone:x weights=own.pt
+wds:{0..999999}.tar csv:hot.csv@train?labels=ant,bee csv:hot.csv@train?label=who group=who group=path:( labels=ant
+group=path:x rows=who:x own.pt own.onnx own.pt2 own.py pt2:own.ts torchscript:own.pt2 module:own:make module:own:x
+module:own onnx:own.pt vit hf:vit hf:clip clip:vit run:run run:empty timm:test_resnet?weights=none
+timm:test_resnet.x backbone:x weights=own.pt
 weights=none weights=timm.pt#x weights=noise head=x features=x output=1 size=0 size=99999 channels=1 channels=0,1,9
 mean=0 std=0,0,0 std=-1 classes=classes.txt template={x} crop=9 inside=x image=jpg balanced ignore
 --epochs --help --nosuch --data --out --seed=x --no-resume -q --version

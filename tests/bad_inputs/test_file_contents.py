@@ -261,7 +261,7 @@ def turned(draw: st.DrawFn, content: bytes) -> Changed:
         st.sampled_from([b"\0\3\0\0\0\1", b"\0\2\0\0\0\4", b"\0\7\0\0\0\4"]) | st.binary(min_size=6, max_size=6)
     )
     odd = kind + draw(st.binary(min_size=4, max_size=4))
-    return before + tag + odd + after if found else content, ("edited", "exif", odd.hex())
+    return before + tag + odd + after if found else content, ("edited", "[exif]", odd.hex())
 
 
 @st.composite

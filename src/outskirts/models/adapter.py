@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import OutskirtsError, reason
 from ..seeding import generator
-from .answer import Answer, find_answer
+from .answer import Answer, find_answer, require_finite
 from .calls import Seen, look
 from .classifier import Backbone
 from .heads import CarriedHead, NoHead
@@ -72,6 +72,7 @@ def adapt(
                 "[batch, classes], and a network without a head features of shape [batch, width]."
             )
         seen = seen._replace(logits=seen.logits.flatten(1))
+        require_finite(seen.logits, images, kind)
         network, part = _split(seen, head, features)
         made = network(images)
         # What is random when it should not be, such as dropout by a function, is taken apart wrongly.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import OutskirtsError, unknown
 
-__all__ = ["Answer", "entries", "find_answer"]
+__all__ = ["Answer", "entries", "find_answer", "require_finite"]
 
 #: What libraries and users call logits.
 _LOGITS = ("logits", "out", "output", "pred", "predictions")
@@ -47,6 +47,21 @@ def entries(returned: Any) -> dict[str, Tensor]:
     else:
         named = dict(getattr(returned, "__dict__", {}))
     return {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def require_finite(made: Tensor, images: Tensor, kind: str) -> None:
+    """Raise if a network gives NaN or infinity.
+
+    Arguments:
+        made: What it made of some images of noise, of any shape.
+        images: These images, [B, C, H, W].
+        kind: What the network is called, for the message.
+    """
+    if not bool(made.isfinite().all()):
+        raise OutskirtsError(
+            f"{kind} gives NaN or infinity for images of shape {tuple(images.shape[1:])}. They may be too small for "
+            "it, or its weights are damaged; choose another size, or other weights."
+        )
 
 
 def find_answer(returned: Any, entry: str | None, kind: str) -> str | None:

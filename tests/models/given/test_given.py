@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 from outskirts.errors import OutskirtsError
@@ -273,3 +274,68 @@ def test_a_head_that_is_no_layer_is_used_as_it_is(tmp_path, monkeypatch):
     classifier = open_given(f"module:odd:make?{STATED}&head=fc")
     assert isinstance(classifier.head, ModuleHead)
     assert classifier.space(torch.zeros(2, 8), "head")[1] is None, "no linear layer is told of"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("b\xe4r\nant\n".encode("latin-1"), r"classes\.txt is not a list of names in UTF-8 .*; save it in UTF-8"),
+        (b"\n \n", r"classes\.txt names no class; write the name of a class into each line"),
+        (b"ant\nbee\nant\n", "has two classes that are called 'ant'; each class needs a name of its own"),
+    ],
+)
+def test_a_wrong_list_of_classes_is_refused(names, told, tmp_path):
+    (tmp_path / "classes.txt").write_bytes(names)
+    with pytest.raises(OutskirtsError, match=told):
+        open_given(f"torchvision:resnet18?weights=none&size=32&classes={tmp_path / 'classes.txt'}")
+
+
+def test_a_list_of_classes_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "listed.py").write_text("from tests_of_given import Small\nmake = Small\n")
+    monkeypatch.setitem(sys.modules, "tests_of_given", sys.modules[__name__])
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n", encoding="utf-8-sig")
+    assert open_given(f"module:listed:make?{STATED}&classes=names.txt").classes == list("abcde")
+
+
+def test_a_class_that_the_network_has_twice_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "doubled.py").write_text("from tests_of_given import Small\nnet = Small(2)\nnet.classes = ['a', 'a']\n")
+    monkeypatch.setitem(sys.modules, "tests_of_given", sys.modules[__name__])
+    with pytest.raises(OutskirtsError, match="shares only 1 of its 2 classes .*: it has a twice, and these have b"):
+        open_given(f"module:doubled:net?{STATED}", "ab")
+
+
+def test_a_module_that_ends_the_program_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ending.py").write_text("raise SystemExit('no')\n")
+    (tmp_path / "ended.py").write_text("def make():\n    raise SystemExit('no')\n")
+    with pytest.raises(OutskirtsError, match=r"The module ending cannot be imported \(no\)"):
+        open_given(f"module:ending:make?{STATED}")
+    with pytest.raises(OutskirtsError, match=r"ended:make cannot be called without arguments \(no\)"):
+        open_given(f"module:ended:make?{STATED}")
+
+
+def test_a_network_that_gives_no_numbers_is_named(small, tmp_path):
+    # The last pooling of this network leaves nothing of such a small image.
+    with pytest.raises(OutskirtsError, match=r"SqueezeNet gives NaN .* shape \(3, 32, 32\)\. They may be too small"):
+        open_given("torchvision:squeezenet1_1?weights=none&size=32")
+    broken = nn.Sequential(small, nn.Threshold(1e9, float("nan")))
+    torch.export.save(torch.export.export(broken, (IMAGES[:2],)), tmp_path / "m.pt2")
+    with pytest.raises(OutskirtsError, match=r"m\.pt2 gives NaN or infinity .* or its weights are damaged"):
+        open_given(f"{tmp_path / 'm.pt2'}?{STATED}")
+
+
+@pytest.mark.parametrize("kinds", [[None], [3], "ViT", {"x": 1}])
+def test_a_damaged_configuration_of_transformers_is_named(kinds, tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": kinds}))
+    with pytest.raises(OutskirtsError, match=r"config\.json is damaged: .*architectures"):
+        open_given(f"hf:{tmp_path}")
+
+
+def test_nothing_is_logged_of_a_file_that_cannot_be_read(tmp_path, outskirts):
+    (tmp_path / "m.pt2").write_bytes(b"nothing")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    outcome = outskirts("extract", tmp_path, "--model", f"{tmp_path / 'm.pt2'}?{STATED}", "--out", tmp_path / "o.npz")
+    assert outcome.code == 2 and len(outcome.err.splitlines()) == 1 and "torch.export.save" in outcome.err

@@ -109,9 +109,24 @@ def _names(spec: ModelSpec) -> tuple[str, ...]:
     text = spec.options.get("classes", "")
     path = Path(text)
     if not is_file(path):
-        return tuple(name.strip() for name in text.split(",")) if text else ()
-    with reading(path):
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = [name.strip() for name in text.split(",")] if text else []
+    else:
+        try:
+            with reading(path):
+                lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise OutskirtsError(f"{path} is not a list of names in UTF-8 ({error}); save it in UTF-8.") from error
+        names = [line.strip() for line in lines if line.strip()]
+        if not names:
+            raise OutskirtsError(f"{path} names no class; write the name of a class into each line.")
+    if twice := _twice(names):
+        raise OutskirtsError(f"'{spec}' has two classes that are called '{twice}'; each class needs a name of its own.")
+    return tuple(names)
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    """The first name that is there twice; None if there is none."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 def _agreed(spec: ModelSpec, count: int, known: Sequence[str], given: Sequence[str], say: Say) -> Sequence[str]:
@@ -128,9 +143,10 @@ def _agreed(spec: ModelSpec, count: int, known: Sequence[str], given: Sequence[s
     if not known or set(known) == set(given):
         return known or given
     if common := set(known) & set(given):
+        other = min(set(known) - common, default=f"{_twice(known)} twice")
         raise OutskirtsError(
             f"'{spec}' shares only {len(common)} of its {count} classes with the training images: it has "
-            f"{sorted(set(known) - common)[0]}, and these have {sorted(set(given) - common)[0]}. Rename the folders, "
+            f"{other}, and these have {sorted(set(given) - common)[0]}. Rename the folders, "
             "or name the classes in the order of the logits: classes=FILE."
         )
     say(

@@ -28,7 +28,7 @@ def open_function(spec: ModelSpec) -> Opened:
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(where)
-    except Exception as error:  # It is other people's code, which may fail in any way.
+    except (Exception, SystemExit) as error:  # It is other people's code, which may fail in any way.
         raise OutskirtsError(f"The module {where} cannot be imported ({reason(error)}).") from error
     finally:
         sys.path.pop(0)
@@ -37,7 +37,7 @@ def open_function(spec: ModelSpec) -> Opened:
     try:
         model = getattr(module, name)
         model = model if isinstance(model, nn.Module) else model()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OutskirtsError(f"{where}:{name} cannot be called without arguments ({reason(error)}).") from error
     if not isinstance(model, nn.Module):
         raise OutskirtsError(f"{where}:{name} returns {type(model).__name__}, not a torch.nn.Module.")

@@ -19,6 +19,7 @@ from ...errors import MissingExtra, OutskirtsError, reason, unknown
 from ...files import is_file, reading
 from ...seeding import generator
 from ..affine import close
+from ..answer import require_finite
 from ..classifier import Backbone
 from ..heads import CarriedHead, LinearHead, NoHead
 from ..tapped import pooled
@@ -102,7 +103,10 @@ class OnnxNetwork(nn.Module):
         if len(known) != 3:
             raise OutskirtsError(f"{spec.where} takes something else than images [batch, channels, height, width].")
         shape = input_shape(spec, (known[0], known[1], known[2]))
-        return self._run(torch.randn(1, *shape, generator=generator(0, "given")).numpy())
+        images = torch.randn(1, *shape, generator=generator(0, "given"))
+        made = self._run(images.numpy())
+        require_finite(torch.cat(made, 1), images, spec.where)
+        return made
 
     def forward(self, images: Tensor) -> Tensor:
         if images.requires_grad:

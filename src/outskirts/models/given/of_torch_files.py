@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +16,7 @@ from ...errors import OutskirtsError, cause, reason, unknown
 from ...files import is_file
 from ...seeding import generator
 from ..affine import close
-from ..answer import entries, find_answer
+from ..answer import entries, find_answer, require_finite
 from ..classifier import Backbone
 from ..heads import CarriedHead, LinearHead, NoHead
 from ..tapped import pooled
@@ -29,8 +31,7 @@ _WRITERS = {"torchscript": "torch.jit.save", "pt2": "torch.export.save"}
 def open_torchscript(spec: ModelSpec) -> Opened:
     """A network of TorchScript. Its layers cannot be seen: its features are the output that is named, if any."""
     program = _read(spec, lambda path: torch.jit.load(path, map_location="cpu"))
-    returned = _shown(spec, program, input_shape(spec, (None, None, None)))
-    logits = find_answer(returned, spec.options.get("output"), "The network")
+    returned, logits = _shown(spec, program, input_shape(spec, (None, None, None)))
     features = spec.options.get("features")
     if features is not None and features not in entries(returned):
         raise unknown("output", features, entries(returned), f"of {spec.where}")
@@ -45,8 +46,7 @@ def open_exported(spec: ModelSpec) -> Opened:
     inputs = next(node for node in graph.nodes if node.op == "placeholder").meta["val"].shape
     channels, height, width = (size if isinstance(size, int) else None for size in inputs[1:])
     shape = input_shape(spec, (channels, height, width))
-    returned = _shown(spec, program, shape)
-    logits = find_answer(returned, spec.options.get("output"), "The program")
+    returned, logits = _shown(spec, program, shape)
     end = next(node for node in graph.nodes if node.op == "output")
     leaves = list(end.args[0])
     place = 0 if logits is None else list(entries(returned)).index(logits)
@@ -120,16 +120,20 @@ def _linear(program: Any, given: dict[str, Any]) -> nn.Linear:
     return linear
 
 
-def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> Any:
-    """What a network returns for two images of noise."""
+def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> tuple[Any, str | None]:
+    """What a network returns for two images of noise, and the name of the logits in it."""
+    images = _noise(shape)
     try:
         with torch.no_grad():
-            return program(_noise(shape))
+            returned = program(images)
     except Exception as error:  # Its own checks raise anything.
         raise OutskirtsError(
             f"{spec.where} cannot take two images of shape {shape} ({reason(error)}). Add size=, and save it for "
             "batches of any size."
         ) from error
+    logits = find_answer(returned, spec.options.get("output"), spec.where)
+    require_finite(_tensor(returned, logits), images, spec.where)
+    return returned, logits
 
 
 def _noise(shape: tuple[int, int, int]) -> Tensor:
@@ -137,12 +141,23 @@ def _noise(shape: tuple[int, int, int]) -> Tensor:
     return torch.randn(2, *shape, generator=generator(0, "given"))
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """A block in which torch logs nothing: of a file that it cannot read, it shows the trace."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _read(spec: ModelSpec, reader: Callable[[str], Any]) -> Any:
     path = Path(spec.where)
     if not is_file(path):
         raise OutskirtsError(f"The file {path} does not exist.")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unlogged():
             warnings.simplefilter("ignore", FutureWarning)
             return reader(str(path))
     except Exception as error:  # What is no such file makes the reader fail in any way.

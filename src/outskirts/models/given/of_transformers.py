@@ -24,7 +24,7 @@ def open_hf(spec: ModelSpec) -> Opened:
     folder = Path(spec.where)
     if not is_file(folder / "config.json"):
         raise OutskirtsError(f"{folder} is not a folder of transformers: it has no config.json.")
-    kinds = load_json(folder / "config.json").get("architectures") or [""]
+    kinds = load_json(folder / "config.json", {"architectures": ([str], None)}).get("architectures") or [""]
     classifies = kinds[0].endswith(("ForImageClassification", "ForImageClassificationWithTeacher"))
     if "weights" in spec.options:
         raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
