@@ -316,3 +316,9 @@ def test_modes_statistics_and_hooks_are_as_before(training):
     assert all(part.training is training for part in model.modules())
     assert model[1].num_batches_tracked == 0 and not head._forward_hooks
     assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_layer_in_place_is_not_taken_for_the_one_before_it():
+    layers = [nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 5, 1), nn.ReLU(inplace=True), nn.Flatten()]
+    _, head = split(nn.Sequential(*layers))
+    assert isinstance(head, CarriedHead)

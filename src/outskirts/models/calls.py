@@ -64,7 +64,10 @@ def look(model: nn.Module, images: Tensor, kind: str) -> Seen:
     def note(path: str, module: nn.Module, given: tuple[object, ...], made: object) -> None:
         times[module] += 1
         if given and isinstance(given[0], Tensor) and isinstance(made, Tensor):
-            calls.append(Call(path, module, given[0], made))
+            # A layer in place, such as ReLU(inplace=True), changes what the one before it made. Maps are large, and
+            # never taken for logits.
+            rows = made.ndim > 1 and made.numel() == made.shape[0] * made.shape[1]
+            calls.append(Call(path, module, given[0], made.clone() if rows else made))
 
     handles = [
         module.register_forward_hook(lambda module, given, made, path=path: note(path, module, given, made))

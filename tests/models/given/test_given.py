@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from outskirts.errors import OutskirtsError
+from outskirts.models.adapter import adapt
 from outskirts.models.given import given_classifier, parse_model
 from outskirts.models.heads import CarriedHead, LinearHead, ModuleHead, NoHead, PrototypeHead
 from outskirts.testing.clip import save_small_clip
@@ -302,7 +303,7 @@ def test_a_class_that_the_network_has_twice_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doubled.py").write_text("from tests_of_given import Small\nnet = Small(2)\nnet.classes = ['a', 'a']\n")
     monkeypatch.setitem(sys.modules, "tests_of_given", sys.modules[__name__])
-    with pytest.raises(OutskirtsError, match="shares only 1 of its 2 classes .*: it has a twice, and these have b"):
+    with pytest.raises(OutskirtsError, match=r"shares only 1 of its 2 classes .*: it has a twice, and these have b"):
         open_given(f"module:doubled:net?{STATED}", "ab")
 
 
@@ -317,10 +318,9 @@ def test_a_module_that_ends_the_program_is_named(tmp_path, monkeypatch):
 
 
 def test_a_network_that_gives_no_numbers_is_named(small, tmp_path):
-    # The last pooling of this network leaves nothing of such a small image.
-    with pytest.raises(OutskirtsError, match=r"SqueezeNet gives NaN .* shape \(3, 32, 32\)\. They may be too small"):
-        open_given("torchvision:squeezenet1_1?weights=none&size=32")
     broken = nn.Sequential(small, nn.Threshold(1e9, float("nan")))
+    with pytest.raises(OutskirtsError, match=r"Sequential gives NaN .* shape \(2, 4, 4\)\. They may be too small"):
+        adapt(nn.Sequential(nn.Flatten(), nn.Linear(32, 3), nn.Threshold(1e9, float("nan"))), torch.zeros(2, 2, 4, 4))
     torch.export.save(torch.export.export(broken, (IMAGES[:2],)), tmp_path / "m.pt2")
     with pytest.raises(OutskirtsError, match=r"m\.pt2 gives NaN or infinity .* or its weights are damaged"):
         open_given(f"{tmp_path / 'm.pt2'}?{STATED}")
