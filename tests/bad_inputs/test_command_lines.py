@@ -96,7 +96,7 @@ def wrong_lines(draw: st.DrawFn, line: str) -> list[str]:
                     st.sampled_from([[], parts[part : part + 2] * 2]) | wrong.map(lambda w: [w])
                 )
                 words[place] = "".join(parts)
-            case "replace":
+            case "part" | "replace":
                 words[place : place + 1] = [draw(wrong)]
             case "remove":
                 del words[place : place + 1]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import MissingExtra, OutskirtsError, reason, unknown
+from ...errors import MissingExtra, OutskirtsError, loading, reason, unknown
 from ...files import is_file, reading
 from ...seeding import generator
 from ..affine import close
@@ -52,6 +52,8 @@ def open_onnx(spec: ModelSpec) -> Opened:
 def _split(onnx: Any, spec: ModelSpec, graph: Any) -> Opened:
     """The network up to its features, and its head; what cannot be told apart goes together."""
     outputs = [one.name for one in graph.graph.output]
+    if not outputs:
+        raise OutskirtsError(f"{spec.where} gives nothing; an ONNX file of a classifier has an output of logits.")
     logits = spec.options.get("output", outputs[0])
     if logits not in outputs:
         raise unknown("output", logits, outputs, f"of {spec.where}")
@@ -95,13 +97,16 @@ class OnnxNetwork(nn.Module):
         self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        self.session = onnxruntime.InferenceSession(content, options, providers=onnxruntime.get_available_providers())
+        with loading("The ONNX file cannot be run"):
+            providers = onnxruntime.get_available_providers()
+            self.session = onnxruntime.InferenceSession(content, options, providers=providers)
 
     def shown(self, spec: ModelSpec) -> list[Tensor]:
         """The outputs for an image of noise."""
-        _, *known = (one if isinstance(one, int) else None for one in self.session.get_inputs()[0].shape)
-        if len(known) != 3:
+        taken = self.session.get_inputs()
+        if len(taken) != 1 or len(taken[0].shape) != 4 or "float" not in taken[0].type:
             raise OutskirtsError(f"{spec.where} takes something else than images [batch, channels, height, width].")
+        known = [one if isinstance(one, int) else None for one in taken[0].shape[1:]]
         shape = input_shape(spec, (known[0], known[1], known[2]))
         images = torch.randn(1, *shape, generator=generator(0, "given"))
         made = self._run(images.numpy())
@@ -123,11 +128,18 @@ class OnnxNetwork(nn.Module):
         kind = np.float16 if "float16" in given.type else np.float32
         try:
             made = self.session.run(self.names, {given.name: values.astype(kind)})
+            rows = [torch.from_numpy(np.asarray(one)).float() for one in made]
         except Exception as error:  # ONNX Runtime has errors of its own.
             raise OutskirtsError(
                 f"The ONNX file cannot take images of shape {values.shape[1:]} ({reason(error)})."
             ) from error
-        return [pooled(torch.from_numpy(np.asarray(one)).float()) for one in made]
+        for name, one in zip(self.names, rows):
+            if one.ndim < 2 or len(one) != len(values):
+                raise OutskirtsError(
+                    f"'{name}' of the ONNX file is a tensor of shape {tuple(one.shape)} for {len(values)} images; it "
+                    "must be [batch, width], or maps."
+                )
+        return [pooled(one) for one in rows]
 
 
 def _before_last(graph: Any, logits: str) -> str | None:
@@ -145,14 +157,17 @@ def _weights(onnx: Any, graph: Any, features: str, logits: str) -> nn.Linear | N
     options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     weight = constants.get(node.input[1])
     bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-    if weight is None or (len(node.input) > 2 and bias is None) or options.get("transA"):
+    if weight is None or weight.ndim != 2 or (len(node.input) > 2 and bias is None) or options.get("transA"):
         return None
     weight = (weight if options.get("transB") else weight.T) * options.get("alpha", 1.0)
+    # It may be one number, or a row of a matrix.
+    if bias is not None and bias.shape not in ((), (1,), (len(weight),), (1, len(weight))):
+        return None
     linear = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
         linear.bias.copy_(
-            torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias * options.get("beta", 1.0))
+            torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias.reshape(-1) * options.get("beta", 1.0))
         )
     return linear
 
