@@ -161,7 +161,7 @@ def edited_file(draw: st.DrawFn, name: str, content: bytes) -> tuple[bytes, Chan
             return file.getvalue(), change
         case ".onnx":
             return draw(edited_graph(content))
-        case ".zip" | ".pt2" | ".ts" | ".tar":
+        case ".zip" | ".pt2" | ".ts" | ".tar" if name != "locked.zip":
             return draw(edited_archive(content))
         case ".jpg":
             return draw(turned(content))
