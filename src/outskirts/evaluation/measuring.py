@@ -195,7 +195,11 @@ def _tune(
     with_passes: bool,
 ) -> Tuned:
     """Choose the parameters of detectors on validation images and outliers; those made of these unless given."""
-    outliers = own_outliers(task.classifier, task.val, task.subject.seed) if isinstance(tune, str) else tune
+    outliers = (
+        own_outliers(task.classifier, task.val, task.subject.seed, passes.options.skip_corrupt)
+        if isinstance(tune, str)
+        else tune
+    )
     task.notes.extend(require_apart(outliers, task.val, {**task.sets, "train": task.train}, task.run))
     able = {label: one for label, one in task.detectors.items() if not lacking(one, gathered.sets[ID])}
     points = [point for one in able.values() for point in grid_of(one, with_passes)]

@@ -27,7 +27,7 @@ __all__ = ["Tuned", "grid_of", "own_outliers", "tune"]
 _MADE_OF = 1000
 
 
-def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> ImageSet:
+def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0, skip_corrupt: bool = False) -> ImageSet:
     """Outliers made of in-distribution images, to choose parameters by where no others are at hand.
 
     A quarter has the pixels that decide the class moved along the gradient of the logit of their class, as ASCOOD does;
@@ -37,9 +37,10 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0) -> Ima
         classifier: A classifier in evaluation mode.
         images: Labelled; not those of the test.
         seed: Seed of the choice of images and of all other random numbers.
+        skip_corrupt: Leave out images that cannot be decoded.
     """
     some = images.limit(_MADE_OF, seed)
-    shown, labels = some.resident(classifier.transform)
+    shown, labels = some.resident(classifier.transform, skip_corrupt=skip_corrupt)
     draws = generator(seed, "own outliers")
     made = []
     for block, of in zip(shown.split(250), labels.split(250)):

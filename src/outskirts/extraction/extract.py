@@ -14,6 +14,7 @@ from ..arguments import check_arguments
 from ..data.imageset import ImageSet
 from ..data.likeness import Likeness, save_likenesses
 from ..data.losses import Losses
+from ..data.notes import require_sound
 from ..data.sources import open as open_images
 from ..devices import repeatable
 from ..errors import OutskirtsError
@@ -110,6 +111,7 @@ def _pass(
                     files[name].put(columns)
                 if progress is not None:
                     progress(done, len(image_set))
+        require_sound(image_set)
         known = {name: file.finish(skipped=image_set.skipped) for name, file in files.items()}
         image_set.losses = Losses.of(image_set.lost)
         if folder is not None:

@@ -65,6 +65,8 @@ def forward(
     whole, done, stages = PASS in names, 0, None
     with closing(batches(image_set, classifier.transform, options.batch_size, options.skip_corrupt)) as decoded:
         for pixels, labels in decoded:
+            if not len(labels):
+                continue
             pixels = sent(pixels, device)
             images = classifier.transform.device(pixels)
             images = images.contiguous(memory_format=torch.channels_last)

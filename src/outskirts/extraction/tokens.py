@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..arguments import check_arguments, require_positive
 from ..data.imageset import ImageSet
-from ..data.notes import left_out
+from ..data.notes import left_out, require_sound
 from ..data.sources import open as open_images
 from ..data.sources.token_set import DType, write_tokens
 from ..devices import resolve_device
@@ -66,7 +66,9 @@ def extract_tokens(
     built, where = clip_backbone(backbone), resolve_device(device)
     assert isinstance(built.network, ClipTower) and built.transform is not None
     if skip_corrupt:
-        images = images.decodable(built.transform.reading)
+        sound = images.decodable(built.transform.reading)
+        require_sound(images)
+        images = sound
     write_tokens(
         built.network.to(where).tokens,
         built.transform,

@@ -63,7 +63,11 @@ def save_png(path: Path, image: Image.Image | Tensor) -> None:
 def picture_of(outliers: ImageSet, transform: Transform, folder: Path) -> None:
     """Write ``outliers.png`` and ``outliers.json`` of images of outliers from disk."""
     shown = outliers.subset(evenly_spaced(len(outliers), _SHOWN))
-    save_png(folder / "outliers.png", contact_sheet([shown.resident(transform, skip_corrupt=True)[0]]))
+    pixels, _ = shown.resident(transform, skip_corrupt=True)
+    # All of these may be corrupt, though others are not.
+    if not len(pixels):
+        return
+    save_png(folder / "outliers.png", contact_sheet([pixels]))
     made = f", {outliers.note}" if outliers.note else ""
     save_json(
         folder / "outliers.json", {"caption": f"Some of the {len(outliers):,} outliers of {outliers.spec}{made}."}

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import grouped, seeding
 from ..data.imageset import ImageSet
 from ..data.loading.batches import Batch
+from ..data.notes import require_sound
 from ..errors import OutskirtsError
 from ..figures.contact_sheet import contact_sheet, denormalized, save_png
 from ..figures.scatter import plane
@@ -57,6 +58,7 @@ def synthesize(
     """
     transform = method.classifier.transform
     images, labels = image_set.resident(transform, skip_corrupt=skip_corrupt)
+    require_sound(image_set)
     if int(labels.min()) < 0:
         raise OutskirtsError(f"{image_set.spec} has images without a label; outliers are made of labelled images.")
     batch = Batch((transform.device(images),), labels, epoch, epochs, seeding.generator(seed, "synthesise"))

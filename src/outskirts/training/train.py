@@ -17,7 +17,7 @@ from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
 from ..data.likeness import Likeness, thumbnails
-from ..data.notes import notes_of
+from ..data.notes import none_sound, notes_of, require_sound
 from ..data.reading import Reading
 from ..data.selection import evenly_spaced
 from ..data.sources import open as open_images
@@ -182,6 +182,7 @@ def execute(
             _require_unfinished(run) if begun else run.require_new()
         batches = batches_for(config, engine, images, classifier.transform, pool, outliers, method.views)
         val_pixels, val_labels = val_images.resident(classifier.transform, skip_corrupt=config.skip_corrupt)
+        require_sound(val_images)
         if val_images.pictures:
             val_images.likeness = Likeness.of(val_images.pixel_keys, thumbnails(val_pixels))
         counts = torch.bincount(images.labels, minlength=len(images.classes))
@@ -290,11 +291,14 @@ def _outliers(config: TrainConfig, sets: Mapping[str, ImageSet | None], say: Say
 
 def _sample(images: ImageSet, reading: Reading, skip_corrupt: bool) -> list[Tensor]:
     """At most 256 images, evenly spaced."""
-    sample = []
+    sample, skipped = [], []
     for i in evenly_spaced(len(images), 256).tolist():
         try:
             sample.append(images.image(i, reading))
         except CorruptImage as error:
             if not skip_corrupt:
                 raise with_remedy(error) from error
+            skipped.append(images.name(i))
+    if not sample:
+        raise none_sound(images.spec, skipped)
     return sample

@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from ...devices import sent, there
 from ..imageset import ImageSet
 from ..likeness import Likeness, thumbnails
+from ..notes import require_sound
 from ..transform import Transform
 
 __all__ = ["PixelSource", "image_source"]
@@ -62,11 +63,17 @@ def image_source(
     mapped = [_shape(images) == shape and k > 0 for k, images in enumerate(sets)]
     held = sum(images.nbytes(transform, room=True) for images, stays in zip(sets, mapped) if not stays)
     if held > memory_budget:
-        sets = [images.decodable(transform.reading) if skip_corrupt else images for images in sets]
-        return _Streamed([_Prepared(images, transform) for images in sets], workers, seed, device.type == "cuda")
+
+        def prepared(images: ImageSet) -> _Prepared:
+            sound = images.decodable(transform.reading) if skip_corrupt else images
+            require_sound(images)
+            return _Prepared(sound, transform)
+
+        return _Streamed([prepared(images) for images in sets], workers, seed, device.type == "cuda")
 
     def resident(images: ImageSet) -> _Memory:
         pixels, labels = images.resident(transform, room=True, skip_corrupt=skip_corrupt)
+        require_sound(images)
         if images.pictures:
             images.likeness = Likeness.of(images.pixel_keys, thumbnails(transform.center(pixels)))
         return _Memory(pixels.to(device) if pixels.nbytes < _room(device) else pixels, labels)

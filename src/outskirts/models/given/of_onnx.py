@@ -97,6 +97,8 @@ class OnnxNetwork(nn.Module):
         self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # What it would print of an error is in the exception.
+        options.log_severity_level = 4
         with loading("The ONNX file cannot be run"):
             providers = onnxruntime.get_available_providers()
             self.session = onnxruntime.InferenceSession(content, options, providers=providers)
