@@ -18,9 +18,10 @@ def onnx_file(tmp_path):
     onnx = pytest.importorskip("onnx")
     make = onnx.helper
 
-    def write(bias=(2,), shape=("b", 3, 4, 4), kind="Flatten", out=("y",)):
+    def write(bias=(2,), shape=("b", 3, 4, 4), kind="Flatten", out=("y",), weight=1):
         weights = torch.arange(96.0).reshape(2, 48) / 96, torch.ones(bias)
         constants = [onnx.numpy_helper.from_array(value.numpy(), name) for value, name in zip(weights, "wc")]
+        constants[0].data_type = weight
         nodes = [make.make_node(kind, ["x"], ["f"]), make.make_node("Gemm", ["f", "w", "c"], ["y"], transB=1)]
         given = make.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
         made = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", 2]) for name in out]
@@ -46,6 +47,7 @@ def test_the_bias_of_an_onnx_layer_may_be_a_row_or_one_number(bias, onnx_file):
         ({"bias": (8,)}, r"The ONNX file cannot (be run|take images of shape)"),
         ({"shape": ("b", 48)}, r"takes something else than images \[batch, channels, height, width\]"),
         ({"shape": ()}, r"takes something else than images|cannot be run|cannot be read"),
+        ({"weight": 73}, "cannot be read as an ONNX file"),
         ({"out": ()}, "gives nothing; an ONNX file of a classifier has an output of logits"),
         ({"kind": "Size"}, "cannot be run|cannot take images|is a tensor of shape"),
     ],
@@ -53,3 +55,18 @@ def test_the_bias_of_an_onnx_layer_may_be_a_row_or_one_number(bias, onnx_file):
 def test_an_odd_onnx_file_ends_in_a_sentence(odd, told, onnx_file):
     with pytest.raises(OutskirtsError, match=told):
         opened(onnx_file(**odd))
+
+
+def test_weights_in_another_file_are_told_of(onnx_file, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    text = onnx_file()
+    expected = opened(text)
+    model = onnx.load(tmp_path / "odd.onnx")
+    onnx.save(model, tmp_path / "odd.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(
+        OutskirtsError, match=r"odd\.onnx keeps its weights in another file\. Write both into one: onnx"
+    ):
+        opened(text)
+    onnx.save(onnx.load(tmp_path / "odd.onnx"), tmp_path / "one.onnx")
+    again = opened(text.replace("odd.onnx", "one.onnx"))
+    torch.testing.assert_close(again.head.linear.weight, expected.head.linear.weight)

@@ -41,11 +41,15 @@ def open_onnx(spec: ModelSpec) -> Opened:
         raise MissingExtra("An ONNX file", "onnx") from error
     with reading(path):
         content = path.read_bytes()
-    try:
+    # What is no such file makes the reader fail in any way.
+    with loading(f"{path} cannot be read as an ONNX file"):
         graph = onnx.load_model_from_string(content)
+        if any(one.data_location == onnx.TensorProto.EXTERNAL for one in graph.graph.initializer):
+            raise OutskirtsError(
+                f"{path} keeps its weights in another file. Write both into one: onnx.save(onnx.load({path.name!r}), "
+                "'one.onnx')."
+            )
         onnx.checker.check_model(graph)
-    except Exception as error:  # What is no such file makes the reader fail in any way.
-        raise OutskirtsError(f"{path} cannot be read as an ONNX file ({reason(error)}).") from error
     return _split(onnx, spec, graph)
 
 
@@ -63,7 +67,8 @@ def _split(onnx: Any, spec: ModelSpec, graph: Any) -> Opened:
     features = spec.options.get("features") or _before_last(graph, logits)
     if features is not None and features not in made:
         raise unknown("node", features, made, f"of {spec.where}")
-    linear = None if features is None else _weights(onnx, graph, features, logits)
+    with loading(f"{spec.where} cannot be read as an ONNX file"):
+        linear = None if features is None else _weights(onnx, graph, features, logits)
     headless = spec.options.get("head") == "none"
     if features is not None and features not in outputs:
         graph.graph.output.append(onnx.ValueInfoProto(name=features))
@@ -155,7 +160,9 @@ def _weights(onnx: Any, graph: Any, features: str, logits: str) -> nn.Linear | N
     node = _maker(graph, logits)
     if node is None or node.op_type != "Gemm" or node.input[0] != features:
         return None
-    constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.graph.initializer}
+    constants = {
+        one.name: onnx.numpy_helper.to_array(one) for one in graph.graph.initializer if one.name in node.input[1:]
+    }
     options = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     weight = constants.get(node.input[1])
     bias = constants.get(node.input[2]) if len(node.input) > 2 else None
