@@ -97,3 +97,11 @@ def test_of_two_trainings_begun_at_once_one_is_refused(bugs, tmp_path):
     assert "Traceback" not in "".join(said)
     records = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert sum('"kind": "data"' in line for line in records) == 1
+
+
+def test_a_folder_whose_name_is_in_no_encoding_is_refused(tmp_path):
+    folder = tmp_path / "\udcff"
+    told = r"is not in UTF-8, .* could not be read again; choose another name"
+    with pytest.raises(OutskirtsError, match=told), only_writer(folder):
+        raise AssertionError("It was let in.")
+    assert not folder.exists()

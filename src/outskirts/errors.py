@@ -10,10 +10,11 @@ __all__ = ["MissingExtra", "MissingPackage", "OutskirtsError", "cause", "loading
 
 
 _LISTED = 100
-#: What libraries advise to people whose file is not safe, which nobody should do.
+#: What libraries advise that helps nobody, such as to trust a file that is not safe, and what is said instead.
 _ADVICE = {
     "weights_only": "it holds more than weights, or is damaged",
     "trust_remote_code": "it asks to run code of its own",
+    "check the warnings above": "it is damaged, or of another version of torch",
 }
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "require_alike",
     "require_empty",
     "require_path_part",
+    "require_unicode",
     "reserve",
     "save_json",
     "save_tensors",
@@ -281,6 +282,16 @@ def make_folder(folder: Path) -> None:
         raise OutskirtsError(f"{folder} is a file, not a folder; choose another name.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def require_unicode(path: Path) -> None:
+    """Raise if a path is not in UTF-8: safetensors writes to such a one, but does not read it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OutskirtsError(
+            f"The path {path} is not in UTF-8, and what is written there could not be read again; choose another name."
+        ) from error
 
 
 def require_path_part(what: str, name: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import OutskirtsError
-from .files import LOCK_FILES, writing
+from .files import LOCK_FILES, require_unicode, writing
 
 __all__ = ["InUse", "only_writer"]
 
@@ -32,7 +32,9 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         InUse: If another process holds it, which is named, or another thread.
+        OutskirtsError: If its path is not in UTF-8.
     """
+    require_unicode(folder)
     place = folder.resolve()
     held: set[Path] = _held.__dict__.setdefault("folders", set())
     if place in held:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -81,6 +83,8 @@ def test_json_round_trip():
         (lambda: Transform(8, 4), "1 or 3 channels, not 4"),
         (lambda: Transform(8, 3, (0.5,)), "mean has 1 values for 3 channels"),
         (lambda: Transform(8, 1, (0.5,), (0.0,)), "std must be above 0"),
+        (lambda: Transform(8, 1, (math.nan,), (0.5,)), "mean must be a finite number in every channel"),
+        (lambda: Transform(8, 1, (0.5,), (math.inf,)), "std must be a finite number in every channel"),
         (lambda: Transform(8, resize=4), "size must be at least 1 and at most resize=4, not 8"),
         (lambda: Transform(0), "size must be at least 1, not 0"),
         (lambda: Transform.from_json({"size": 8, "maen": [0]}), "did you mean 'mean'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ..errors import OutskirtsError
 from .decode import Altered, Items, decode, picture, scaled
+from .packed import Packed
 
 __all__ = ["CHANGES", "Faded", "Noisy", "Recoded", "Resized"]
 
@@ -30,7 +32,9 @@ class Corruption(Items):
 
     def __getitem__(self, row: int, /) -> Altered:
         stored = self.items[row]
-        return Altered(stored, lambda reading: self.changed(picture(decode(stored, f"row {row}", reading)), row))
+        named = self.items.name(row) if isinstance(self.items, Packed) else f"row {row}"
+        name = str(stored) if isinstance(stored, PathLike) else named
+        return Altered(stored, lambda reading: self.changed(picture(decode(stored, name, reading)), row))
 
     def changed(self, shown: Image.Image, row: int) -> bytes | NDArray[np.uint8]:
         """The changed image, as an encoded file or as pixels.

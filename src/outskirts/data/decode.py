@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -140,7 +141,9 @@ def stored_pixels(item: Item, name: str, reading: Reading) -> NDArray[Any]:
     except PermissionError as error:
         raise CorruptImage(f"{name} is not readable: permission denied.") from error
     except _DAMAGE as error:
-        raise CorruptImage(f"{name} cannot be decoded ({error}).") from error
+        # Of what is no file, Pillow tells the address in memory.
+        said = re.sub(r" <\S* object at 0x\w+>", "", str(error))
+        raise CorruptImage(f"{name} cannot be decoded ({said}).") from error
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
         raise CorruptImage(
             f"{name} has the shape {pixels.shape}; an image is [H, W], or [H, W, C] with 1 or 3 channels. Choose "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -69,6 +70,8 @@ class Transform:
             values = tuple(getattr(self, name)) or (0.5,) * self.channels
             if len(values) != self.channels:
                 raise OutskirtsError(f"{name} has {len(values)} values for {self.channels} channels.")
+            if not all(map(math.isfinite, values)):
+                raise OutskirtsError(f"{name} must be a finite number in every channel, not {values}.")
             object.__setattr__(self, name, values)
         if min(self.std) <= 0:
             raise OutskirtsError(f"std must be above 0 in every channel, not {self.std}.")

@@ -259,3 +259,30 @@ def test_links_in_archives_are_not_followed(tmp_path, files):
     for spec, links in ((f"wds:{tmp_path / 'set.tar'}", 3), (f"zip:{tmp_path / 'set.zip'}", 1)):
         images = osk.open(spec)
         assert len(images) == 1 and f": {links} as a link or a device." in images.note
+
+
+@pytest.mark.parametrize("kind", ["zip", "wds"])
+def test_of_images_of_one_name_the_last_counts(kind, content, tmp_path):
+    (name, first), (other, second), *_ = content.items()
+    files, file = [(name, first), (other, first), (name, second)], tmp_path / "twice"
+    if kind == "zip":
+        with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(file, "w") as packed:
+            for member, data in files:
+                packed.writestr(member, data)
+    else:
+        with tarfile.open(file, "w") as packed:
+            for member, data in files:
+                (info := tarfile.TarInfo(member)).size = len(data)
+                packed.addfile(info, io.BytesIO(data))
+    images = osk.open(f"{kind}:{file}")
+    assert [images.items[row] for row in range(len(images))] == [second, first]
+    assert images.note == "1 file was passed over: 1 that a later one of the same name replaces."
+
+
+def test_a_corrupt_image_is_named_without_its_address(zipped):
+    file = zipped({"a/0.png": b"no image", "b/0.png": b"no image"})
+    for options in ("", "?jpeg=75"):
+        with pytest.raises(
+            OutskirtsError, match=r"^\S*set\.zip/a/0\.png cannot be decoded \(cannot identify image file\)"
+        ):
+            osk.open(f"zip:{file}{options}")[0]

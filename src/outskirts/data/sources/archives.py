@@ -94,7 +94,12 @@ def _labels(content: _Content, where: Path, spec: str) -> tuple[Tensor | None, l
 def _read(archives: list[Path], inside: tuple[str, ...], image: str | None, kind: str) -> _Content:
     content = _Content()
     for number, archive in enumerate(archives):
-        for member in members(archive):
+        found = list(members(archive))
+        # Of files that are called alike, unpacking leaves the last.
+        latest = {member.name: member for member in found}
+        for _ in range(len(found) - len(latest)):
+            content.passed_over.add("that a later one of the same name replaces")
+        for member in latest.values():
             *folders, file = PurePosixPath(member.name.lstrip("/")).parts or ("",)
             if tuple(folders[: len(inside)]) != inside:
                 continue
