@@ -101,8 +101,12 @@ def hf(
         stored = stored[split]
     elif split is not None:
         raise OutskirtsError(f"{where} holds a single set; leave out split={split}.")
-    _checked(image, label, attribute, group, stored.column_names, where)
-    return _image_set(stored.with_format("arrow")[:], image, label, attribute, group, where, f"hf:{where}")
+    columns = _checked(image, label, attribute, group, stored.column_names, where)
+    with loading(f"{where} is damaged"):
+        table = stored.with_format("arrow")[:].select(columns)
+        # A damaged file may say that a value lies where nothing is mapped, and to look there would end the process.
+        table.validate(full=True)
+    return _image_set(table, image, label, attribute, group, where, f"hf:{where}")
 
 
 class _Images:
