@@ -66,6 +66,7 @@ def test_an_unknown_option_is_exit_code_2(outskirts, command):
         "benchmark": ["mnist5k"],
         "report": ["run"],
         "import": ["cider", "a.pt"],
+        "export": ["guards/photos", "--out", "made.onnx"],
     }.get(command, [])
     outcome = outskirts(command, *first, "--no-such-option", "1")
     assert outcome.code == 2

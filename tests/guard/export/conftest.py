@@ -33,7 +33,7 @@ def small_classifier(head=None, transform=TRANSFORM):
     return Classifier(Backbone(network, 32, "small"), head, transform, CLASSES).eval()
 
 
-def guarded(classifier, detector="energy", per_class=False, features="head"):
+def guarded(classifier, detector="energy", per_class=False, features="head", acceptance=0.8):
     """A guard that is fitted and calibrated on pictures of noise."""
     with isolated(1, "small"):
         images = noise(classifier.transform)
@@ -51,9 +51,9 @@ def guarded(classifier, detector="energy", per_class=False, features="head"):
         outputs = Outputs(moved(outputs.features), logits, torch.arange(60) % 3, outputs.head, extra)
         made.fit(outputs)
         scores = made.score(outputs)
-        calibration = Calibration.of(scores, 0.8)
+        calibration = Calibration.of(scores.repeat(2), acceptance)
         if per_class:
-            calibration = Calibration.per_class(scores, torch.arange(60) % 3, classifier.classes, 0.8)
+            calibration = Calibration.per_class(scores, torch.arange(60) % 3, classifier.classes, acceptance)
     return Guard(classifier, made, calibration, features)
 
 

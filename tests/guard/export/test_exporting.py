@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -11,7 +12,9 @@ from outskirts.data.transform import Transform
 from outskirts.guard.export import exporting
 from outskirts.guard.export.exportable import exportable
 from outskirts.guard.export.resizing import Resized
+from outskirts.models.given.of_onnx import OnnxNetwork
 from outskirts.models.heads import DividedHead, NoHead, PrototypeHead, projector
+from outskirts.seeding import isolated
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -111,8 +114,11 @@ def test_trained_networks_and_those_of_others(finished, bugs, tmp_path):
     compared = run.export(tmp_path / "run.onnx", bugs / "fog").compared
     assert compared.images == 12 and compared.score < 1e-5
     given = {"train": bugs / "train", "calibration": images, "acceptance": 0.8, "detector": "react"}
-    timm = osk.Guard.fit("timm:resnet10t?weights=none&size=32&classes=ant,bee", **given)
-    assert timm.export(tmp_path / "timm.onnx").compared.score < 1e-5
+    weights = tmp_path / "my.pt"
+    with isolated(0, "resnet10t"):
+        torch.save(timm.create_model("resnet10t", num_classes=2).state_dict(), weights)
+    other = osk.Guard.fit(f"timm:resnet10t?weights={weights}&size=32", **given)
+    assert other.export(tmp_path / "other.onnx").compared.score < 1e-5
 
 
 @pytest.mark.slow
@@ -159,6 +165,31 @@ def test_what_takes_more_than_one_pass_is_refused(guard, detector, tmp_path):
     with pytest.raises(OutskirtsError, match=r"cannot be exported.*energy, entropy"):
         made.export(tmp_path / "made.onnx")
     assert "energy" in exportable() and "odin" not in exportable()
+
+
+def test_an_onnx_file_is_refused(guard, tmp_path):
+    made = guard()
+    network = OnnxNetwork.__new__(OnnxNetwork)
+    nn.Module.__init__(network)
+    made.classifier.backbone = network
+    with pytest.raises(OutskirtsError, match="This classifier is an ONNX file"):
+        made.export(tmp_path / "made.onnx")
+
+
+def test_too_few_images_for_eight_bits(guard, bugs, tmp_path):
+    made = guard(acceptance=0.99)
+    with pytest.raises(OutskirtsError, match="at least 99 calibration images"):
+        made.export(tmp_path / "made.onnx", int8=True, calibration=bugs / "test" / "ant")
+
+
+@pytest.mark.slow
+def test_large_weights_are_beside_the_file(guard, tmp_path, monkeypatch):
+    usual = torch.onnx.ONNXProgram.save
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "save", lambda self, path: usual(self, path, external_data=True))
+    guard().export(tmp_path / "made.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx", "made.onnx.data"]
+    session = onnxruntime.InferenceSession(tmp_path / "made.onnx")
+    assert session.run(["accepted"], {"pixels": np.zeros((2, 9, 9, 3), np.uint8)})[0].shape == (2,)
 
 
 class Deciding(nn.Module):

@@ -22,6 +22,7 @@ from ...data.selection import evenly_spaced
 from ...errors import OutskirtsError
 from ..calibration import Calibration
 from ..parts import Parts
+from ..threshold import promise
 from .graph import INPUT, GuardGraph
 from .onnx_file import onnx_runner, save_onnx
 from .traced import quiet, translating
@@ -83,12 +84,15 @@ def quantised(parts: Parts, path: Path, images: ImageSet) -> tuple[Parts, Cost]:
     Raises:
         OutskirtsError: If there are too few images, or nothing in the network can be quantised.
     """
+    terms = parts.calibration.promises[0]
+    promise(len(images), terms.acceptance, terms.confidence)  # Refuses too few before minutes of work.
     before, places = answers(parts, images)
     plain = path.with_name("plain.onnx")
     _write(parts, plain, path, images, places)
     after = _answers(onnx_runner(path), parts, images, places)
     parts = replace(parts, calibration=_calibrated(parts, after))
-    ratio = _seconds(onnx_runner(path), parts, images) / _seconds(onnx_runner(plain), parts, images)
+    side = parts.classifier.transform.size
+    ratio = _seconds(onnx_runner(path), side) / _seconds(onnx_runner(plain), side)
     _write(parts, plain, path, images, places)
     for left in path.parent.glob(f"{plain.name}*"):
         left.unlink()
@@ -164,9 +168,8 @@ def _calibrated(parts: Parts, given: Answers) -> Calibration:
     return Calibration.per_class(given.scores, given.predicted, parts.classifier.classes, *terms)
 
 
-def _seconds(run: Run, parts: Parts, images: ImageSet) -> float:
-    """The shortest time of one image at the size of the network."""
-    side = parts.classifier.transform.size
+def _seconds(run: Run, side: int) -> float:
+    """The shortest time of one image, which has the size of the network's input."""
     pixels = torch.zeros(1, side, side, 3, dtype=torch.uint8)
     times = []
     for _ in range(_TIMED):
