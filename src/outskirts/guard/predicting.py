@@ -27,6 +27,9 @@ __all__ = ["Summary", "predict_to"]
 #: images are in the same batches, on which the last bits of a score can depend.
 _CHUNK = 1000
 
+#: Called with the position of an image and its row.
+Told = Callable[[int, Record], None]
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -58,6 +61,7 @@ def predict_to(
     top: int = 1,
     fdr: float | None = None,
     device: str = "auto",
+    told: Told | None = None,
     say: Say = silence,
     progress: Progress = nobody,
 ) -> Summary:
@@ -74,6 +78,8 @@ def predict_to(
         fdr: False discovery rate, above 0 and below 1, at which images are declared out-of-distribution, in a column of
             its own.
         device: Device of the network.
+        told: Called with the position of each image and its row, in order, when all are there.
+        told: Called with the position of each image and its row, in order, when all are there.
         say: Told when it goes on, and of images that cannot be read.
         progress: Told of the images that are done.
 
@@ -97,7 +103,7 @@ def predict_to(
                     say(f"Could not be read: {row['error']}")
             progress("verdicts", first + len(chunk), len(images))
         with atomic(out) as temporary:
-            summary = _written(part, temporary, out.suffix, top, fdr)
+            summary = _written(part, temporary, out.suffix, top, fdr, told)
         part.file.unlink()
     return summary
 
@@ -179,7 +185,7 @@ def _append(text: TextIO, rows: Sequence[Record]) -> None:
     text.flush()
 
 
-def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None) -> Summary:
+def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None, told: Told | None) -> Summary:
     """Write all rows in the form that was asked for, and count them."""
     declared: Iterator[bool] | None = None
     count = None
@@ -197,5 +203,7 @@ def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None) 
                 rejected += read and not row["accepted"]
                 if declared is not None and read:
                     row["declared_ood"] = next(declared)
+                if told is not None:
+                    told(images + unread - 1, row)
             write(block)
     return Summary(images, rejected, unread, count)
