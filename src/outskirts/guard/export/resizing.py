@@ -28,6 +28,8 @@ Kind = Literal["bilinear", "bicubic"]
 
 #: Weights have this many bits, one of which is the sign, and at most so many of them are behind the point.
 _BITS, _MOST_BITS = 16, 22
+#: Parts at most that the columns of an image are taken in.
+_BANDS = 8
 
 
 class Resized(nn.Module):
@@ -47,12 +49,12 @@ class Resized(nn.Module):
         images = pixels.permute(0, 3, 1, 2)
         if self.transform.channels == 1:
             images = luminance(images)
-        images = images.double()
         lengths = [torch.full((), length, dtype=torch.float64) for length in images.shape[2:]]
         (rows, inside), (columns, across) = (
             self._matrix(images.shape[axis + 2], size) for axis, size in enumerate(self._sizes(*lengths))
         )
-        images = self._bytes(images @ columns.T) if self.in_bytes else images @ columns.T
+        images = _banded(images, columns)
+        images = self._bytes(images) if self.in_bytes else images
         images = self._bytes(rows @ images)
         if self.transform.fit == "pad":
             colour = torch.tensor([round(255 * value) for value in self.transform.mean], dtype=torch.float64)
@@ -99,6 +101,31 @@ def _weights(length: int, size: Tensor, kind: Kind) -> Tensor:
     apart = (torch.arange(length, dtype=torch.float64) + 0.5 - centers[:, None]) / scale.clamp_min(1)
     shares = _triangle(apart) if kind == "bilinear" else _cubic(apart)
     return shares / shares.sum(1, keepdim=True)
+
+
+def _banded(images: Tensor, matrix: Tensor) -> Tensor:
+    """``images @ matrix.T``, float64, without most of the zeros of the matrix: a few neighbouring pixels that are made
+    come from a part of the image.
+
+    Arguments:
+        images: uint8 [B, C, H, W].
+        matrix: float64 [S, W]; what is not zero in a row moves to the right from row to row.
+    """
+    side, width = matrix.shape
+    bands = max(count for count in range(1, _BANDS + 1) if side % count == 0)
+    used = (matrix != 0).view(bands, -1, width).any(1)
+    places = torch.arange(width)
+    firsts = torch.where(used, places, width).amin(1)
+    lasts = torch.where(used, places, -1).amax(1)
+    length = (lasts - firsts).amax(0).add(1).item()
+    torch._check(length >= 1)
+    taken = firsts[:, None] + torch.arange(length)
+    # Beyond the last pixel are zeros.
+    inside, taken = taken < width, taken.clamp_max(width - 1)
+    parts = images.index_select(3, taken.flatten()).unflatten(3, (bands, length)).permute(0, 1, 3, 2, 4).double()
+    weights = matrix.view(bands, -1, width).gather(2, taken[:, None].expand(-1, side // bands, -1))
+    weights = torch.where(inside[:, None], weights, 0.0)
+    return (parts @ weights.mT).permute(0, 1, 3, 2, 4).flatten(3)
 
 
 def _triangle(apart: Tensor) -> Tensor:
