@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
 import torch
@@ -24,6 +25,7 @@ from ..training.run import Run
 from .export.exporting import Exported, Format, exported
 from .fitting import Terms, Work, fitted
 from .folder import load_parts, save_parts
+from .hub import fetched, pushed
 from .judging import judge, judged
 from .measurement import Measurement
 from .measuring import Groups, measure
@@ -136,6 +138,37 @@ class Guard(Parts):
             OutskirtsError: If there is no guard, one of its files was changed, or the versions are others.
         """
         return cls(**vars(load_parts(Path(folder), strict, classifier, say)))
+
+    def push_to_hub(self, repo: str, *, private: bool = True) -> str:
+        """Write the guard to a repository of the Hugging Face Hub; returns its address.
+
+        Arguments:
+            repo: Name of the repository, such as ``me/photos``; it is made if there is none.
+            private: Whether a new repository is seen by its owner alone.
+
+        Raises:
+            OutskirtsError: If nothing tells how the network is built again, or the repository cannot be written.
+        """
+        with TemporaryDirectory() as folder:
+            return pushed(self.save(Path(folder) / "guard"), repo, private)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo: Path | str, *, revision: str | None = None, strict: bool = True, say: Say = silence
+    ) -> Self:
+        """The guard in a folder, or in a repository of the Hugging Face Hub.
+
+        Arguments:
+            repo: A folder, or the name of a repository.
+            revision: Branch, tag or commit of the repository; the newest unless given.
+            strict: Refuse other versions of packages, as `load` does.
+            say: Told of other versions.
+
+        Raises:
+            OutskirtsError: If there is no such folder or repository, or no guard in it.
+        """
+        folder = Path(repo) if Path(repo).is_dir() else fetched(str(repo), revision)
+        return cls.load(folder, strict, say=say)
 
     def predict(
         self,

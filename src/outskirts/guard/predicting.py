@@ -21,7 +21,7 @@ from .fdr import discoveries, shortage
 from .guard import Guard
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
 
-__all__ = ["Summary", "predict_to"]
+__all__ = ["Summary", "predict_to", "rows_of"]
 
 #: Images after which verdicts are on the disk. A call that goes on begins after a whole number of them, so that all
 #: images are in the same batches, on which the last bits of a score can depend.
@@ -97,7 +97,7 @@ def predict_to(
     with part.opened(say) as (done, add):
         for first in range(done, len(images), _CHUNK):
             chunk = images.subset(torch.arange(first, min(first + _CHUNK, len(images))))
-            add(rows := _rows(guard, chunk, top, device))
+            add(rows := rows_of(guard, chunk, top, device))
             for row in rows:
                 if "score" not in row:
                     say(f"Could not be read: {row['error']}")
@@ -108,8 +108,15 @@ def predict_to(
     return summary
 
 
-def _rows(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
-    """The rows of some images, in order."""
+def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
+    """The rows of some images, in order; those of images that cannot be read say why.
+
+    Arguments:
+        guard: The guard.
+        chunk: The images, as many as memory has room for the rows of.
+        top: How many of the most probable classes are given.
+        device: Device of the network.
+    """
     by_name: dict[str, list[Record]] = {}
     for verdicts in guard.stream(chunk, top=top, device=device):
         for verdict in verdicts:
