@@ -28,7 +28,7 @@ def test_two_methods_are_trained_measured_and_reported(bugs, draw, outskirts, tm
     assert any(one.startswith(f"Report: {tmp_path / 'call' / 'report.html'}") for one in said)
     assert said[-1].startswith(f"Verdicts with pictures: {tmp_path / 'call' / 'verdicts.html'}")
     assert [one.partition("/pictures/")[2].partition(".")[0] for one in said[-3:-1]] == ["known", "fog"]
-    assert osk.Guard.load(tmp_path / "call" / "guard").calibration.n == 24
+    assert osk.Guard.load(tmp_path / "call" / "guard").calibration.n == 25
     assert osk.Run.open(tmp_path / "call" / "ascood").recipe().settings.batchnorm == "separate"
     outcome = outskirts("demo", "--quick", "--out", tmp_path / "command")
     assert outcome.code == 0 and outcome.out.count("AUROC") == 2, outcome.err
