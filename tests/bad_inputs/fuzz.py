@@ -171,7 +171,7 @@ def _changes(right: list[str], words: list[str]) -> list[str]:
             continue
         option = next((word for word in reversed(right[:start]) if word.startswith("--")), "")
         if stop - start == another - other == 1 and (parts := _parts(right[start], words[other])):
-            changes += [f"in a spec, {part}" for part in parts]
+            changes += [f"spec: {part}" for part in parts]
         else:
             changes.append(f"{tag} {option}: {' '.join(right[start:stop])} to {' '.join(words[other:another])}")
     return changes
@@ -188,9 +188,12 @@ def _parts(right: str, word: str) -> list[str]:
 
 #: Files that people write themselves, in which nothing may be without effect.
 _OWN = r"(bench\.yaml|config\.yaml|a\.csv|hot\.csv|a\.txt|classes\.txt|own\.py)"
+_TABLE = r"(a|hot|classes)\.(csv|txt)"
+_SAME = rf"as before, (damaged ({_TABLE}|own\.py)|edited {_TABLE}\S*: '(?P<cell>.*)' to '?(?P=cell)'?$)"
+#: What may be wrong with a file.
+_FILE = "(edited|renamed|left out|damaged|replaced|recoded|doubled|linked)"
 #: Ends of names of files that a program writes, which does not look at every byte when it reads them.
 _HASHLESS = "npy|npz|parquet|png|jpg|safetensors|pt|onnx|ts|pt2"
-_TABLE = r"(a|hot|classes)\.(csv|txt)"
 _NUMBER = r"-?[\d.]+"
 #: The first class of which the pattern is found in what was changed is its class.
 CLASSES = {
@@ -206,15 +209,21 @@ CLASSES = {
     "empty stands for the default": rf"otherwise, edited {_OWN}\..* to (None|''|\[\]|{{}})$",
     "another value of a key": rf"otherwise, edited {_OWN}\.",
     "another cell: names of classes and attributes are any text": rf"otherwise, (edited|damaged|recoded) {_TABLE}",
-    "an option of a spec left out: the default holds": r"otherwise, in a spec, delete [&?]?\w+=[^&?]*[&?]? to ",
-    "another value of an option in a spec": r"otherwise, in a spec, replace (\w+)=.* to \1=[^&]*$",
-    "another file in a spec, or another set": r"otherwise, in a spec, replace [\w:./@-]+ to [\w:./@-]+$",
+    "an option of a spec left out: the default holds": r"otherwise, spec: delete [&?]?\w+=[^&?]*[&?]? to ",
+    "another value of an option in a spec": r"otherwise, spec: replace (\w+)=.* to \1=[^&]*$",
+    "another file in a spec, or another set": r"otherwise, spec: replace [\w:./@-]+ to [\w:./@-]+$",
+    "a cell, a line end or code that means the same": _SAME,
+    "the name of a file in a zip file, which has no checksum, or an image that may be left out": (
+        r"otherwise, damaged \w+\.zip"
+    ),
     "a user's own code": r"otherwise, \w+ own\.py",
     "a file in an archive that is another, elsewhere, a link or gone": r"otherwise, [\w ]+ \w+\.(zip|tar)\[",
     "another encoding of the same text": r"as before, recoded \S+: (utf-8-sig|utf-8|utf-16)",
     "a name that people choose": r", renamed bench\.yaml\.(ood|variants)\.",
-    "without effect on this command, in a file that programs write": rf"as before, \w+( \w+)? (?!{_OWN})",
-    "what a benchmark says beside its sets, which is not shown": r"as before, .* bench\.yaml\.(recipes|variants)",
+    "without effect on this command, in a file that programs write": rf"as before, {_FILE} (?!{_OWN})",
+    "what a benchmark says beside its sets, which is not shown": (
+        r"as before, .* bench\.yaml\.(recipes|variants|classes)"
+    ),
     "a record that is shown or copied as it is": r", [\w ]+ \w+/([\w-]+/)?[\w-]+\.jsonl?\b",
     "pixels, scores or weights without a hash": rf", [\w ]+ \S+\.({_HASHLESS}|tar(?=:))\b",
     "options of a run, which are taken as they are": r", [\w ]+ (\w+/)+([\w-]+/)?config\.yaml",
@@ -225,7 +234,7 @@ CLASSES = {
 
 def accepted_as(change: str) -> str:
     """The class of what was accepted; empty if it is in none."""
-    return next((name for name, pattern in CLASSES.items() if re.search(pattern, change)), "")
+    return next((name for name, pattern in CLASSES.items() if re.search(pattern, change, re.DOTALL)), "")
 
 
 def main() -> int:

@@ -2,6 +2,8 @@
 
 import pytest
 
+import outskirts as osk
+
 
 def test_help(outskirts):
     outcome = outskirts("demo", "--help")
@@ -29,3 +31,6 @@ def test_a_quick_demo(outskirts, tmp_path):
     assert (tmp_path / "demo" / "report.html").is_file()
     assert outcome.out.count("AUROC") == 2
     assert "not independent" in outcome.err
+    guard = osk.Guard.load(tmp_path / "demo" / "guard")
+    assert len(guard.predict(tmp_path / "demo" / "pictures")) == 3
+    assert outcome.err.count("p-value") == 3 and (tmp_path / "demo" / "verdicts.html").is_file()

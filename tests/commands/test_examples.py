@@ -18,8 +18,8 @@ from outskirts.generation import generators
 _GUARD = ("guard", "predict", "monitor", "export")
 #: What is there where the examples are called; in the order of what they need.
 ORDER = ("data", "train", "evaluate", *_GUARD, "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
-#: What examples that need the pools of others have in common; in the order of what they need.
-LATER = ("verify pool:", "--anchors ", "synthesize ncis", "synthesize dream")
+#: What examples that need the guards or pools of others have in common; in the order of what they need.
+LATER = ("--guard ", "verify pool:", "--anchors ", "synthesize ncis", "synthesize dream")
 
 #: Examples that are read here but not run: what each needs that a test has not.
 NOT_RUN = {

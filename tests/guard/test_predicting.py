@@ -166,7 +166,7 @@ def test_wrong_files_of_verdicts_are_told(tmp_path):
 
 def test_memory_is_that_of_a_chunk(guard, tmp_path, chunks, monkeypatch):
     """Rows are written as they come, and never all at once."""
-    most, rows = 0, predicting._rows
+    most, rows = 0, predicting.rows_of
 
     def counted(*arguments):
         nonlocal most
@@ -174,7 +174,7 @@ def test_memory_is_that_of_a_chunk(guard, tmp_path, chunks, monkeypatch):
         most = max(most, len(made))
         return made
 
-    monkeypatch.setattr(predicting, "_rows", counted)
+    monkeypatch.setattr(predicting, "rows_of", counted)
     pixels = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 3), np.uint8)
     predict_to(guard, osk.ImageSet(pixels, spec="noise"), tmp_path / "v.jsonl")
     assert most == 8 and len(read(tmp_path / "v.jsonl")) == 100

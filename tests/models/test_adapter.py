@@ -76,6 +76,18 @@ def test_the_logits_before_a_softmax_are_found(head, after):
     torch.testing.assert_close(found(backbone.network(images)).softmax(1), probabilities)
 
 
+@pytest.mark.parametrize("head", [None, "layers.1"])
+def test_the_logits_before_a_sigmoid_are_found(head):
+    """Those of a network with several labels: each is the log-odds of one."""
+    model = Body(4, 4, after=nn.Sigmoid()).eval()
+    images = torch.randn(5, 3, 8, 8)
+    shares = model(images)
+    last = model.layers[-1]
+    backbone, found = adapt(model, IMAGES, head=head)
+    assert found.linear is last
+    torch.testing.assert_close(found(backbone.network(images)).sigmoid(), shares)
+
+
 def test_logits_that_no_layer_makes_go_with_the_last_features():
     model = Body(4, 4, after=nn.Hardtanh(-0.01, 0.01))
     backbone, head = split(model)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..data.benchmark import load_benchmark, open_groups
+from ..data.decode import picture
+from ..data.imageset import ImageSet
 from ..data.sources import reopen
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
-from ..files import require_empty
+from ..extraction.forward import PassOptions
+from ..files import make_folder, require_empty
+from ..guard.gallery import save_gallery
+from ..guard.guard import Guard
+from ..guard.lowest import Lowest
+from ..guard.opening import opened
 from ..reporting import report
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
@@ -43,7 +51,8 @@ def demo(
 ) -> dict[str, Results]:
     """Train CE and ASCOOD on handwritten digits 0-5, and try them on digits 6-9, textures, photographs and faces.
 
-    Writes a run folder for each method, and ``report.html``. Nothing is downloaded. It takes some minutes on two
+    Writes a run folder for each method, ``report.html``, a guard of the second run, and ``verdicts.html`` with what it
+    says of three images. Nothing is downloaded. It takes some minutes on two
     processor cores, and needs ``pip install 'outskirts[demo]'``.
 
     Arguments:
@@ -79,4 +88,24 @@ def demo(
         results[method] = evaluate_run(runs[-1], test, ood, _DETECTORS, say=say, progress=progress)
         measured(results[method])
     say(f"Report: {report(runs, out / 'report.html')}  ({time.perf_counter() - start:.0f} s)")
+    _guarded(runs[-1], test, ood, out, say)
     return results
+
+
+def _guarded(run: Run, test: ImageSet, ood: Mapping[str, Mapping[str, ImageSet]], out: Path, say: Say) -> None:
+    """A guard, calibrated on half of the test images, and what it says of a new one and of one of each OOD group."""
+    guard = Guard.fit(run, calibration=test.part("0-50%"), detector="knn:k=10", say=say)
+    say(f"Guard: {guard.save(out / 'guard')}. {guard.calibration.sentences()[0]}")
+    shown = {"known": test.part("50-100%")}
+    shown |= {name: images for sets in ood.values() for name, images in list(sets.items())[:1]}
+    make_folder(out / "pictures")
+    for name, images in shown.items():
+        picture(images.image(0)).save(out / "pictures" / f"{name}.png")
+    pictures = opened([out / "pictures" / f"{name}.png" for name in shown])
+    verdicts, lowest = guard.predict(pictures), Lowest(len(shown))
+    for verdict in verdicts:
+        said = "accepted" if verdict.accepted else "rejected"
+        say(f"{verdict.file}: taken for {verdict.label}, p-value {verdict.p_value:.3g}, {said}.")
+    lowest.take_all(pictures, verdicts)
+    page = save_gallery(guard, pictures, lowest, out / "verdicts.html", PassOptions(guard.precision), name="demo")
+    say(f"Verdicts with pictures: {page}. Try your own: outskirts predict {quote(str(out / 'guard'))} PICTURES")

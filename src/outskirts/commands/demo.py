@@ -23,7 +23,7 @@ class Demo(Command):
     examples: ClassVar[tuple[str, ...]] = ("outskirts demo", "outskirts demo --quick --out runs/quick")
 
     out: Path = Path("runs/demo")
-    """Folder of the two runs and of report.html; it must be new or empty."""
+    """Folder of the two runs, report.html, the guard and verdicts.html; it must be new or empty."""
     quick: bool = False
     """Run for about two minutes only, to see that everything works; the numbers then mean nothing."""
     seed: int = 0

@@ -16,6 +16,8 @@ from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_model import evaluate_model, model_folder
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
+from ..guard.guard import Guard
+from ..guard.measured_files import require_new
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
@@ -28,13 +30,15 @@ __all__ = ["COMMAND", "main"]
 @dataclass(frozen=True)
 class Evaluate(Command):
     """Measure how well a run, or a classifier that was trained elsewhere, detects out-of-distribution (OOD) images, and
-    write the report."""
+    write the report. Of a guard, measure how many images it accepts and rejects."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts evaluate runs/photos --test folder:photos/test --far textures=folder:textures",
         "outskirts evaluate runs/photos --test folder:photos/test --near textures=folder:textures --tune",
         "outskirts evaluate --model torchvision:resnet18?weights=my.pt --train folder:photos/train --test "
         "folder:photos/test --far textures=folder:textures",
+        "outskirts evaluate --guard guards/photos --test folder:photos/test --far textures=folder:textures --out "
+        "photos.html",
     )
 
     run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[RUN]")] = None
@@ -42,6 +46,9 @@ class Evaluate(Command):
     model: str | None = None
     """Classifier that was trained elsewhere, such as timm:resnet50?weights=my.pt, hf:DIR, onnx:FILE or
     module:package.file:function."""
+    guard: Path | None = None
+    """Folder of a guard, in the place of a run. It keeps its detector and its threshold, so only --test, the OOD sets,
+    --device, --skip-corrupt and --out go with it."""
     train: str | None = None
     """With --model: images that it was trained on, with its classes, as a spec. Detectors are fitted on them."""
     val: str | None = None
@@ -52,7 +59,8 @@ class Evaluate(Command):
     seed: int = 0
     """With --model: seed of that part, and of the bootstrap."""
     out: Path | None = None
-    """With --model: folder of the results. Default: one in runs/, named after the classifier."""
+    """With --model: folder of the results. Default: one in runs/, named after the classifier. With --guard: page to
+    write, a new file .html; its numbers are written beside it, as .csv and .json. Default: a table on the terminal."""
     test: str | None = None
     """In-distribution (ID) test images of the run's classes, as a spec. Default: those in the folder test beside
     train."""
@@ -93,6 +101,8 @@ class Evaluate(Command):
     """Preprocessing of images for a classifier that was trained elsewhere; a run knows its own."""
 
     def __call__(self) -> None:
+        if self.guard is not None:
+            return self._of_guard(self.guard)
         options: dict[str, Any] = {name: getattr(self, name) for name in _SHARED}
         options["tune"] = self.tune_on or ("own" if self.tune else None)
         with telling() as (saying, progress):
@@ -103,14 +113,12 @@ class Evaluate(Command):
 
     def _of_run(self, options: dict[str, Any]) -> tuple[Path, Results]:
         if self.run is None:
-            raise OutskirtsError("Pass the folder of a run, or a classifier that was trained elsewhere (--model).")
-        default = Evaluate()
-        given = [name for name in _OF_MODEL if getattr(self, name) != getattr(default, name)]
-        given += [name for name, value in vars(self.transform).items() if value is not None]
-        if given:
             raise OutskirtsError(
-                f"--{given[0].replace('_', '-')} is for a classifier that was trained elsewhere (--model); a run knows "
-                "its own."
+                "Pass the folder of a run, or a classifier that was trained elsewhere (--model), or a guard (--guard)."
+            )
+        if given := self._given(_OF_MODEL):
+            raise OutskirtsError(
+                f"{given[0]} is for a classifier that was trained elsewhere (--model); a run knows its own."
             )
         return self.run, evaluate_run(self.run, self.test, self._groups(), asked_for(self.detectors), **options)
 
@@ -127,6 +135,31 @@ class Evaluate(Command):
         return folder, evaluate_model(
             text, self.train, self.test, self._groups(), asked_for(self.detectors), out=folder, **options
         )
+
+    def _of_guard(self, folder: Path) -> None:
+        taken = ("guard", "test", *GROUPS, "device", "skip_corrupt", "out")
+        if given := self._given([name for name in vars(self) if name not in (*taken, "transform")]):
+            raise OutskirtsError(
+                f"{given[0]} does not go with --guard: a guard keeps its classifier, its detector and its threshold."
+            )
+        if self.test is None:
+            raise OutskirtsError("Pass ID test images that the guard was not made of (--test SPEC).")
+        page = None if self.out is None else require_new(self.out)
+        guard = Guard.load(folder, say=say)
+        with telling() as (_, progress):
+            found = guard.measure(
+                self.test, self._groups(), device=self.device, skip_corrupt=self.skip_corrupt, progress=progress
+            )
+        show(found.table())
+        if page is not None:
+            say(f"Report: {found.save(page, folder.resolve().name)}")
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        """Those of some options that are given, as they are written."""
+        default = Evaluate()
+        given = [name for name in names if getattr(self, name) != getattr(default, name)]
+        given += [name for name, value in vars(self.transform).items() if value is not None]
+        return [name.upper() if name == "run" else f"--{name.replace('_', '-')}" for name in given]
 
     def _groups(self) -> dict[str, dict[str, str]]:
         """The specs of OOD sets by group and name."""

@@ -6,20 +6,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from rich.table import Table
 
 from ..bounds import Between, Count
 from ..data.imageset import ImageSet
+from ..data.sources import open_split
+from ..devices import resolve_device
 from ..errors import OutskirtsError
+from ..extraction.forward import PassOptions
+from ..guard.gallery import require_page, save_gallery
 from ..guard.guard import Guard
+from ..guard.lowest import Lowest
 from ..guard.opening import opened
 from ..guard.predicting import predict_to
 from ..guard.records import columns, record_of, require_suffix, unread_record, writer_of_text
 from ..guard.verdicts import Verdict, Verdicts
-from .console import Command, parse, say, show, telling
+from .console import Command, Telling, parse, say, show, telling
 
 __all__ = ["COMMAND", "main"]
 
@@ -50,6 +55,13 @@ class Predict(Command):
     fdr: Between | None = None
     """With --out: false discovery rate, between 0 and 1, at which pictures are declared out-of-distribution, in a
     column of its own. The share of false ones among them is at most this, on average."""
+    html: Path | None = None
+    """Page to write, a new file .html, with the pictures of the lowest p-values and their verdicts."""
+    html_images: Count = 200
+    """With --html: how many pictures are shown, at least 1."""
+    train: str | None = None
+    """With --html: training images, as a spec. The three nearest, in the features of the network, are shown beside each
+    picture."""
     device: str = "auto"
     """Device of the network: auto, cpu, cuda or mps."""
     any_version: bool = False
@@ -60,27 +72,35 @@ class Predict(Command):
             require_suffix(self.out)
         elif self.fdr is not None:
             raise OutskirtsError("A false discovery rate is of a whole batch; write it to a file (--out FILE.csv).")
+        if self.html is not None:
+            require_page(self.html)
+        elif self.train is not None:
+            raise OutskirtsError("Training images are shown on a page; name it (--html FILE.html).")
+        train = None if self.train is None else open_split(self.train, "train")
         guard = Guard.load(self.guard, strict=not self.any_version, say=say)
-        images = self._images()
-        with telling() as (saying, progress):
-            if self.out is None:
-                verdicts = guard.predict(images, top=self.top, device=self.device, progress=progress)
-            else:
-                summary = predict_to(
-                    guard,
-                    images,
-                    self.out,
-                    top=self.top,
-                    fdr=self.fdr,
-                    device=self.device,
-                    say=saying,
-                    progress=progress,
-                )
-        if self.out is None:
-            self._print(verdicts)
-        say(f"{verdicts}." if self.out is None else f"{self.out}: {summary}.")
-        if not (len(verdicts) if self.out is None else summary.images):
+        images, lowest = self._images(), Lowest(self.html_images)
+        with telling() as told:
+            looked_at, summary = self._looked_at(guard, images, lowest, told)
+        say(f"{summary}.")
+        if not looked_at:
             raise OutskirtsError("No picture could be read; the reasons are above.")
+        if self.html is not None:
+            options = PassOptions(guard.precision, device=resolve_device(self.device), skip_corrupt=True)
+            name = self.guard.resolve().name
+            with telling() as (_, progress):
+                save_gallery(guard, images, lowest, self.html, options, train=train, name=name, progress=progress)
+            say(f"Page: {self.html}")
+
+    def _looked_at(self, guard: Guard, images: ImageSet, lowest: Lowest, told: Telling) -> tuple[int, str]:
+        """Print or write the verdicts; returns how many images were read, and what to say of them."""
+        options: dict[str, Any] = {"top": self.top, "device": self.device, "progress": told.progress}
+        if self.out is not None:
+            summary = predict_to(guard, images, self.out, fdr=self.fdr, told=lowest.take, say=told.say, **options)
+            return summary.images, f"{self.out}: {summary}"
+        verdicts = guard.predict(images, **options)
+        lowest.take_all(images, verdicts)
+        self._print(verdicts)
+        return len(verdicts), str(verdicts)
 
     def _images(self) -> ImageSet:
         if self.pictures == ("-",):

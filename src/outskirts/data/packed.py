@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import tarfile
@@ -23,6 +24,8 @@ __all__ = ["NO_FILE", "Member", "Packed", "members", "read_member"]
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 #: What stands before a file in a zip file: so many bytes, and a name and more whose lengths are the last two numbers.
 _ZIP_HEADER = 30
+#: How the end of a zip file begins, and how many bytes it has at most, with a comment.
+_ZIP_LAST, _ZIP_END = b"PK\5\6", 22 + 2**16 - 1
 #: Bytes that one image has at most.
 _LARGEST = 2**30
 #: Where a member begins that has no content.
@@ -133,7 +136,11 @@ def members(archive: Path) -> Iterator[Member]:
 
 def _of_zip(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as packed:
-        for info in packed.infolist():
+        listed = packed.infolist()
+        # The library does not look: a damaged list can seem to end early.
+        if (said := _said(archive)) not in (len(listed) % 2**16, 2**16 - 1):
+            raise OutskirtsError(f"{archive} is damaged: of {said:,} files, it lists {len(listed):,}.")
+        for info in listed:
             if not info.filename or info.is_dir():
                 continue
             if stat.S_ISLNK(info.external_attr >> 16):
@@ -150,6 +157,15 @@ def _of_zip(archive: Path) -> Iterator[Member]:
             # Some programs of Windows part folders by its own sign.
             name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
             yield Member(name, info.header_offset, info.compress_size, info.file_size, info.CRC, deflated=deflated)
+
+
+def _said(archive: Path) -> int:
+    """How many files a zip file says that it has, modulo 65,536; 65,535 where that number stands elsewhere."""
+    with archive.open("rb") as file:
+        file.seek(-min(_ZIP_END, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        end = file.read()
+    count: int = struct.unpack_from("<H", end, end.rindex(_ZIP_LAST) + 10)[0]
+    return count
 
 
 def _of_tar(archive: Path) -> Iterator[Member]:

@@ -16,7 +16,7 @@ from ..training.run import Run
 from .apart_by_group import shared_groups_of
 from .results import ID
 
-__all__ = ["require_apart", "require_few", "seen_in_training", "shared_images"]
+__all__ = ["require_apart", "require_few", "seen_in_training", "shared_images", "shared_with_test"]
 
 #: How a network has learnt from images that are not its training images.
 _LEARNT = "learnt as synthetic images, or in the run that the network began from"
@@ -40,9 +40,7 @@ def shared_images(
         OutskirtsError: If a set is empty, or if more of its images than real sets have copies are among the ID test or
             training images; or if ID images of two sets are of one group.
     """
-    for name, images in sets.items():
-        if not len(images):
-            raise OutskirtsError(f"The set '{name}' ({images.spec}) holds no images.")
+    _require_images(sets)
     among = _Among(skip_corrupt)
     return [
         *_copies(sets, among),
@@ -52,6 +50,27 @@ def shared_images(
         *_beside_each_other({name: images for name, images in sets.items() if name != ID}, among),
         *shared_groups_of(sets, train, val),
     ]
+
+
+def shared_with_test(sets: Mapping[str, ImageSet], skip_corrupt: bool = False) -> list[str]:
+    """What `shared_images` checks of test images and OOD sets alone, where nothing is known of other images.
+
+    Arguments and errors are those of `shared_images`.
+    """
+    _require_images(sets)
+    among = _Among(skip_corrupt)
+    others = {name: images for name, images in sets.items() if name != ID}
+    return [
+        *_copies(sets, among),
+        *_beside_own(others, {"ID test": sets[ID]}, among),
+        *_beside_each_other(others, among),
+    ]
+
+
+def _require_images(sets: Mapping[str, ImageSet]) -> None:
+    for name, images in sets.items():
+        if not len(images):
+            raise OutskirtsError(f"The set '{name}' ({images.spec}) holds no images.")
 
 
 def seen_in_training(run: Run, sets: Mapping[str, ImageSet], val: ImageSet) -> Iterator[str]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .style import DASHED, FAINT, INK, SERIES
 
-__all__ = ["Scores", "calibrated", "histogram", "roc"]
+__all__ = ["Scores", "calibrated", "histogram", "judged", "roc"]
 
 #: Scores of ID and of OOD images; larger means more OOD.
 Scores = tuple[ArrayLike, ArrayLike]
@@ -26,6 +26,28 @@ def histogram(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> None:
         id_scores: [N].
         ood_scores: [M].
     """
+    low, high = _shares(axes, id_scores, ood_scores)
+    inside = np.asarray(id_scores, float)
+    threshold = np.quantile(inside, 0.95, method="linear" if np.isfinite(inside).all() else "lower")
+    axes.axvline(threshold.clip(low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="95 % of ID accepted")
+
+
+def judged(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike, threshold: float | None) -> None:
+    """Draw the shares of ID and of OOD images by score, and a threshold that was chosen before.
+
+    Arguments:
+        axes: Where to draw. The shapes are labelled for a legend.
+        id_scores: [N].
+        ood_scores: [M].
+        threshold: The largest score that is accepted, if there is one for all images.
+    """
+    low, high = _shares(axes, id_scores, ood_scores)
+    if threshold is not None:
+        axes.axvline(np.clip(threshold, low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="threshold")
+
+
+def _shares(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[float, float]:
+    """Draw both histograms; returns where the axis begins and ends."""
     inside, outside = np.asarray(id_scores, float), np.asarray(ood_scores, float)
     both = np.concatenate([inside, outside])
     # An infinite score has no place on an axis; it is drawn in the outermost bin.
@@ -36,10 +58,9 @@ def histogram(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> None:
         share = np.histogram(scores.clip(low, high), edges)[0] / len(scores)
         axes.stairs(share, edges, fill=True, color=color, alpha=0.3, linewidth=0)
         axes.stairs(share, edges, color=color, linewidth=1.1, label=name)
-    threshold = np.quantile(inside, 0.95, method="linear" if np.isfinite(inside).all() else "lower")
-    axes.axvline(threshold.clip(low, high), color=INK, linestyle=DASHED, linewidth=0.9, label="95 % of ID accepted")
     axes.set(xlabel="score (larger = more OOD)", yticks=[])
     axes.spines["left"].set_visible(False)
+    return float(low), float(high)
 
 
 def calibrated(axes: Axes, scores: ArrayLike, threshold: float | None) -> None:

@@ -60,5 +60,5 @@ def _save_histogram(file: Path, calibration: Calibration) -> None:
         # Several thresholds are no line.
         threshold = float(thresholds[0]) if len(thresholds) == 1 else None
         calibrated(axes, torch.cat(calibration.scores).numpy(), threshold)
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

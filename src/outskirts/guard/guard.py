@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
 import torch
@@ -18,7 +18,6 @@ from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
-from ..extraction.stream import stream
 from ..models.classifier import Classifier
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
@@ -26,6 +25,10 @@ from ..training.run import Run
 from .export.exporting import Exported, Format, exported
 from .fitting import Terms, Work, fitted
 from .folder import load_parts, save_parts
+from .hub import fetched, pushed
+from .judging import judge, judged
+from .measurement import Measurement
+from .measuring import Groups, measure
 from .monitoring import Watch
 from .opening import Images, opened
 from .own_images import Sources
@@ -136,6 +139,37 @@ class Guard(Parts):
         """
         return cls(**vars(load_parts(Path(folder), strict, classifier, say)))
 
+    def push_to_hub(self, repo: str, *, private: bool = True) -> str:
+        """Write the guard to a repository of the Hugging Face Hub; returns its address.
+
+        Arguments:
+            repo: Name of the repository, such as ``me/photos``; it is made if there is none.
+            private: Whether a new repository is seen by its owner alone.
+
+        Raises:
+            OutskirtsError: If nothing tells how the network is built again, or the repository cannot be written.
+        """
+        with TemporaryDirectory() as folder:
+            return pushed(self.save(Path(folder) / "guard"), repo, private)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo: Path | str, *, revision: str | None = None, strict: bool = True, say: Say = silence
+    ) -> Self:
+        """The guard in a folder, or in a repository of the Hugging Face Hub.
+
+        Arguments:
+            repo: A folder, or the name of a repository.
+            revision: Branch, tag or commit of the repository; the newest unless given.
+            strict: Refuse other versions of packages, as `load` does.
+            say: Told of other versions.
+
+        Raises:
+            OutskirtsError: If there is no such folder or repository, or no guard in it.
+        """
+        folder = Path(repo) if Path(repo).is_dir() else fetched(str(repo), revision)
+        return cls.load(folder, strict, say=say)
+
     def predict(
         self,
         images: Images,
@@ -169,6 +203,33 @@ class Guard(Parts):
             parts = [self.verdicts(self._nothing(), [], top)]
         return Verdicts.joined(parts, corrupt)
 
+    def measure(
+        self,
+        test: ImageSet | str | Path,
+        ood: Groups | None = None,
+        *,
+        device: str = "auto",
+        skip_corrupt: bool = False,
+        progress: Progress = nobody,
+    ) -> Measurement:
+        """How many new images the guard accepts and rejects, beside what it promised, and how often it is right.
+
+        `Measurement.save` writes a page and the numbers.
+
+        Arguments:
+            test: In-distribution images, or their spec, that the guard was not made of.
+            ood: Other sets, or their specs, by group and name; none unless given.
+            device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            skip_corrupt: Leave out images that cannot be decoded.
+            progress: Told of the images forwarded.
+
+        Raises:
+            OutskirtsError: If a set is one that the guard was made of, or shares images with the test images; if it is
+                empty, or one of its images cannot be decoded and is not to be left out.
+        """
+        options = PassOptions(self.precision, "fp32", resolve_device(device), skip_corrupt=skip_corrupt)
+        return measure(self, test, ood or {}, options, progress)
+
     def monitor(self, alpha: float = 0.01) -> Watch:
         """A watch over the verdicts of this guard, which raises an alarm when it rejects more than it promised.
 
@@ -195,14 +256,9 @@ class Guard(Parts):
             images: The images.
             batch_size: Images of a batch.
         """
-        if not len(images):
-            raise OutskirtsError(f"There is no image to look at: {images.spec or 'the image set'} holds none.")
         options = PassOptions(self.precision, "fp32", resolve_device(device), batch_size, skip_corrupt)
-        with closing(
-            stream(self.classifier, images, self.detector.probes, self.features, options)  # type: ignore[type-var]
-        ) as batches:
-            for places, outputs in batches:
-                yield self.verdicts(outputs, [images.name(place) for place in places.tolist()], top)
+        for _, verdicts in judged(self, images, options, top):
+            yield verdicts
 
     def export(
         self,
@@ -249,24 +305,7 @@ class Guard(Parts):
             files: Names of the images.
             top: How many of the most probable classes are given.
         """
-        with torch.inference_mode():
-            # A score that is no number is one of an image that is not accepted.
-            scores = self.detector.score(outputs).cpu().double() if len(outputs) else torch.empty(0).double()
-        shares = outputs.features.new_empty(len(outputs), 0)
-        places = torch.empty(len(outputs), 0, dtype=torch.int64)
-        predicted = None
-        if outputs.logits is not None:
-            shares, places = outputs.logits.float().softmax(1).topk(min(max(1, top), outputs.logits.shape[1]))
-            predicted = outputs.predicted
-        return Verdicts(
-            files,
-            self.classifier.classes,
-            scores,
-            self.calibration.p_values(scores, predicted),
-            self.calibration.accepted(scores, predicted),
-            shares,
-            places,
-        )
+        return judge(self, outputs, files, top)
 
     def unread(self, images: ImageSet) -> Iterator[tuple[str, str]]:
         """The names of the images that were left out last, and why they cannot be decoded."""

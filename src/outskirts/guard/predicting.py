@@ -21,11 +21,14 @@ from .fdr import discoveries, shortage
 from .guard import Guard
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
 
-__all__ = ["Summary", "predict_to"]
+__all__ = ["Summary", "predict_to", "rows_of"]
 
 #: Images after which verdicts are on the disk. A call that goes on begins after a whole number of them, so that all
 #: images are in the same batches, on which the last bits of a score can depend.
 _CHUNK = 1000
+
+#: Called with the position of an image and its row.
+Told = Callable[[int, Record], None]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def predict_to(
     top: int = 1,
     fdr: float | None = None,
     device: str = "auto",
+    told: Told | None = None,
     say: Say = silence,
     progress: Progress = nobody,
 ) -> Summary:
@@ -74,6 +78,8 @@ def predict_to(
         fdr: False discovery rate, above 0 and below 1, at which images are declared out-of-distribution, in a column of
             its own.
         device: Device of the network.
+        told: Called with the position of each image and its row, in order, when all are there.
+        told: Called with the position of each image and its row, in order, when all are there.
         say: Told when it goes on, and of images that cannot be read.
         progress: Told of the images that are done.
 
@@ -91,19 +97,26 @@ def predict_to(
     with part.opened(say) as (done, add):
         for first in range(done, len(images), _CHUNK):
             chunk = images.subset(torch.arange(first, min(first + _CHUNK, len(images))))
-            add(rows := _rows(guard, chunk, top, device))
+            add(rows := rows_of(guard, chunk, top, device))
             for row in rows:
                 if "score" not in row:
                     say(f"Could not be read: {row['error']}")
             progress("verdicts", first + len(chunk), len(images))
         with atomic(out) as temporary:
-            summary = _written(part, temporary, out.suffix, top, fdr)
+            summary = _written(part, temporary, out.suffix, top, fdr, told)
         part.file.unlink()
     return summary
 
 
-def _rows(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
-    """The rows of some images, in order."""
+def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
+    """The rows of some images, in order; those of images that cannot be read say why.
+
+    Arguments:
+        guard: The guard.
+        chunk: The images, as many as memory has room for the rows of.
+        top: How many of the most probable classes are given.
+        device: Device of the network.
+    """
     by_name: dict[str, list[Record]] = {}
     for verdicts in guard.stream(chunk, top=top, device=device):
         for verdict in verdicts:
@@ -179,7 +192,7 @@ def _append(text: TextIO, rows: Sequence[Record]) -> None:
     text.flush()
 
 
-def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None) -> Summary:
+def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None, told: Told | None) -> Summary:
     """Write all rows in the form that was asked for, and count them."""
     declared: Iterator[bool] | None = None
     count = None
@@ -197,5 +210,7 @@ def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None) 
                 rejected += read and not row["accepted"]
                 if declared is not None and read:
                     row["declared_ood"] = next(declared)
+                if told is not None:
+                    told(images + unread - 1, row)
             write(block)
     return Summary(images, rejected, unread, count)

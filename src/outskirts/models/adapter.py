@@ -16,7 +16,7 @@ from .answer import Answer, find_answer, require_finite
 from .calls import Seen, look
 from .classifier import Backbone
 from .heads import CarriedHead, NoHead
-from .splits import Split, at_features, at_head, found, same_softmax
+from .splits import Split, at_features, at_head, found, same_answer
 from .tapped import Tapped
 
 __all__ = ["adapt", "without_logits"]
@@ -43,7 +43,7 @@ def adapt(
 
     Arguments:
         model: Maps images [B, C, H, W] to logits [B, classes]; changed in place, unless the split fails. Of one that
-            ends with a softmax, the logits before it are found.
+            ends with a softmax or a sigmoid, the logits before it are found.
         example: A batch of images; its shape, type and device count, and noise takes the place of its values.
         head: Dotted name of the head, such as ``"classifier.1"``, where another is found; ``"none"`` for a network
             that returns features [B, D], not logits.
@@ -76,7 +76,7 @@ def adapt(
         network, part = _split(seen, head, features)
         made = network(images)
         # What is random when it should not be, such as dropout by a function, is taken apart wrongly.
-        if head != "none" and not same_softmax(part(made), seen.logits):
+        if head != "none" and not same_answer(part(made), seen.logits):
             raise OutskirtsError(f"{kind} gives other logits each time it sees the same images; mend that first.")
         parts += [network, part]
     return Backbone(network, made.shape[1], name or kind), part

@@ -186,7 +186,15 @@ def _of_torchvision(name: str) -> str | None:
 def _of_timm(name: str) -> str | None:
     """The bare name of a model of timm; None if it is none."""
     library, _, bare = name.rpartition(":")
-    return bare if library in ("", "timm") and timm.is_model(bare.partition(".")[0]) else None
+    model = bare.partition(".")[0]
+    if library not in ("", "timm") or not timm.is_model(model):
+        return None
+    try:
+        timm.get_pretrained_cfg(bare)
+    except RuntimeError as error:  # What follows the dot names no weights.
+        known = timm.list_pretrained(f"{model}.*")
+        raise unknown("weights", bare, known, f"of the model '{model}' of timm") from error
+    return bare
 
 
 def _torchvision() -> list[str]:

@@ -14,7 +14,7 @@ from .calls import Call, Seen
 from .heads import CarriedHead, LinearHead
 from .tapped import Tapped, pooled
 
-__all__ = ["Split", "at_features", "at_head", "found", "same_softmax"]
+__all__ = ["Split", "at_features", "at_head", "found", "same_answer"]
 
 #: A network, and what makes logits of its features.
 Split: TypeAlias = tuple[nn.Module, nn.Module]
@@ -66,9 +66,18 @@ def at_features(seen: Seen, path: str) -> Split:
     raise unknown("module", path, able, f"that gives features [batch, width] or [batch, width, H, W] in {seen.kind}")
 
 
-def same_softmax(a: Tensor, b: Tensor) -> bool:
-    """Whether two batches of logits mean the same probabilities; either may be what a softmax has made of them."""
-    return close(_centered(a), _centered(b))
+def same_answer(a: Tensor, b: Tensor) -> bool:
+    """Whether two batches of logits mean the same probabilities; either may be what a softmax has made of them, and the
+    second what a sigmoid has made of the first.
+    """
+    return close(_centered(a), _centered(b)) or _is_sigmoid_of(a, b)
+
+
+def _is_sigmoid_of(logits: Tensor, shares: Tensor) -> bool:
+    if bool(((shares <= 0) | (shares >= 1)).any()):
+        return False
+    # The logits are compared: a sigmoid takes all small numbers to a half.
+    return close(logits, shares.logit())
 
 
 def _centered(logits: Tensor) -> Tensor:
@@ -102,7 +111,7 @@ def _is_head(call: Call, seen: Seen) -> bool:
         and _flat(call.made)
         and len(call.given) == len(call.made) == len(seen.logits)
         and call.made.numel() == seen.logits.numel()
-        and same_softmax(call.made.flatten(1), seen.logits)
+        and same_answer(call.made.flatten(1), seen.logits)
     )
 
 
@@ -184,7 +193,7 @@ def _carried(seen: Seen, call: Call, side: str) -> Split:
     linear = (_nearest(call, features, seen.logits) if call.path == seen.last and side == "input" else None) or _weight(
         seen, features
     )
-    if linear is not None and same_softmax(linear(features), seen.logits):
+    if linear is not None and same_answer(linear(features), seen.logits):
         return Tapped(seen.model, [call.path], side), LinearHead(linear)
     return Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear)
 

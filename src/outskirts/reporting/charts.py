@@ -13,11 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..figures import scores, training
+from ..figures import scores, selective, training
 from ..figures.diagnostics import Diagnostic
 from ..figures.style import FAINT, FONT, INK, SERIES, STYLE
 
-__all__ = ["accuracy_curve", "diagnostic", "histogram", "loss_curves", "roc"]
+__all__ = [
+    "accuracy_curve",
+    "diagnostic",
+    "histogram",
+    "judged",
+    "loss_curves",
+    "reliability",
+    "risk_coverage",
+    "roc",
+]
 
 CSS = {INK: "currentColor", FAINT: "var(--faint)"} | {c: f"var(--series-{i})" for i, c in enumerate(SERIES, 1)}
 
@@ -25,6 +34,26 @@ CSS = {INK: "currentColor", FAINT: "var(--faint)"} | {c: f"var(--series-{i})" fo
 def histogram(label: str, id_scores: ArrayLike, ood_scores: ArrayLike) -> Markup:
     """The scores of in-distribution and OOD images, and the threshold that accepts 95 % of the former."""
     return _svg(label, lambda axes: scores.histogram(axes, id_scores, ood_scores))
+
+
+def judged(label: str, id_scores: ArrayLike, ood_scores: ArrayLike, threshold: float | None) -> Markup:
+    """The scores of in-distribution and OOD images, and the threshold of a guard, if there is one for all images."""
+    return _svg(label, lambda axes: scores.judged(axes, id_scores, ood_scores, threshold))
+
+
+def risk_coverage(label: str, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], kept: float | None = None) -> Markup:
+    """Risk against coverage, (coverage, risk) by name, with a line where a guard keeps its share of images."""
+
+    def draw(axes: Axes) -> None:
+        selective.risk_coverage(axes, curves, kept)
+        _legend_above(axes)
+
+    return _svg(label, draw, height=2.4)
+
+
+def reliability(label: str, confidence: ArrayLike, accuracy: ArrayLike, counts: ArrayLike) -> Markup:
+    """The accuracy of bins of images against their confidence."""
+    return _svg(label, lambda axes: selective.reliability(axes, confidence, accuracy, counts), height=2.4)
 
 
 def roc(label: str, curves: Mapping[str, scores.Scores], headline: str) -> Markup:

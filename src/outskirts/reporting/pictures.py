@@ -12,7 +12,10 @@ from ..data.decode import open_picture
 from ..errors import OutskirtsError
 from ..files import reading
 
-__all__ = ["data_uri"]
+__all__ = ["data_uri", "thumbnail"]
+
+#: Pictures up to so many pixels on a side are kept as they are, dot by dot.
+_TINY = 48
 
 
 def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
@@ -25,10 +28,23 @@ def data_uri(path: Path, widest: int = 1400, heaviest: int = 500_000) -> str:
         raise OutskirtsError(f"{path} is damaged or not a picture ({error}).") from error
     if image.width > widest:
         image = image.resize((widest, max(1, round(image.height * widest / image.width))))
-    kind, data = "png", _encode(image, "PNG")
+    kind, data = "PNG", _encode(image, "PNG")
     if len(data) > heaviest:
-        kind, data = "jpeg", _encode(image, "JPEG")
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        kind, data = "JPEG", _encode(image, "JPEG")
+    return _uri(kind, data)
+
+
+def thumbnail(image: Image.Image, side: int = 144) -> str:
+    """A picture whose longer side is at most `side` pixels: a PNG if it is tiny, or else a JPEG."""
+    small = image.convert("RGB")
+    if max(small.size) <= _TINY:
+        return _uri("PNG", _encode(small, "PNG"))
+    small.thumbnail((side, side))
+    return _uri("JPEG", _encode(small, "JPEG"))
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from ..errors import OutskirtsError
 from ..evaluation.shareable import Shareable
 from ..files import write_text
 from ..training.run import Run
-from . import charts, filters
 from .comparison import compare
-from .pictures import data_uri
+from .environment import environment
 from .repeating import Repeating
 from .run_report import RunReport
 from .same_images import require_same_images
@@ -59,7 +56,7 @@ def report(
     if not full_environment:
         content = hidden.value(content)
     content["repeating"] = repeating
-    write_text(path, _environment().get_template("page.html.j2").render(content))
+    write_text(path, environment().get_template("page.html.j2").render(content))
     return path
 
 
@@ -72,16 +69,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len({path[-depth:] for path in paths}) < len(paths):
         depth += 1
     return ["/".join(path[-depth:]) for path in paths]
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(charts=charts, data_uri=data_uri)
-    environment.filters.update({function.__name__: function for function in filters.ALL})
-    return environment

@@ -64,6 +64,7 @@ def rebuild(
     classes: Sequence[str],
     tensors: Mapping[str, Tensor],
     source: Path,
+    glance: int | None = None,
 ) -> Classifier:
     """The classifier that `built_from` and `weights_of` are of, in evaluation mode.
 
@@ -73,15 +74,16 @@ def rebuild(
         classes: Names of the classes.
         tensors: What `weights_of` gave.
         source: Where they were read, for errors.
+        glance: Side of the images by which the head is found, in pixels; that of the transform unless given. Smaller
+            ones are quicker, for networks that take images of any size.
 
     Raises:
         OutskirtsError: If the network cannot be built here, or the weights do not fit it.
     """
     if "model" in built_from:
         file = bytes(tensors[_FILE].numpy()) if _FILE in tensors else None
-        classifier = Classifier(
-            *rebuilt_network(built_from, transform, len(classes), file), transform, classes, built_from
-        )
+        network = rebuilt_network(built_from, transform, len(classes), file, glance)
+        classifier = Classifier(*network, transform, classes, built_from)
         if file is not None:
             return classifier.eval()
     else:
@@ -90,7 +92,7 @@ def rebuild(
         backbone = (
             given_backbone(architecture, transform)
             if is_rebuilt(architecture)
-            else build_backbone(architecture, transform.channels, transform.size)
+            else build_backbone(architecture, transform.channels, transform.size, glance=glance)
         )
         classifier = assemble(recipe, backbone, transform, classes)
     restore(classifier, tensors, source)

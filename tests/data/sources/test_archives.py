@@ -286,3 +286,21 @@ def test_a_corrupt_image_is_named_without_its_address(zipped):
             OutskirtsError, match=r"^\S*set\.zip/a/0\.png cannot be decoded \(cannot identify image file\)"
         ):
             osk.open(f"zip:{file}{options}")[0]
+
+
+def test_a_zip_file_that_lists_fewer_files_than_it_has_is_damaged(zipped, content):
+    file = zipped(content)
+    whole = file.read_bytes()
+    # The length of the comment of the first file, which then takes what comes after it.
+    place = whole.index(b"PK\1\2") + 32
+    rest = whole.index(b"PK\5\6") - whole.index(b"PK\1\2", place)
+    file.write_bytes(whole[:place] + rest.to_bytes(2, "little") + whole[place + 2 :])
+    with pytest.raises(OutskirtsError, match=r"set\.zip is damaged: of 6 files, it lists 1"):
+        osk.open(f"zip:{file}")
+
+
+def test_a_zip_file_may_have_a_comment(zipped, content):
+    file = zipped(content)
+    with zipfile.ZipFile(file, "a") as packed:
+        packed.comment = b"PK" * 30_000
+    assert len(osk.open(f"zip:{file}")) == 6

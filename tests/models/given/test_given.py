@@ -355,3 +355,11 @@ def test_nothing_is_logged_of_a_file_that_cannot_be_read(tmp_path, outskirts):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     outcome = outskirts("extract", tmp_path, "--model", f"{tmp_path / 'm.pt2'}?{STATED}", "--out", tmp_path / "o.npz")
     assert outcome.code == 2 and len(outcome.err.splitlines()) == 1 and "torch.export.save" in outcome.err
+
+
+def test_weights_that_timm_does_not_have_are_named():
+    told = r"no weights 'test_resnet\.x' of the model 'test_resnet' of timm.* Known: test_resnet\.r160_in1k"
+    for text in ("timm:test_resnet.x", "timm:test_resnet.x?weights=none&size=32", "backbone:test_resnet.x?size=32"):
+        with pytest.raises(OutskirtsError, match=told):
+            open_given(text)
+    assert open_given("timm:test_resnet.r160_in1k?weights=none&size=32").dim

@@ -21,6 +21,7 @@ from ..classifier import Backbone
 from ..heads import CarriedHead, LinearHead, NoHead
 from ..tapped import pooled
 from .opened import Opened, input_shape
+from .pickles import require_harmless
 from .spec import ModelSpec
 
 __all__ = ["open_exported", "open_torchscript"]
@@ -41,7 +42,7 @@ def open_torchscript(spec: ModelSpec) -> Opened:
 
 def open_exported(spec: ModelSpec) -> Opened:
     """A program of ``torch.export``. Its features are what its last linear layer takes, or the node that is named."""
-    program = _read(spec, lambda path: torch.export.load(path).module())
+    program = _read(spec, _exported)
     graph = program.graph
     inputs = next(node for node in graph.nodes if node.op == "placeholder").meta["val"].shape
     channels, height, width = (size if isinstance(size, int) else None for size in inputs[1:])
@@ -72,6 +73,11 @@ def open_exported(spec: ModelSpec) -> Opened:
             f"{spec.where} gives other logits when it is taken apart; name the features (features=NODE), or report it."
         )
     return Opened(None, split=(Backbone(network, made.shape[1], spec.file_name), head))
+
+
+def _exported(path: str) -> nn.Module:
+    require_harmless(Path(path))
+    return torch.export.load(path).module()
 
 
 class Program(nn.Module):
@@ -160,6 +166,8 @@ def _read(spec: ModelSpec, reader: Callable[[str], Any]) -> Any:
         with warnings.catch_warnings(), _unlogged():
             warnings.simplefilter("ignore", FutureWarning)
             return reader(str(path))
+    except OutskirtsError:
+        raise
     except Exception as error:  # What is no such file makes the reader fail in any way.
         writer = _WRITERS[spec.kind]
         raise OutskirtsError(f"{path} cannot be read as a file of {writer} ({reason(error)}).") from cause(error)

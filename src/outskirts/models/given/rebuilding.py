@@ -37,7 +37,11 @@ FILES: Mapping[str, Callable[[ModelSpec], Opened]] = {
 
 
 def rebuilt_network(
-    built_from: Mapping[str, Any], transform: Transform, classes: int, file: bytes | None = None
+    built_from: Mapping[str, Any],
+    transform: Transform,
+    classes: int,
+    file: bytes | None = None,
+    glance: int | None = None,
 ) -> tuple[Backbone, nn.Module]:
     """A backbone and a head with whatever weights; those of a file have its own.
 
@@ -46,6 +50,7 @@ def rebuilt_network(
         transform: Tells the shape of the images.
         classes: Number of logits.
         file: Content of the file, for a kind in `FILES`.
+        glance: Side of the images by which the head is found, in pixels; that of the transform unless given.
     """
     spec = parse_model(built_from["model"])
     if spec.kind == "clip":
@@ -65,7 +70,7 @@ def rebuilt_network(
     _vary(model)
     return adapt(
         model,
-        torch.zeros(2, transform.channels, transform.size, transform.size),
+        torch.zeros(2, transform.channels, glance or transform.size, glance or transform.size),
         "none" if headless else spec.options.get("head"),
         spec.structure(),
         output=spec.options.get("output"),
