@@ -39,6 +39,7 @@ class Predict(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts predict guards/photos new.png",
         "outskirts predict guards/photos folder:photos/test --out verdicts.csv",
+        "outskirts predict guards/photos folder:photos/test --html verdicts.html --train folder:photos/train",
         "outskirts predict guards/photos photos/*/*/*.png --top 2 --fdr 0.1 --out verdicts.jsonl",
     )
 
