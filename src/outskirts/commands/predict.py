@@ -17,10 +17,11 @@ from ..data.sources import open_split
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..guard.gallery import require_page, save_gallery
+from ..guard.gallery import save_gallery
 from ..guard.guard import Guard
 from ..guard.lowest import Lowest
 from ..guard.opening import opened
+from ..guard.page import require_page
 from ..guard.predicting import predict_to
 from ..guard.records import columns, record_of, require_suffix, unread_record, writer_of_text
 from ..guard.verdicts import Verdict, Verdicts
