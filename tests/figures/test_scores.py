@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc
 
 from outskirts import metrics
-from outskirts.figures.scores import histogram, roc
+from outskirts.figures.scores import histogram, judged, roc
 
 
 @pytest.fixture
@@ -36,3 +36,14 @@ def test_infinite_scores_are_drawn_at_the_edge(axes):
     histogram(axes, [0.0, 1.0, 2.0, np.inf], [3.0, -np.inf, np.inf])
     assert np.isfinite(axes.get_xlim()).all()
     histogram(Figure().add_subplot(), [np.inf], [np.inf])
+
+
+def test_a_threshold_that_was_chosen_before_is_drawn_within_the_axis(axes, scores):
+    judged(axes, *scores, 1.25)
+    assert axes.lines[0].get_xdata()[0] == 1.25
+    other = Figure().add_subplot()
+    judged(other, *scores, None)
+    assert not other.lines and len(other.patches) == len(axes.patches)
+    far = Figure().add_subplot()
+    judged(far, *scores, 1e9)
+    assert far.lines[0].get_xdata()[0] < 10

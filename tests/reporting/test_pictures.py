@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from outskirts.errors import OutskirtsError
-from outskirts.reporting.pictures import data_uri
+from outskirts.reporting.pictures import data_uri, thumbnail
 
 
 def test_large_pictures_are_shrunk_and_damaged_ones_named(tmp_path: Path) -> None:
@@ -17,3 +17,9 @@ def test_large_pictures_are_shrunk_and_damaged_ones_named(tmp_path: Path) -> Non
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(OutskirtsError, match=r"broken\.png is damaged"):
         data_uri(tmp_path / "broken.png")
+
+
+def test_thumbnails_are_small() -> None:
+    assert thumbnail(Image.new("L", (28, 28))).startswith("data:image/png;base64,")
+    large = thumbnail(Image.effect_noise((2000, 1000), 90))
+    assert large.startswith("data:image/jpeg;base64,") and len(large) < 20_000

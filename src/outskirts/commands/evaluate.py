@@ -17,7 +17,8 @@ from ..evaluation.evaluate_model import evaluate_model, model_folder
 from ..evaluation.evaluate_run import evaluate_run
 from ..evaluation.results import Results
 from ..guard.guard import Guard
-from ..guard.measured_files import require_new
+from ..guard.measured_files import NUMBERS
+from ..guard.page import require_page
 from ..models.heads import Space
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
@@ -48,7 +49,7 @@ class Evaluate(Command):
     module:package.file:function."""
     guard: Path | None = None
     """Folder of a guard, in the place of a run. It keeps its detector and its threshold, so only --test, the OOD sets,
-    --device, --skip-corrupt and --out go with it."""
+    --device, --skip-corrupt, --out and --any-version go with it."""
     train: str | None = None
     """With --model: images that it was trained on, with its classes, as a spec. Detectors are fitted on them."""
     val: str | None = None
@@ -97,6 +98,9 @@ class Evaluate(Command):
     the validation images."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and count them."""
+    any_version: bool = False
+    """With --guard: load a guard that was saved with other versions of torch and the like, if its network gives the
+    same features."""
     transform: Stated = field(default_factory=Stated)
     """Preprocessing of images for a classifier that was trained elsewhere; a run knows its own."""
 
@@ -137,15 +141,15 @@ class Evaluate(Command):
         )
 
     def _of_guard(self, folder: Path) -> None:
-        taken = ("guard", "test", *GROUPS, "device", "skip_corrupt", "out")
+        taken = ("guard", "test", *GROUPS, "device", "skip_corrupt", "out", "any_version")
         if given := self._given([name for name in vars(self) if name not in (*taken, "transform")]):
             raise OutskirtsError(
                 f"{given[0]} does not go with --guard: a guard keeps its classifier, its detector and its threshold."
             )
         if self.test is None:
             raise OutskirtsError("Pass ID test images that the guard was not made of (--test SPEC).")
-        page = None if self.out is None else require_new(self.out)
-        guard = Guard.load(folder, say=say)
+        page = None if self.out is None else require_page(self.out, NUMBERS)
+        guard = Guard.load(folder, strict=not self.any_version, say=say)
         with telling() as (_, progress):
             found = guard.measure(
                 self.test, self._groups(), device=self.device, skip_corrupt=self.skip_corrupt, progress=progress

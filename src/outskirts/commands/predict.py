@@ -17,10 +17,11 @@ from ..data.sources import open_split
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
-from ..guard.gallery import require_page, save_gallery
+from ..guard.gallery import save_gallery
 from ..guard.guard import Guard
 from ..guard.lowest import Lowest
 from ..guard.opening import opened
+from ..guard.page import require_page
 from ..guard.predicting import predict_to
 from ..guard.records import columns, record_of, require_suffix, unread_record, writer_of_text
 from ..guard.verdicts import Verdict, Verdicts
@@ -39,6 +40,7 @@ class Predict(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "outskirts predict guards/photos new.png",
         "outskirts predict guards/photos folder:photos/test --out verdicts.csv",
+        "outskirts predict guards/photos folder:photos/test --html verdicts.html --train folder:photos/train",
         "outskirts predict guards/photos photos/*/*/*.png --top 2 --fdr 0.1 --out verdicts.jsonl",
     )
 

@@ -10,31 +10,22 @@ from pathlib import Path
 from ..data.decode import picture
 from ..data.imageset import ImageSet
 from ..data.sources import open_split
-from ..errors import OutskirtsError
 from ..evaluation.shareable import Shareable
 from ..extraction.forward import PassOptions
-from ..files import is_file, make_folder, write_text
+from ..files import make_folder, write_text
 from ..reporting.environment import environment
 from ..reporting.pictures import thumbnail
 from ..telling import Progress, nobody
 from .lowest import Lowest
 from .nearest import nearest
+from .page import require_page
 from .parts import Parts
 from .records import Record
 
-__all__ = ["require_page", "save_gallery", "short_names"]
+__all__ = ["save_gallery", "short_names"]
 
 #: Nearest training images that are shown of each image.
 _NEAR = 3
-
-
-def require_page(page: Path) -> Path:
-    """Raise unless a new page can be written here; returns it."""
-    if page.suffix != ".html":
-        raise OutskirtsError(f"The page is a file whose name ends in .html, not {page}.")
-    if is_file(page):
-        raise OutskirtsError(f"{page} is there already; choose another name, or remove it.")
-    return page
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ..errors import OutskirtsError
 from ..evaluation.csv_cells import guarded
 from ..evaluation.selective import RiskCoverage
-from ..files import is_file, make_folder, save_json, write_text
+from ..files import make_folder, save_json, write_text
 from .measured import Measured, Share
 
-__all__ = ["COLUMNS", "require_new", "rows", "save_numbers", "table", "thinned", "to_json"]
+__all__ = ["COLUMNS", "NUMBERS", "rows", "save_numbers", "table", "thinned", "to_json"]
 
 #: Columns of the CSV file: the measure, the group and the set that it is of, or the predicted class; the images that
 #: it counts, how many of them count, the value, and its 95 % interval.
@@ -26,20 +25,13 @@ COLUMNS = ("measure", "group", "set", "n", "count", "value", "lo", "hi")
 
 Row = tuple[str, str, str, int | None, int | None, float, float | None, float | None]
 
+#: Endings of the files of numbers beside a page.
+NUMBERS = (".csv", ".json")
+
 #: Points of a curve that are kept.
 _POINTS = 200
 #: Classes that the terminal shows.
 _CLASSES = 20
-
-
-def require_new(page: Path) -> Path:
-    """Raise unless a page, and the files of numbers beside it, can be written; returns the page."""
-    if page.suffix != ".html":
-        raise OutskirtsError(f"The page is a file whose name ends in .html, not {page}.")
-    for file in (page, page.with_suffix(".csv"), page.with_suffix(".json")):
-        if is_file(file):
-            raise OutskirtsError(f"{file} is there already; choose another name, or remove it.")
-    return page
 
 
 def save_numbers(measured: Measured, page: Path) -> None:

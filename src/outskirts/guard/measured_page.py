@@ -8,7 +8,8 @@ from ..evaluation.shareable import Shareable
 from ..files import make_folder, write_text
 from ..reporting.environment import environment
 from .measured import Measured
-from .measured_files import require_new, save_numbers, thinned
+from .measured_files import NUMBERS, save_numbers, thinned
+from .page import require_page
 
 __all__ = ["save_page"]
 
@@ -24,7 +25,7 @@ def save_page(measured: Measured, page: Path, name: str = "") -> Path:
     Raises:
         OutskirtsError: If a file is there already, or the name ends otherwise.
     """
-    page = require_new(page)
+    require_page(page, NUMBERS)
     make_folder(page.parent)
     template = environment(__package__).get_template("measured.html.j2")
     curves = {} if measured.correct is None else {k: thinned(one) for k, one in measured.correct.curves.items()}
