@@ -67,6 +67,9 @@ def test_an_unknown_option_is_exit_code_2(outskirts, command):
         "report": ["run"],
         "import": ["cider", "a.pt"],
         "export": ["guards/photos", "--out", "made.onnx"],
+        "guard": ["runs/photos", "--calibrate", "folder:photos", "--out", "made"],
+        "monitor": ["guards/photos", "verdicts.csv"],
+        "predict": ["guards/photos", "new.png"],
     }.get(command, [])
     outcome = outskirts(command, *first, "--no-such-option", "1")
     assert outcome.code == 2

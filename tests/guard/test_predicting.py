@@ -60,8 +60,8 @@ def test_every_image_has_a_row_in_its_place(guard, many, tmp_path, chunks, suffi
     got = [row for row in rows if not row["error"]]
     for row, verdict in zip(got, expected, strict=True):
         assert row["file"] == verdict.file and row["label"] == verdict.label
-        # Other batches may differ in the last bits.
-        assert float(row["score"]) == pytest.approx(verdict.score, abs=1e-6)
+        # Other batches may differ in the last bits of single precision.
+        assert float(row["score"]) == pytest.approx(verdict.score, rel=2e-6)
         assert str(row["accepted"]).lower() == str(verdict.accepted).lower()
         assert (row["label_2"], float(row["confidence_2"])) == pytest.approx(verdict.top[1], abs=1e-6)
     assert summary.rejected == sum(str(row["accepted"]).lower() == "false" for row in got)

@@ -31,6 +31,11 @@ def place(tmp_path, monkeypatch):
         images = osk.open(spec)
         for i in range(len(images)):
             Image.fromarray(images.image(i)[0].numpy()).save(tmp_path / "new" / f"{20 * number + i}.png")
+    known = osk.open("mnist5k?classes=0-3&positions=0-39")
+    for i in range(40):
+        folder = tmp_path / "known" / known.classes[int(known.labels[i])]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(known.image(i)[0].numpy()).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
