@@ -11,6 +11,7 @@ import torch
 
 from .. import notebook
 from ..arguments import check_arguments
+from ..bounds import Count
 from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..detectors import Detector
@@ -170,11 +171,12 @@ class Guard(Parts):
         folder = Path(repo) if Path(repo).is_dir() else fetched(str(repo), revision)
         return cls.load(folder, strict, say=say)
 
+    @check_arguments
     def predict(
         self,
         images: Images,
         *,
-        top: int = 1,
+        top: Count = 1,
         device: str = "auto",
         skip_corrupt: bool = True,
         progress: Progress = nobody,

@@ -19,7 +19,7 @@ from ..texts import counted
 __all__ = ["Images", "opened"]
 
 #: An image set, its spec, a path, a pattern of paths, a picture, pixels [H, W] or [H, W, 3], or a list of these.
-Images: TypeAlias = "ImageSet | str | Path | Image.Image | np.ndarray[Any, Any] | Sequence[Any]"
+Images: TypeAlias = ImageSet | str | Path | Image.Image | np.ndarray[Any, Any] | Sequence[Any]
 
 
 def opened(images: Images) -> ImageSet:

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 import torch
 
+from ..arguments import check_arguments
+from ..bounds import Count
 from ..data.imageset import ImageSet
 from ..errors import OutskirtsError
 from ..files import atomic, digest, make_folder, reading, writing
@@ -53,12 +55,13 @@ class Summary:
         return f"{self.images - self.rejected:,} accepted, {self.rejected:,} rejected{unread}{declared}"
 
 
+@check_arguments
 def predict_to(
     guard: Guard,
     images: ImageSet,
     out: Path | str,
     *,
-    top: int = 1,
+    top: Count = 1,
     fdr: float | None = None,
     device: str = "auto",
     told: Told | None = None,
