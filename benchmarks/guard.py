@@ -1,11 +1,12 @@
 """What a guard costs beside the network that it guards.
 
-    python benchmarks/guard.py [--part predict|scoring|loading|lookup|all] [--images 10000] [--rounds 5]
+    python benchmarks/guard.py [--part predict|scoring|loading|lookup|onnx|all] [--images 10000] [--rounds 5]
 
 ``predict``: verdicts on JPEG files of 500×375 pixels, written to a CSV file, beside decoding them and forwarding them.
 ``scoring``: kNN with 50,000 images of 512 features, beside the forward pass of a ResNet-18 at 224 pixels. ``loading``:
 a guard from its folder, beside reading its files. ``lookup``: p-values of 1,000 scores, for more and more calibration
-scores. Networks have random weights. Ratios are of rounds side by side.
+scores. ``onnx``: the exported file in ONNX Runtime, in floats and in whole numbers of 8 bits, beside the guard in
+torch, from pixels of 500×375 to verdicts. Networks have random weights. Ratios are of rounds side by side.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import torch
 from decoding import photographs
 from torch import nn
@@ -37,7 +40,7 @@ BANK, BATCH = 50_000, 250
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["predict", "scoring", "loading", "lookup", "all"], default="all")
+    parser.add_argument("--part", choices=["predict", "scoring", "loading", "lookup", "onnx", "all"], default="all")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
@@ -52,6 +55,8 @@ def main() -> None:
             loading(made, Path(folder), given.rounds)
         if given.part in ("lookup", "all"):
             lookup(given.rounds)
+        if given.part in ("onnx", "all"):
+            onnx(made, Path(folder), given.rounds)
 
 
 def guard() -> osk.Guard:
@@ -112,6 +117,36 @@ def lookup(rounds: int) -> None:
     calibrations = {n: torch.rand(n, dtype=torch.float64).sort().values for n in (1000, 10_000, 100_000, 1_000_000)}
     ways = {f"n = {n:,}": lambda known=known: p_values(known, scores) for n, known in calibrations.items()}
     compared("1,000 p-values", ways, 20 * rounds)
+
+
+def onnx(made: osk.Guard, folder: Path, rounds: int) -> None:
+    """The same verdicts by torch and by ONNX Runtime."""
+    draws = np.random.default_rng(0)
+    several = [draws.integers(0, 256, (375, 500, 3), np.uint8) for _ in range(100)]
+    made.export(folder / "guard.onnx")
+    made.export(folder / "int8.onnx", int8=True, calibration=several)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    floats, whole = (
+        onnxruntime.InferenceSession(folder / name, options, providers=["CPUExecutionProvider"])
+        for name in ("guard.onnx", "int8.onnx")
+    )
+    for size in (1, 32):
+        pixels = np.stack(several[:size])
+        ways: dict[str, Callable[[], object]] = {
+            "torch": lambda pixels=pixels: _by_torch(made, pixels),
+            "ONNX Runtime": lambda pixels=pixels: floats.run(None, {"pixels": pixels}),
+            "ONNX Runtime, 8 bits": lambda pixels=pixels: whole.run(None, {"pixels": pixels}),
+        }
+        compared(f"verdicts on a batch of {size}", ways, 5 * rounds if size == 1 else rounds)
+
+
+def _by_torch(made: osk.Guard, pixels: np.ndarray) -> osk.Verdicts:
+    model = made.classifier
+    shown = torch.stack([model.transform.host(one) for one in torch.from_numpy(pixels).movedim(3, 1)])
+    images = model.transform.device(shown).contiguous(memory_format=torch.channels_last)
+    features = model.features(images)
+    return made.verdicts(osk.Outputs(features, model.head(features)), [""] * len(images))
 
 
 def compared(title: str, ways: dict[str, Callable[[], object]], rounds: int) -> None:
