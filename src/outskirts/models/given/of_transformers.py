@@ -44,23 +44,25 @@ def open_hf(spec: ModelSpec) -> Opened:
     transform = processor_transform(folder / "preprocessor_config.json", spec.number("size", int))
     entry = None if classifies else "pooler_output" if pooler else "last_hidden_state"
     known = classes if len(classes) == len(names) else ()
-    about = {"config": model.config.to_dict(), "entry": entry}
+    # The attention is computed in one of several ways, which differ in their last bits.
+    about = {"config": model.config.to_dict(), "entry": entry, "attention": model.config._attn_implementation}
     return Opened(_Pixels(model.float().eval(), entry), transform, known, headless=not classifies, about=about)
 
 
-def hf_from_config(config: Mapping[str, Any], entry: str | None) -> tuple[nn.Module, bool]:
+def hf_from_config(config: Mapping[str, Any], entry: str | None, attention: str | None) -> tuple[nn.Module, bool]:
     """A network of transformers with random weights, and whether it returns features, not logits.
 
     Arguments:
         config: Configuration of the network.
         entry: Name of the tensor that it returns; None for logits.
+        attention: Name of the way in which the library computes the attention; its own unless given.
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
         with reading_folder(Path(folder), "folder") as library:
             known = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             maker = library.AutoModel if entry else library.AutoModelForImageClassification
-            model = maker.from_config(known)
+            model = maker.from_config(known, attn_implementation=attention)
     return _Pixels(model.float().eval(), entry), entry is not None
 
 

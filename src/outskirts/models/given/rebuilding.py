@@ -87,7 +87,7 @@ def _model(
         assert opened.model is not None
         return opened.model, False
     if spec.kind == "hf":
-        return hf_from_config(built_from["config"], built_from["entry"])
+        return hf_from_config(built_from["config"], built_from["entry"], built_from["attention"])
     name = spec.where if spec.kind == "backbone" else f"{spec.kind}:{spec.where}"
     if spec.options.get("head") == "none" or name == "fast" or name.startswith("wrn"):
         return build_split(name, transform.channels, transform.size)[0], True
