@@ -272,3 +272,83 @@ def test_a_score_that_is_no_number_is_rejected(guard):
     outputs = osk.Outputs(torch.zeros(2, guard.classifier.dim), torch.tensor([[float("nan")] * 2, [0.0, 1.0]]))
     verdicts = guard.verdicts(outputs, ["a", "b"])
     assert not verdicts.accepted[0] and verdicts.p_values[0] == 1 / 81
+
+
+def small_vit(folder, classes):
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.ViTConfig(**shape, image_size=16, patch_size=8, num_labels=classes)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    return f"hf:{folder}?size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
+
+
+def test_a_guard_of_transformers_with_many_classes(calibration, bugs, tmp_path):
+    """As numbers, names of classes are in another order than as texts."""
+    with isolated(0, "vit"):
+        classifier = osk.load(small_vit(tmp_path / "vit", 12))
+    guard = osk.Guard.fit(classifier, None, unlabelled(calibration), "energy", 0.9)
+    folder = guard.save(tmp_path / "g")
+    shutil.rmtree(tmp_path / "vit")
+    again = osk.Guard.load(folder)
+    assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
+    assert str(tmp_path) not in (folder / "guard.json").read_text()
+
+
+def test_a_guard_of_onnx_holds_the_file(calibration, bugs, tmp_path):
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    with isolated(0, "onnx"):
+        network = Tiny().eval()
+    axes = {"x": {0: "batch"}}
+    with pytest.warns(DeprecationWarning):
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, 16, 16),),
+            tmp_path / "m.onnx",
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes=axes,
+        )
+    text = f"onnx:{tmp_path / 'm.onnx'}?size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
+    guard = osk.Guard.fit(text, bugs / "train", calibration, "knn:k=3", 0.9)
+    folder = guard.save(tmp_path / "g")
+    (tmp_path / "m.onnx").unlink()
+    assert same(guard.predict(bugs / "fog"), osk.Guard.load(folder).predict(bugs / "fog"))
+
+
+def test_another_threshold_is_another_guard(finished, calibration):
+    made = [
+        osk.Guard.fit(finished, calibration=calibration, detector="energy", acceptance=share) for share in (0.9, 0.8)
+    ]
+    assert made[0].fingerprint != made[1].fingerprint
+
+
+def test_what_cannot_be_checked_is_said(bugs, calibration):
+    guard = osk.Guard.fit(own_classifier(), None, calibration, "energy", 0.9)
+    assert any("Nothing tells which images the classifier was trained on" in note for note in guard.about["notes"])
+    with pytest.raises(OutskirtsError, match="Validation images go with training images"):
+        osk.Guard.fit(own_classifier(), None, calibration, "energy", 0.9, val=bugs / "test")
+    with pytest.raises(OutskirtsError, match=r"validation images .* are also training images"):
+        osk.Guard.fit(own_classifier(), bugs / "train", calibration, "energy", 0.9, val=bugs / "train")
+    with pytest.raises(OutskirtsError, match=r"images to choose parameters on .* are also validation images"):
+        osk.Guard.fit(
+            own_classifier(), bugs / "train", calibration, acceptance=0.9, val=bugs / "test", tune=bugs / "test"
+        )
+
+
+def test_other_networks_are_not_held(finished, calibration):
+    with pytest.raises(OutskirtsError, match="A guard holds one network"):
+        osk.Guard.fit(finished, calibration=calibration, detector=f"ensemble:runs=[{finished}]", acceptance=0.9)
+
+
+def test_an_image_that_can_be_read_again_is_told(guard, bugs, tmp_path):
+    images = osk.open(bugs / "fog")
+    images.skipped = [images.name(3)]
+    assert "could not be decoded when it was its turn" in dict(guard.unread(images))[images.name(3)]
+
+
+def test_what_was_left_out_of_the_calibration_is_known_again(finished, draw, bugs, tmp_path):
+    folder = draw(tmp_path / "many", count=60, seed=5)
+    shutil.copy(bugs / "train" / "ant" / "3.png", folder / "ant" / "copy.png")
+    guard = osk.Guard.fit(finished, calibration=folder, detector="energy")
+    with pytest.raises(OutskirtsError, match="are the calibration images of the guard"):
+        guard.measure(folder)

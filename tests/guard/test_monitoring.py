@@ -60,5 +60,8 @@ def test_a_watch_goes_on_where_it_stood(calibration):
     assert again.to_json() == whole.to_json() and str(again) == str(whole)
     with pytest.raises(OutskirtsError, match="was begun with another guard or another α"):
         again.require_same(Watch.of(calibration(), CLASSES, 0.02))
+    other = Calibration.of(torch.arange(1000.0) + 1, 0.95)
+    with pytest.raises(OutskirtsError, match="was begun with another guard"):
+        Watch.of(other, CLASSES).require_same(Watch.of(together(), CLASSES))
     with pytest.raises(OutskirtsError, match="A watch cannot go on from this: its state lacks 'drifts'"):
-        Watch.from_json({"alpha": 0.01, "group_of": {}})
+        Watch.from_json({"alpha": 0.01, "calibration": "", "group_of": {}})

@@ -105,6 +105,10 @@ def test_what_was_begun_with_others_is_told(guard, many, tmp_path, chunks):
         predict_to(guard, osk.open(many), tmp_path / "v.csv", top=2)
     with pytest.raises(OutskirtsError, match=r"v\.csv\.part was begun with another guard"):
         predict_to(guard, osk.open(many).subset(range(30)), tmp_path / "v.csv")
+    changed = osk.open(many)
+    (many / "ant" / "2.png").touch()
+    with pytest.raises(OutskirtsError, match=r"v\.csv\.part was begun with another guard"):
+        predict_to(guard, changed, tmp_path / "v.csv")
     (tmp_path / "v.csv").write_text("mine")
     with pytest.raises(OutskirtsError, match=r"v\.csv is there already"):
         predict_to(guard, osk.open(many), tmp_path / "v.csv")

@@ -100,14 +100,14 @@ def seen_in_training(run: Run, sets: Mapping[str, ImageSet], val: ImageSet) -> I
         )
 
 
-def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet], run: Run) -> list[str]:
+def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet], run: Run | None) -> list[str]:
     """Raise if parameters would be chosen on images that are measured or trained on.
 
     Arguments:
         outliers: OOD images to choose parameters on.
         val: Validation images to choose them on; they may have a few in common with the sets, as real ones do.
         sets: The others, by name.
-        run: The run.
+        run: The run, if there is one.
 
     Returns:
         What a reader of the results should know of the choice, in sentences.
@@ -131,6 +131,8 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
             f"{shared:,} of the images to choose parameters on ({outliers.spec}) {verb(shared, 'are')} also validation "
             "images, from which they must be told; choose others."
         )
+    if run is None:
+        return []
     if run.seen_before is not None and (shared := KeySet.load(run.seen_before).shared(outliers)):
         raise OutskirtsError(
             f"{shared:,} of the images to choose parameters on ({outliers.spec}) {verb(shared, 'were')} {_LEARNT}; "

@@ -138,7 +138,8 @@ class Calibration:
         if self.pooled:
             said.append(
                 "These predicted classes share a threshold, as each has too few calibration images for one of its own: "
-                f"{listed(self.pooled)}."
+                f"{listed(self.pooled)}. What is promised is for them together, not for each. It is approximate, as "
+                "the same images tell which classes these are."
             )
         return [*said, *_NOT_PROMISED]
 

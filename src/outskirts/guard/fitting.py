@@ -12,6 +12,7 @@ from ..data.notes import notes_of
 from ..data.set_record import SetRecord
 from ..data.sources import open_split
 from ..detectors import Detector
+from ..detectors.ensemble import MemberLogits
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import choose_detectors, fit_detectors, lacking, score_images
 from ..evaluation.passes import Passes
@@ -108,11 +109,16 @@ def fitted(
     images = images.align(classifier.classes) if images.classes else images
     tuning = None if tune is None else open_split(tune, "val")
     sets = {**own.sets(), **({} if tuning is None else {"tuning": tuning})}
-    images = held_out(images, sets, own.run, work.say)
+    named, images = images, held_out(images, sets, own.run, work.say)
     promise(len(images), terms.acceptance, terms.confidence)  # Refuses too few before hours of passes.
     passes = work.passes(own)
     for note in notes_of({"calibration images": images, **{f"{name} images": one for name, one in sets.items()}}):
         passes.note(note)
+    if own.train is None:
+        passes.note(
+            "Nothing tells which images the classifier was trained on. So nothing tells whether calibration images are "
+            "among them, which would accept fewer new images than promised."
+        )
     choice = None
     if detector == AUTO:
         choice = _chosen(own, tuning, passes, work)
@@ -123,13 +129,15 @@ def fitted(
         if tuning is not None:
             raise OutskirtsError("Images to choose a detector on need a detector 'auto'; leave out --tune-on.")
         detector = _named(own, detector, passes)
+    if any(isinstance(probe, MemberLogits) for probe in detector.probes):
+        raise OutskirtsError("A guard holds one network, so it cannot have the detector 'ensemble', which asks others.")
     outputs = passes.outputs("calibration", images, detector.probes)
     if reason := lacking(detector, outputs):
         raise OutskirtsError(f"The detector '{detector.name}' {reason}.")
     outputs = outputs[unseen(images, known_pixels(own), work.say)] if images.likeness is not None else outputs
     calibrated = terms.calibrate(detector, outputs, classifier.classes)
     about = {
-        "data": _records({"calibration": images, **sets}),
+        "data": _records({"calibration": named, **sets}),
         "choice": None if choice is None else choice.to_json(),
         "measured": _measured(outputs, images),
         "notes": passes.notes,
@@ -173,12 +181,12 @@ def _chosen(own: Own, tuning: ImageSet | None, passes: Passes, work: Work) -> Ch
             "name a detector that learns nothing, such as energy."
         )
     if tuning is None:
-        tuning = own_outliers(own.classifier.to(work.options.device), own.val, work.seed)
+        options = work.options
+        tuning = own_outliers(own.classifier.to(options.device), own.val, work.seed, options.skip_corrupt)
         name = "outliers made of validation images"
     else:
         name = "tuning images"
-        if own.run is not None:
-            passes.notes.extend(require_apart(tuning, own.val, {"train": own.train}, own.run))
+        passes.notes.extend(require_apart(tuning, own.val, {"train": own.train}, own.run))
     if len(own.val) < _FEW:
         passes.note(
             f"The detector is chosen on {counted(len(own.val), 'validation image')}, which is few: another choice may "

@@ -21,7 +21,7 @@ from ..files import load_json, load_tensors, quick_digest, require_empty, save_j
 from ..models.classifier import Classifier
 from ..seeding import generator
 from ..telling import Say
-from ..training.rebuilding import rebuild, restore, weights_of
+from ..training.rebuilding import portable, rebuild, restore, weights_of
 from .calibration import Calibration
 from .card import save_card
 from .parts import Parts
@@ -66,18 +66,19 @@ _KIND = {
 def save_parts(parts: Parts, folder: Path) -> Path:
     """Write a new folder; see `outskirts.guard.guard.Guard.save`."""
     require_empty(folder)
-    classifier = parts.classifier
-    tensors = weights_of(classifier)
+    # It may be where verdicts were computed last.
+    classifier = parts.classifier.cpu()
+    tensors, network = weights_of(classifier), portable(classifier)
     with whole_folder(folder) as made:
         save_tensors(made / _CLASSIFIER, tensors)
         parts.detector.save(made / _DETECTOR)
         save_tensors(made / _CALIBRATION, parts.calibration.tensors())
-        glance = _glance(parts, made)
+        glance = _glance(classifier, network, made)
         about = {
             "format": FORMAT,
             "packages": _versions(),
             "architecture": Shareable().text(classifier.architecture),
-            "network": _without_folders(classifier.built_from),
+            "network": network,
             "glance": glance,
             "classes": classifier.classes,
             "transform": classifier.transform.to_json(),
@@ -89,6 +90,7 @@ def save_parts(parts: Parts, folder: Path) -> Path:
             "check": _check(parts),
             "files": {name: quick_digest(made / name) for name in _FILES},
         }
+        about = json.loads(json.dumps(about))  # As it is read again: names are texts there.
         save_json(made / ABOUT, {**about, "digest": _digest(about)})
         save_card(made, about, parts.calibration)
     return folder
@@ -156,19 +158,17 @@ def _calibration(folder: Path, about: Mapping[str, Any]) -> Calibration:
     return Calibration.from_tensors(load_tensors(folder / _CALIBRATION)[0], about["calibration"])
 
 
-def _glance(parts: Parts, folder: Path) -> int | None:
+def _glance(known: Classifier, network: Mapping[str, Any], folder: Path) -> int | None:
     """The side of images with which the network is built again most quickly; None for those of its own size.
 
     Raises:
         OutskirtsError: If it gives other bits then, so that nobody finds out when it is needed.
     """
-    known = parts.classifier
-    assert known.built_from is not None
     tensors, _ = load_tensors(folder / _CLASSIFIER)
     expected = _of_noise(known)
     for glance in (_GLANCE, None):
         try:
-            again = rebuild(known.built_from, known.transform, known.classes, tensors, folder / _CLASSIFIER, glance)
+            again = rebuild(network, known.transform, known.classes, tensors, folder / _CLASSIFIER, glance)
             if torch.equal(expected, _of_noise(again)):
                 return glance
         except Exception:  # Networks that take one size alone fail in any way.
@@ -235,10 +235,6 @@ def _other_versions(saved: Mapping[str, str]) -> list[str]:
     return [
         f"{name} {there}, and this is {here.get(name, 'not installed')}"
         for name, there in saved.items()
-        if here.get(name, there) != there
+        # Builds for one processor or another are one version.
+        if here.get(name, there).partition("+")[0] != there.partition("+")[0]
     ]
-
-
-def _without_folders(built_from: Mapping[str, Any] | None) -> Any:
-    """What a network is built from, without the folders of this machine: its weights are in the guard."""
-    return Shareable().value(dict(built_from)) if built_from is not None else None

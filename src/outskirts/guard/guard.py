@@ -318,6 +318,8 @@ class Guard(Parts):
                     images.image(place, self.classifier.transform.reading)
                 except CorruptImage as error:
                     yield name, str(error)
+                else:
+                    yield name, f"{name} could not be decoded when it was its turn, and can be now."
 
     def _nothing(self) -> Outputs:
         """Outputs of no image."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ..contents import misfit
 from ..errors import OutskirtsError
+from ..files import digest
 from ..texts import counted, listed
 from .calibration import Calibration
 from .drift import Drift
@@ -27,11 +28,13 @@ class Watch:
         drifts: Drift of each threshold.
         group_of: Place of the threshold of each class, by the name of the class; empty where there is one threshold.
         alpha: Probability that an alarm is ever raised while nothing has changed.
+        calibration: Hash of the calibration scores.
     """
 
     drifts: tuple[Drift, ...]
     group_of: Mapping[str, int]
     alpha: float
+    calibration: str = ""
 
     @classmethod
     def of(cls, calibration: Calibration, classes: Sequence[str], alpha: float = 0.01) -> Self:
@@ -45,7 +48,7 @@ class Watch:
         share = alpha / len(calibration.promises)
         drifts = tuple(Drift(kept.n, kept.rank, share) for kept in calibration.promises)
         groups = {} if calibration.group_of is None else dict(zip(classes, calibration.group_of.tolist()))
-        return cls(drifts, groups, alpha)
+        return cls(drifts, groups, alpha, digest(*calibration.scores))
 
     def update(self, verdicts: Verdicts) -> bool:
         """Take verdicts, in the order in which the images came, and return whether there is an alarm."""
@@ -102,6 +105,7 @@ class Watch:
         """All that the watch knows, for a JSON file."""
         return {
             "alpha": self.alpha,
+            "calibration": self.calibration,
             "group_of": dict(self.group_of),
             "drifts": [drift.state() for drift in self.drifts],
         }
@@ -113,12 +117,16 @@ class Watch:
         Raises:
             OutskirtsError: If the state is not one of `to_json`.
         """
-        if clause := misfit(dict(state), {"alpha": float, "group_of": {str: int}, "drifts": [dict]}, "its state"):
+        if clause := misfit(
+            dict(state), {"alpha": float, "calibration": str, "group_of": {str: int}, "drifts": [dict]}, "its state"
+        ):
             raise OutskirtsError(f"A watch cannot go on from this: {clause}.")
-        return cls(tuple(map(Drift.from_state, state["drifts"])), state["group_of"], state["alpha"])
+        return cls(
+            tuple(map(Drift.from_state, state["drifts"])), state["group_of"], state["alpha"], state["calibration"]
+        )
 
     def require_same(self, other: Watch) -> None:
         """Raise unless another watch is of the same thresholds and α."""
         mine, others = ([(one.n, one.rank, one.alpha) for one in watch.drifts] for watch in (self, other))
-        if mine != others or self.group_of != other.group_of:
+        if mine != others or (self.group_of, self.calibration) != (other.group_of, other.calibration):
             raise OutskirtsError("The watch was begun with another guard or another α; begin a new one.")

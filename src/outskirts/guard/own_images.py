@@ -23,7 +23,7 @@ from ..texts import verb
 from ..training.config import TrainConfig
 from ..training.loading import load, run_of
 from ..training.run import Run
-from ..training.validation import validation_beside, with_validation
+from ..training.validation import require_apart, validation_beside, with_validation
 
 __all__ = ["Own", "Sources", "held_out", "known_pixels", "unseen"]
 
@@ -59,6 +59,10 @@ class Sources:
             subject = Subject.of(run)
             return Own(subject.classifier, subject.train, subject.val, run, subject)
         assert not isinstance(classifier, Run)
+        if self.train is None and self.val is not None:
+            raise OutskirtsError(
+                "Validation images go with training images; pass those, too (train=, or --train SPEC)."
+            )
         if self.train is None:
             known = classifier if isinstance(classifier, Classifier) else load(classifier, say=say)
             return Own(known, None, None)
@@ -70,6 +74,8 @@ class Sources:
         read = measured_reading(images, classifier.transform.reading, self.skip_corrupt, say)
         if read != classifier.transform.reading:
             classifier = classifier.with_transform(replace(classifier.transform, reading=read))
+        if val is not None:
+            require_apart(images, val)
         config = TrainConfig(val_fraction=self.val_fraction, seed=self.seed)
         return Own(classifier, *aligned(classifier, *with_validation(images, val, config)))
 
@@ -116,8 +122,8 @@ def held_out(calibration: ImageSet, seen: Mapping[str, ImageSet], run: Run | Non
     left = torch.ones(len(calibration), dtype=torch.bool)
     for name, keys in known.items():
         first = calibration.first_keys if keys.first else ()
-        among = torch.tensor([key in keys.keys for key in calibration.keys])
-        among |= torch.tensor([key in keys.first for key in first]) if first else False
+        among = torch.tensor([key in keys.keys for key in calibration.keys], dtype=torch.bool)
+        among |= torch.tensor([key in keys.first for key in first], dtype=torch.bool) if first else False
         left &= ~_tolerated(among, name, calibration, say)
     return calibration if left.all() else calibration.subset(left)
 
@@ -125,7 +131,7 @@ def held_out(calibration: ImageSet, seen: Mapping[str, ImageSet], run: Run | Non
 def _files(run: Run) -> dict[str, KeySet]:
     """What a run was shown besides its training images."""
     files = {
-        "generator's": run.seen_by_generator,
+        "the generator's": run.seen_by_generator,
         "outlier": run.seen_as_outliers,
         "synthetic or earlier training": run.seen_before,
     }
@@ -148,7 +154,7 @@ def unseen(calibration: ImageSet, known: Mapping[str, Likeness], say: Say) -> to
     left = torch.ones(len(pixels), dtype=torch.bool)
     for name, likeness in known.items():
         others = set(likeness.keys())
-        left &= ~_tolerated(torch.tensor([key in others for key in pixels]), name, calibration, say)
+        left &= ~_tolerated(torch.tensor([key in others for key in pixels], dtype=torch.bool), name, calibration, say)
     return left
 
 
@@ -158,8 +164,8 @@ def _tolerated(among: torch.Tensor, name: str, calibration: ImageSet, say: Say) 
     if count > TOLERATED * len(calibration):
         raise OutskirtsError(
             f"{count:,} of the {len(calibration):,} calibration images ({calibration.spec}) {verb(count, 'are')} also "
-            f"{name} images, which the classifier knows. Calibrate on images that nothing has seen, such as another "
-            "part of them: SPEC?part=90-100%."
+            f"{name} images. Calibrate on images that neither trained nor chose anything, such as another part of "
+            "them: SPEC?part=90-100%."
         )
     if count:
         say(

@@ -40,5 +40,6 @@ class Parts:
         """A hash of all that verdicts depend on."""
         parts = [self.classifier.fingerprint(), self.detector.name, repr(self.detector.params), self.features]
         state = {**self.detector.state_dict(), **self.calibration.tensors()}
-        transform = repr(self.classifier.transform)
-        return digest(*parts, self.precision, transform, *(part for key in sorted(state) for part in (key, state[key])))
+        parts += [self.precision, repr(self.classifier.transform), repr(self.classifier.classes)]
+        parts.append(repr(self.calibration.promises))
+        return digest(*parts, *(part for key in sorted(state) for part in (key, state[key])))

@@ -82,7 +82,6 @@ def predict_to(
             its own.
         device: Device of the network.
         told: Called with the position of each image and its row, in order, when all are there.
-        told: Called with the position of each image and its row, in order, when all are there.
         say: Told when it goes on, and of images that cannot be read.
         progress: Told of the images that are done.
 
@@ -93,7 +92,7 @@ def predict_to(
     out = require_suffix(Path(out))
     if out.exists():
         raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
-    if fdr is not None and (short := shortage(guard.calibration.n, len(images), fdr)):
+    if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)
     make_folder(out.parent)
     part = _Part(out.with_name(f"{out.name}.part"), _header(guard, images, top))
@@ -130,9 +129,21 @@ def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record
 
 
 def _header(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
-    """What a file of verdicts is of; a change of any of it begins anew."""
-    names = digest(*(images.name(place) for place in range(len(images))))
-    return {"guard": guard.fingerprint, "images": len(images), "names": names, "top": top, "chunk": _CHUNK}
+    """What a file of verdicts is of; with a change of any of it, a call does not go on."""
+    content = digest(*(_identity(images, place) for place in range(len(images))))
+    return {"guard": guard.fingerprint, "images": len(images), "content": content, "top": top, "chunk": _CHUNK}
+
+
+def _identity(images: ImageSet, place: int) -> str:
+    """What tells an image from others of its name without reading it; of one that is in no file, its content."""
+    item = images.items[int(images.index[place])]
+    if not isinstance(item, Path):
+        return f"{images.name(place)} {images.keys[place]}"
+    try:
+        known = item.stat()
+    except OSError:  # It is told when it is its turn.
+        return images.name(place)
+    return f"{images.name(place)} {known.st_size} {known.st_mtime_ns}"
 
 
 class _Part:

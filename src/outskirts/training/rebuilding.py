@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from ..files import reading
 from ..methods import registry
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
+from ..models.clip import PREFIX
 from ..models.given import FILES, given_backbone, is_rebuilt, parse_model, rebuilt_network
 from ..models.weights import load_weights
 from ..renamed import weights
 from .config import Recipe, resolve_recipe
 
-__all__ = ["assemble", "described", "rebuild", "restore", "weights_of"]
+__all__ = ["assemble", "described", "portable", "rebuild", "restore", "weights_of"]
 
 #: The only tensor of a classifier that is a file.
 _FILE = "file"
@@ -56,6 +58,32 @@ def weights_of(classifier: Classifier) -> dict[str, Tensor]:
         with reading(path := Path(spec.where)):
             return {_FILE: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)}
     return classifier.state_dict()
+
+
+def portable(classifier: Classifier) -> dict[str, Any]:
+    """What a classifier is built from, without the folders of this machine; `rebuild` takes it.
+
+    Raises:
+        OutskirtsError: If it cannot be built without them.
+    """
+    built_from = dict(classifier.built_from or {})
+    if str(built_from.get("backbone", "")).startswith("hf:"):
+        raise OutskirtsError(
+            f"The network {classifier.architecture} is read from a folder of transformers, which cannot be kept with "
+            "the weights of a run. Save the trained network in such a folder (hf:DIR), or as an ONNX file (onnx:FILE)."
+        )
+    if "model" in built_from:
+        spec = parse_model(built_from["model"])
+        options = {name: value for name, value in spec.options.items() if name not in ("weights", "classes")}
+        where = spec.where if spec.kind in ("timm", "torchvision", "backbone", "module") else Path(spec.where).name
+        built_from["model"] = str(replace(spec, where=where, options=options))
+    for name in ("tower", "backbone"):
+        if str(built_from.get(name, "")).startswith(f"{PREFIX}{{"):
+            tower = json.loads(built_from[name].removeprefix(PREFIX))
+            built_from[name] = PREFIX + json.dumps({**tower, "folder": Path(tower["folder"]).name})
+    if "config" in built_from:
+        built_from["config"] = {k: v for k, v in built_from["config"].items() if k != "_name_or_path"}
+    return built_from
 
 
 def rebuild(
