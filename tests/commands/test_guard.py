@@ -23,6 +23,12 @@ STATED = "size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
 
 
 @pytest.fixture(scope="module")
+def finished(finished, tmp_path_factory):
+    """A copy of the run, in which outputs are kept."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("guarded") / "run")
+
+
+@pytest.fixture(scope="module")
 def calibration(draw, tmp_path_factory):
     return draw(tmp_path_factory.mktemp("calibration") / "bugs", count=30, seed=9)
 

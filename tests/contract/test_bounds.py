@@ -34,7 +34,9 @@ def numbers(part):
     names = [field.name for field in fields(part)] if is_dataclass(part) else list(inspect.signature(part).parameters)
     for name in names:
         kinds = [hints[name], *get_args(hints[name])] if name in hints and name != "seed" else []
-        ranges = [own for kind in kinds if get_origin(kind) is Annotated for own in get_args(kind)[1:]]
+        declared = [get_args(kind) for kind in kinds if get_origin(kind) is Annotated]
+        # What is declared of a text, such as that commas part it, is no range.
+        ranges = [own for base, *others in declared if base is not str for own in others]
         if any(kind in (int, float) for kind in kinds) or ranges:
             yield name, next((own for own in ranges if isinstance(own, Bound)), None)
 

@@ -270,7 +270,9 @@ def test_every_step_and_epoch_is_recorded(finished):
         "images": 38,
         "val_images": 2,
         "skipped": [],
+        "notes": found[0]["notes"],
     }
+    assert ["too few to rely on" in note for note in found[0]["notes"]] == [True]
     assert all({"loss", "loss_outlier", "lr"} <= r.keys() for r in found if r["kind"] == "train")
 
 

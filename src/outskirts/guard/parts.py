@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..arguments import check_arguments
 from ..detectors import Detector
 from ..files import digest
 from ..models.classifier import Classifier
@@ -15,6 +16,7 @@ from .calibration import Calibration
 __all__ = ["Parts"]
 
 
+@check_arguments
 @dataclass(frozen=True)
 class Parts:
     """A classifier, a fitted detector and a calibration.
