@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtra, OutskirtsError
+from ..errors import OutskirtsError
 from ..evaluation.csv_cells import unguarded
 from ..files import reading
-from .records import SUFFIXES
+from .records import SUFFIXES, require_pyarrow
 
 __all__ = ["verdict_rows"]
 
@@ -57,11 +57,9 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as error:
-        raise MissingExtra("A Parquet file", "parquet") from error
+    pyarrow = require_pyarrow()
+    import pyarrow.parquet as pq
+
     try:
         for batch in pq.ParquetFile(file).iter_batches():
             yield from batch.to_pylist()

@@ -15,7 +15,17 @@ from ..evaluation.csv_cells import guarded
 from ..temporary import require_last_name
 from .verdicts import Verdict
 
-__all__ = ["SUFFIXES", "Record", "columns", "record_of", "require_suffix", "unread_record", "writer", "writer_of_text"]
+__all__ = [
+    "SUFFIXES",
+    "Record",
+    "columns",
+    "record_of",
+    "require_pyarrow",
+    "require_suffix",
+    "unread_record",
+    "writer",
+    "writer_of_text",
+]
 
 #: A row: the values by the names of `columns`; None where there is none.
 Record = dict[str, Any]
@@ -60,7 +70,7 @@ def require_suffix(file: Path) -> Path:
     if file.suffix not in SUFFIXES:
         raise OutskirtsError(f"Verdicts are written to a file whose name ends in {', '.join(SUFFIXES)}, not to {file}.")
     if file.suffix == ".parquet":
-        _pyarrow()
+        require_pyarrow()
     return file
 
 
@@ -113,7 +123,7 @@ class _JsonLines:
 
 @contextmanager
 def _parquet(file: Path, names: Sequence[str]) -> Iterator[Callable[[Sequence[Record]], None]]:
-    pa = _pyarrow()
+    pa = require_pyarrow()
     import pyarrow.parquet as pq
 
     kinds: Mapping[str, Any] = {"accepted": pa.bool_(), "declared_ood": pa.bool_()}
@@ -127,7 +137,8 @@ def _parquet(file: Path, names: Sequence[str]) -> Iterator[Callable[[Sequence[Re
         )
 
 
-def _pyarrow() -> Any:
+def require_pyarrow() -> Any:
+    """The library of Parquet files, or an error that says how it is installed."""
     try:
         import pyarrow
     except ModuleNotFoundError as error:

@@ -18,7 +18,7 @@ from ..methods import registry
 from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from ..models.clip import PREFIX
-from ..models.given import FILES, given_backbone, is_rebuilt, parse_model, rebuilt_network
+from ..models.given import FILES, NAMED, given_backbone, is_rebuilt, parse_model, rebuilt_network
 from ..models.weights import load_weights
 from ..renamed import weights
 from .config import Recipe, resolve_recipe
@@ -75,7 +75,7 @@ def portable(classifier: Classifier) -> dict[str, Any]:
     if "model" in built_from:
         spec = parse_model(built_from["model"])
         options = {name: value for name, value in spec.options.items() if name not in ("weights", "classes")}
-        where = spec.where if spec.kind in ("timm", "torchvision", "backbone", "module") else Path(spec.where).name
+        where = spec.where if spec.kind in NAMED else Path(spec.where).name
         built_from["model"] = str(replace(spec, where=where, options=options))
     for name in ("tower", "backbone"):
         if str(built_from.get(name, "")).startswith(f"{PREFIX}{{"):

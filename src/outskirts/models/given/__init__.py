@@ -2,11 +2,12 @@
 
 from .classifier import given_backbone, given_classifier, is_rebuilt
 from .rebuilding import FILES, rebuilt_network
-from .spec import KINDS, OPTIONS, ModelSpec, parse_model
+from .spec import KINDS, NAMED, OPTIONS, ModelSpec, parse_model
 
 __all__ = [
     "FILES",
     "KINDS",
+    "NAMED",
     "OPTIONS",
     "ModelSpec",
     "given_backbone",

@@ -19,10 +19,9 @@ from ..classifier import Backbone, Classifier
 from ..heads import NoHead
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
-from .of_onnx import open_onnx
-from .of_torch_files import open_exported, open_torchscript
 from .of_transformers import open_clip, open_hf
 from .opened import Opened
+from .rebuilding import FILES
 from .spec import ModelSpec, parse_model
 
 __all__ = ["given_backbone", "given_classifier", "is_rebuilt"]
@@ -33,9 +32,7 @@ _OPENERS: Mapping[str, Callable[[ModelSpec], Opened]] = {
     "backbone": open_backbone,
     "hf": open_hf,
     "module": open_function,
-    "onnx": open_onnx,
-    "torchscript": open_torchscript,
-    "pt2": open_exported,
+    **FILES,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import OutskirtsError, unknown
 
-__all__ = ["KINDS", "OPTIONS", "ModelSpec", "parse_model"]
+__all__ = ["KINDS", "NAMED", "OPTIONS", "ModelSpec", "parse_model"]
 
 #: Kinds of classifiers, and what follows the colon.
 KINDS = {
@@ -44,6 +44,8 @@ OPTIONS = {
     "template": "text with {} in the place of a word, for CLIP",
 }
 
+#: Kinds that are the name of something; all others are paths.
+NAMED = ("timm", "torchvision", "backbone", "module")
 #: Options that say how a network is taken apart.
 _STRUCTURE = ("head", "output", "features")
 #: Kinds of files that are given without one.
@@ -133,7 +135,7 @@ def parse_model(text: str | Path, base: Path | None = None) -> ModelSpec:
         raise unknown("kind of classifier", kind, KINDS)
     if not where:
         raise OutskirtsError(f"'{text}' names no classifier; write {kind}: and the {KINDS[kind]}.")
-    if kind not in ("timm", "torchvision", "backbone", "module"):
+    if kind not in NAMED:
         where = str((base / Path(where).expanduser()).absolute())
     options: dict[str, str] = {}
     for pair in query.split("&") if query else ():
