@@ -172,7 +172,11 @@ def test_a_classifier_that_was_trained_elsewhere_needs_no_run(bugs, calibration,
     with isolated(0, "guard"):
         classifier = osk.load("timm:resnet10t?weights=none&size=32")
     guard = osk.Guard.fit(classifier, None, unlabelled(calibration), "energy", 0.9)
-    again = osk.Guard.load(guard.save(tmp_path / "g"))
+    folder = guard.save(tmp_path / "g")
+    about = json.loads((folder / "guard.json").read_text())
+    assert about["seam"] == {"side": None, "head": "fc"}, "no image is looked at"
+    assert {"transformers", "onnxruntime"}.isdisjoint(about["packages"])
+    again = osk.Guard.load(folder)
     assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
     assert len(again.classifier.classes) == 1000 and again.classifier.architecture == "timm:resnet10t"
     with pytest.raises(OutskirtsError, match="learns from the images that the classifier was trained on"):
@@ -291,7 +295,9 @@ def test_a_guard_of_transformers_with_many_classes(calibration, bugs, tmp_path):
     shutil.rmtree(tmp_path / "vit")
     again = osk.Guard.load(folder)
     assert same(guard.predict(bugs / "fog"), again.predict(bugs / "fog"))
-    assert str(tmp_path) not in (folder / "guard.json").read_text()
+    about = (folder / "guard.json").read_text()
+    assert str(tmp_path) not in about
+    assert "transformers" in json.loads(about)["packages"]
 
 
 def test_a_guard_of_onnx_holds_the_file(calibration, bugs, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..errors import OutskirtsError
 from ..evaluation.shareable import Shareable
 from ..files import load_json, load_tensors, quick_digest, require_empty, save_json, save_tensors, whole_folder
 from ..models.classifier import Classifier
+from ..models.seams import UNKNOWN, Seam
 from ..seeding import generator
 from ..telling import Say
 from ..training.rebuilding import portable, rebuild, restore, weights_of
@@ -36,8 +37,15 @@ _CLASSIFIER, _DETECTOR, _CALIBRATION = (f"{name}.safetensors" for name in ("clas
 _FILES = (_CLASSIFIER, _DETECTOR, _CALIBRATION)
 #: Side of images that most networks can be looked at with.
 _GLANCE = 64
-#: Packages that compute scores.
-_PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnxruntime", "Pillow")
+#: Packages that compute scores, with the kinds of networks that alone need them.
+_PACKAGES: Mapping[str, set[str]] = {
+    "torch": set(),
+    "torchvision": set(),
+    "timm": set(),
+    "Pillow": set(),
+    "transformers": {"hf", "clip"},
+    "onnxruntime": {"onnx"},
+}
 #: By how much the score of the check may differ with other versions, of its own size or of 1.
 _AGREE = 1e-3
 
@@ -46,7 +54,7 @@ _KIND = {
     "packages": {str: (str, None)},
     "architecture": str,
     "network": (dict, None),
-    "glance": (int, None),
+    "seam": {"side": (int, None), "head": (str, None)},
     "classes": [str],
     "transform": dict,
     "features": str,
@@ -73,13 +81,14 @@ def save_parts(parts: Parts, folder: Path) -> Path:
         save_tensors(made / _CLASSIFIER, tensors)
         parts.detector.save(made / _DETECTOR)
         save_tensors(made / _CALIBRATION, parts.calibration.tensors())
-        glance = _glance(classifier, network, made)
+        expected = _of_noise(classifier)
+        seam = _seam(classifier, network, made, expected)
         about = {
             "format": FORMAT,
-            "packages": _versions(),
+            "packages": _versions(_packages(network)),
             "architecture": Shareable().text(classifier.architecture),
             "network": network,
-            "glance": glance,
+            "seam": seam._asdict(),
             "classes": classifier.classes,
             "transform": classifier.transform.to_json(),
             "detector": {"name": parts.detector.name, "params": parts.detector.params},
@@ -87,7 +96,7 @@ def save_parts(parts: Parts, folder: Path) -> Path:
             "precision": parts.precision,
             "calibration": parts.calibration.to_json(classifier.classes),
             **parts.about,
-            "check": _check(parts),
+            "check": _check(expected),
             "files": {name: quick_digest(made / name) for name in _FILES},
         }
         about = json.loads(json.dumps(about))  # As it is read again: names are texts there.
@@ -141,7 +150,7 @@ def _parts(folder: Path, about: Mapping[str, Any], classifier: Classifier | None
         classifier = classifier.with_transform(transform).eval()
     else:
         source = folder / _CLASSIFIER
-        classifier = rebuild(about["network"], transform, classes, tensors, source, about["glance"])
+        classifier = rebuild(about["network"], transform, classes, tensors, source, Seam(**about["seam"]))
         classifier.architecture = about["architecture"]
     own = ("data", "choice", "measured", "notes")
     return Parts(
@@ -158,21 +167,20 @@ def _calibration(folder: Path, about: Mapping[str, Any]) -> Calibration:
     return Calibration.from_tensors(load_tensors(folder / _CALIBRATION)[0], about["calibration"])
 
 
-def _glance(known: Classifier, network: Mapping[str, Any], folder: Path) -> int | None:
-    """The side of images with which the network is built again most quickly; None for those of its own size.
+def _seam(known: Classifier, network: Mapping[str, Any], folder: Path, expected: torch.Tensor) -> Seam:
+    """What makes the network again most quickly, with the features of noise that it gives.
 
     Raises:
         OutskirtsError: If it gives other bits then, so that nobody finds out when it is needed.
     """
     tensors, _ = load_tensors(folder / _CLASSIFIER)
-    expected = _of_noise(known)
-    for glance in (_GLANCE, None):
+    for seam in (*([Seam(head=known.cut)] if known.cut is not None else []), Seam(side=_GLANCE), UNKNOWN):
         try:
-            again = rebuild(network, known.transform, known.classes, tensors, folder / _CLASSIFIER, glance)
+            again = rebuild(network, known.transform, known.classes, tensors, folder / _CLASSIFIER, seam)
             if torch.equal(expected, _of_noise(again)):
-                return glance
+                return seam
         except Exception:  # Networks that take one size alone fail in any way.
-            if glance is None:
+            if seam == UNKNOWN:
                 raise
     raise OutskirtsError(
         f"The network {known.architecture} gives other features when it is built again, so a guard of it cannot be "
@@ -191,13 +199,13 @@ def _of_noise(classifier: Classifier) -> torch.Tensor:
         return classifier.eval().to(memory_format=torch.channels_last).features(images)
 
 
-def _check(parts: Parts) -> float:
+def _check(features: torch.Tensor) -> float:
     """The mean of the features of images of noise, which tells whether another version computes the same."""
-    return _of_noise(parts.classifier).double().mean().item()
+    return features.double().mean().item()
 
 
 def _require_agreement(folder: Path, parts: Parts, known: float, others: list[str], say: Say) -> None:
-    now = _check(parts)
+    now = _check(_of_noise(parts.classifier))
     if abs(now - known) > _AGREE * max(1.0, abs(known)):
         raise OutskirtsError(
             f"{folder} was saved with {'; '.join(others)}, and its network gives other features here. Install those "
@@ -219,9 +227,15 @@ def _digest(about: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def _packages(network: Mapping[str, Any]) -> list[str]:
+    """The packages that compute scores with a network."""
+    kinds = {str(network.get(name, "")).partition(":")[0] for name in ("model", "backbone")}
+    return [name for name, needed in _PACKAGES.items() if not needed or kinds & needed]
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {"outskirts": __version__}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -231,7 +245,7 @@ def _versions() -> dict[str, str]:
 
 def _other_versions(saved: Mapping[str, str]) -> list[str]:
     """How the versions differ, of the packages that are installed both there and here."""
-    here = _versions()
+    here = _versions(saved)
     return [
         f"{name} {there}, and this is {here.get(name, 'not installed')}"
         for name, there in saved.items()

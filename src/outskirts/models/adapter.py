@@ -73,13 +73,13 @@ def adapt(
             )
         seen = seen._replace(logits=seen.logits.flatten(1))
         require_finite(seen.logits, images, kind)
-        network, part = _split(seen, head, features)
+        network, part, cut = _split(seen, head, features)
         made = network(images)
         # What is random when it should not be, such as dropout by a function, is taken apart wrongly.
         if head != "none" and not same_answer(part(made), seen.logits):
             raise OutskirtsError(f"{kind} gives other logits each time it sees the same images; mend that first.")
         parts += [network, part]
-    return Backbone(network, made.shape[1], name or kind), part
+    return Backbone(network, made.shape[1], name or kind, cut=cut if entry is None else None), part
 
 
 def without_logits(backbone: Backbone, head: nn.Module) -> Backbone:
@@ -93,7 +93,8 @@ def without_logits(backbone: Backbone, head: nn.Module) -> Backbone:
 
 def _split(seen: Seen, head: str | None, features: str | None) -> Split:
     if head == "none":
-        return nn.Sequential(seen.model, nn.Flatten()) if seen.calls[-1].made.ndim > 2 else seen.model, NoHead()
+        maps = seen.calls[-1].made.ndim > 2
+        return Split(nn.Sequential(seen.model, nn.Flatten()) if maps else seen.model, NoHead())
     if features is not None:
         return at_features(seen, features)
     return found(seen) if head is None else at_head(seen, head)

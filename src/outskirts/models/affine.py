@@ -39,7 +39,8 @@ def head_of(module: nn.Module, features: Tensor) -> LinearHead | ModuleHead:
         module: In evaluation mode.
         features: Real input of it, [B, D] or [B, D, 1, …].
     """
-    if isinstance(module, nn.Linear):
+    # What is derived of a linear layer may compute something else, such as cosines.
+    if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
         return LinearHead(module)
     shape = features.shape[1:]
     rows = features.flatten(1)

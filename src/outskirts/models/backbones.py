@@ -17,6 +17,7 @@ from .classifier import Backbone
 from .fast import FastNet
 from .heads import NoHead
 from .libraries import is_headless, library_model, published_weights, with_weights
+from .seams import UNKNOWN, Seam, cut
 from .weights import fitted, load_weights, misfits, read_state, require_fit
 from .wide import wide_resnet
 
@@ -34,7 +35,7 @@ def known_backbones() -> list[str]:
 
 
 def build_backbone(
-    name: str, channels: int, size: int, pretrained: bool | str = False, glance: int | None = None
+    name: str, channels: int, size: int, pretrained: bool | str = False, seam: Seam = UNKNOWN
 ) -> Backbone:
     """Build a network without its head.
 
@@ -48,16 +49,16 @@ def build_backbone(
         size: Side of the images, in pixels.
         pretrained: True for the library's own weights, by its own cache; the name of some of torchvision's, such as
             ``IMAGENET1K_V1``, for those; or the path of a local state dict.
-        glance: Side of the images by which the head is found, in pixels; `size` unless given.
+        seam: What is known of its head, for one without pretrained weights.
 
     Raises:
         OutskirtsError: If the name is unknown, or the weights cannot be fetched or do not fit.
     """
-    return build_split(name, channels, size, pretrained, glance)[0]
+    return build_split(name, channels, size, pretrained, seam)[0]
 
 
 def build_split(
-    name: str, channels: int, size: int, pretrained: bool | str = False, glance: int | None = None
+    name: str, channels: int, size: int, pretrained: bool | str = False, seam: Seam = UNKNOWN
 ) -> tuple[Backbone, nn.Module | None]:
     """Build a network, and the head that its weights bring; None where they bring none.
 
@@ -68,13 +69,16 @@ def build_split(
             raise OutskirtsError("A CLIP folder brings its own weights; leave out pretrained.")
         return clip.clip_backbone(name, size), None
     if match := re.fullmatch(r"(.+)-rectified(\d+)", name):
-        inner = build_backbone(match[1], channels, size, pretrained, glance)
+        inner = build_backbone(match[1], channels, size, pretrained, seam)
         outer = nn.Sequential(inner.network, nn.Linear(inner.dim, int(match[2])), nn.ReLU())
         return Backbone(outer, int(match[2]), name), None
     own = FastNet(channels, size) if name == "fast" else wide_resnet(name, channels)
     if own is not None:
         return _with_file(Backbone(own, own.dim, name), pretrained), None
-    example = torch.zeros(2, channels, glance or size, glance or size)
+    if seam.head is not None:
+        return cut(_model(name, channels, size, False, None), seam.head, name)
+    side = seam.side or size
+    example = torch.zeros(2, channels, side, side)
     if _is_file(name, pretrained):
         return _of_file(partial(_model, name, channels, size, False), example, name, str(pretrained))
     backbone, head = _adapted(build_model(name, channels, size, pretrained), example, name)

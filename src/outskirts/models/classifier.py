@@ -32,12 +32,14 @@ class Backbone:
         dim: D.
         name: Name of the architecture.
         transform: What happens to an image before it, if it comes with that.
+        cut: Dotted name of the linear layer in whose place it has an identity, if nothing else was done to it.
     """
 
     network: nn.Module
     dim: int
     name: str
     transform: Transform | None = None
+    cut: str | None = None
 
 
 class Classifier(nn.Module):
@@ -65,6 +67,7 @@ class Classifier(nn.Module):
         self.head = head
         self.dim = backbone.dim
         self.architecture = backbone.name
+        self.cut = backbone.cut
         self.transform = transform
         self.classes = list(classes)
         self.built_from = built_from

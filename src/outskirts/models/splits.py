@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,20 @@ from .tapped import Tapped, pooled
 
 __all__ = ["Split", "at_features", "at_head", "found", "same_answer"]
 
-#: A network, and what makes logits of its features.
-Split: TypeAlias = tuple[nn.Module, nn.Module]
+
+class Split(NamedTuple):
+    """A network, and what makes logits of its features.
+
+    Arguments:
+        network: Maps images to features.
+        head: Maps features to logits.
+        cut: Dotted name of the linear layer of which `network` has an identity instead, if that is all that was done.
+    """
+
+    network: nn.Module
+    head: nn.Module
+    cut: str | None = None
+
 
 #: Parts whose logits are summed are few.
 _PARTS = 8
@@ -119,19 +131,19 @@ def _one_part(seen: Seen, call: Call) -> Split:
     """One part gives the logits. Where nothing follows it, the model without it is the network."""
     head = head_of(call.module, call.given)
     if not call.path:
-        return nn.Flatten(), head
+        return Split(nn.Flatten(), head)
     tapped = Tapped(seen.model, [call.path])
     if call.given.ndim > 2:
-        return tapped, head
+        return Split(tapped, head)
     seen.model.set_submodule(call.path, nn.Identity())
     try:
         features = seen.model(seen.images)
     except RuntimeError:  # What follows expects so many logits.
         features = None
     if isinstance(features, Tensor) and features.shape == call.given.shape and close(features, call.given):
-        return seen.model, head
+        return Split(seen.model, head, call.path if getattr(head, "linear", None) is call.module else None)
     seen.model.set_submodule(call.path, call.module)
-    return tapped, head
+    return Split(tapped, head)
 
 
 def _several_parts(seen: Seen) -> Split | None:
@@ -157,7 +169,7 @@ def _several_parts(seen: Seen) -> Split | None:
     joined = nn.Linear(sum(weight.shape[1] for weight in weights.values()), len(bias)).to(bias)
     joined.weight.copy_(torch.cat(list(weights.values()), 1))
     joined.bias.copy_(bias)
-    return Tapped(seen.model, list(weights)), LinearHead(joined)
+    return Split(Tapped(seen.model, list(weights)), LinearHead(joined))
 
 
 def _plain(module: nn.Module, features: Tensor) -> nn.Linear | None:
@@ -194,8 +206,8 @@ def _carried(seen: Seen, call: Call, side: str) -> Split:
         seen, features
     )
     if linear is not None and same_answer(linear(features), seen.logits):
-        return Tapped(seen.model, [call.path], side), LinearHead(linear)
-    return Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear)
+        return Split(Tapped(seen.model, [call.path], side), LinearHead(linear))
+    return Split(Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear))
 
 
 def _nearest(call: Call, features: Tensor, logits: Tensor) -> nn.Linear | None:

@@ -19,6 +19,7 @@ from ..models.backbones import build_backbone
 from ..models.classifier import Backbone, Classifier
 from ..models.clip import PREFIX
 from ..models.given import FILES, NAMED, given_backbone, is_rebuilt, parse_model, rebuilt_network
+from ..models.seams import UNKNOWN, Seam, blank
 from ..models.weights import load_weights
 from ..renamed import weights
 from .config import Recipe, resolve_recipe
@@ -92,7 +93,7 @@ def rebuild(
     classes: Sequence[str],
     tensors: Mapping[str, Tensor],
     source: Path,
-    glance: int | None = None,
+    seam: Seam = UNKNOWN,
 ) -> Classifier:
     """The classifier that `built_from` and `weights_of` are of, in evaluation mode.
 
@@ -102,29 +103,29 @@ def rebuild(
         classes: Names of the classes.
         tensors: What `weights_of` gave.
         source: Where they were read, for errors.
-        glance: Side of the images by which the head is found, in pixels; that of the transform unless given. Smaller
-            ones are quicker, for networks that take images of any size.
+        seam: What is known of its head.
 
     Raises:
         OutskirtsError: If the network cannot be built here, or the weights do not fit it.
     """
-    if "model" in built_from:
-        file = bytes(tensors[_FILE].numpy()) if _FILE in tensors else None
-        network = rebuilt_network(built_from, transform, len(classes), file, glance)
-        classifier = Classifier(*network, transform, classes, built_from)
-        if file is not None:
-            return classifier.eval()
-    else:
-        recipe = resolve_recipe(built_from["method"], dict(built_from["options"]))
-        architecture = built_from["backbone"]
-        backbone = (
-            given_backbone(architecture, transform)
-            if is_rebuilt(architecture)
-            else build_backbone(architecture, transform.channels, transform.size, glance=glance)
-        )
-        classifier = assemble(recipe, backbone, transform, classes)
-    restore(classifier, tensors, source)
+    file = bytes(tensors[_FILE].numpy()) if _FILE in tensors else None
+    with blank(seam.head is not None):
+        if "model" in built_from:
+            network = rebuilt_network(built_from, transform, len(classes), file, seam)
+            classifier = Classifier(*network, transform, classes, built_from)
+        else:
+            backbone = _backbone(built_from["backbone"], transform, seam)
+            recipe = resolve_recipe(built_from["method"], dict(built_from["options"]))
+            classifier = assemble(recipe, backbone, transform, classes)
+    if file is None:
+        restore(classifier, tensors, source)
     return classifier.eval()
+
+
+def _backbone(architecture: str, transform: Transform, seam: Seam) -> Backbone:
+    if is_rebuilt(architecture):
+        return given_backbone(architecture, transform, seam)
+    return build_backbone(architecture, transform.channels, transform.size, seam=seam)
 
 
 def restore(classifier: Classifier, tensors: Mapping[str, Tensor], source: Path) -> None:

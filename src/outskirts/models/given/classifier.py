@@ -14,13 +14,15 @@ from ...data.transform import Transform
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ...telling import Say, silence
-from ..adapter import adapt, without_logits
+from ..adapter import without_logits
 from ..classifier import Backbone, Classifier
 from ..heads import NoHead
+from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
 from .of_transformers import open_clip, open_hf
 from .opened import Opened
+from .parting import parted
 from .rebuilding import FILES
 from .spec import ModelSpec, parse_model
 
@@ -48,13 +50,13 @@ def is_rebuilt(architecture: str) -> bool:
     return kind in ("hf", "module") or (kind in _REBUILT and "?" in where)
 
 
-def given_backbone(architecture: str, transform: Transform) -> Backbone:
+def given_backbone(architecture: str, transform: Transform, seam: Seam = UNKNOWN) -> Backbone:
     """The network of a classifier that was trained elsewhere, with whatever weights, for a run that trained it on."""
     values = {name: ",".join(map(str, getattr(transform, name))) for name in ("mean", "std")}
     spec = parse_model(architecture).with_options(size=str(transform.size), **values)
     if spec.kind in ("timm", "torchvision"):
         spec = spec.with_options(weights="none")
-    backbone, head, _ = _opened(spec, ())
+    backbone, head, _ = _opened(spec, (), seam)
     return without_logits(backbone, head)
 
 
@@ -82,22 +84,13 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     return Classifier(backbone, head, transform, names, {"model": str(spec), **opened.about}).eval()
 
 
-def _opened(spec: ModelSpec, classes: Sequence[str]) -> tuple[Backbone, nn.Module, Opened]:
+def _opened(spec: ModelSpec, classes: Sequence[str], seam: Seam = UNKNOWN) -> tuple[Backbone, nn.Module, Opened]:
     """A backbone and a head, and what else is known."""
     opened = open_clip(spec, tuple(classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
     if opened.split is not None:
         return *opened.split, opened
     assert opened.model is not None
-    transform = _transform(spec, opened.transform)
-    backbone, head = adapt(
-        opened.model,
-        torch.zeros(2, transform.channels, transform.size, transform.size),
-        "none" if opened.headless else spec.options.get("head"),
-        spec.structure(),
-        output=spec.options.get("output"),
-        features=spec.options.get("features"),
-    )
-    return backbone, head, opened
+    return *parted(opened.model, spec, _transform(spec, opened.transform), opened.headless, seam), opened
 
 
 def _names(spec: ModelSpec) -> tuple[str, ...]:

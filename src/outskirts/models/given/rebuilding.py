@@ -13,17 +13,18 @@ from torch import nn
 
 from ...data.transform import Transform
 from ...seeding import generator
-from ..adapter import adapt
 from ..backbones import build_model, build_split
 from ..classifier import Backbone
 from ..clip import clip_backbone
 from ..heads import NoHead, PrototypeHead
 from ..libraries import is_headless
+from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
 from .of_onnx import open_onnx
 from .of_torch_files import open_exported, open_torchscript
 from .of_transformers import hf_from_config
 from .opened import Opened
+from .parting import parted
 from .spec import ModelSpec, parse_model
 
 __all__ = ["FILES", "rebuilt_network"]
@@ -41,7 +42,7 @@ def rebuilt_network(
     transform: Transform,
     classes: int,
     file: bytes | None = None,
-    glance: int | None = None,
+    seam: Seam = UNKNOWN,
 ) -> tuple[Backbone, nn.Module]:
     """A backbone and a head with whatever weights; those of a file have its own.
 
@@ -50,7 +51,7 @@ def rebuilt_network(
         transform: Tells the shape of the images.
         classes: Number of logits.
         file: Content of the file, for a kind in `FILES`.
-        glance: Side of the images by which the head is found, in pixels; that of the transform unless given.
+        seam: What is known of its head.
     """
     spec = parse_model(built_from["model"])
     if spec.kind == "clip":
@@ -67,15 +68,9 @@ def rebuilt_network(
     model, headless = _model(spec, built_from, transform, classes)
     if isinstance(model, Backbone):
         return model, NoHead()
-    _vary(model)
-    return adapt(
-        model,
-        torch.zeros(2, transform.channels, glance or transform.size, glance or transform.size),
-        "none" if headless else spec.options.get("head"),
-        spec.structure(),
-        output=spec.options.get("output"),
-        features=spec.options.get("features"),
-    )
+    if seam.head is None:
+        _vary(model)
+    return parted(model, spec, transform, headless, seam)
 
 
 def _model(
