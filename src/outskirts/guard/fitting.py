@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.imageset import ImageSet
+from ..data.keyset import KeySet
 from ..data.notes import notes_of
 from ..data.set_record import SetRecord
 from ..data.sources import open_split
@@ -26,7 +27,7 @@ from ..telling import Progress, Say
 from ..texts import counted
 from .calibration import Calibration
 from .choosing import Choice, candidates, choose
-from .own_images import Own, held_out, known_pixels, unseen
+from .own_images import Own, held_out, known_keys, known_pixels, unseen
 from .parts import Parts
 from .threshold import promise
 
@@ -106,10 +107,11 @@ def fitted(
     """
     classifier = own.classifier
     images = open_split(calibration, "test")
-    images = images.align(classifier.classes) if images.classes else images
+    images = classifier.labelled(images)
     tuning = None if tune is None else open_split(tune, "val")
     sets = {**own.sets(), **({} if tuning is None else {"tuning": tuning})}
-    named, images = images, held_out(images, sets, own.run, work.say)
+    seen = known_keys(sets, own.run)
+    images = held_out(images, sets, seen, work.say)
     promise(len(images), terms.acceptance, terms.confidence)  # Refuses too few before hours of passes.
     passes = work.passes(own)
     for note in notes_of({"calibration images": images, **{f"{name} images": one for name, one in sets.items()}}):
@@ -137,13 +139,19 @@ def fitted(
     outputs = outputs[unseen(images, known_pixels(own), work.say)] if images.likeness is not None else outputs
     calibrated = terms.calibrate(detector, outputs, classifier.classes)
     about = {
-        "data": _records({"calibration": named, **sets}),
+        "data": _records({"calibration": images, **sets}),
         "choice": None if choice is None else choice.to_json(),
         "measured": _measured(outputs, images),
         "notes": passes.notes,
     }
     return Parts(
-        classifier.cpu(), detector, calibrated, work.features, work.options.precision, Shareable().value(about)
+        classifier.cpu(),
+        detector,
+        calibrated,
+        work.features,
+        work.options.precision,
+        Shareable().value(about),
+        {"calibration": KeySet.of(images.keys), **seen},
     )
 
 

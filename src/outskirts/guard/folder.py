@@ -13,6 +13,7 @@ import torch
 
 from ..__about__ import __version__
 from ..contents import misfit
+from ..data.keyset import KeySet
 from ..data.transform import Transform
 from ..detectors import Detector
 from ..errors import OutskirtsError
@@ -30,11 +31,12 @@ from .parts import Parts
 __all__ = ["ABOUT", "load_calibration", "load_parts", "save_parts"]
 
 #: Raised when a guard of an earlier version can no longer be read.
-FORMAT = 1
+FORMAT = 2
 
 ABOUT = "guard.json"
 _CLASSIFIER, _DETECTOR, _CALIBRATION = (f"{name}.safetensors" for name in ("classifier", "detector", "calibration"))
-_FILES = (_CLASSIFIER, _DETECTOR, _CALIBRATION)
+_SEEN = "seen.safetensors"
+_FILES = (_CLASSIFIER, _DETECTOR, _CALIBRATION, _SEEN)
 #: Side of images that most networks can be looked at with.
 _GLANCE = 64
 #: Packages that compute scores, with the kinds of networks that alone need them.
@@ -81,6 +83,7 @@ def save_parts(parts: Parts, folder: Path) -> Path:
         save_tensors(made / _CLASSIFIER, tensors)
         parts.detector.save(made / _DETECTOR)
         save_tensors(made / _CALIBRATION, parts.calibration.tensors())
+        save_tensors(made / _SEEN, {name: torch.from_numpy(one.rows().copy()) for name, one in parts.seen.items()})
         expected = _of_noise(classifier)
         seam = _seam(classifier, network, made, expected)
         about = {
@@ -160,6 +163,7 @@ def _parts(folder: Path, about: Mapping[str, Any], classifier: Classifier | None
         about["features"],
         about["precision"],
         {name: about[name] for name in own if name in about},
+        {name: KeySet.of_rows(rows.numpy(), folder / _SEEN) for name, rows in load_tensors(folder / _SEEN)[0].items()},
     )
 
 

@@ -114,8 +114,9 @@ class Guard(Parts):
         """Write the guard to a new folder; returns it.
 
         ``guard.json`` says what it is made of and what it promises. ``classifier.safetensors``,
-        ``detector.safetensors`` and ``calibration.safetensors`` have its numbers. ``README.md`` is its model card, with
-        a histogram of its scores. Nothing in it is code, and no path of this machine is in it.
+        ``detector.safetensors`` and ``calibration.safetensors`` have its numbers, and ``seen.safetensors`` a hash of
+        each image that it was made of. ``README.md`` is its model card, with a histogram of its scores. Nothing in it
+        is code, and no path of this machine is in it.
 
         Raises:
             OutskirtsError: If the folder holds something, or nothing tells how the network is built again.
@@ -292,12 +293,8 @@ class Guard(Parts):
         """
         if int8 != (calibration is not None):
             raise OutskirtsError("Calibration images go with int8: pass both (--int8 --calibrate SPEC), or neither.")
-        shown, own = (None if one is None else self._aligned(opened(one)) for one in (images, calibration))
+        shown, own = (None if one is None else self.classifier.labelled(opened(one)) for one in (images, calibration))
         return exported(self, Path(path), format, shown, own, say)
-
-    def _aligned(self, images: ImageSet) -> ImageSet:
-        """Images whose labels, if they have classes, count as the classifier's do."""
-        return images.align(self.classifier.classes) if images.classes else images
 
     def verdicts(self, outputs: Outputs, files: list[str], top: int = 1) -> Verdicts:
         """What the guard says of outputs of its classifier.

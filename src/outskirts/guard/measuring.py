@@ -27,7 +27,7 @@ from .judging import judged
 from .measured import Accepted, Correct, Rejected, Share
 from .measurement import Measurement
 from .parts import Parts
-from .recorded import require_other_sets
+from .recorded import unseen_by
 
 __all__ = ["Groups", "measure"]
 
@@ -48,11 +48,11 @@ def measure(
         progress: Told of the images forwarded.
     """
     classes = parts.classifier.classes
-    images = _aligned(open_split(test, "test"), classes)
+    images = parts.classifier.labelled(open_split(test, "test"))
     groups = {group: {name: open_split(one, "test") for name, one in sets.items()} for group, sets in ood.items()}
-    sets = _by_name(images, groups)
-    unchecked = require_other_sets(parts.about.get("data", {}), sets)
-    notes = [*shared_with_test(sets, options.skip_corrupt), *notes_of(sets), unchecked]
+    notes: list[str] = []
+    sets = unseen_by(parts.seen, _by_name(images, groups), notes)
+    notes += [*shared_with_test(sets, options.skip_corrupt), *notes_of(sets)]
     found = {name: _Judged.of(parts, name, one, options, progress) for name, one in sets.items()}
     notes += [note for one in sets.values() for note in left_out(one.skipped)]
     inside = found.pop(ID)
@@ -142,10 +142,6 @@ class _Judged:
             whole["accepted"],
             int(scores.isnan().sum()),
         )
-
-
-def _aligned(images: ImageSet, classes: list[str]) -> ImageSet:
-    return images.align(classes) if images.classes else images
 
 
 def _by_name(test: ImageSet, groups: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:

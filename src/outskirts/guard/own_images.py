@@ -25,7 +25,7 @@ from ..training.loading import load, run_of
 from ..training.run import Run
 from ..training.validation import require_apart, validation_beside, with_validation
 
-__all__ = ["Own", "Sources", "held_out", "known_pixels", "unseen"]
+__all__ = ["Own", "Sources", "held_out", "known_keys", "known_pixels", "unseen"]
 
 
 @dataclass(frozen=True)
@@ -103,28 +103,34 @@ class Own:
         return {name: one for name, one in (("training", self.train), ("validation", self.val)) if one is not None}
 
 
-def held_out(calibration: ImageSet, seen: Mapping[str, ImageSet], run: Run | None, say: Say) -> ImageSet:
+def known_keys(seen: Mapping[str, ImageSet], run: Run | None) -> dict[str, KeySet]:
+    """The keys of all images that trained or chose anything, by what they are.
+
+    Arguments:
+        seen: Sets that did, by what they are.
+        run: The run, which knows what else was seen.
+    """
+    files = {} if run is None else _files(run)
+    return {**{name: KeySet.of(one.keys) for name, one in seen.items()}, **files}
+
+
+def held_out(calibration: ImageSet, seen: Mapping[str, ImageSet], known: Mapping[str, KeySet], say: Say) -> ImageSet:
     """Calibration images without the few that were seen before.
 
     Arguments:
         calibration: The images.
-        seen: What trained or chose anything, by what it is.
-        run: The run, which knows what else was seen.
+        seen: Sets that trained or chose anything, by what they are.
+        known: Keys of these and of others, as `known_keys` gives them.
         say: Told how many are left out.
 
     Raises:
         OutskirtsError: If more of them were seen than real sets have copies.
     """
-    files = {} if run is None else _files(run)
-    known = {**{name: KeySet.of(one.keys) for name, one in seen.items()}, **files}
     for name, one in seen.items():
         require_no_shared_groups(calibration, "calibration", one, name)
     left = torch.ones(len(calibration), dtype=torch.bool)
     for name, keys in known.items():
-        first = calibration.first_keys if keys.first else ()
-        among = torch.tensor([key in keys.keys for key in calibration.keys], dtype=torch.bool)
-        among |= torch.tensor([key in keys.first for key in first], dtype=torch.bool) if first else False
-        left &= ~_tolerated(among, name, calibration, say)
+        left &= ~_tolerated(torch.from_numpy(keys.among(calibration)), name, calibration, say)
     return calibration if left.all() else calibration.subset(left)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..arguments import check_arguments
+from ..data.keyset import KeySet
 from ..detectors import Detector
 from ..files import digest
 from ..models.classifier import Classifier
@@ -28,6 +29,7 @@ class Parts:
         features: Features that the detector sees: ``head``, ``raw`` or ``projection``.
         precision: Precision of the network.
         about: What a reader should know: images, the choice of the detector, what was measured; for a JSON file.
+        seen: Keys of the images that it was made of, by what they are.
     """
 
     classifier: Classifier
@@ -36,6 +38,7 @@ class Parts:
     features: Space = "head"
     precision: Literal["fp32", "bf16"] = "fp32"
     about: Mapping[str, Any] = field(default_factory=dict)
+    seen: Mapping[str, KeySet] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

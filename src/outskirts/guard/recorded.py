@@ -1,47 +1,60 @@
-"""The image sets that a guard was made of, as far as it remembers them."""
+"""The images that a guard was made of, which cannot measure it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+import numpy as np
+import torch
 
 from ..data.imageset import ImageSet
+from ..data.keyset import KeySet
+from ..data.leakage import TOLERATED
 from ..errors import OutskirtsError
 from ..evaluation.results import ID
-from ..texts import listed
+from ..texts import verb
 
-__all__ = ["require_other_sets"]
+__all__ = ["unseen_by"]
 
-#: What was done with each of the sets that a guard records.
+#: What was done with images that a guard was made of; other kinds trained its classifier.
 _USES = {
-    "calibration": "its threshold was calibrated on them",
-    "training": "its classifier was trained on them",
-    "validation": "its classifier or its detector was chosen on them",
-    "tuning": "its detector was chosen on them",
+    "calibration": "Its threshold was calibrated on them.",
+    "validation": "Its classifier or its detector was chosen on them.",
+    "tuning": "Its detector was chosen on them.",
 }
 
 
-def require_other_sets(data: Mapping[str, Mapping[str, Any]], sets: Mapping[str, ImageSet]) -> str:
-    """Raise if a set to measure a guard on is one that it was made of.
+def unseen_by(seen: Mapping[str, KeySet], sets: Mapping[str, ImageSet], notes: list[str]) -> dict[str, ImageSet]:
+    """The sets to measure a guard on, without the few images that it was made of.
 
     Arguments:
-        data: Records of the sets that it was made of, by name.
-        sets: Sets to measure it on, by name, labelled by the classes of the guard where they have them.
+        seen: Keys of the images that it was made of, by what they are.
+        sets: Sets to measure it on, by name.
+        notes: Gets sentences on images that are left out, and on what cannot be told.
 
-    Returns:
-        What cannot be checked, in a sentence.
+    Raises:
+        OutskirtsError: If more images of a set than real sets have copies are among them.
     """
-    for name, images in sets.items():
-        for known, record in data.items():
-            if images.fingerprint_as(record["fingerprint"]) == record["fingerprint"]:
-                which = "The ID test images" if name == ID else f"The images of '{name}'"
-                raise OutskirtsError(
-                    f"{which} ({images.spec}) are the {known} images of the guard: "
-                    f"{_USES.get(known, 'it was made of them')}. Measure it on other images."
-                )
-    if not data:
-        return "The guard keeps no record of the images that it was made of, so nothing tells whether these are others."
-    return (
-        f"The guard keeps a fingerprint of each whole set that it was made of ({listed(list(data))}), and none of "
-        "these sets is one of them. It keeps none of single images, so nothing tells whether some are in both."
-    )
+    if missing := [kind for kind in ("calibration", "training") if kind not in seen]:
+        notes.append(
+            f"The guard does not know its {' and '.join(missing)} images, so nothing tells whether these are others."
+        )
+    return {name: _unseen(name, images, seen, notes) for name, images in sets.items()}
+
+
+def _unseen(name: str, images: ImageSet, seen: Mapping[str, KeySet], notes: list[str]) -> ImageSet:
+    which = "ID test images" if name == ID else f"images of '{name}'"
+    left = np.ones(len(images), dtype=bool)
+    for kind, keys in seen.items():
+        among = keys.among(images)
+        if not (count := int(among.sum())):
+            continue
+        these = f"{count:,} of the {len(images):,} {which} ({images.spec})"
+        found = f"{these} {verb(count, 'are')} among the {kind} images of the guard"
+        # A small set may have one copy, as large ones have a few.
+        if count > max(1, TOLERATED * len(images)):
+            use = _USES.get(kind, "Its classifier learnt from them.")
+            raise OutskirtsError(f"{found}. {use} Measure it on other images.")
+        notes.append(f"{found}, and {verb(count, 'are')} left out.")
+        left &= ~among
+    return images if left.all() else images.subset(torch.from_numpy(left))

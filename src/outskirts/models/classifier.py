@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import notebook
+from ..data.imageset import ImageSet
 from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..files import digest
@@ -99,6 +100,14 @@ class Classifier(nn.Module):
         other = copy(self)
         other.transform = transform
         return other
+
+    def labelled(self, images: ImageSet) -> ImageSet:
+        """Images whose labels are of the classes of this classifier, in its order; those without classes as they are.
+
+        Raises:
+            OutskirtsError: If they have other classes.
+        """
+        return images.align(self.classes) if images.classes else images
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
