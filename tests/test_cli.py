@@ -36,6 +36,19 @@ def test_help_names_every_command(outskirts):
         assert f"  {command} " in outcome.out and what in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "ce", "--data", "x", "--init", ""], "--init has an empty value"),
+        (["train", "ce", "--data", "x", "--init="], "--init has an empty value"),
+        (["predict", "guard", " "], "One word is empty"),
+    ],
+)
+def test_an_empty_word_is_not_as_if_nothing_were_given(outskirts, words, told):
+    outcome = outskirts(*words)
+    assert outcome.code == 2 and told in outcome.err
+
+
 def test_the_version(outskirts):
     assert outskirts("--version").out == f"outskirts {osk.__version__}\n"
 

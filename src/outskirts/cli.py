@@ -173,6 +173,7 @@ def _run(arguments: list[str], quiet: bool) -> None:
         raise unknown("option", name, [*_QUIET, *_VERBOSE, "-h", "--help", "--version", "--print-completion"])
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    _require_words(rest)
     from .commands.console import console
 
     before, console.quiet = console.quiet, console.quiet or quiet
@@ -180,6 +181,17 @@ def _run(arguments: list[str], quiet: bool) -> None:
         importlib.import_module(f".commands.{name}", __package__).main(rest)
     finally:
         console.quiet = before
+
+
+def _require_words(arguments: list[str]) -> None:
+    """Raise if one is empty, as a variable of the shell without a value is: its option would be as if not given."""
+    from .errors import OutskirtsError
+
+    for before, word in zip(["", *arguments], arguments):
+        option, given, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if given and not value.strip():
+            place = f"{option} has an empty value" if option.startswith("-") else "One word is empty"
+            raise OutskirtsError(f"{place}; a variable of the shell may not be set. Give a value, or leave it out.")
 
 
 @contextmanager

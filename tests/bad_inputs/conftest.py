@@ -29,6 +29,7 @@ from PIL import ExifTags, Image
 import outskirts as osk
 from outskirts.data.catalogue import Entry, entries, fetch_entry
 from outskirts.data.download import Remote
+from outskirts.guard.predicting import predict_to
 from outskirts.testing.clip import save_small_clip
 
 settings.register_profile("bad inputs", deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -70,6 +71,7 @@ def everything(draw, stable_folder, place, tmp_path_factory) -> Path:
     draw(here / "val", count=2, seed=1)
     draw(here / "test", count=2, seed=4)
     draw(here / "more", count=4, seed=5)
+    draw(here / "known", count=3, seed=6)
     draw(here / "fog", (), count=3, seed=2)
     draw(here / "flies", ("fly",), count=3, seed=3)
     # A name that is in no encoding.
@@ -185,6 +187,8 @@ def _write_runs() -> None:
     osk.train("ascood", "train", val="val", out="pixel", outliers="shuffle", **SMALL)
     osk.benchmark("bench.yaml", methods=["ce"], seeds=[0], detectors=["msp"], out="bench")
     osk.synthesize_id("pool", data="train", count=4)
+    guard = osk.Guard.fit("run", calibration="known", detector="energy", acceptance=0.8)
+    predict_to(osk.Guard.load(guard.save("guard")), osk.open("more"), Path("verdicts.csv"))
     with pytest.raises(KeyboardInterrupt):
         osk.train("ce", "train", val="val", out="begun", progress=_stop, **{**SMALL, "epochs": 4})
     with pytest.raises(KeyboardInterrupt):

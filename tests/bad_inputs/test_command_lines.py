@@ -55,6 +55,16 @@ train ce --data wds:shard.tar?image=png --val zip:photos.zip?inside=test --sampl
 --lr .1 --augment none --out out
 train ce --init module:own:make?weights=own.pt&size=16&mean=.5,.5,.5&std=1,1,1 --val-fraction .3 --epochs 0 --out out \
 --data folder:train?group=path:([0-9]|j)
+guard run --calibrate known --detector knn:k=1 --acceptance .8 --features head --seed 1 --out out
+guard run --calibrate known --acceptance .7 --confidence .5 --per-class --tune-on flies --out out
+guard module:own:make?weights=own.pt&size=16 --mean .5,.5,.5 --std 1,1,1 --train train --val-fraction .3 \
+--calibrate known --detector energy --acceptance .8 --skip-corrupt --out out
+predict guard test/ant/0.png fog --top 2
+predict guard zip:photos.zip?inside=test --fdr .3 --out out.csv
+predict guard flies --html out.html --html-images 2 --train train --out out.jsonl
+monitor guard verdicts.csv --alpha .1 --state out.json
+evaluate --guard guard --test test --near flies=flies --far fog=fog --out out.html
+export guard --verify test --out out.onnx
 """.strip().splitlines()
 
 #: What is written instead of the right word, by mistake or not.
@@ -73,6 +83,7 @@ wds:{0..999999}.tar csv:hot.csv@train?labels=ant,bee csv:hot.csv@train?label=who
 group=path:x rows=who:x own.pt own.onnx own.pt2 own.py pt2:own.ts torchscript:own.pt2 module:own:make module:own:x
 module:own onnx:own.pt vit hf:vit hf:clip clip:vit run:run run:empty timm:test_resnet?weights=none
 timm:test_resnet.x backbone:x weights=own.pt
+guard guard/guard.json guard/classifier.safetensors verdicts.csv known out.pt2 out.parquet energy:x=1 ood_head auto
 weights=none weights=timm.pt#x weights=noise head=x features=x output=1 size=0 size=99999 channels=1 channels=0,1,9
 mean=0 std=0,0,0 std=-1 classes=classes.txt template={x} crop=9 inside=x image=jpg balanced ignore
 --epochs --help --nosuch --data --out --seed=x --no-resume -q --version

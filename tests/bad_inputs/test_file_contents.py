@@ -26,6 +26,7 @@ _CLIP = "train npos-clip --backbone clip:clip --epochs 0 --batch-size 4 --queue 
 _EVALUATE = "evaluate run --test test --far fog=fog --detectors msp"
 _BENCHMARK = "benchmark bench.yaml --methods ce --seeds 0 --detectors msp --out"
 _NCIS = "synthesize ncis embed --model stable --run run --draws 2 --precision fp32 --out out"
+_PREDICT = "predict guard test"
 _PACK = "data pack --out ./out.parquet --data"
 _EXTRACT = "extract val --mean 0,0,0 --std 1,1,1 --out out.npz --model"
 
@@ -77,6 +78,9 @@ READERS = {
     "shard.tar": [f"{_PACK} wds:shard.tar", f"{_PACK} wds:shard.tar?image=png"],
     "bugs.*": ["data fetch SET", f"{_PACK} npz:FILE", f"{_PACK} zip:FILE", f"{_PACK} wds:FILE"],
     "locked.zip": ["data fetch SET", f"{_PACK} npz:FILE", f"{_PACK} parquet:FILE"],
+    "guard/*.*": [_PREDICT, "monitor guard verdicts.csv", "evaluate --guard guard --test test"],
+    "verdicts.csv": ["monitor guard verdicts.csv", "monitor guard verdicts.csv --state out.json"],
+    "known/ant/*": ["guard run --calibrate known --detector energy --acceptance .7 --out out", "predict guard known"],
     "train/ant/*": [f"{_PACK} train", _TRAIN, f"{_PACK} train?jpeg=75"],
     "weights.pt": ["import openood weights.pt --data train --out out", f"{_TRAIN} --pretrained weights.pt"],
 }

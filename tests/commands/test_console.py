@@ -54,7 +54,7 @@ def test_an_option_given_twice_is_told(refused, options):
 )
 def test_an_empty_path_to_write_to_is_told(refused, line):
     for out in (["--out", ""], ["--out="]):
-        assert "--out is empty; give the path of the file or folder" in refused(*line.split(), *out)
+        assert "--out has an empty value" in refused(*line.split(), *out)
 
 
 def test_remarks_are_printed_as_they_are(capsys):

@@ -152,13 +152,9 @@ _CONFIG = (tyro.conf.OmitArgPrefixes,)
 
 
 def _checked(arguments: Sequence[str], *kinds: type[Any]) -> list[str]:
-    """`current_flags`, or an error if an option is given twice, several values are parted in another way, or the path
-    to write to is empty.
-    """
+    """`current_flags`, or an error if an option is given twice, or several values are parted in another way."""
     arguments = current_flags(arguments, *kinds)
-    # Of two values, one would be dropped; an empty path would be the current folder.
-    if value(arguments, "--out") == "":
-        raise OutskirtsError("--out is empty; give the path of the file or folder to be made.")
+    # Of two values, one would be dropped.
     given: set[str] = set()
     for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
         name = flag.replace("_", "-").removeprefix("--").removeprefix("no-")

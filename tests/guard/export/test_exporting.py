@@ -72,7 +72,8 @@ def test_torch_runs_a_file_without_outskirts(guard, tmp_path):
     texts = {"metadata.json": ""}
     module = torch.export.load(tmp_path / "made.pt2", extra_files=texts).module()
     pixels = torch.randint(0, 256, (4, 22, 70, 3), dtype=torch.uint8)
-    logits, label, _, p_value, accepted = module(pixels)
+    logits, label, score, p_value, accepted = module(pixels)
+    assert not (logits.requires_grad or score.requires_grad)
     verdicts = made.predict([one.numpy() for one in pixels])
     assert logits.shape == (4, 3) and label.tolist() == verdicts.predicted[:, 0].tolist()
     assert torch.equal(p_value, verdicts.p_values) and torch.equal(accepted, verdicts.accepted)

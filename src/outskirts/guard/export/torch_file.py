@@ -34,6 +34,8 @@ def annotate_torch(path: Path, entries: Mapping[str, str]) -> None:
     """Put texts into the file: a JSON object, in the extra file `METADATA`."""
     with quiet():
         program = torch.export.load(path)
+        for weight in program.parameters():
+            weight.requires_grad_(False)  # Nobody trains it; what it gives is plain numbers then.
         torch.export.save(program, path, extra_files={METADATA: json.dumps(dict(entries))})
 
 
