@@ -48,7 +48,29 @@ def test_a_guard_says_what_it_promises_and_gives_verdicts(outskirts, finished, c
     assert f"outskirts predict {out}" in made.err
     said = outskirts("predict", out, bugs / "fog" / "0.png", bugs / "fog" / "1.png")
     assert said.code == 0 and said.out.splitlines()[0] == "file,label,confidence,score,p_value,accepted,error"
-    assert len(said.out.splitlines()) == 3 and "2 images: " in said.err
+    assert (len(said.out.splitlines()) == 3 and "2 accepted" in said.err) or "rejected" in said.err
+
+
+def test_unread_pictures_have_their_place_and_are_all_counted(outskirts, guard, bugs, tmp_path, monkeypatch):
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no picture")
+    files = [broken, bugs / "fog" / "0.png", broken, tmp_path / "gone.png"]
+    said = outskirts("predict", guard, *files)
+    assert [line.partition(",")[0] for line in said.out.splitlines()[1:]] == list(map(str, files))
+    assert said.code == 0 and "3 could not be read" in said.err
+    lines = "".join(f"{file}\r\n" for file in files)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines, newline=""))
+    listed = outskirts("predict", guard, "-")
+    assert (listed.code, listed.out) == (0, said.out)
+
+
+def test_verdicts_of_another_guard_are_told(outskirts, guard, bugs, tmp_path):
+    outskirts("predict", guard, bugs / "fog", "--out", tmp_path / "v.csv")
+    assert outskirts("monitor", guard, tmp_path / "v.csv").code == 0
+    rows = (tmp_path / "v.csv").read_text().replace("ant,", "wasp,").replace("bee,", "wasp,")
+    (tmp_path / "v.csv").write_text(rows)
+    other = outskirts("monitor", guard, tmp_path / "v.csv")
+    assert other.code == 2 and "it has no class 'wasp'" in other.err
 
 
 def test_ones_own_function_is_guarded_and_found_again(outskirts, bugs, calibration, tmp_path, monkeypatch):
@@ -80,7 +102,7 @@ def test_an_alarm_is_an_exit_code(outskirts, guard, tmp_path):
     alarm = outskirts("monitor", guard, tmp_path / "w.csv", "--state", tmp_path / "s.json")
     assert alarm.code == 3 and "Going on after 30 images" in alarm.err and "raised the alarm" in alarm.out
     other = outskirts("monitor", guard, tmp_path / "w.csv", "--state", tmp_path / "s.json", "--alpha", "0.02")
-    assert other.code == 2 and "begun with another guard or another α" in other.err
+    assert other.code == 2 and "begun with another probability of a false alarm" in other.err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import auc
 
 from outskirts import metrics
-from outskirts.figures.scores import histogram, judged, roc
+from outskirts.figures.scores import calibrated, histogram, judged, roc
 
 
 @pytest.fixture
@@ -36,6 +36,14 @@ def test_infinite_scores_are_drawn_at_the_edge(axes):
     histogram(axes, [0.0, 1.0, 2.0, np.inf], [3.0, -np.inf, np.inf])
     assert np.isfinite(axes.get_xlim()).all()
     histogram(Figure().add_subplot(), [np.inf], [np.inf])
+
+
+@pytest.mark.parametrize("scores", [[1.0, 1.0 + 3e-16], [1e300] * 3, [0.0], [-1.0 - 2e-16, -1.0]])
+def test_scores_that_differ_by_rounding_alone_are_drawn(axes, scores):
+    calibrated(axes, scores, scores[0])
+    histogram(Figure().add_subplot(), scores, scores)
+    for shape in axes.patches:
+        assert shape.get_data().values.sum() == pytest.approx(1)
 
 
 def test_a_threshold_that_was_chosen_before_is_drawn_within_the_axis(axes, scores):

@@ -10,6 +10,7 @@ from torch import nn
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.data.transform import Transform
+from outskirts.detectors.base import create, written
 from outskirts.guard.choosing import candidates
 from outskirts.guard.folder import _digest
 from outskirts.models.adapter import adapt
@@ -105,7 +106,10 @@ def test_a_detector_is_chosen_on_outliers_and_the_table_is_kept(finished, calibr
     table = guard.about["choice"]["table"]
     assert table[0]["auroc"] == max(row["auroc"] for row in table)
     assert guard.detector.name in {row["detector"] for row in table if row["auroc"] == table[0]["auroc"]}
-    assert any("chosen on 2 validation images, which is few" in sentence for sentence in said)
+    assert any("tells 2 validation images from outliers made of" in sentence for sentence in said)
+    assert any("Train with more of them" in sentence for sentence in said)
+    assert create(written(guard.detector)).params == guard.detector.params
+    assert any(sentence.startswith(f"Detector: {written(guard.detector)}, AUROC") for sentence in said)
     assert same(guard.predict(calibration), osk.Guard.load(guard.save(tmp_path / "g")).predict(calibration))
 
 
@@ -242,11 +246,24 @@ def test_what_it_is_shown(guard, bugs, tmp_path):
     assert guard.predict(pictures[0])[0].p_value == expected[0].p_value
     assert "12 images: " in str(expected) and "Verdicts(12 images" in repr(expected)
     assert expected._repr_html_() and guard._repr_html_()
+    assert same(guard.predict(np.stack([np.array(p) for p in pictures])), expected), "one array of all"
+    assert [one.file for one in expected[2:8:3]] == [expected[2].file, expected[5].file]
+    assert torch.equal(expected[::-1].scores, expected.scores.flip(0))
     for wrong, told in (
         (tmp_path / "none.jpg", "none.jpg"),
         (str(tmp_path / "*.jpg"), "No file has a name like"),
         ([], "There is no image"),
-        (np.zeros((16, 16, 5), np.uint8), "an image is .* with 1 or 3 channels"),
+        (np.zeros((16, 16, 5), np.uint8), "shape .16, 16, 5. is no picture"),
+        (np.zeros((3, 96, 96), np.uint8), "shape .3, 96, 96. is no picture"),
+        (np.full((16, 16), 300), "no range is known that becomes 0 to 255"),
+        (None, "not at what is of the type NoneType"),
+        (b"GIF", "of the type bytes"),
+        (torch.zeros(3, 16, 16), "of the type Tensor; pass pixels"),
+        ([torch.zeros(3, 16, 16)], "of the type Tensor; pass pixels"),
+        ([[1, 2], [3, 4]], "of the type list"),
+        ([expected, expected], "of the type Verdicts"),
+        ([np.zeros((16, 16), np.uint8), bugs / "fog"], "is not the path of one picture"),
+        ([np.zeros((16, 16), np.uint8), f"folder:{bugs}"], "is not the path of one picture"),
     ):
         with pytest.raises(OutskirtsError, match=told):
             guard.predict(wrong, skip_corrupt=False)
@@ -263,7 +280,19 @@ def test_what_cannot_be_read_is_told(guard, bugs, tmp_path):
     with pytest.raises(OutskirtsError, match="cannot be decoded"):
         guard.predict(tmp_path, skip_corrupt=False)
     (tmp_path / "b.png").unlink()
-    assert len(guard.predict(tmp_path)) == 0, "none can be read"
+    with pytest.raises(OutskirtsError, match=r"No image could be read\. .*a.jpg cannot be decoded"):
+        guard.predict(tmp_path)
+
+
+def test_what_is_not_there_or_wide_is_told_in_its_place(guard, bugs, tmp_path):
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    files = [bugs / "fog" / "0.png", tmp_path / "gone.png", tmp_path / "deep.png", bugs / "fog" / "1.png"]
+    verdicts = guard.predict(files)
+    assert [one.file for one in verdicts] == [str(files[0]), str(files[3])]
+    assert "does not exist" in verdicts.corrupt[str(files[1])]
+    assert "no range is known" in verdicts.corrupt[str(files[2])]
+    with pytest.raises(OutskirtsError, match="gone"):
+        guard.predict(files[1])
 
 
 def test_the_most_probable_classes_are_given(guard, bugs):

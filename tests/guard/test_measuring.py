@@ -80,6 +80,29 @@ def test_a_broken_promise_is_told(guard, bugs):
     assert found.accepted.count == 0 and found.correct.accepted is None and set(found.correct.reliability) == {"all"}
 
 
+def test_what_is_rejected_of_other_sets_is_in_the_summary(found, tmp_path):
+    low = replace(found.rejected[0], name="missed", share=Share(1, 50, 0.004, 0.105))
+    high = replace(found.rejected[0], name="found", share=Share(48, 50, 0.865, 0.989))
+    shifted = replace(low, name="rain", group="shifted")
+    one = type(found)(**{**vars(found), "rejected": (low, high, shifted), "accepted": Share(95, 100, 0.887, 0.984)})
+    assert one.rejections() == (
+        "Rejected: 5.0% of the ID test images, 2.0% of missed, 96.0% of found. The guard does not reject missed much "
+        "more often than ID images: another detector, or a better classifier, may."
+    )
+    assert "rain" not in one.rejections() and len(one.verdicts()) == 2
+    well = type(found)(**{**vars(one), "rejected": (high,)})
+    assert well.rejections() == "Rejected: 5.0% of the ID test images, 96.0% of found."
+    assert type(found)(**{**vars(one), "rejected": (shifted,)}).verdicts() == [one.verdict()]
+    scores = dict.fromkeys(("missed", "found", "rain"), found.id_scores)
+    page = type(found)(**{**vars(one), "ood_scores": scores}).save(tmp_path / "g.html").read_text()
+    assert "Other images" in page and "missed, rejected" in page
+
+
+def test_groups_hold_sets_by_name(guard, bugs):
+    with pytest.raises(OutskirtsError, match="The group 'far' holds sets by their names"):
+        guard.measure(bugs / "test", {"far": str(bugs / "fog")})
+
+
 def test_images_without_labels_have_no_accuracy(guard, bugs):
     found = guard.measure(osk.ImageSet(sorted((bugs / "test").rglob("*.png")), spec="unlabelled"))
     assert found.correct is None and "Some ID test images have no label, so the accuracy is not known." in found.notes

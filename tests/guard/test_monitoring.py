@@ -58,8 +58,10 @@ def test_a_watch_goes_on_where_it_stood(calibration):
     again.require_same(Watch.of(calibration(), CLASSES))
     again.update_rows(stream[170:])
     assert again.to_json() == whole.to_json() and str(again) == str(whole)
-    with pytest.raises(OutskirtsError, match="was begun with another guard or another α"):
+    with pytest.raises(OutskirtsError, match=r"another probability of a false alarm, 0\.02 and not 0\.01"):
         again.require_same(Watch.of(calibration(), CLASSES, 0.02))
+    with pytest.raises(OutskirtsError, match="must be above 0 and below 1"):
+        Watch.of(calibration(), CLASSES, 1.5)
     other = Calibration.of(torch.arange(1000.0) + 1, 0.95)
     with pytest.raises(OutskirtsError, match="was begun with another guard"):
         Watch.of(other, CLASSES).require_same(Watch.of(together(), CLASSES))

@@ -1,9 +1,12 @@
 import csv
 import json
 import math
+import os
 import shutil
 import struct
+import sys
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,10 +16,11 @@ from PIL import Image
 import outskirts as osk
 from outskirts import OutskirtsError
 from outskirts.guard import predicting
+from outskirts.guard.calibration import Calibration
 from outskirts.guard.fdr import discoveries
 from outskirts.guard.opening import opened
 from outskirts.guard.predicting import predict_to
-from outskirts.guard.reading_records import verdict_rows
+from outskirts.guard.reading_records import Row, of_guard, verdict_rows
 from outskirts.guard.records import SUFFIXES, columns, record_of
 from outskirts.guard.verdicts import Verdict
 
@@ -65,7 +69,15 @@ def test_every_image_has_a_row_in_its_place(guard, many, tmp_path, chunks, suffi
         assert str(row["accepted"]).lower() == str(verdict.accepted).lower()
         assert (row["label_2"], float(row["confidence_2"])) == pytest.approx(verdict.top[1], abs=1e-6)
     assert summary.rejected == sum(str(row["accepted"]).lower() == "false" for row in got)
-    assert list(verdict_rows(tmp_path / f"v{suffix}")) == [(one.label, one.accepted) for one in expected]
+    found = list(verdict_rows(tmp_path / f"v{suffix}"))
+    assert [row[:2] for row in found] == [(one.label, one.accepted) for one in expected]
+    classes = guard.classifier.classes
+    assert list(of_guard(found, guard.calibration, classes, tmp_path)) == found
+    other = Calibration.of(guard.calibration.scores[0] + 0.01, 0.9)
+    with pytest.raises(OutskirtsError, match="has the verdicts of another guard than this one: it gives the score"):
+        list(of_guard(found, other, classes, tmp_path))
+    with pytest.raises(OutskirtsError, match="it has no class 'ant'; its classes are wasp, bee"):
+        list(of_guard(found, guard.calibration, ["wasp", "bee"], tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"v{suffix}"]
 
 
@@ -156,16 +168,69 @@ def test_formulas_in_names_are_quoted_in_csv_and_read_again(guard, tmp_path, bug
 def test_wrong_files_of_verdicts_are_told(tmp_path):
     for name, content, told in (
         ("v.txt", "", "is none of the files that verdicts are written to"),
-        ("v.csv", "file,label\na,b\n", "Row 1 of .* does not say whether the image was accepted"),
-        ("v.csv", "accepted\nperhaps\n", "Row 1 of .* does not say whether the image was accepted"),
+        ("v.csv", "file,label\na,b\n", "row 1 does not say whether the image was accepted"),
+        ("v.csv", "accepted\nperhaps\n", "row 1 does not say whether the image was accepted"),
         ("v.jsonl", "{no json\n", "is damaged"),
         ("v.jsonl", "[1, 2]\n", "is damaged"),
+        ("v.jsonl", '{"accepted": [1]}', "row 1 does not say"),
+        ("v.jsonl", '{"accepted": true, "label": ["ant"]}', "has a label that is no text"),
+        ("v.jsonl", '{"accepted": true, "score": [], "p_value": 1}', "has a score that is no number"),
+        ("v.jsonl", "[" * 100_000, "is damaged"),
+        ("v.csv", "", "it is empty"),
+        ("v.csv", "label,accepted\nant,true,7\n", "line 2 has more cells than there are columns"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(OutskirtsError, match=told):
             list(verdict_rows(tmp_path / name))
     with pytest.raises(OutskirtsError, match="missing"):
         list(verdict_rows(tmp_path / "none.csv"))
+    (tmp_path / "v.jsonl").write_text('{"accepted": true, "label": null}\n\n')
+    assert list(verdict_rows(tmp_path / "v.jsonl")) == [Row(None, True)]
+
+
+def test_names_in_no_encoding_and_wide_pictures_have_rows(guard, bugs, tmp_path):
+    if sys.platform != "linux":
+        pytest.skip("other systems have no such names")
+    odd = tmp_path / "in" / os.fsdecode(b"bad\xff.png")
+    odd.parent.mkdir()
+    shutil.copy(bugs / "fog" / "0.png", odd)
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(odd.with_name("deep.png"))
+    for suffix in (".csv", ".jsonl", *([".parquet"] if find_spec("pyarrow") else [])):
+        summary = predict_to(guard, osk.open(odd.parent), tmp_path / f"v{suffix}")
+        assert (summary.images, summary.unread) == (1, 1)
+        rows = read(tmp_path / f"v{suffix}")
+        assert rows[0]["file"].endswith("bad\\udcff.png") and "no range is known" in rows[1]["error"]
+
+
+@pytest.mark.parametrize("content", [b"garbage\n", b"\xff\xfe\n", b'{"file": 1}\n', b"[" * 100_000 + b"\n"])
+def test_a_damaged_beginning_is_told(guard, bugs, tmp_path, content):
+    (tmp_path / "v.csv.part").write_bytes(content)
+    with pytest.raises(OutskirtsError, match=r"v\.csv\.part (is damaged|was begun with another)"):
+        predict_to(guard, osk.open(bugs / "fog"), tmp_path / "v.csv")
+
+
+def test_damaged_rows_are_told(guard, bugs, tmp_path):
+    images = osk.open(bugs / "fog")
+    header = json.dumps(predicting._header(guard, images, 1)) + "\n"
+    (tmp_path / "v.csv.part").write_text(header + "junk\n" * 12)
+    with pytest.raises(OutskirtsError, match=r"is damaged\. Remove it"):
+        predict_to(guard, images, tmp_path / "v.csv")
+
+
+def test_two_calls_at_once_do_not_write_over_each_other(guard, bugs, tmp_path, monkeypatch):
+    """The first ends while the second looks at its images."""
+    images, header = osk.open(bugs / "fog"), predicting._header
+    monkeypatch.setattr(
+        predicting, "_header", lambda *given: ((tmp_path / "v.csv").write_text("first"), header(*given))[1]
+    )
+    with pytest.raises(OutskirtsError, match="is there already"):
+        predict_to(guard, images, tmp_path / "v.csv")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("v.csv", "first")]
+
+
+def test_a_probability_that_is_no_number_has_no_cell():
+    row = record_of(Verdict("a", "cat", math.nan, 0.5, 0.1, False, (("cat", math.nan), ("dog", math.nan))))
+    assert row["confidence"] is None and row["confidence_2"] is None
 
 
 def test_memory_is_that_of_a_chunk(guard, tmp_path, chunks, monkeypatch):
@@ -192,6 +257,7 @@ def test_bombs_and_small_pictures_are_rows(guard, tmp_path):
     content[16:24] = struct.pack(">II", 12_000, 12_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "bomb.png").write_bytes(content)
+    Image.new("RGB", (8, 8)).save(tmp_path / "well.png")
     corrupt = guard.predict(tmp_path).corrupt
     assert "is 2x2 pixels" in corrupt[str(tmp_path / "small.png")]
     assert "at most 134,217,728 are read" in corrupt[str(tmp_path / "bomb.png")]

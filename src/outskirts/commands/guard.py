@@ -82,6 +82,8 @@ class Make(Command):
                 self._named(), self.train, self.calibrate, tune=self.tune_on, say=saying, progress=progress, **options
             )
             guard.save(self.out)
+        if measured := guard.about["measured"]:
+            show(f"The classifier is right on {measured['accuracy']:.1%} of {measured['images']}.")
         for sentence in guard.calibration.sentences():
             show(sentence)
         say(f"Guard: {self.out}. Next: outskirts predict {quote(str(self.out))} PICTURES")

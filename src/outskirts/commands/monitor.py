@@ -14,7 +14,7 @@ from ..errors import OutskirtsError
 from ..files import is_file, load_json, save_json
 from ..guard.folder import load_calibration
 from ..guard.monitoring import Watch
-from ..guard.reading_records import verdict_rows
+from ..guard.reading_records import of_guard, verdict_rows
 from .console import Command, parse, say, show
 
 __all__ = ["COMMAND", "main"]
@@ -53,7 +53,8 @@ class Monitor(Command):
             say(f"Going on after {earlier.images:,} images.")
             watch = earlier
         for file in self.verdicts:
-            watch.update_rows(verdict_rows(file))
+            rows = of_guard(verdict_rows(file), calibration, classes, file)
+            watch.update_rows((row.label, row.accepted) for row in rows)
         if self.state is not None:
             save_json(self.state, watch.to_json())
         show(str(watch))

@@ -22,9 +22,8 @@ from ..guard.guard import Guard
 from ..guard.lowest import Lowest
 from ..guard.opening import opened
 from ..guard.page import require_page
-from ..guard.predicting import predict_to
-from ..guard.records import columns, record_of, require_suffix, unread_record, writer_of_text
-from ..guard.verdicts import Verdict, Verdicts
+from ..guard.predicting import Summary, predict_to, row_blocks
+from ..guard.records import Record, columns, require_suffix, writer_of_text
 from .console import Command, Telling, parse, say, show, telling
 
 __all__ = ["COMMAND", "main"]
@@ -79,12 +78,12 @@ class Predict(Command):
         elif self.train is not None:
             raise OutskirtsError("Training images are shown on a page; name it (--html FILE.html).")
         train = None if self.train is None else open_split(self.train, "train")
-        guard = Guard.load(self.guard, strict=not self.any_version, say=say)
         images, lowest = self._images(), Lowest(self.html_images)
+        guard = Guard.load(self.guard, strict=not self.any_version, say=say)
         with telling() as told:
-            looked_at, summary = self._looked_at(guard, images, lowest, told)
-        say(f"{summary}.")
-        if not looked_at:
+            summary = self._looked_at(guard, images, lowest, told)
+        say(f"{summary}." if self.out is None else f"{self.out}: {summary}.")
+        if not summary.images:
             raise OutskirtsError("No picture could be read; the reasons are above.")
         if self.html is not None:
             options = PassOptions(guard.precision, device=resolve_device(self.device), skip_corrupt=True)
@@ -93,20 +92,27 @@ class Predict(Command):
                 save_gallery(guard, images, lowest, self.html, options, train=train, name=name, progress=progress)
             say(f"Page: {self.html}")
 
-    def _looked_at(self, guard: Guard, images: ImageSet, lowest: Lowest, told: Telling) -> tuple[int, str]:
-        """Print or write the verdicts; returns how many images were read, and what to say of them."""
-        options: dict[str, Any] = {"top": self.top, "device": self.device, "progress": told.progress}
+    def _looked_at(self, guard: Guard, images: ImageSet, lowest: Lowest, told: Telling) -> Summary:
+        """Write or print the verdicts."""
+        options: dict[str, Any] = {"top": self.top, "device": self.device}
         if self.out is not None:
-            summary = predict_to(guard, images, self.out, fdr=self.fdr, told=lowest.take, say=told.say, **options)
-            return summary.images, f"{self.out}: {summary}"
-        verdicts = guard.predict(images, **options)
-        lowest.take_all(images, verdicts)
-        self._print(verdicts)
-        return len(verdicts), str(verdicts)
+            more: dict[str, Any] = {"told": lowest.take, "say": told.say, "progress": told.progress}
+            return predict_to(guard, images, self.out, fdr=self.fdr, **options, **more)
+        printed = _Table(images) if sys.stdout.isatty() else writer_of_text(sys.stdout, columns(self.top))
+        summary = Summary()
+        for first, rows in row_blocks(guard, images, **options):
+            for place, row in enumerate(rows, first):
+                lowest.take(place, row)
+            printed(rows)
+            summary = summary.with_rows(rows)
+            told.progress("verdicts", first + len(rows), len(images))
+        if isinstance(printed, _Table):
+            show(printed.table())
+        return summary
 
     def _images(self) -> ImageSet:
         if self.pictures == ("-",):
-            names = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+            names = [name for line in sys.stdin if (name := line.rstrip("\r\n")).strip()]
             if not names:
                 raise OutskirtsError("The standard input names no picture; give the path of one in each line.")
             return opened(names)
@@ -114,29 +120,31 @@ class Predict(Command):
             raise OutskirtsError("Name a picture, a folder or a pattern after the guard.")
         return opened(self.pictures)
 
-    def _print(self, verdicts: Verdicts) -> None:
-        if sys.stdout.isatty():
-            return show(_table(verdicts))
-        write = writer_of_text(sys.stdout, columns(self.top))
-        write([record_of(one) for one in verdicts])
-        write([unread_record(name, why) for name, why in verdicts.corrupt.items()])
+
+class _Table:
+    """The first verdicts for a terminal."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images, self.rows = len(images), list[Record]()
+
+    def __call__(self, rows: Sequence[Record]) -> None:
+        self.rows += rows[: _SHOWN - len(self.rows)]
+
+    def table(self) -> Table:
+        table = Table("picture", "class", "confidence", "p-value", "verdict", box=None)
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        if self.images > len(self.rows):
+            table.caption = f"{self.images - len(self.rows):,} more are not shown; --out FILE.csv writes all."
+        return table
 
 
-def _table(verdicts: Verdicts) -> Table:
-    table = Table("picture", "class", "confidence", "p-value", "verdict", box=None)
-    for place in range(min(len(verdicts), _SHOWN)):
-        table.add_row(*_cells(verdicts[place]))
-    for name, why in verdicts.corrupt.items():
-        table.add_row(name, "", "", "", why)
-    if len(verdicts) > _SHOWN:
-        table.caption = f"{len(verdicts) - _SHOWN:,} more are not shown; --out FILE.csv writes all."
-    return table
-
-
-def _cells(verdict: Verdict) -> tuple[str, ...]:
-    confidence = "" if verdict.confidence is None else f"{verdict.confidence:.1%}"
-    said = "accepted" if verdict.accepted else "rejected"
-    return verdict.file, verdict.label or "", confidence, f"{verdict.p_value:.3g}", said
+def _cells(row: Record) -> tuple[str, ...]:
+    if "p_value" not in row:
+        return row["file"], "", "", "", row["error"]
+    confidence = "" if row["confidence"] is None else f"{row['confidence']:.1%}"
+    said = "accepted" if row["accepted"] else "rejected"
+    return row["file"], row["label"] or "", confidence, f"{row['p_value']:.3g}", said
 
 
 COMMAND = Predict

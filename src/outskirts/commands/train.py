@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import tyro
 
@@ -110,3 +111,4 @@ def _finish(run: Run) -> None:
     accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
     say(f"Next: {evaluating(run)}")
+    say(f"Or keep it with a threshold: outskirts guard {quote(str(run.path))} --calibrate SPEC --out DIR")

@@ -117,16 +117,18 @@ def decode(item: Item, name: str, reading: Reading = SHOWN) -> Tensor:
             as it is looked at.
 
     Raises:
-        CorruptImage: If it cannot be decoded, is more than one picture, has other channels, or is smaller than 4 pixels
-            on a side.
-        OutskirtsError: If its pixels are wide, and the reading does not know their range.
+        CorruptImage: If it cannot be decoded, is more than one picture, has other channels, is smaller than 4 pixels on
+            a side, or its pixels are wide and the reading does not know their range.
     """
     return image_of(stored_pixels(item, name, reading), name, reading)
 
 
 def image_of(pixels: NDArray[Any], name: str, reading: Reading) -> Tensor:
     """What `stored_pixels` returned as uint8 [C, H, W]."""
-    image = torch.from_numpy(reading.bytes_of(pixels, name))
+    try:
+        image = torch.from_numpy(reading.bytes_of(pixels, name))
+    except OutskirtsError as error:
+        raise CorruptImage(str(error)) from error
     return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
 
 
@@ -140,6 +142,8 @@ def stored_pixels(item: Item, name: str, reading: Reading) -> NDArray[Any]:
         pixels = np.array(item) if isinstance(item, np.ndarray) else _pixels(item, reading)
     except PermissionError as error:
         raise CorruptImage(f"{name} is not readable: permission denied.") from error
+    except FileNotFoundError as error:
+        raise CorruptImage(f"{name} does not exist.") from error
     except _DAMAGE as error:
         # Of what is no file, Pillow tells the address in memory.
         said = re.sub(r" <\S* object at 0x\w+>", "", str(error))

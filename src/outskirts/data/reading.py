@@ -67,8 +67,8 @@ class Reading:
             return _in_bytes(pixels, least, most if most > least else least + 1)
         raise OutskirtsError(
             f"{name} holds {pixels.dtype} from {least:g} to {most:g}, and no range is known that becomes 0 to 255: it "
-            "is measured on training images, where these are of this kind. Train on such images, or convert these to 8 "
-            "bits as the training images were."
+            "is measured on training images, where these are of this kind. Convert these to 8 bits (uint8) as the "
+            "training images were, or train on such images."
         )
 
     def beyond(self, pixels: NDArray[Any]) -> float:

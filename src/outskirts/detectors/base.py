@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from .. import renamed
 from ..arguments import check_arguments
-from ..contents import misfit, plain_value
+from ..contents import misfit, plain_value, written_value
 from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from ..extraction.probes import Probe
 from ..files import load_tensors, save_tensors
 from ..registry import Registry
 
-__all__ = ["Detector", "choices", "create", "register", "registry"]
+__all__ = ["Detector", "choices", "create", "register", "registry", "written"]
 
 
 def choices(**values: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
@@ -142,6 +142,17 @@ def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
         if key not in known:
             raise unknown("parameter", key, known, f"of the detector '{part.name}'")
     return part(**arguments)
+
+
+def written(detector: Detector | Mapping[str, Any]) -> str:
+    """The text that `create` makes a detector of, for a detector or for a mapping as `create` takes it.
+
+    >>> written(create("gen:gamma=0.5"))
+    'gen:gamma=0.5,top=100'
+    """
+    given = {"name": detector.name, **detector.params} if isinstance(detector, Detector) else detector
+    parameters = ",".join(f"{name}={written_value(value)}" for name, value in given.items() if name != "name")
+    return f"{given['name']}:{parameters}" if parameters else str(given["name"])
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 
 import torch
 
-from ..contents import written_value
 from ..data.benchmark import Benchmark, own_file
 from ..data.imageset import SUBSET, ImageSet
 from ..detectors import Detector, create
+from ..detectors.base import written
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..files import file_digest, is_file, load_json, save_json
@@ -111,12 +111,10 @@ def _text(detector: str | Detector | Mapping[str, Any]) -> str:
     """A detector as command lines name it."""
     if isinstance(detector, str):
         return detector
-    given = detector if isinstance(detector, Mapping) else {"name": detector.name, **detector.params}
-    parameters = ",".join(f"{name}={written_value(value)}" for name, value in given.items() if name != "name")
-    text = f"{given['name']}:{parameters}" if parameters else str(given["name"])
+    text = written(detector)
     try:
         if create(text).params == create(detector).params:
             return text
     except OutskirtsError:
         pass
-    raise OutskirtsError(f"The detector '{given['name']}' was made in Python, which no command can name.")
+    raise OutskirtsError(f"The detector '{create(detector).name}' was made in Python, which no command can name.")

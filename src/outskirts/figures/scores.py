@@ -52,7 +52,7 @@ def _shares(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[fl
     both = np.concatenate([inside, outside])
     # An infinite score has no place on an axis; it is drawn in the outermost bin.
     low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998]) if np.isfinite(both).any() else (0.0, 1.0)
-    edges = np.histogram_bin_edges([low, high], bins=48)
+    edges = _edges(low, high, 48)
     for scores, color, name in ((inside, ID, "ID images"), (outside, OOD, "OOD images")):
         # Shares, not counts, since the sets differ in size; the outermost bins hold the tails.
         share = np.histogram(scores.clip(low, high), edges)[0] / len(scores)
@@ -61,6 +61,15 @@ def _shares(axes: Axes, id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[fl
     axes.set(xlabel="score (larger = more OOD)", yticks=[])
     axes.spines["left"].set_visible(False)
     return float(low), float(high)
+
+
+def _edges(low: float, high: float, bins: int) -> NDArray[np.float64]:
+    """Where the bins of a histogram begin and end."""
+    edges = np.linspace(low, high, bins + 1)
+    if (np.diff(edges) > 0).all():
+        return edges
+    # Scores that differ by rounding alone have too few numbers between them.
+    return low + max(1.0, abs(low)) * np.linspace(-0.5, 0.5, bins + 1)
 
 
 def calibrated(axes: Axes, scores: ArrayLike, threshold: float | None) -> None:
@@ -74,7 +83,7 @@ def calibrated(axes: Axes, scores: ArrayLike, threshold: float | None) -> None:
     inside = np.asarray(scores, float)
     finite = inside[np.isfinite(inside)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-    edges = np.histogram_bin_edges([low, high], bins=40)
+    edges = _edges(low, high, 40)
     share = np.histogram(inside.clip(low, high), edges)[0] / max(1, len(inside))
     axes.stairs(share, edges, fill=True, color=ID, alpha=0.3, linewidth=0)
     axes.stairs(share, edges, color=ID, linewidth=1.1, label="calibration images")

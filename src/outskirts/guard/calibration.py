@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Self
 
 import torch
@@ -162,7 +163,8 @@ class Calibration:
                     "n": kept.n,
                     "rank": kept.rank,
                     "alpha": kept.alpha,
-                    "threshold": threshold,
+                    # JSON has no infinity.
+                    "threshold": threshold if isfinite(threshold) else None,
                     "expected": kept.expected,
                     "range": list(kept.range),
                     **({"classes": names} if names else {}),
@@ -190,7 +192,7 @@ class Calibration:
 
 #: What no calibration can promise.
 _NOT_PROMISED = (
-    "How many out-of-distribution images are accepted cannot be promised: no number of in-distribution images tells.",
+    "How many out-of-distribution images are accepted cannot be promised: in-distribution images alone do not tell.",
     "Nothing is promised for images that differ from the calibration images, such as those of another camera.",
 )
 

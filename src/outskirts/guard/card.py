@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from ..detectors.base import written
 from ..figures.scores import calibrated
 from ..figures.style import STYLE
 from ..texts import listed
@@ -44,12 +46,25 @@ def save_card(folder: Path, about: Mapping[str, Any], calibration: Calibration) 
     environment = Environment(
         loader=PackageLoader(__package__), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": lambda text: text.replace("|", "\\|").replace("\n", " "), "few": listed}
+    environment.filters |= {
+        "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
+        "few": listed,
+        "written": _detector,
+    }
     template = environment.get_template("card.md.j2")
     header = yaml.safe_dump(_HEADER, sort_keys=False).strip()
     usual: dict[str, Any] = {"data": {}, "measured": {}, "choice": None, "notes": []}
     text = template.render(**{**usual, **about}, header=header, histogram=HISTOGRAM)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _detector(name: str, params: Mapping[str, Any] | str) -> str:
+    """A detector as command lines name it, with its parameters or their JSON."""
+    return written({"name": name, **(json.loads(params) if isinstance(params, str) else params)})
 
 
 def _save_histogram(file: Path, calibration: Calibration) -> None:

@@ -13,6 +13,7 @@ from ..data.notes import notes_of
 from ..data.set_record import SetRecord
 from ..data.sources import open_split
 from ..detectors import Detector
+from ..detectors.base import written
 from ..detectors.ensemble import MemberLogits
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import choose_detectors, fit_detectors, lacking, score_images
@@ -126,7 +127,12 @@ def fitted(
         choice = _chosen(own, tuning, passes, work)
         detector = choice.detector
         row = choice.row
-        work.say(f"Detector: {row.detector} {row.params}, AUROC {row.auroc:.1%} on {row.dataset}.")
+        work.say(f"Detector: {written(detector)}, AUROC {row.auroc:.1%} on {row.dataset}.")
+        if tuning is None:
+            work.say(
+                "They may be easier, or harder, than the images that the guard will meet. Measure it on such images: "
+                "outskirts evaluate --guard."
+            )
     else:
         if tuning is not None:
             raise OutskirtsError("Images to choose a detector on need a detector 'auto'; leave out --tune-on.")
@@ -196,9 +202,14 @@ def _chosen(own: Own, tuning: ImageSet | None, passes: Passes, work: Work) -> Ch
         name = "tuning images"
         passes.notes.extend(require_apart(tuning, own.val, {"train": own.train}, own.run))
     if len(own.val) < _FEW:
+        more = (
+            "Name more of them (val=, or --val SPEC)"
+            if own.run is None
+            else "Train with more of them (--val SPEC, or a larger --val-fraction)"
+        )
         passes.note(
-            f"The detector is chosen on {counted(len(own.val), 'validation image')}, which is few: another choice may "
-            "be as good. Name validation images (val=, or --val SPEC), or a detector."
+            f"The detector is chosen by how well it tells {counted(len(own.val), 'validation image')} from {name}. "
+            f"These are few validation images: another choice may be as good. {more}, or name a detector."
         )
     sets = {"train": own.train, "val": own.val, name: tuning}
     train, val, outliers = (passes.outputs(what, images, ()) for what, images in sets.items())

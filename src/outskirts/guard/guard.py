@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
-import torch
-
 from .. import notebook
 from ..arguments import check_arguments
 from ..bounds import Count
@@ -185,15 +183,15 @@ class Guard(Parts):
         """What the guard says of images.
 
         Arguments:
-            images: A picture or its path, a folder, a pattern such as ``photos/*.jpg``, a spec, an image set, or a list
-                of paths, pictures or pixels [H, W, 3].
+            images: A picture or its path, a folder, a pattern such as ``photos/*.jpg``, a spec, an image set, pixels
+                [H, W, 3] or [N, H, W, 3], or a list of paths, or of pictures and pixels.
             top: How many of the most probable classes are given, at least 1.
             device: Device of the network: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             skip_corrupt: Tell images that cannot be decoded in `Verdicts.corrupt`, rather than stop at the first.
             progress: Told of the images forwarded.
 
         Raises:
-            OutskirtsError: If there is no such image, or one that cannot be decoded and is not to be left out.
+            OutskirtsError: If there is no such image, none can be decoded, or one cannot and is not to be left out.
         """
         shown = opened(images)
         parts, done = [], 0
@@ -203,7 +201,7 @@ class Guard(Parts):
             parts.append(part)
         corrupt = dict(self.unread(shown))
         if not parts:
-            parts = [self.verdicts(self._nothing(), [], top)]
+            raise OutskirtsError(f"No image could be read. {next(iter(corrupt.values()))}")
         return Verdicts.joined(parts, corrupt)
 
     def measure(
@@ -317,11 +315,6 @@ class Guard(Parts):
                     yield name, str(error)
                 else:
                     yield name, f"{name} could not be decoded when it was its turn, and can be now."
-
-    def _nothing(self) -> Outputs:
-        """Outputs of no image."""
-        logits = None if self.classifier.headless else torch.empty(0, len(self.classifier.classes))
-        return Outputs(torch.empty(0, self.classifier.dim), logits)
 
     def __repr__(self) -> str:
         return f"Guard({', '.join(f'{name} {value}' for name, value in self._facts())})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from ..arguments import check_arguments
@@ -49,12 +48,12 @@ class Lowest:
 
     def take_all(self, images: ImageSet, verdicts: Verdicts) -> None:
         """Take verdicts on the images of a set, in order; those that could not be read have none."""
-        left: Iterator[Record] = map(record_of, verdicts)
-        row = next(left, None)
+        left = iter(verdicts)
+        verdict = next(left, None)
         for place in range(len(images)):
-            if row is not None and row["file"] == images.name(place):
-                self.take(place, row)
-                row = next(left, None)
+            if verdict is not None and verdict.file == images.name(place):
+                self.take(place, record_of(verdict))
+                verdict = next(left, None)
             else:
                 self.unread += 1
 

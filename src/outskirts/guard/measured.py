@@ -14,6 +14,8 @@ from ..evaluation.exact import exact_interval
 from ..evaluation.intervals import wilson_interval
 from ..evaluation.reliability import Reliability
 from ..evaluation.selective import RiskCoverage
+from ..evaluation.set_groups import is_ood
+from ..texts import listed
 from .threshold import Promise
 
 __all__ = ["Accepted", "Correct", "Measured", "Rejected", "Share"]
@@ -165,6 +167,29 @@ class Measured:
     def as_promised(self) -> bool:
         """Whether no threshold accepts a share that its promise makes unlikely, at a level of 5 % for all together."""
         return all(one.p_value >= 0.05 / len(self.thresholds) for one in self.thresholds)
+
+    def verdicts(self) -> list[str]:
+        """What the acceptance of the test images says of the promise, and what of the others is rejected."""
+        return [self.verdict(), *([self.rejections()] if self.of_others else [])]
+
+    @property
+    def of_others(self) -> tuple[Rejected, ...]:
+        """The sets that the guard should reject: those of groups other than of changed ID images."""
+        return tuple(one for one in self.rejected if is_ood(one.group))
+
+    def rejections(self) -> str:
+        """How many images of other sets are rejected, in a sentence or two."""
+        inside = 1 - self.accepted.value
+        most = 1 - self.accepted.lo
+        shares = ", ".join(f"{one.share.value:.1%} of {one.name}" for one in self.of_others)
+        missed = [one.name for one in self.of_others if one.share.lo <= most]
+        said = f"Rejected: {inside:.1%} of the ID test images, {shares}."
+        if not missed:
+            return said
+        return (
+            f"{said} The guard does not reject {listed(missed)} much more often than ID images: another detector, or a "
+            "better classifier, may."
+        )
 
     def verdict(self) -> str:
         """What the acceptance of the test images says of the promise, in a sentence."""

@@ -30,6 +30,7 @@ NUMBERS = (".csv", ".json")
 
 #: Points of a curve that are kept.
 _POINTS = 200
+_PROMISED = "Promised: where the share of a test set of so many images lies in 95 % of cases, if all are alike."
 #: Classes that the terminal shows.
 _CLASSES = 20
 
@@ -74,6 +75,7 @@ def to_json(measured: Measured) -> dict[str, Any]:
         "guard": dict(measured.about),
         "as_promised": measured.as_promised,
         "verdict": measured.verdict(),
+        "rejections": measured.rejections() if measured.of_others else None,
         "thresholds": [
             {
                 "classes": list(one.classes),
@@ -127,10 +129,10 @@ def table(measured: Measured) -> Table:
                 _line(shown, f"right, of the {name}", share)
     for row in measured.rejected:
         _line(shown, f"{row.name} ({row.group}) rejected", row.share, auroc=f"{row.auroc:.1%}")
-    notes = [measured.verdict(), *measured.notes]
+    notes = [*measured.verdicts(), _PROMISED, *measured.notes]
     if correct is not None:
         notes.insert(
-            1,
+            len(measured.verdicts()),
             f"Area under the risk-coverage curve by score {correct.aurc['score']:.2%}, by confidence "
             f"{correct.aurc['confidence']:.2%}; calibration error {correct.reliability['all'].error:.1%}.",
         )

@@ -43,4 +43,4 @@ class Measurement(Measured):
             (f"{measure} {group} {of}".strip(), "" if n is None else f"{n:,}", f"{value:.4f}")
             for measure, group, of, n, _, value, *_ in rows(self)
         ]
-        return notebook.table("Guard", lines, header=("", "images", "value"), notes=(self.verdict(), *self.notes))
+        return notebook.table("Guard", lines, header=("", "images", "value"), notes=(*self.verdicts(), *self.notes))

@@ -49,6 +49,12 @@ def measure(
     """
     classes = parts.classifier.classes
     images = parts.classifier.labelled(open_split(test, "test"))
+    for group, members in ood.items():
+        if not isinstance(members, Mapping):
+            raise OutskirtsError(
+                f"The group '{group}' holds sets by their names, such as {{'{group}': {{'new': 'folder:new'}}}}, not "
+                f"{type(members).__name__}."
+            )
     groups = {group: {name: open_split(one, "test") for name, one in sets.items()} for group, sets in ood.items()}
     notes: list[str] = []
     sets = unseen_by(parts.seen, _by_name(images, groups), notes)

@@ -12,6 +12,7 @@ from ..files import digest
 from ..texts import counted, listed
 from .calibration import Calibration
 from .drift import Drift
+from .threshold import require_share
 from .verdicts import Verdicts
 
 __all__ = ["Watch"]
@@ -45,6 +46,7 @@ class Watch:
             classes: Names of its classes.
             alpha: Probability of a false alarm, above 0 and below 1.
         """
+        require_share("The probability α of a false alarm", alpha)
         share = alpha / len(calibration.promises)
         drifts = tuple(Drift(kept.n, kept.rank, share) for kept in calibration.promises)
         groups = {} if calibration.group_of is None else dict(zip(classes, calibration.group_of.tolist()))
@@ -128,5 +130,10 @@ class Watch:
     def require_same(self, other: Watch) -> None:
         """Raise unless another watch is of the same thresholds and α."""
         mine, others = ([(one.n, one.rank, one.alpha) for one in watch.drifts] for watch in (self, other))
-        if mine != others or (self.group_of, self.calibration) != (other.group_of, other.calibration):
-            raise OutskirtsError("The watch was begun with another guard or another α; begin a new one.")
+        if (self.group_of, self.calibration) != (other.group_of, other.calibration):
+            raise OutskirtsError("The watch was begun with another guard; begin a new one (another --state).")
+        if mine != others:
+            raise OutskirtsError(
+                f"The watch was begun with another probability of a false alarm, {other.alpha:g} and not "
+                f"{self.alpha:g}; give that one (--alpha), or begin a new watch (another --state)."
+            )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,7 +24,7 @@ from .fdr import discoveries, shortage
 from .guard import Guard
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
 
-__all__ = ["Summary", "predict_to", "rows_of"]
+__all__ = ["Summary", "predict_to", "row_blocks", "rows_of"]
 
 #: Images after which verdicts are on the disk. A call that goes on begins after a whole number of them, so that all
 #: images are in the same batches, on which the last bits of a score can depend.
@@ -44,10 +45,20 @@ class Summary:
         declared: Images that are declared out-of-distribution at a false discovery rate; None unless asked for.
     """
 
-    images: int
-    rejected: int
-    unread: int
+    images: int = 0
+    rejected: int = 0
+    unread: int = 0
     declared: int | None = None
+
+    def with_rows(self, rows: Sequence[Record]) -> Summary:
+        """The same with more images."""
+        read = [row for row in rows if "p_value" in row]
+        return replace(
+            self,
+            images=self.images + len(read),
+            rejected=self.rejected + sum(not row["accepted"] for row in read),
+            unread=self.unread + len(rows) - len(read),
+        )
 
     def __str__(self) -> str:
         unread = f", {self.unread:,} could not be read" if self.unread else ""
@@ -90,35 +101,43 @@ def predict_to(
             options or another guard.
     """
     out = require_suffix(Path(out))
-    if out.exists():
-        raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
+    _require_new(out)
     if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)
     make_folder(out.parent)
-    part = _Part(out.with_name(f"{out.name}.part"), _header(guard, images, top))
+    part = _Part(out, _header(guard, images, top))
     with part.opened(say) as (done, add):
-        for first in range(done, len(images), _CHUNK):
-            chunk = images.subset(torch.arange(first, min(first + _CHUNK, len(images))))
-            add(rows := rows_of(guard, chunk, top, device))
+        for first, rows in row_blocks(guard, images, top, device, done):
+            add(rows)
             for row in rows:
                 if "score" not in row:
                     say(f"Could not be read: {row['error']}")
-            progress("verdicts", first + len(chunk), len(images))
+            progress("verdicts", first + len(rows), len(images))
         with atomic(out) as temporary:
             summary = _written(part, temporary, out.suffix, top, fdr, told)
         part.file.unlink()
     return summary
 
 
-def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
-    """The rows of some images, in order; those of images that cannot be read say why.
+@check_arguments
+def row_blocks(
+    guard: Guard, images: ImageSet, top: Count, device: str, begin: int = 0
+) -> Iterator[tuple[int, list[Record]]]:
+    """The rows of images in order, some at a time, with the position of the first; images that cannot be read say why.
 
     Arguments:
         guard: The guard.
-        chunk: The images, as many as memory has room for the rows of.
+        images: The images.
         top: How many of the most probable classes are given.
         device: Device of the network.
+        begin: Position of the image to begin with.
     """
+    for first in range(begin, len(images), _CHUNK):
+        yield first, rows_of(guard, images.subset(torch.arange(first, min(first + _CHUNK, len(images)))), top, device)
+
+
+def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record]:
+    """The rows of as many images as memory has room for; arguments are those of `row_blocks`."""
     by_name: dict[str, list[Record]] = {}
     for verdicts in guard.stream(chunk, top=top, device=device):
         for verdict in verdicts:
@@ -134,33 +153,40 @@ def _header(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
     return {"guard": guard.fingerprint, "images": len(images), "content": content, "top": top, "chunk": _CHUNK}
 
 
-def _identity(images: ImageSet, place: int) -> str:
+def _require_new(out: Path) -> None:
+    if out.exists():
+        raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
+
+
+def _identity(images: ImageSet, place: int) -> bytes:
     """What tells an image from others of its name without reading it; of one that is in no file, its content."""
     item = images.items[int(images.index[place])]
     if not isinstance(item, Path):
-        return f"{images.name(place)} {images.keys[place]}"
+        return os.fsencode(f"{images.name(place)} {images.keys[place]}")
     try:
         known = item.stat()
     except OSError:  # It is told when it is its turn.
-        return images.name(place)
-    return f"{images.name(place)} {known.st_size} {known.st_mtime_ns}"
+        return os.fsencode(images.name(place))
+    return os.fsencode(f"{images.name(place)} {known.st_size} {known.st_mtime_ns}")
 
 
 class _Part:
     """The file of verdicts on the way: a line for each image, below one that says what they are of.
 
     Arguments:
-        file: The file.
+        out: The file that it becomes.
         header: What they are of.
     """
 
-    def __init__(self, file: Path, header: dict[str, Any]) -> None:
-        self.file, self.header = file, header
+    def __init__(self, out: Path, header: dict[str, Any]) -> None:
+        self.out, self.file, self.header = out, out.with_name(f"{out.name}.part"), header
 
     @contextmanager
     def opened(self, say: Say) -> Iterator[tuple[int, Callable[[Sequence[Record]], None]]]:
         """How many images are done, and what adds rows; nobody else writes to the file meanwhile."""
-        with only_writer(self.file.with_name(f".{self.file.name}.lock")), writing(self.file):
+        lock = self.file.with_name(f".{self.file.name}.lock")
+        with only_writer(lock), writing(self.file):
+            _require_new(self.out)  # Another call may have written it until now.
             done = self._done(say)
             with self.file.open("a", encoding="utf-8") as text:
                 if not text.tell():
@@ -170,6 +196,8 @@ class _Part:
                     _append(text, rows)
 
                 yield done, add
+        with suppress(OSError):
+            lock.rmdir()  # A killed call has left it.
 
     def _done(self, say: Say) -> int:
         """How many images are done; what follows the last whole chunk is cut off."""
@@ -179,7 +207,7 @@ class _Part:
             if not (first := text.readline()).endswith(b"\n"):
                 text.truncate(0)
                 return 0
-            if json.loads(first) != self.header:
+            if self._record(first) != self.header:
                 raise OutskirtsError(
                     f"{self.file} was begun with another guard, other images or other options. Remove it to begin anew."
                 )
@@ -196,9 +224,15 @@ class _Part:
 
     def rows(self) -> Iterator[Record]:
         """All rows."""
-        with self.file.open(encoding="utf-8") as text:
+        with self.file.open("rb") as text:
             next(text)
-            yield from map(json.loads, text)
+            yield from map(self._record, text)
+
+    def _record(self, line: bytes) -> Record:
+        with suppress(ValueError, RecursionError):
+            if isinstance(record := json.loads(line), dict) and {"file", "guard"} & record.keys():
+                return record
+        raise OutskirtsError(f"{self.file} is damaged. Remove it to begin anew.")
 
 
 def _append(text: TextIO, rows: Sequence[Record]) -> None:
@@ -214,17 +248,15 @@ def _written(part: _Part, file: Path, suffix: str, top: int, fdr: float | None, 
         values = [row["p_value"] for row in part.rows() if "p_value" in row]
         found = discoveries(torch.tensor(values, dtype=torch.float64), fdr)
         declared, count = iter(found.tolist()), int(found.sum())
-    images = rejected = unread = 0
+    summary = Summary(declared=count)
     with writer(suffix, file, columns(top, fdr is not None)) as write:
         rows = part.rows()
         while block := list(islice(rows, _CHUNK)):
-            for row in block:
-                read = "p_value" in row
-                images, unread = images + read, unread + (not read)
-                rejected += read and not row["accepted"]
-                if declared is not None and read:
+            for place, row in enumerate(block, summary.images + summary.unread):
+                if declared is not None and "p_value" in row:
                     row["declared_ood"] = next(declared)
                 if told is not None:
-                    told(images + unread - 1, row)
+                    told(place, row)
             write(block)
-    return Summary(images, rejected, unread, count)
+            summary = summary.with_rows(block)
+    return summary

@@ -51,8 +51,12 @@ def columns(top: int = 1, fdr: bool = False) -> list[str]:
 def record_of(verdict: Verdict) -> Record:
     """The row of an image that was looked at."""
     row: Record = {name: getattr(verdict, name) for name in Verdict._fields[:-1]}
+    row["file"] = _in_unicode(verdict.file)
     for rank, (label, confidence) in enumerate(verdict.top[1:], start=2):
         row |= {f"label_{rank}": label, f"confidence_{rank}": confidence}
+    for name, value in row.items():
+        if name.startswith("confidence") and value is not None and not math.isfinite(value):
+            row[name] = None
     if not math.isfinite(verdict.score):
         # No format but Python's own has such numbers.
         row |= {"score": None, "error": f"the score is {verdict.score}"}
@@ -61,7 +65,12 @@ def record_of(verdict: Verdict) -> Record:
 
 def unread_record(file: str, why: str) -> Record:
     """The row of an image that could not be read."""
-    return {"file": file, "error": why}
+    return {"file": _in_unicode(file), "error": _in_unicode(why)}
+
+
+def _in_unicode(name: str) -> str:
+    """A name as files can hold it: bytes of it that are in no encoding are written as codes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def require_suffix(file: Path) -> Path:

@@ -74,6 +74,9 @@ class Promise:
 
     def __str__(self) -> str:
         low, high = self.range
+        least = ""
+        if round(self.expected, 3) != round(self.acceptance, 3) and self.confidence is None:
+            least = f" (the least share of {self.acceptance:.1%} or more that {self.n:,} images allow)"
         sure = (
             ""
             if self.confidence is None
@@ -83,8 +86,8 @@ class Promise:
         )
         return (
             f"Of new in-distribution images like the {counted(self.n, 'calibration image')}, {self.expected:.1%} are "
-            f"accepted on average over calibrations; this one accepts between {low:.1%} and {high:.1%} (5 to 95 % of "
-            f"calibrations).{sure}"
+            f"accepted on average over calibrations{least}. Nine calibrations in ten accept between {low:.1%} and "
+            f"{high:.1%}.{sure}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -92,13 +92,20 @@ class Verdicts:
             label, confidence = top[0] if top else (None, None)
             yield Verdict(file, label, confidence, score, p_value, accepted, top)
 
-    def __getitem__(self, place: int) -> Verdict:
-        return next(iter(self._row(range(len(self))[place])))
+    @overload
+    def __getitem__(self, place: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, place: slice) -> Verdicts: ...
+    def __getitem__(self, place: int | slice) -> Verdict | Verdicts:
+        if isinstance(place, slice):
+            return self._rows(range(len(self))[place])
+        return next(iter(self._rows([range(len(self))[place]])))
 
-    def _row(self, place: int) -> Verdicts:
-        rows = slice(place, place + 1)
-        columns = ("files", "scores", "p_values", "accepted", "probabilities", "predicted")
-        return Verdicts(classes=self.classes, **{name: getattr(self, name)[rows] for name in columns})
+    def _rows(self, places: Sequence[int]) -> Verdicts:
+        rows = list(places)
+        columns = ("scores", "p_values", "accepted", "probabilities", "predicted")
+        kept = {name: getattr(self, name)[rows] for name in columns}
+        return Verdicts([self.files[row] for row in rows], self.classes, **kept)
 
     def __repr__(self) -> str:
         return f"Verdicts({self})"

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from torch import nn
 
 import outskirts as osk
 from outskirts import OutskirtsError
+from outskirts.data.keyset import KeySet
 from outskirts.data.transform import Transform
-from outskirts.guard.export import exporting
 from outskirts.guard.export.exportable import exportable
 from outskirts.guard.export.resizing import Resized
 from outskirts.methods import registry
@@ -148,17 +149,30 @@ def test_trained_networks_and_those_of_others(finished, bugs, tmp_path):
 def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
     made = guard("knn:k=5")
     before = made.calibration.thresholds
-    exported = made.export(tmp_path / "made.onnx", int8=True, calibration=bugs / "test" / "ant")
+    said = []
+    # Its name is that of no file on the way.
+    exported = made.export(tmp_path / "plain.onnx", int8=True, calibration=bugs / "test" / "ant", say=said.append)
+    assert said == ["Quantising the network with 2 images.", "Calibrating the thresholds anew on 8 images."]
     assert exported.compared is None and "same label" in str(exported) and "accuracy" not in str(exported)
-    assert [path.name for path in tmp_path.iterdir()] == ["made.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.onnx"]
     assert torch.equal(made.calibration.thresholds, before), "the guard stays as it is"
-    graph = onnx.load(tmp_path / "made.onnx").graph
+    graph = onnx.load(tmp_path / "plain.onnx").graph
     assert any(node.op_type == "DequantizeLinear" for node in graph.node)
-    session = onnxruntime.InferenceSession(tmp_path / "made.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "plain.onnx")
     entries = session.get_modelmeta().custom_metadata_map
     (group,) = json.loads(entries["outskirts.calibration"])["groups"]
-    assert group["n"] == 10 and group["threshold"] != before.item()
-    assert json.loads(entries["outskirts.int8"])["images"] == 10
+    assert group["n"] == 8 and group["threshold"] != before.item()
+    assert json.loads(entries["outskirts.int8"])["images"] == 8
+
+
+def test_images_that_were_learnt_from_set_no_threshold(guard, bugs, tmp_path):
+    images = bugs / "test" / "ant"
+    made = replace(guard("energy"), seen={"training": KeySet.of(osk.open(images).keys)})
+    with pytest.raises(OutskirtsError, match=r"10 of the 10 calibration images .* are also training images"):
+        made.export(tmp_path / "made.onnx", int8=True, calibration=images)
+    with pytest.raises(OutskirtsError, match="A file of 8 bits has scores of its own"):
+        made.export(tmp_path / "made.onnx", int8=True, calibration=images, images=images)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_wrong_is_not_left(guard, tmp_path, monkeypatch):
@@ -169,16 +183,13 @@ def test_a_file_that_is_wrong_is_not_left(guard, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_stays_where_another_fails(guard, tmp_path, monkeypatch):
+def test_a_file_that_is_there_stays(guard, tmp_path):
     (tmp_path / "made.pt2").write_text("earlier")
-
-    def fail(*_):
-        raise OutskirtsError("It differs.")
-
-    monkeypatch.setattr(exporting, "verified", fail)
-    with pytest.raises(OutskirtsError, match="differs"):
-        guard().export(tmp_path / "made.pt2", format="torch")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
+    (tmp_path / "weights.onnx.data").write_text("earlier")
+    for name, form in (("made.pt2", "torch"), ("weights.onnx", "onnx")):
+        with pytest.raises(OutskirtsError, match="is there already"):
+            guard().export(tmp_path / name, format=form)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier", "earlier"]
 
 
 @pytest.mark.parametrize("detector", ["odin", "rotation", "combination:detectors=[energy,iodin]", "knn:index=faiss"])
@@ -201,7 +212,7 @@ def test_an_onnx_file_is_refused(guard, tmp_path):
 
 def test_too_few_images_for_eight_bits(guard, bugs, tmp_path):
     made = guard(acceptance=0.99)
-    with pytest.raises(OutskirtsError, match="at least 99 calibration images"):
+    with pytest.raises(OutskirtsError, match=r"2 of the 10 .* tell the range.* at least 99 calibration images"):
         made.export(tmp_path / "made.onnx", int8=True, calibration=bugs / "test" / "ant")
 
 

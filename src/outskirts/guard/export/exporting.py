@@ -12,6 +12,7 @@ from ...errors import OutskirtsError
 from ...files import temporary_folder, writing
 from ...telling import Say
 from ...texts import joined
+from ..own_images import held_out
 from ..parts import Parts
 from .graph import GuardGraph
 from .metadata import metadata
@@ -65,16 +66,24 @@ def exported(
         raise OutskirtsError(f"The name of a file of {form} ends in {_ENDINGS[form]}, not in '{path.suffix}': {path}.")
     if calibration is not None and form != "onnx":
         raise OutskirtsError("Only an ONNX file can be quantised; leave out int8, or export to ONNX.")
+    if calibration is not None and images is not None:
+        raise OutskirtsError(
+            "A file of 8 bits has scores of its own, so it is not compared with the guard; leave out the images to "
+            "compare them on (images=, or --verify)."
+        )
+    for one in (path, path.with_name(f"{path.name}.data")):
+        if one.exists():
+            raise OutskirtsError(f"{one} is there already; choose another name, or remove it.")
     if form == "onnx":
         require_onnx()
     parts.classifier.cpu().eval()
     graph = GuardGraph(parts)
-    say("The graph is made and compared with the guard.")
     with temporary_folder(path) as folder:
         temporary = folder / path.name
         if calibration is not None:
-            made = _quantised(parts, temporary, calibration)
+            made = _quantised(parts, temporary, calibration, say)
         else:
+            say("Making the graph, and comparing it with the guard.")
             made = _plain(parts, graph, temporary, form, images)
         with writing(path):
             # Weights in a file of their own are there before what names them.
@@ -91,8 +100,10 @@ def _plain(parts: Parts, graph: GuardGraph, path: Path, form: Format, images: Im
     return Exported(path, compared, None)
 
 
-def _quantised(parts: Parts, path: Path, calibration: ImageSet) -> Exported:
-    parts, cost = quantised(parts, path, calibration)
+def _quantised(parts: Parts, path: Path, calibration: ImageSet, say: Say) -> Exported:
+    learnt = {name: keys for name, keys in parts.seen.items() if name != "calibration"}
+    calibration = held_out(calibration, {}, learnt, say)
+    parts, cost = quantised(parts, path, calibration, say)
     verified_alone(onnx_runner(path), parts, calibration)
     annotate_onnx(path, metadata(parts, {"int8": cost.to_json()}))
     return Exported(path, None, cost)

@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from torch import Tensor
 from ...data.imageset import ImageSet
 from ...data.selection import evenly_spaced
 from ...errors import OutskirtsError
+from ...telling import Say
 from ..calibration import Calibration
 from ..parts import Parts
 from ..threshold import promise
@@ -49,7 +51,7 @@ class Cost:
         accuracy: Share of right labels before and after; None where labels are not known.
         same_label: Share of images whose label stays; None without labels.
         correlation: Correlation of the scores before and after.
-        time: Time of the quantised file, as a share of the time of the other.
+        time: Time of the quantised file for one image, as a share of the time of the other.
     """
 
     images: int
@@ -68,46 +70,57 @@ class Cost:
             said.insert(0, f"same label {self.same_label:.1%}")
         if self.accuracy is not None:
             said.insert(0, f"accuracy {self.accuracy[0]:.1%} before and {self.accuracy[1]:.1%} after")
-        return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.2f} times the time."
+        return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.0%} of the time."
 
 
-def quantised(parts: Parts, path: Path, images: ImageSet) -> tuple[Parts, Cost]:
+def quantised(parts: Parts, path: Path, images: ImageSet, say: Say) -> tuple[Parts, Cost]:
     """Write an ONNX file whose network is quantised; returns the parts with its thresholds, and what it costs.
 
-    The thresholds are calibrated anew, on the scores that the quantised network gives the same images.
+    The thresholds are calibrated anew, on the scores that the quantised network gives. What the network is quantised
+    with is fitted, so these are other images: a fifth of them tell the range of each layer, the rest the thresholds.
 
     Arguments:
         parts: Parts of the guard.
         path: File to write.
         images: Calibration images.
+        say: Told in sentences what is done.
 
     Raises:
         OutskirtsError: If there are too few images, or nothing in the network can be quantised.
     """
     terms = parts.calibration.promises[0]
-    promise(len(images), terms.acceptance, terms.confidence)  # Refuses too few before minutes of work.
-    before, places = answers(parts, images)
-    plain = path.with_name("plain.onnx")
-    _write(parts, plain, path, images, places)
-    after = _answers(onnx_runner(path), parts, images, places)
+    ranged = torch.zeros(len(images), dtype=torch.bool)
+    ranged[evenly_spaced(len(images), min(_RANGED, -(-len(images) // 5)))] = True
+    rest = images.subset(~ranged)
+    try:
+        promise(len(rest), terms.acceptance, terms.confidence)  # Refuses too few before minutes of work.
+    except OutskirtsError as error:
+        raise OutskirtsError(
+            f"{int(ranged.sum())} of the {len(images)} calibration images tell the range of each layer, so they set no "
+            f"threshold. {error}"
+        ) from error
+    before, places = answers(parts, rest)
+    plain = path.with_name(f"plain-{path.name}")
+    say(f"Quantising the network with {int(ranged.sum()):,} images.")
+    _write(parts, plain, path, images.subset(ranged))
+    say(f"Calibrating the thresholds anew on {len(rest):,} images.")
+    after = _answers(onnx_runner(path), parts, rest, places)
     parts = replace(parts, calibration=_calibrated(parts, after))
-    side = parts.classifier.transform.size
-    ratio = _seconds(onnx_runner(path), side) / _seconds(onnx_runner(plain), side)
-    _write(parts, plain, path, images, places)
+    ratio = _time_of(onnx_runner(path), onnx_runner(plain), parts.classifier.transform.size)
+    _write(parts, plain, path, images.subset(ranged))
     for left in path.parent.glob(f"{plain.name}*"):
         left.unlink()
     return parts, _cost(before, after, ratio)
 
 
-def _write(parts: Parts, plain: Path, path: Path, images: ImageSet, places: Tensor) -> None:
-    """Write the graph as it is, and quantised."""
+def _write(parts: Parts, plain: Path, path: Path, images: ImageSet) -> None:
+    """Write the graph as it is, and quantised by what it makes of some images."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     save_onnx(GuardGraph(parts), plain)
     nodes = _network(plain)
     reading = parts.classifier.transform.reading
-    chosen = places[evenly_spaced(len(places), _RANGED)].tolist()
-    feed = _Feed({INPUT: numpy_of(pixels_of(images, place, reading)[None])} for place in chosen)
+    feed = _Feed({INPUT: numpy_of(pixels_of(images, place, reading)[None])} for place in range(len(images)))
     large = sum(file.stat().st_size for file in plain.parent.glob(f"{plain.name}*")) > _LARGE
     with quiet(), translating("ONNX Runtime cannot quantise it"):
         quantize_static(
@@ -168,15 +181,22 @@ def _calibrated(parts: Parts, given: Answers) -> Calibration:
     return Calibration.per_class(given.scores, given.predicted, parts.classifier.classes, *terms)
 
 
-def _seconds(run: Run, side: int) -> float:
-    """The shortest time of one image, which has the size of the network's input."""
+def _time_of(run: Run, other: Run, side: int) -> float:
+    """The time of one file as a share of that of another, one image at a time, which has the size of the input.
+
+    They take turns, as a busy machine makes both slower; the median of the ratios says little of one moment.
+    """
     pixels = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    times = []
-    for _ in range(_TIMED):
-        start = time.perf_counter()
-        run(pixels)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    ratios = []
+    for turn in range(_TIMED + 1):
+        times = []
+        for one in (run, other):
+            start = time.perf_counter()
+            one(pixels)
+            times.append(time.perf_counter() - start)
+        if turn:  # The first is slower, as it takes memory.
+            ratios.append(times[0] / times[1])
+    return statistics.median(ratios)
 
 
 def _cost(before: Answers, after: Answers, ratio: float) -> Cost:

@@ -30,7 +30,9 @@ def open_function(spec: ModelSpec) -> Opened:
     try:
         module = importlib.import_module(where)
     except (Exception, SystemExit) as error:  # It is other people's code, which may fail in any way.
-        raise OutskirtsError(f"The module {where} cannot be imported ({reason(error)}).") from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == where.partition(".")[0]
+        advice = " Start in the folder that it lies in, or put that folder on PYTHONPATH." if missing else ""
+        raise OutskirtsError(f"The module {where} cannot be imported ({reason(error)}).{advice}") from error
     finally:
         sys.path.pop(0)
     if not hasattr(module, name):
