@@ -18,16 +18,19 @@ from outskirts.seeding import isolated
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
 
-#: Detectors that need parameters for networks of few layers.
-PARAMETERS = {"gram": "gram:stages=1", "mahalanobis_ensemble": "mahalanobis_ensemble:stages=1"}
+#: Detectors that need parameters for networks of few layers, and for few images.
+PARAMETERS = {
+    **{name: f"{name}:stages=1" for name in ("gram", "mahalanobis_ensemble")},
+    **{name: f"{name}:dim=4" for name in ("vim", "residual")},
+}
 #: What each classifier lacks for some of them.
 LACKS = {
-    "ce": {"godin", "ood_head"},
+    "ce": {"godin", "mcm", "ood_head"},
     "ascood": {"godin"},
     "cider": set(),
     "npos": set(),
-    "timm": {"godin", "ood_head"},
-    "plain": {"godin", "ood_head"},
+    "timm": {"godin", "mcm", "ood_head"},
+    "plain": {"godin", "mcm", "ood_head"},
 }
 
 
@@ -106,6 +109,7 @@ def _check(guard, pictures, folder, kept):
     scale = max(1.0, float(expected.scores.abs().max()))
     for form, found in rows.items():
         given = {name: np.concatenate([row[name] for row in found]) for name in names}
+        assert np.isfinite(given["score"]).all()
         assert np.abs(given["score"] - expected.scores.numpy()).max() <= 1e-4 * scale, (guard, form)
         if "label" in given:
             assert given["label"].tolist() == expected.predicted[:, 0].tolist(), (guard, form)
