@@ -23,14 +23,16 @@ PARAMETERS = {
     **{name: f"{name}:stages=1" for name in ("gram", "mahalanobis_ensemble")},
     **{name: f"{name}:dim=4" for name in ("vim", "residual")},
 }
-#: What each classifier lacks for some of them.
+#: Detectors of a linear head, which prototypes are not.
+LINEAR = {"ash", "dice", "dropout", "fdbd", "gradnorm", "nci", "react", "residual", "scale", "vim", "vra"}
+#: What cannot be computed on each classifier; OpenMax needs right answers, which networks without training rarely give.
 LACKS = {
     "ce": {"godin", "mcm", "ood_head"},
-    "ascood": {"godin"},
-    "cider": set(),
-    "npos": set(),
-    "timm": {"godin", "mcm", "ood_head"},
-    "plain": {"godin", "mcm", "ood_head"},
+    "ascood": {"godin", "mcm", "ood_head"},
+    "cider": {"godin", "ood_head", *LINEAR},
+    "npos": {"godin", *LINEAR},
+    "timm": {"godin", "mcm", "ood_head", "openmax"},
+    "plain": {"godin", "mcm", "ood_head", "openmax"},
 }
 
 
