@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,3 +72,12 @@ def test_outliers_of_ones_own(finished, bugs):
     assert len(made) == len(images) and (made.labels == -1).all()
     assert made.fingerprint == own_outliers(osk.load(finished), images).fingerprint
     assert not set(made.keys) & set(images.keys)
+
+
+def test_outliers_are_read_as_they_were_made_whatever_the_range_of_images(finished, bugs):
+    """The range of wide images would make all of them black."""
+    classifier, images = osk.load(finished), osk.open(bugs / "train")
+    made = own_outliers(classifier, images)
+    wide = replace(classifier.transform, reading=replace(classifier.transform.reading, levels=(0.0, 60_000.0)))
+    assert torch.equal(made.image(0, wide.reading), made.image(0, classifier.transform.reading))
+    assert made.image(0, wide.reading).unique().numel() > 10

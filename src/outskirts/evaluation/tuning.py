@@ -52,7 +52,8 @@ def own_outliers(classifier: Classifier, images: ImageSet, seed: int = 0, skip_c
             made.append(synthesizer(classifier, normal[rows], of[rows], 1.0, draws).values)
         rest = normal[quarters >= 2]
         made.append(far_outliers(rest, len(rest), draws))
-    pictures = denormalized(torch.cat(made), classifier.transform)
+    # As bytes, which no range of wide pixels changes.
+    pictures = (denormalized(torch.cat(made), classifier.transform) * 255).round().to(torch.uint8)
     return ImageSet(
         pictures.movedim(1, 3).numpy() if pictures.shape[1] > 1 else pictures[:, 0].numpy(),
         torch.full((len(pictures),), -1),

@@ -162,7 +162,16 @@ def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
     entries = session.get_modelmeta().custom_metadata_map
     (group,) = json.loads(entries["outskirts.calibration"])["groups"]
     assert group["n"] == 8 and group["threshold"] != before.item()
-    assert json.loads(entries["outskirts.int8"])["images"] == 8
+    cost = json.loads(entries["outskirts.int8"])
+    assert cost["images"] == 8 and cost["accuracy"] is None and cost["auroc"] is None
+
+
+@pytest.mark.slow
+def test_what_eight_bits_cost_is_told(guard, bugs, tmp_path):
+    exported = guard().export(tmp_path / "made.onnx", int8=True, calibration=f"folder:{bugs / 'test'}?classes=ant")
+    assert all(0 <= area <= 1 for area in (*exported.cost.auroc, *exported.cost.accuracy))
+    assert exported.cost.auroc[1] == pytest.approx(exported.cost.auroc[0], abs=0.2)
+    assert "AUROC" in str(exported) and str(exported).endswith("% of the time.")
 
 
 def test_images_that_were_learnt_from_set_no_threshold(guard, bugs, tmp_path):

@@ -21,6 +21,8 @@ from torch import Tensor
 from ...data.imageset import ImageSet
 from ...data.selection import evenly_spaced
 from ...errors import OutskirtsError
+from ...evaluation.metrics import auroc
+from ...evaluation.tuning import own_outliers
 from ...telling import Say
 from ..calibration import Calibration
 from ..parts import Parts
@@ -49,6 +51,7 @@ class Cost:
     Arguments:
         images: Number of images.
         accuracy: Share of right labels before and after; None where labels are not known.
+        auroc: AUROC before and after, against outliers made of these images; None where labels are not known.
         same_label: Share of images whose label stays; None without labels.
         correlation: Correlation of the scores before and after.
         time: Time of the quantised file for one image, as a share of the time of the other.
@@ -56,6 +59,7 @@ class Cost:
 
     images: int
     accuracy: tuple[float, float] | None
+    auroc: tuple[float, float] | None
     same_label: float | None
     correlation: float
     time: float
@@ -68,6 +72,9 @@ class Cost:
         said = [f"correlation of the scores {self.correlation:.4f}"]
         if self.same_label is not None:
             said.insert(0, f"same label {self.same_label:.1%}")
+        if self.auroc is not None:
+            one, other = self.auroc
+            said.insert(0, f"AUROC {one:.1%} before and {other:.1%} after (against outliers made of these images)")
         if self.accuracy is not None:
             said.insert(0, f"accuracy {self.accuracy[0]:.1%} before and {self.accuracy[1]:.1%} after")
         return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.0%} of the time."
@@ -106,11 +113,12 @@ def quantised(parts: Parts, path: Path, images: ImageSet, say: Say) -> tuple[Par
     say(f"Calibrating the thresholds anew on {len(rest):,} images.")
     after = _answers(onnx_runner(path), parts, rest, places)
     parts = replace(parts, calibration=_calibrated(parts, after))
+    areas = _areas(parts, onnx_runner(path), rest.subset(places), before, after)
     ratio = _time_of(onnx_runner(path), onnx_runner(plain), parts.classifier.transform.size)
     _write(parts, plain, path, images.subset(ranged))
     for left in path.parent.glob(f"{plain.name}*"):
         left.unlink()
-    return parts, _cost(before, after, ratio)
+    return parts, _cost(before, after, areas, ratio)
 
 
 def _write(parts: Parts, plain: Path, path: Path, images: ImageSet) -> None:
@@ -181,6 +189,16 @@ def _calibrated(parts: Parts, given: Answers) -> Calibration:
     return Calibration.per_class(given.scores, given.predicted, parts.classifier.classes, *terms)
 
 
+def _areas(parts: Parts, run: Run, images: ImageSet, before: Answers, after: Answers) -> tuple[float, float] | None:
+    """AUROC before and after, against outliers made of the images."""
+    if before.labels is None or before.logits is None:
+        return None
+    outliers = own_outliers(parts.classifier, images)
+    known, places = answers(parts, outliers)
+    found = _answers(run, parts, outliers, places)
+    return auroc(before.scores, known.scores), auroc(after.scores, found.scores)
+
+
 def _time_of(run: Run, other: Run, side: int) -> float:
     """The time of one file as a share of that of another, one image at a time, which has the size of the input.
 
@@ -199,7 +217,7 @@ def _time_of(run: Run, other: Run, side: int) -> float:
     return statistics.median(ratios)
 
 
-def _cost(before: Answers, after: Answers, ratio: float) -> Cost:
+def _cost(before: Answers, after: Answers, areas: tuple[float, float] | None, ratio: float) -> Cost:
     scores = torch.stack([before.scores, after.scores])
     correlation = torch.corrcoef(scores)[0, 1].item()
     same, accuracy = None, None
@@ -209,4 +227,4 @@ def _cost(before: Answers, after: Answers, ratio: float) -> Cost:
             accuracy = tuple(
                 (one == before.labels).double().mean().item() for one in (before.predicted, after.predicted)
             )
-    return Cost(len(before.scores), accuracy, same, correlation, ratio)  # type: ignore[arg-type]
+    return Cost(len(before.scores), accuracy, areas, same, correlation, ratio)  # type: ignore[arg-type]
