@@ -88,6 +88,14 @@ class Calibration:
             tuple(name for name, alone in zip(classes, own.tolist()) if not alone),
         )
 
+    def again(self, scores: Tensor, predicted: Tensor | None, classes: Sequence[str]) -> Self:
+        """A calibration on other scores that promises the same; arguments are those of `per_class`."""
+        terms = self.promises[0].acceptance, self.promises[0].confidence
+        if self.group_of is None:
+            return type(self).of(scores, *terms)
+        assert predicted is not None, "A threshold for each predicted class was calibrated with logits."
+        return type(self).per_class(scores, predicted, classes, *terms)
+
     @property
     def thresholds(self) -> Tensor:
         """The largest score that is accepted of each group, float64 [G]."""

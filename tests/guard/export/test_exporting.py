@@ -146,6 +146,19 @@ def test_trained_networks_and_those_of_others(finished, bugs, tmp_path):
 
 
 @pytest.mark.slow
+def test_networks_of_transformers(clip_folder, bugs, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with isolated(0, "vit"):
+        config = transformers.ViTConfig(**shape, image_size=16, patch_size=8, num_labels=2)
+        transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    stated = "size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5&classes=ant,bee"
+    for number, model in enumerate((f"hf:{tmp_path / 'vit'}?{stated}", f"clip:{clip_folder}?words=ant,bee")):
+        made = osk.Guard.fit(model, bugs / "train", bugs / "test", "energy", 0.8)
+        assert made.export(tmp_path / f"{number}.onnx", bugs / "fog").compared.score < 1e-4
+
+
+@pytest.mark.slow
 def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
     made = guard("knn:k=5")
     before = made.calibration.thresholds

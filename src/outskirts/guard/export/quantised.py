@@ -24,7 +24,6 @@ from ...errors import OutskirtsError
 from ...evaluation.metrics import auroc
 from ...evaluation.tuning import own_outliers
 from ...telling import Say
-from ..calibration import Calibration
 from ..parts import Parts
 from ..threshold import promise
 from .graph import INPUT, GuardGraph
@@ -112,7 +111,7 @@ def quantised(parts: Parts, path: Path, images: ImageSet, say: Say) -> tuple[Par
     _write(parts, plain, path, images.subset(ranged))
     say(f"Calibrating the thresholds anew on {len(rest):,} images.")
     after = _answers(onnx_runner(path), parts, rest, places)
-    parts = replace(parts, calibration=_calibrated(parts, after))
+    parts = replace(parts, calibration=parts.calibration.again(after.scores, after.predicted, parts.classifier.classes))
     areas = _areas(parts, onnx_runner(path), rest.subset(places), before, after)
     ratio = _time_of(onnx_runner(path), onnx_runner(plain), parts.classifier.transform.size)
     _write(parts, plain, path, images.subset(ranged))
@@ -177,16 +176,6 @@ def _answers(run: Run, parts: Parts, images: ImageSet, places: Tensor) -> Answer
     scores = torch.cat([row["score"] for row in rows])
     logits = None if parts.classifier.headless else torch.cat([row["logits"] for row in rows])
     return Answers(scores, logits, None)
-
-
-def _calibrated(parts: Parts, given: Answers) -> Calibration:
-    """A calibration on other scores that promises what the guard's does."""
-    known = parts.calibration
-    terms = known.promises[0].acceptance, known.promises[0].confidence
-    if known.group_of is None:
-        return Calibration.of(given.scores, *terms)
-    assert given.predicted is not None, "A threshold for each predicted class was calibrated with logits."
-    return Calibration.per_class(given.scores, given.predicted, parts.classifier.classes, *terms)
 
 
 def _areas(parts: Parts, run: Run, images: ImageSet, before: Answers, after: Answers) -> tuple[float, float] | None:
