@@ -61,7 +61,7 @@ def test_damaged_and_tiny_images_are_named(colour, tmp_path):
     for damaged in (b"", b"no image", encoded(colour)[:60]):
         with pytest.raises(OutskirtsError, match=r"row 3 of x\.npz cannot be decoded"):
             decode(damaged, "row 3 of x.npz")
-    with pytest.raises(OutskirtsError, match=r"gone\.png cannot be decoded.*No such file"):
+    with pytest.raises(OutskirtsError, match=r"gone\.png does not exist"):
         decode(tmp_path / "gone.png", "gone.png")
     with pytest.raises(OutskirtsError, match=r"x holds float32 from 2 to 2, and no range is known"):
         decode(Image.new("F", (8, 8), 2), "x", USUAL)

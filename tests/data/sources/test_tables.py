@@ -68,7 +68,7 @@ def test_an_identifier_of_two_files_is_refused(table, root, fails):
 def test_an_identifier_of_no_file_is_named(table, fails):
     fails(table("image,label\ncat/7,cat\n"), "lists cat/7, which is not in")
     images = osk.open(table("image,label\ngone/7,cat\ncat/0 a,cat\n"))
-    with pytest.raises(osk.OutskirtsError, match="gone/7 cannot be decoded"):
+    with pytest.raises(osk.OutskirtsError, match="gone/7 does not exist"):
         images.image(0)
 
 
