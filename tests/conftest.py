@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,12 @@ def finished(bugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ASCOOD on the bugs; not to be changed."""
     out = tmp_path_factory.mktemp("finished") / "run"
     return osk.train("ascood", bugs / "train", out=out, outliers="shuffle", p_inv=0.1, **SMALL).path
+
+
+@pytest.fixture(scope="session")
+def guarded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run, in which guards keep outputs."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("guarded") / "run")
 
 
 class Outcome:

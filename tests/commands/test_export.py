@@ -7,12 +7,12 @@ pytest.importorskip("onnxscript")
 
 
 @pytest.fixture(scope="module")
-def kept(finished, bugs, tmp_path_factory):
+def kept(guarded, bugs, tmp_path_factory):
     """The folder of a guard; not to be changed."""
     import outskirts as osk
 
     folder = tmp_path_factory.mktemp("kept") / "guard"
-    osk.Guard.fit(finished, calibration=bugs / "test", detector="energy", acceptance=0.8).save(folder)
+    osk.Guard.fit(guarded, calibration=bugs / "test", detector="energy", acceptance=0.8).save(folder)
     return folder
 
 

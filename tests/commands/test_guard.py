@@ -23,9 +23,8 @@ STATED = "size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
 
 
 @pytest.fixture(scope="module")
-def finished(finished, tmp_path_factory):
-    """A copy of the run, in which outputs are kept."""
-    return shutil.copytree(finished, tmp_path_factory.mktemp("guarded") / "run")
+def finished(guarded):
+    return guarded
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,13 @@
 """A guard on the run of the bugs, with calibration images of its own."""
 
-import shutil
-
 import pytest
 
 import outskirts as osk
 
 
 @pytest.fixture(scope="session")
-def finished(finished, tmp_path_factory):
-    """A copy of the run, in which outputs are kept."""
-    return shutil.copytree(finished, tmp_path_factory.mktemp("guarded") / "run")
+def finished(guarded):
+    return guarded
 
 
 @pytest.fixture(scope="session")

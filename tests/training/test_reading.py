@@ -78,7 +78,7 @@ def test_images_of_8_bits_train_no_range(bugs, sets, tmp_path):
     run = osk.train("ce", bugs / "train", out=tmp_path / "run", **{**SMALL, "epochs": 0})
     assert osk.load(run).transform.reading == USUAL
     with pytest.raises(
-        osk.OutskirtsError, match=r"0\.png holds uint16 from .* and no range is known .* Train on such images"
+        osk.OutskirtsError, match=r"0\.png holds uint16 from .* and no range is known .* train on such images"
     ):
         osk.extract(osk.load(run), sets["test"])
 
