@@ -22,7 +22,7 @@ def make():
 STATED = "size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(guarded):
     return guarded
 
