@@ -212,7 +212,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors and JSON-able metadata to one safetensors file, atomically."""
     encoded = {key: json.dumps(value) for key, value in (metadata or {}).items()}
     with atomic(path) as temporary:
-        save_file(_separate(tensors), temporary, encoded)
+        # With an empty mapping and no tensors, the library writes a header that is no JSON.
+        save_file(_separate(tensors), temporary, encoded or None)
         _sort_metadata(temporary)
 
 

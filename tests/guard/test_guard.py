@@ -209,6 +209,13 @@ def own_classifier():
     return osk.Classifier(backbone, head, Transform(16), ["ant", "bee"]).eval()
 
 
+def test_a_guard_of_parts_is_kept(guard, bugs, tmp_path):
+    """Of one that was put together by hand, no images are known."""
+    parts = osk.Guard(guard.classifier, guard.detector, guard.calibration)
+    again = osk.Guard.load(parts.save(tmp_path / "g"))
+    assert again.seen == {} and same(again.predict(bugs / "fog"), guard.predict(bugs / "fog"))
+
+
 def test_a_network_that_was_made_in_python_cannot_be_kept(bugs, calibration, tmp_path):
     guard = osk.Guard.fit(own_classifier(), bugs / "train", calibration, "knn:k=3", 0.9)
     assert len(guard.predict(bugs / "fog")) == 12
