@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -240,10 +242,10 @@ def _packages(network: Mapping[str, Any]) -> list[str]:
 def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {"outskirts": __version__}
     for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        # To ask a module that is there is quicker than to read what was installed.
+        module = sys.modules.get({"Pillow": "PIL"}.get(name, name))
+        with suppress(PackageNotFoundError):
+            found[name] = str(getattr(module, "__version__", None) or version(name))
     return found
 
 
