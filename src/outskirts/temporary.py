@@ -13,13 +13,19 @@ from uuid import getnode, uuid4
 
 from .errors import OutskirtsError
 
-__all__ = ["is_temporary", "remove_abandoned", "require_last_name", "temporary_path"]
+__all__ = ["is_temporary", "remove_abandoned", "require_last_name", "require_new", "temporary_path"]
 
 _NAME = re.compile(r"\..+\.(?P<place>[0-9a-f]{12})-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 _BOOT, _PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 #: Folders that this process has cleared; a folder is listed once, however many files are written there.
 _cleared: set[Path] = set()
+
+
+def require_new(file: Path) -> None:
+    """Raise if a file that is to be written is there."""
+    if file.exists():
+        raise OutskirtsError(f"{file} is there already; choose another name, or remove it.")
 
 
 def require_last_name(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
 from ..telling import Progress, Say, nobody, silence
-from ..temporary import require_last_name
+from ..temporary import require_last_name, require_new
 from ..texts import counted
 from .attribute import Attribute
 from .decode import picture, scaled
@@ -65,8 +65,7 @@ def pack(
     images, out = open_images(data), placed(out).with_suffix(".parquet")
     if not images.pictures:
         raise OutskirtsError(f"{images.spec} holds tokens and no images; pack the images that they were made of.")
-    if out.exists():
-        raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
+    require_new(out)
     if quality is not None and not 1 <= quality <= 95:
         raise OutskirtsError(f"The quality of a JPEG image must be from 1 to 95, not {quality}.")
     if side is not None and side < 1:

@@ -117,4 +117,4 @@ def _text(detector: str | Detector | Mapping[str, Any]) -> str:
             return text
     except OutskirtsError:
         pass
-    raise OutskirtsError(f"The detector '{create(detector).name}' was made in Python, which no command can name.")
+    raise OutskirtsError(f"The detector '{text.partition(':')[0]}' was made in Python, which no command can name.")

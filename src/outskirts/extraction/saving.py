@@ -17,7 +17,7 @@ from ..data.selection import renumbered
 from ..errors import OutskirtsError
 from ..files import atomic, make_folder, save_tensors
 from ..telling import Say, silence
-from ..temporary import require_last_name
+from ..temporary import require_last_name, require_new
 from ..texts import counted, listed, verb
 from .outputs import Outputs
 
@@ -39,8 +39,7 @@ def require_outputs_file(file: Path, images: ImageSet) -> None:
         raise OutskirtsError(
             f"Outputs are written to a file whose name ends in {' or '.join(_WRITERS)}, not to {file}."
         )
-    if file.exists():
-        raise OutskirtsError(f"{file} is there already; choose another name, or remove it.")
+    require_new(file)
     if file.suffix == ".safetensors" and _names_bytes(images) > _MOST_NAMES:
         raise OutskirtsError(f"{file} cannot hold the names of {len(images):,} images; write an .npz file.")
 

@@ -47,7 +47,7 @@ def save_card(folder: Path, about: Mapping[str, Any], calibration: Calibration) 
         loader=PackageLoader(__package__), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "cell": lambda text: text.replace("|", "\\|").replace("\n", " "),
+        "cell": _cell,
         "few": listed,
         "written": _detector,
     }

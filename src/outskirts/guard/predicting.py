@@ -20,6 +20,7 @@ from ..errors import OutskirtsError
 from ..files import atomic, digest, make_folder, reading, writing
 from ..locking import only_writer
 from ..telling import Progress, Say, nobody, silence
+from ..temporary import require_new
 from .fdr import discoveries, shortage
 from .guard import Guard
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
@@ -101,7 +102,7 @@ def predict_to(
             options or another guard.
     """
     out = require_suffix(Path(out))
-    _require_new(out)
+    require_new(out)
     if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)
     make_folder(out.parent)
@@ -153,11 +154,6 @@ def _header(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
     return {"guard": guard.fingerprint, "images": len(images), "content": content, "top": top, "chunk": _CHUNK}
 
 
-def _require_new(out: Path) -> None:
-    if out.exists():
-        raise OutskirtsError(f"{out} is there already; choose another name, or remove it.")
-
-
 def _identity(images: ImageSet, place: int) -> bytes:
     """What tells an image from others of its name without reading it; of one that is in no file, its content."""
     item = images.items[int(images.index[place])]
@@ -186,7 +182,7 @@ class _Part:
         """How many images are done, and what adds rows; nobody else writes to the file meanwhile."""
         lock = self.file.with_name(f".{self.file.name}.lock")
         with only_writer(lock), writing(self.file):
-            _require_new(self.out)  # Another call may have written it until now.
+            require_new(self.out)  # Another call may have written it until now.
             done = self._done(say)
             with self.file.open("a", encoding="utf-8") as text:
                 if not text.tell():

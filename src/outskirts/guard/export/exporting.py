@@ -11,6 +11,7 @@ from ...data.imageset import ImageSet
 from ...errors import OutskirtsError
 from ...files import temporary_folder, writing
 from ...telling import Say
+from ...temporary import require_new
 from ...texts import joined
 from ..own_images import held_out
 from ..parts import Parts
@@ -72,8 +73,7 @@ def exported(
             "compare them on (images=, or --verify)."
         )
     for one in (path, path.with_name(f"{path.name}.data")):
-        if one.exists():
-            raise OutskirtsError(f"{one} is there already; choose another name, or remove it.")
+        require_new(one)
     if form == "onnx":
         require_onnx()
     parts.classifier.cpu().eval()

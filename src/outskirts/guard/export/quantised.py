@@ -95,26 +95,27 @@ def quantised(parts: Parts, path: Path, images: ImageSet, say: Say) -> tuple[Par
         OutskirtsError: If there are too few images, or nothing in the network can be quantised.
     """
     terms = parts.calibration.promises[0]
-    ranged = torch.zeros(len(images), dtype=torch.bool)
-    ranged[evenly_spaced(len(images), min(_RANGED, -(-len(images) // 5)))] = True
-    rest = images.subset(~ranged)
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    chosen[evenly_spaced(len(images), min(_RANGED, -(-len(images) // 5)))] = True
+    ranged, rest = images.subset(chosen), images.subset(~chosen)
     try:
         promise(len(rest), terms.acceptance, terms.confidence)  # Refuses too few before minutes of work.
     except OutskirtsError as error:
         raise OutskirtsError(
-            f"{int(ranged.sum())} of the {len(images)} calibration images tell the range of each layer, so they set no "
+            f"{len(ranged)} of the {len(images)} calibration images tell the range of each layer, so they set no "
             f"threshold. {error}"
         ) from error
     before, places = answers(parts, rest)
     plain = path.with_name(f"plain-{path.name}")
-    say(f"Quantising the network with {int(ranged.sum()):,} images.")
-    _write(parts, plain, path, images.subset(ranged))
+    say(f"Quantising the network with {len(ranged):,} images.")
+    _write(parts, plain, path, ranged)
     say(f"Calibrating the thresholds anew on {len(rest):,} images.")
-    after = _answers(onnx_runner(path), parts, rest, places)
+    run = onnx_runner(path)
+    after = _answers(run, parts, rest, places)
     parts = replace(parts, calibration=parts.calibration.again(after.scores, after.predicted, parts.classifier.classes))
-    areas = _areas(parts, onnx_runner(path), rest.subset(places), before, after)
-    ratio = _time_of(onnx_runner(path), onnx_runner(plain), parts.classifier.transform.size)
-    _write(parts, plain, path, images.subset(ranged))
+    areas = _areas(parts, run, rest.subset(places), before, after)
+    ratio = _time_of(run, onnx_runner(plain), parts.classifier.transform.size)
+    _write(parts, plain, path, ranged)
     for left in path.parent.glob(f"{plain.name}*"):
         left.unlink()
     return parts, _cost(before, after, areas, ratio)
