@@ -210,6 +210,12 @@ def test_detectors_of_features_alone_need_no_logits():
     assert "The detector 'nnguide' needs logits" in results.skipped["nnguide"]
 
 
+def test_groups_in_the_place_of_sets_are_refused():
+    outputs = Outputs(np.zeros((9, 2)), np.zeros((9, 3)))
+    with pytest.raises(OutskirtsError, match=r"'far' must be outputs, .* not of the type dict\. Groups"):
+        evaluate(outputs, {"far": {"textures": outputs}}, ["msp"])
+
+
 def test_sets_of_other_widths_are_refused():
     narrow, wide = Outputs(np.zeros((9, 2)), np.zeros((9, 3))), Outputs(np.zeros((9, 4)), np.zeros((9, 3)))
     with pytest.raises(OutskirtsError, match="features of 'far' have 4 columns, but those of 'id' have 2"):

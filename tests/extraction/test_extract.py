@@ -65,6 +65,27 @@ def passes(classifier, images, tmp_path):
     return extract
 
 
+def test_labels_are_places_among_the_classes_of_the_classifier(classifier, bugs, tmp_path):
+    bees = osk.open(f"folder:{bugs / 'test'}?classes=bee")
+    assert bees.labels.unique().tolist() == [0]
+    for _ in range(2):
+        assert osk.extract(classifier, bees, store=tmp_path).labels.tolist() == [1] * 10
+    flies = osk.ImageSet(sorted((bugs / "test" / "bee").iterdir()), torch.zeros(10), ["fly"])
+    assert osk.extract(classifier, flies, store=tmp_path).labels.tolist() == [-1] * 10
+
+
+def test_without_names_labels_are_those_of_images_of_as_many_classes(classifier, images):
+    bare = Classifier(
+        Backbone(classifier.backbone, classifier.dim, ""),
+        classifier.head,
+        classifier.transform,
+        ["0", "1"],
+        named=False,
+    )
+    assert torch.equal(osk.extract(bare, images).labels, images.labels)
+    assert osk.extract(bare, images.select_classes(["bee"])).labels.tolist() == [-1] * 10
+
+
 def test_outputs_are_those_of_a_naive_loop(classifier, images):
     outputs = osk.extract(classifier, images)
     assert outputs.labels.tolist() == [0] * 10 + [1] * 10

@@ -19,7 +19,7 @@ from .common.inputs import training_labels, training_rows
 
 __all__ = ["GaussianMixture"]
 
-#: Bytes that the factors of all classes may take.
+#: Bytes that the matrices of all classes may take.
 LARGEST = 2**33
 
 
@@ -35,12 +35,12 @@ class GaussianMixture(Detector):
     needs = frozenset({"features", "labels"})
     fit_on = "train"
     means: Tensor | None
-    factors: Tensor | None
+    whitening: Tensor | None
     weights: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
-        for buffer in ("means", "factors", "weights"):
+        for buffer in ("means", "whitening", "weights"):
             self.register_buffer(buffer, None)
 
     def fit(self, outputs: Outputs) -> GaussianMixture:
@@ -53,20 +53,25 @@ class GaussianMixture(Detector):
                 f"{len(present)} classes of {dimension} features; use 'mahalanobis', which has one covariance "
                 "for all classes."
             )
-        means, factors = [], []
-        for label in present:
+        identity = torch.eye(dimension).to(features).double()
+        # Filled in place, as all of them together may take most of the memory.
+        means, whitening = (
+            identity.new_empty(len(present), dimension),
+            identity.new_empty(len(present), *identity.shape),
+        )
+        for label, mean, whiten in zip(present, means, whitening):
             rows = features[labels == label].double()
-            means.append(rows.mean(0))
-            centered = rows - means[-1]
-            factors.append(torch.linalg.cholesky(shrunk(centered.T @ centered / len(rows), len(rows))))
-        self.means, self.factors = torch.stack(means), torch.stack(factors)
+            mean.copy_(rows.mean(0))
+            centered = rows - mean
+            factor = torch.linalg.cholesky(shrunk(centered.T @ centered / len(rows), len(rows)))
+            whiten.copy_(torch.linalg.solve_triangular(factor, identity, upper=False).T)
+        self.means, self.whitening = means, whitening
         self.weights = (counts / counts.sum()).double()
         return self
 
     def score(self, outputs: Outputs) -> Tensor:
-        means, factors, weights = (self.require(name) for name in ("means", "factors", "weights"))
-        volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
-        whitening = outputs.fixed(("inverse", factors), lambda: _inverse(factors).mT)
+        means, whitening, weights = (self.require(name) for name in ("means", "whitening", "weights"))
+        volumes = -whitening.diagonal(dim1=1, dim2=2).log().sum(1)
 
         def score(rows: Tensor) -> Tensor:
             distances = [((rows.to(mean) - mean) @ whiten).square().sum(1) for mean, whiten in zip(means, whitening)]
@@ -74,8 +79,3 @@ class GaussianMixture(Detector):
             return -densities.logsumexp(1)
 
         return in_blocks(score, outputs.need("features", self.name))
-
-
-def _inverse(factors: Tensor) -> Tensor:
-    """The inverses of lower triangular matrices [C, D, D]."""
-    return torch.linalg.solve_triangular(factors, torch.eye(factors.shape[1]).to(factors), upper=False)

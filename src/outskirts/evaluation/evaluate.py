@@ -308,7 +308,14 @@ def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs 
                 f"An OOD set may not be called '{name}': the names '{ID}' and '{MEAN}' are taken, and '/' is not "
                 "allowed."
             )
-    _check_widths({ID: id_outputs, **ood, "train": train, "val": val})
+    sets = {ID: id_outputs, **ood, "train": train, "val": val}
+    for name, outputs in sets.items():
+        if not isinstance(outputs, Outputs | None):
+            raise OutskirtsError(
+                f"'{name}' must be outputs, as osk.extract gives them, not of the type {type(outputs).__name__}. Groups "
+                "of OOD sets are named beside them: groups={'textures': 'far'}."
+            )
+    _check_widths(sets)
 
 
 def _check_widths(sets: Mapping[str, Outputs | None]) -> None:

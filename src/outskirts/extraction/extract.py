@@ -15,6 +15,7 @@ from ..data.imageset import ImageSet
 from ..data.likeness import Likeness, save_likenesses
 from ..data.losses import Losses
 from ..data.notes import require_sound
+from ..data.selection import renumbered
 from ..data.sources import open as open_images
 from ..devices import repeatable
 from ..errors import OutskirtsError
@@ -67,6 +68,9 @@ def extract(
         progress: Called with the images done and the number of images to forward; never if all is in the store.
             `outskirts.progress` makes a bar of it.
 
+    Returns:
+        Features, logits and labels. Labels are places in `Classifier.classes`: -1 for an image of none of these.
+
     Raises:
         OutskirtsError: If there is no image, one cannot be decoded, or a file in the store is damaged.
     """
@@ -84,6 +88,8 @@ def extract(
     if missing:
         known |= _pass(classifier, image_set, missing, wanted, folder, options, progress)
     values = known.pop(PASS)
+    # The store keeps them as the images number them.
+    values["labels"] = renumbered(values["labels"], classifier.places(image_set.classes))
     given = {key: tensors["values"] for key, tensors in known.items()}
     through_head = [key for key, probe in wanted.items() if isinstance(probe, FeatureProbe)]
     return outputs_of(classifier, values, given, through_head, features, torch.device(device))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from ..data.imageset import ImageSet
 from ..data.notes import left_out, notes_of
-from ..data.selection import renumbered
 from ..errors import OutskirtsError
 from ..files import atomic, make_folder, save_tensors
 from ..telling import Say, silence
@@ -57,9 +55,9 @@ def save_outputs(
             classes as JSON in the metadata).
         outputs: What `outskirts.extract` gave for the images.
         images: The images, in the same order; those that were left out as corrupt are in their `skipped`.
-        classes: Names of the classifier's classes, in the order of the logits. Labels are written as places in it: -1
-            for an image of none of them. Those of the images, unless given.
-        say: Told of labels that become -1, of images that were left out, and where the file is.
+        classes: Names of the classifier's classes, in the order of the logits, whose places the labels are. Those of
+            the images, unless given.
+        say: Told of classes that the classifier lacks, of images that were left out, and where the file is.
 
     Raises:
         OutskirtsError: As of `require_outputs_file`, or if the outputs are of other images.
@@ -71,30 +69,26 @@ def save_outputs(
             f"There are outputs of {counted(len(outputs), 'image')}, but {len(names)} names of images."
         )
     classes = list(classes) or images.classes
-    if outputs.labels is not None:
-        outputs = replace(outputs, labels=_by_name(outputs.labels, images.classes, classes, say))
     columns = {"features": outputs.features, "logits": outputs.logits, "labels": outputs.labels}
     if outputs.head is not None:
         columns |= outputs.head._asdict()
     make_folder(file.parent)
     tensors = {name: values for name, values in columns.items() if values is not None}
     _WRITERS[file.suffix](file, tensors, {"names": names, "classes": classes})
-    for sentence in (*notes_of({"Images": images}), *left_out(images.skipped)):
+    for sentence in (*_strange(images, classes), *notes_of({"Images": images}), *left_out(images.skipped)):
         say(sentence)
     say(f"Outputs of {counted(len(outputs), 'image')} in {file}: {', '.join(tensors)}, names, classes.")
 
 
-def _by_name(labels: Tensor, known: Sequence[str], wanted: Sequence[str], say: Say) -> Tensor:
-    """Labels that count other classes, by the names of these; -1 for those of none."""
-    places = {name: place for place, name in enumerate(wanted)}
-    changed = renumbered(labels, [places.get(name, -1) for name in known])
-    if lost := int(((changed < 0) & (labels >= 0)).sum()):
-        strangers = [name for name in known if name not in places]
-        say(
-            f"{counted(lost, 'image')} {verb(lost, 'are')} of classes that the classifier lacks ({listed(strangers)}); "
+def _strange(images: ImageSet, classes: Sequence[str]) -> Iterator[str]:
+    """What to say of images whose class is none of these."""
+    strangers = [place for place, name in enumerate(images.classes) if name not in classes]
+    if lost := sum(int((images.labels == place).sum()) for place in strangers):
+        names = [images.classes[place] for place in strangers]
+        yield (
+            f"{counted(lost, 'image')} {verb(lost, 'are')} of classes that the classifier lacks ({listed(names)}); "
             "their labels are -1."
         )
-    return changed
 
 
 def _names_bytes(images: ImageSet) -> int:

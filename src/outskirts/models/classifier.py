@@ -53,6 +53,7 @@ class Classifier(nn.Module):
         classes: The C class names, in the order of the labels.
         built_from: What builds the network again, without its weights; see `outskirts.training.rebuilding`. None for a
             network that was made in Python.
+        named: Whether the names are its own, rather than numbers in the place of names that nobody told.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Classifier(nn.Module):
         transform: Transform,
         classes: Sequence[str],
         built_from: Mapping[str, Any] | None = None,
+        named: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone.network
@@ -72,6 +74,7 @@ class Classifier(nn.Module):
         self.transform = transform
         self.classes = list(classes)
         self.built_from = built_from
+        self.named = named
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features [B, D] of normalised images [B, C, H, W], before any map by the head."""
@@ -108,6 +111,17 @@ class Classifier(nn.Module):
             OutskirtsError: If they have other classes.
         """
         return images.align(self.classes) if images.classes else images
+
+    def places(self, classes: Sequence[str]) -> list[int]:
+        """The place of each of these classes among those of this classifier; -1 for one that it lacks.
+
+        Where nobody told it the names of its classes, they are taken to be these, in the order of its logits, if they
+        are as many, or if it gives no logits.
+        """
+        if not self.named and (self.headless or len(classes) == len(self.classes)):
+            return list(range(len(classes)))
+        own = {name: place for place, name in enumerate(self.classes)} if self.named else {}
+        return [own.get(name, -1) for name in classes]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))

@@ -108,10 +108,9 @@ def load_for(path: Run | Path | str, images: ImageSet, say: Say = silence) -> Cl
         OutskirtsError: As of `load`.
     """
     classifier = load(path, say=say)
-    known, names = classifier.classes, images.classes
-    numbered = known == [str(place) for place in range(len(known))]
-    if numbered and known != names and len(known) == len(names) and run_of(path) is None:
-        classifier.classes = list(names)
+    names = images.classes
+    if not classifier.named and len(classifier.classes) == len(names):
+        classifier.classes, classifier.named = list(names), True
         say(
             f"'{path}' does not name its classes; its logits are taken to be in the order of the classes of the "
             f"images: {listed(names)}."

@@ -272,6 +272,8 @@ def test_classes_are_agreed_by_name(small, tmp_path, monkeypatch):
     said = []
     assert open_given(f"{text}&classes=v,w,x,y,z", "abcde", said).classes == list("abcde")
     assert "other names than those of the training images, such as v and a; they are taken to be in the same" in said[0]
+    assert open_given(f"{text}&classes=e,d,c,b,a", "dab", said).classes == list("edcba")
+    assert said[1].startswith("The training images are of 3 of the 5 classes of ")
     for classes, options, told in (
         ("abc", "", "gives 5 logits, and the training images are of 3 classes. .*add head=none"),
         ("abcde", "&classes=a,b", "gives 5 logits, and there are 2 names of classes"),

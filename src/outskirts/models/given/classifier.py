@@ -66,8 +66,8 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     Arguments:
         spec: Any kind but ``run``.
         classes: Names of the classes of the images that it is for, in the order of their labels. Where the classifier
-            knows the names of its classes, these must be the same, and set their order; where it does not, its logits
-            are taken to be in this order.
+            knows the names of its classes, these must be among them; where it does not, its logits are taken to be in
+            this order.
         say: Told where names do not tell the order of the classes.
 
     Raises:
@@ -76,12 +76,15 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     known = _names(spec)
     backbone, head, opened = _opened(spec, known or classes)
     transform = _transform(spec, opened.transform)
+    about = {"model": str(spec), **opened.about}
     if isinstance(head, NoHead):
-        return Classifier(backbone, head, transform, known or classes, {"model": str(spec), **opened.about}).eval()
+        names = known or classes
+        return Classifier(backbone, head, transform, names, about, named=bool(names)).eval()
     with torch.no_grad():
         count = head(torch.zeros(1, backbone.dim)).shape[1]
-    names = _agreed(spec, count, known or opened.classes, classes, say)
-    return Classifier(backbone, head, transform, names, {"model": str(spec), **opened.about}).eval()
+    own = known or opened.classes
+    names = _agreed(spec, count, own, classes, say)
+    return Classifier(backbone, head, transform, names, about, named=bool(own or classes)).eval()
 
 
 def _opened(spec: ModelSpec, classes: Sequence[str], seam: Seam = UNKNOWN) -> tuple[Backbone, nn.Module, Opened]:
@@ -124,13 +127,18 @@ def _agreed(spec: ModelSpec, count: int, known: Sequence[str], given: Sequence[s
         raise OutskirtsError(f"'{spec}' gives {count} logits, and there are {len(known)} names of classes.")
     if not given:
         return known or [str(place) for place in range(count)]
+    if set(given) <= set(known) and not _twice(known):
+        if len(given) < count:
+            say(f"The training images are of {len(given)} of the {count} classes of '{spec}'.")
+        return known
     if len(given) != count:
         raise OutskirtsError(
-            f"'{spec}' gives {count} logits, and the training images are of {len(given)} "
-            "classes. Pass images of its own classes. To use its features alone, add head=none."
+            f"'{spec}' gives {count} logits, and the training images are of {len(given)} classes. Pass images of its "
+            "own classes. If they are of some of these, name all in the order of the logits: classes=FILE. To use its "
+            "features alone, add head=none."
         )
-    if not known or set(known) == set(given):
-        return known or given
+    if not known:
+        return given
     if common := set(known) & set(given):
         other = min(set(known) - common, default=f"{_twice(known)} twice")
         raise OutskirtsError(
