@@ -50,6 +50,8 @@ def test_it_is_measured_like_a_run(model, sets, bugs, tmp_path):
     assert (tmp_path / "out" / "gallery" / "misses.json").is_file()
     page = osk.report(tmp_path / "out").read_text()
     assert "outskirts evaluate --model" in page and "--train" in page and "--test" in page
+    assert "<dd>shorter side resized to 32 pixels (bilinear), then the centre of 32×32</dd>" in page
+    assert "<dd>0.485, 0.456, 0.406, of 0 to 1</dd>" in page
 
 
 def test_its_folder_is_measured_again_like_a_run(model, sets, tmp_path):
@@ -65,6 +67,11 @@ def test_its_folder_is_measured_again_like_a_run(model, sets, tmp_path):
         run.recipe()
     with pytest.raises(OutskirtsError, match="holds another classifier, or other images of it"):
         osk.evaluate_model(f"{model}&fit=pad", **sets, detectors=["msp"], out=tmp_path / "out")
+
+
+def test_a_run_is_not_measured_on_images_that_it_knows_nothing_of(finished, sets, tmp_path):
+    with pytest.raises(OutskirtsError, match="is a run, which knows its own images"):
+        osk.evaluate_model(f"run:{finished}", **sets, out=tmp_path / "out")
 
 
 def test_a_classifier_that_is_open_is_measured(model, sets, tmp_path):

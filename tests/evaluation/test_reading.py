@@ -131,6 +131,14 @@ def test_what_a_crop_cuts_off_is_said_once_of_each_set(tmp_path, outskirts):
         assert told.count(sentence) == page.count(sentence) == 1, (which, told)
     assert told.count("to the crop") == len(counts)
     # Of a classifier that was trained elsewhere, no training has told.
-    given = ["--model", f"run:{run}", "--train", tmp_path / "train", f"--out={tmp_path / 'given'}"]
+    net = torchvision.models.resnet18(num_classes=2).state_dict()
+    torch.save(net, tmp_path / "net.pt")
+    given = [
+        "--model",
+        f"torchvision:resnet18?weights={tmp_path / 'net.pt'}&size=16&crop=1",
+        "--train",
+        tmp_path / "train",
+        f"--out={tmp_path / 'given'}",
+    ]
     said = outskirts("evaluate", *given, *sets, "--detectors", "knn:k=5", "--device=cpu").err
     assert said.count("18 training images, 18 lose more") == 1 and said.count("to the crop") == 3

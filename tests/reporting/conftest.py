@@ -54,6 +54,7 @@ def fill(folder: Path, shift: float) -> Path:
     train = [{"kind": "train", "step": s, "epoch": s / 10, "loss": 1 / s, "loss_outlier": 0.1} for s in range(1, 400)]
     val = [{"kind": "val", "step": 10 * e, "epoch": float(e), "loss": 0.5, "accuracy": 0.9} for e in range(1, 4)]
     write_text(folder / "metrics.jsonl", "\n".join(map(json.dumps, train + val)))
+    save_json(folder / "transform.json", {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]})
     save_json(folder / "environment.json", {"command": "outskirts train --method ce", "torch": "2.5"})
     save_json(folder / "notes.json", ["Patches of few pictures are not independent."])
     for name in ("outliers.png", "misses/a.png"):

@@ -73,9 +73,10 @@ def test_the_same_runs_give_the_same_page(runs: list[Path], page: str, tmp_path:
 
 def test_missing_pieces_are_named(bare: Path, tmp_path: Path, parsed: Any) -> None:
     page = report([bare], tmp_path / "page.html").read_text(encoding="utf-8")
-    for piece in ("scores.safetensors", "metrics.jsonl", "outliers.png", "misses.json", "environment.json"):
+    pieces = "scores.safetensors", "metrics.jsonl", "outliers.png", "misses.json", "environment.json", "transform.json"
+    for piece in pieces:
         assert piece in page
-    assert page.count('class="missing"') == 5
+    assert page.count('class="missing"') == 6
     assert "Comparison" not in page
     parsed(page)
 
@@ -163,6 +164,7 @@ def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
         ("metrics.jsonl", '{"kind": "train"}', "entry 1 lacks epoch"),
         ("metrics.jsonl", '{"kind": "data", "epoch": 0, "images": []}', "metrics.jsonl is damaged: "),
         ("environment.json", "{", "environment.json is damaged"),
+        ("transform.json", '{"size": 0, "mean": null, "std": null}', "transform.json is damaged: size must be"),
         ("gallery/misses.json", "[3]", "entry 1 lacks dataset"),
     ],
 )

@@ -20,6 +20,7 @@ from ..guard.guard import Guard
 from ..guard.measured_files import NUMBERS
 from ..guard.page import require_page
 from ..models.heads import Space
+from ..training.loading import run_of
 from ..reporting import report
 from .console import Command, merged, pairs, parse, say, show, telling
 from .several import Detectors, Entries
@@ -111,29 +112,35 @@ class Evaluate(Command):
         options["tune"] = self.tune_on or ("own" if self.tune else None)
         with telling() as (saying, progress):
             options |= {"say": saying, "progress": progress}
-            folder, results = self._of_run(options) if self.model is None else self._of_model(self.model, options)
+            run = self.run if self.model is None else self._named()
+            folder, results = self._of_model(options) if run is None else self._of_run(run, options)
         show(results.table(notes=False))
         say(f"Report: {report(folder)}")
 
-    def _of_run(self, options: dict[str, Any]) -> tuple[Path, Results]:
-        if self.run is None:
-            raise OutskirtsError(
-                "Pass the folder of a run, or a classifier that was trained elsewhere (--model), or a guard (--guard)."
-            )
-        if given := self._given(_OF_MODEL):
-            raise OutskirtsError(
-                f"{given[0]} is for a classifier that was trained elsewhere (--model); a run knows its own."
-            )
-        return self.run, evaluate_run(self.run, self.test, self._groups(), asked_for(self.detectors), **options)
-
-    def _of_model(self, model: str, options: dict[str, Any]) -> tuple[Path, Results]:
+    def _named(self) -> Path | None:
+        """The folder of a run that is named as a classifier, if it is one."""
         if self.run is not None:
             raise OutskirtsError(
                 "Pass either the folder of a run or a classifier that was trained elsewhere (--model)."
             )
+        run = run_of(self.transform.of(str(self.model)))
+        return None if run is None else run.path
+
+    def _of_run(self, run: Path, options: dict[str, Any]) -> tuple[Path, Results]:
+        if given := self._given(_OF_MODEL):
+            raise OutskirtsError(
+                f"{given[0]} is for a classifier that was trained elsewhere (--model); a run knows its own."
+            )
+        return run, evaluate_run(run, self.test, self._groups(), asked_for(self.detectors), **options)
+
+    def _of_model(self, options: dict[str, Any]) -> tuple[Path, Results]:
+        if self.model is None:
+            raise OutskirtsError(
+                "Pass the folder of a run, or a classifier that was trained elsewhere (--model), or a guard (--guard)."
+            )
         if self.train is None:
             raise OutskirtsError("Pass images of the classes that the classifier was trained on (--train SPEC).")
-        text = self.transform.of(model)
+        text = self.transform.of(self.model)
         options |= {"val": self.val, "val_fraction": self.val_fraction, "seed": self.seed}
         folder = self.out or model_folder(text)
         return folder, evaluate_model(

@@ -67,7 +67,7 @@ class Transform:
         if self.channels not in (1, 3):
             raise OutskirtsError(f"A transform has 1 or 3 channels, not {self.channels}.")
         for name in ("mean", "std"):
-            values = tuple(getattr(self, name)) or (0.5,) * self.channels
+            values = tuple(getattr(self, name) or ()) or (0.5,) * self.channels
             if len(values) != self.channels:
                 raise OutskirtsError(f"{name} has {len(values)} values for {self.channels} channels.")
             if not all(map(math.isfinite, values)):

@@ -55,10 +55,8 @@ class GaussianMixture(Detector):
             )
         identity = torch.eye(dimension).to(features).double()
         # Filled in place, as all of them together may take most of the memory.
-        means, whitening = (
-            identity.new_empty(len(present), dimension),
-            identity.new_empty(len(present), *identity.shape),
-        )
+        means = identity.new_empty(len(present), dimension)
+        whitening = identity.new_empty(len(present), *identity.shape)
         for label, mean, whiten in zip(present, means, whitening):
             rows = features[labels == label].double()
             mean.copy_(rows.mean(0))

@@ -24,7 +24,7 @@ from ..models.given import parse_model
 from ..models.heads import Space
 from ..telling import Progress, Say, nobody, silence
 from ..training.given import Given
-from ..training.loading import load
+from ..training.loading import load, run_of
 from ..training.run import Run
 from ..training.validation import validation_beside, with_validation
 from .measuring import Groups, Options, measure, test_or_beside
@@ -87,9 +87,13 @@ def evaluate_model(
         progress: Told of the images forwarded.
 
     Raises:
-        OutskirtsError: If the classifier cannot be opened or has other classes, the folder holds something else, or as
+        OutskirtsError: If the classifier is a run, cannot be opened or has other classes, the folder holds something else, or as
             of `outskirts.evaluate_run`.
     """
+    if not isinstance(model, Classifier) and run_of(model) is not None:
+        raise OutskirtsError(
+            f"'{model}' is a run, which knows its own images: outskirts evaluate RUN, or evaluate_run."
+        )
     images = open_images(train)
     images.require_trainable()
     val_images = validation_beside(images, say) if val is None else open_split(val, "val")

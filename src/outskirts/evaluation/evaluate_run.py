@@ -43,8 +43,9 @@ def evaluate_run(
     """Measure how well a run detects OOD images; `outskirts.report` makes a page of what this leaves in its folder.
 
     Writes ``outputs/``, ``results.csv`` in the place of an earlier one, ``scores.safetensors``, ``evaluation.json``,
-    ``notes.json`` and ``gallery/``. Where the test images have labels, ``classes.json`` has the accuracy of each class.
-    Where something else is known of them, ``groups.json`` has the accuracy where it meets each class.
+    ``transform.json``, ``notes.json`` and ``gallery/``. Where the test images have labels, ``classes.json`` has the
+    accuracy of each class. Where something else is known of them, ``groups.json`` has the accuracy where it meets each
+    class.
 
     Arguments:
         run: A finished run, or its folder; or that of an earlier `evaluate_model`.

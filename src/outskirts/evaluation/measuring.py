@@ -278,6 +278,7 @@ def _write(task: Task, gathered: Gathered, results: Results, classes: Sequence[C
     run, outputs = task.run, gathered.sets
     results.save(run.path)
     save_sets(run.measured, task.sets)
+    save_json(run.transform, task.classifier.transform.to_json())
     sets = {name: _without_skipped(image_set) for name, image_set in task.sets.items()}
     _write_records(run.path / "classes.json", classes)
     _write_records(run.path / "groups.json", _groups(outputs[ID], sets[ID]))

@@ -13,6 +13,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from ..data.described import described
+from ..data.transform import Transform
 from ..detectors.base import written
 from ..figures.scores import calibrated
 from ..figures.style import STYLE
@@ -54,6 +56,7 @@ def save_card(folder: Path, about: Mapping[str, Any], calibration: Calibration) 
     template = environment.get_template("card.md.j2")
     header = yaml.safe_dump(_HEADER, sort_keys=False).strip()
     usual: dict[str, Any] = {"data": {}, "measured": {}, "choice": None, "notes": []}
+    usual["preprocessing"] = described(Transform.from_json(about["transform"]))
     text = template.render(**{**usual, **about}, header=header, histogram=HISTOGRAM)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 

@@ -12,7 +12,9 @@ from typing import Any, TypeVar, get_type_hints
 from torch import Tensor
 
 from ..contents import misfit
+from ..data.described import described
 from ..data.set_record import SetRecord, load_sets
+from ..data.transform import Transform
 from ..errors import OutskirtsError
 from ..evaluation.asked import Asked
 from ..evaluation.class_accuracy import ClassAccuracy
@@ -76,6 +78,7 @@ class RunReport:
     classes: list[ClassAccuracy] | None
     groups: list[GroupAccuracy] | None
     measured: Mapping[str, SetRecord]
+    transform: Transform | None
     asked: Asked
 
     @classmethod
@@ -103,6 +106,7 @@ class RunReport:
             classes=_parts(path / "classes.json", ClassAccuracy),
             groups=_parts(path / "groups.json", GroupAccuracy),
             measured=load_sets(Run(path).measured),
+            transform=_transform(Run(path).transform),
             asked=Asked.load(Run(path)),
         )
 
@@ -117,6 +121,11 @@ class RunReport:
         """What the run was trained with, or an error where its method is not installed here."""
         options = {name: value for name, value in self.config.items() if name not in ("format", "method")}
         return resolve_recipe(self.config.get("method", ""), options)
+
+    @property
+    def preprocessing(self) -> dict[str, str] | None:
+        """What happened to an image before the network, by the name of each step."""
+        return None if self.transform is None else described(self.transform)
 
     @property
     def threads(self) -> int | None:
@@ -188,6 +197,14 @@ class RunReport:
 
 def _content(path: Path, kind: Any) -> Any:
     return load_json(path, kind) if is_file(path) else None
+
+
+def _transform(path: Path) -> Transform | None:
+    fields = _content(path, dict)
+    try:
+        return None if fields is None else Transform.from_json(fields)
+    except OutskirtsError as error:
+        raise OutskirtsError(f"{path} is damaged: {error}") from error
 
 
 def _parts(path: Path, part: Callable[..., P]) -> list[P] | None:

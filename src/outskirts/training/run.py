@@ -58,6 +58,7 @@ class Run:
     ``environment.json``      the command, the versions and the machine
     ``outputs/``              what the classifier said of each image set
     ``evaluation.json``       the options of the evaluation
+    ``transform.json``        what happened to its images before the network
     ``results.csv``           the evaluation
     ``report.html``           all of it, to read
     ========================  ==========================================================
@@ -104,6 +105,11 @@ class Run:
     def evaluation(self) -> Path:
         """The options that its results were made with."""
         return self.path / "evaluation.json"
+
+    @property
+    def transform(self) -> Path:
+        """What happened to the images of the latest evaluation before the network."""
+        return self.path / "transform.json"
 
     @property
     def metrics(self) -> Path:

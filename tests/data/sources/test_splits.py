@@ -53,6 +53,16 @@ def test_classes_that_are_called_train_and_test_are_classes(make):
     assert images.classes == ["bus", "car", "test", "train"] and images.note == "" and images.spec == f"folder:{root}"
 
 
+def test_parts_beside_something_else_are_no_classes(make, fails):
+    root = make(train="cat dog", test="cat dog", dev="cat", ood=".")
+    fails(f"{root}", "holds test, train, with folders of the same classes, and beside them dev, ood. Name the one that")
+    assert osk.open(root / "train").classes == ["cat", "dog"]
+
+
+def test_a_class_called_train_may_have_folders(make):
+    assert osk.open(make(train="steam diesel", test="speed crash", car=".")).classes == ["car", "test", "train"]
+
+
 def test_parts_without_class_folders_are_told(make):
     images = osk.open(make(train=".", test="."))
     assert images.classes == ["test", "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import OutskirtsError, unknown
@@ -31,12 +32,17 @@ def find_splits(where: Path) -> dict[str, Path]:
 
     They are splits if each sub-folder with images is called so, and one for training, which has class folders, is
     beside another one.
+
+    Raises:
+        OutskirtsError: If two sub-folders are the same split, or splits of the same classes lie beside something else.
     """
     inside = folders(where) if where.is_dir() else []
     if not any(names_split(path.name) for path in inside):
         return {}
     holding = [path for path in inside if holds_image(path)]
-    if not all(names_split(path.name) for path in holding) or Walk(where).content(where)[1]:
+    others = [path.name for path in (*holding, *Walk(where).content(where)[1]) if not names_split(path.name)]
+    if others:
+        _require_classes(where, [path for path in holding if names_split(path.name)], others)
         return {}
     splits: dict[str, Path] = {}
     for path in holding:
@@ -50,6 +56,18 @@ def find_splits(where: Path) -> dict[str, Path]:
     if "train" not in splits or len(splits) < 2 or not any(map(holds_image, folders(splits["train"]))):
         return {}
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
+
+
+def _require_classes(where: Path, named: Sequence[Path], others: Sequence[str]) -> None:
+    """Raise if folders that are called like splits hold the same class folders, so that they are no classes."""
+    inside = {path: {one.name for one in folders(path) if holds_image(one)} for path in named}
+    train = next((path for path in named if _NAMES[path.name.lower()] == "train"), None)
+    if train is None or not any(inside[train] & inside[path] for path in named if path != train):
+        return
+    raise OutskirtsError(
+        f"The folder {where} holds {listed([path.name for path in named])}, with folders of the same classes, and "
+        f"beside them {listed(others)}. Name the one that is meant, such as folder:{train}."
+    )
 
 
 def split_folders(where: Path, split: str) -> list[Path]:
