@@ -123,3 +123,22 @@ def test_every_stage_of_diffusion_is_checked():
         DreamDecode(**given, resize="cubic")
     with pytest.raises(OutskirtsError, match=r"blocks must be a whole number, not 2\.5"):
         Fit(out=Path("o"), blocks=2.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: osk.evaluate(3, {}), "id_outputs must be of the type Outputs, not 3"),
+        (lambda: osk.evaluate_run("run", "test", 3), "ood must be a mapping or None, not 3"),
+        (lambda: osk.evaluate_run("run", "test", say=3), "say must be a function, not 3"),
+        (lambda: osk.train("ce", "images", model=3), "model must be of the type Module or None, not 3"),
+        (lambda: osk.train("ce", "images", out=3), "out must be a path or a text or None, not 3"),
+        (lambda: osk.train("ce", "images", progress=3), "progress must be a function or None, not 3"),
+        (lambda: osk.detectors.create({"nme": "knn"}), r"a mapping such as \{'name': 'knn', 'k': 10\}, .* not \{'nme'"),
+        (lambda: osk.detectors.create(3), "A detector is a name such as 'knn:k=10', .*, not 3"),
+        (lambda: osk.detectors.create(("knn", "k")), "A detector is a name"),
+    ],
+)
+def test_things_of_another_kind_are_refused(call, told):
+    with pytest.raises(OutskirtsError, match=told):
+        call()

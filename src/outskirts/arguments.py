@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,12 +23,12 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def check_arguments(called: C, part: str | None = None) -> C:
-    """A function, or a class, whose arguments are checked at each call: numbers, texts, and choices of values.
+    """A function, or a class, whose arguments are checked at each call: numbers, texts, choices of values, and more.
 
     Arguments:
-        called: The function, or the class, whose ``__init__`` is then changed in place. Arguments of other types than
-            ``int``, ``float``, ``bool``, ``str``, ``None`` and `Literal` are not checked. A number is within its
-            range where its type declares a `Bound`.
+        called: The function, or the class, whose ``__init__`` is then changed in place. A number is within its range
+            where its type declares a `Bound`. What is in lists and mappings is not checked, nor are protocols and
+            tensors, in whose place other things may stand.
         part: What errors call it, such as "the detector 'knn'"; arguments are named alone unless given.
 
     >>> @check_arguments
@@ -86,7 +88,15 @@ _ACCEPTS: dict[type, Callable[[Any], bool]] = {
 }
 _PLAIN = {
     NoneType: _Kind(("None",), (None,)),
+    Path: _Kind(("a path",), accepts=lambda value: isinstance(value, os.PathLike)),
     **{kind: _Kind((KINDS[kind],), accepts=accepts) for kind, accepts in _ACCEPTS.items()},
+}
+#: Types of which the contents are not checked, and what errors call them. A text is no list of texts.
+_HOLDERS: dict[Any, _Kind] = {
+    Callable: _Kind(("a function",), accepts=callable),
+    Mapping: _Kind(("a mapping",), accepts=lambda value: isinstance(value, Mapping)),
+    Sequence: _Kind(("a list",), accepts=lambda value: hasattr(value, "__getitem__") and not isinstance(value, str)),
+    Iterable: _Kind(("a list",), accepts=lambda value: hasattr(value, "__iter__") and not isinstance(value, str)),
 }
 
 
@@ -140,7 +150,16 @@ def _kind(hint: Any) -> _Kind | None:
             if kind is not None and isinstance(bound, Bound):
                 kind = _within(bound, kind)
         return kind
-    return _PLAIN.get(hint)
+    if get_origin(hint) in _HOLDERS:
+        return _HOLDERS[get_origin(hint)]
+    if hint in _PLAIN or not inspect.isclass(hint) or not _is_own(hint):
+        return _PLAIN.get(hint)
+    return _Kind((f"of the type {hint.__name__}",), accepts=lambda value: isinstance(value, hint))
+
+
+def _is_own(hint: type) -> bool:
+    """Whether nothing but an instance of a class may stand for one."""
+    return hint.__module__.startswith(("outskirts.", "torch.nn.")) and not getattr(hint, "_is_protocol", False)
 
 
 def _within(bound: Bound, kind: _Kind) -> _Kind:

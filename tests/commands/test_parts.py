@@ -12,7 +12,7 @@ from outskirts.data.sources import reopen
 from outskirts.training.validation import training_sets
 
 FLAGS = ["--epochs=1", "--batch-size=8", "--precision=fp32", "--device=cpu", "--augment=crop:1"]
-LEFT_OUT = "1 file was passed over: 1 of no image format (.txt)."
+LEFT_OUT = "1 file was passed over: 1 of no format that is read (.txt)."
 
 
 @pytest.fixture

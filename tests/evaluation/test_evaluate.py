@@ -210,6 +210,12 @@ def test_detectors_of_features_alone_need_no_logits():
     assert "The detector 'nnguide' needs logits" in results.skipped["nnguide"]
 
 
+def test_a_group_of_no_set_is_refused():
+    outputs = Outputs(np.zeros((9, 2)), np.zeros((9, 3)))
+    with pytest.raises(OutskirtsError, match="There is no OOD set 'fgo' in groups; did you mean 'fog'"):
+        evaluate(outputs, {"fog": outputs}, ["msp"], groups={"fgo": "near"})
+
+
 def test_groups_in_the_place_of_sets_are_refused():
     outputs = Outputs(np.zeros((9, 2)), np.zeros((9, 3)))
     with pytest.raises(OutskirtsError, match=r"'far' must be outputs, .* not of the type dict\. Groups"):

@@ -20,8 +20,8 @@ from ..guard.guard import Guard
 from ..guard.measured_files import NUMBERS
 from ..guard.page import require_page
 from ..models.heads import Space
-from ..training.loading import run_of
 from ..reporting import report
+from ..training.loading import run_of
 from .console import Command, merged, pairs, parse, say, show, telling
 from .several import Detectors, Entries
 from .stated import Stated

@@ -57,8 +57,8 @@ class Items(Protocol):
 #: Pixels that an image needs on each side.
 MIN_SIDE = 4
 
-#: Formats of image files, by Pillow's names.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+#: Formats of image files, by Pillow's names. Each begins with bytes that tell it, so that nothing else is taken for it.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP")
 
 #: Pixels that an image has at most: 134 millions.
 MAX_PIXELS = 2**27

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -11,10 +10,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .. import notebook
+from ..arguments import check_arguments
 from ..errors import OutskirtsError
 from ..files import digest
 from ..texts import counted, listed, verb
@@ -22,6 +23,7 @@ from .attribute import Attribute
 from .cache import ImageCache, current_cache
 from .decode import Items, image_of, stored_pixels
 from .identity import item_keys
+from .labelling import class_names, class_numbers
 from .likeness import KEY, Likeness, pixel_key
 from .losses import Losses, loss_of
 from .packed import Packed
@@ -41,25 +43,23 @@ from .threads import Done, attempt_all
 from .thumbnails import sheet
 from .transform import Transform
 
-__all__ = ["MOST_CLASSES", "SUBSET", "ImageSet"]
+__all__ = ["SUBSET", "ImageSet"]
 
 #: Ends the spec of a set that was cut in Python, which no spec can reopen.
 SUBSET = " [subset]"
-
-#: Beyond this, numbers are ids or pixels and not classes.
-MOST_CLASSES = 1_000_000
 
 #: Classes that a line names, and images that a notebook shows.
 _NAMED, _SHOWN = 3, 12
 
 
+@check_arguments
 class ImageSet(Dataset[tuple[Tensor, int]]):
     """A map-style dataset of ``(image uint8 [C, h, w], label)``, images at their own sizes.
 
     Arguments:
         items: The stored images: encoded bytes, paths, PIL images, or arrays [H, W] or [H, W, C] of integers or floats;
             or all of them as one array, whose channels may come before or after the rows.
-        labels: Class of each image, int64 [N]; -1 where it has none. None: no image has one.
+        labels: Class of each image, whole numbers [N]; -1 where it has none. None: no image has one.
         classes: Names of the classes; their numbers unless given.
         spec: The text that `outskirts.open` reopens the set from.
         note: What a reader of results should know about the set.
@@ -79,7 +79,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def __init__(
         self,
         items: Items,
-        labels: Tensor | None = None,
+        labels: ArrayLike | Tensor | None = None,
         classes: Sequence[str] = (),
         spec: str = "",
         note: str = "",
@@ -89,12 +89,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.items = checked_pixels(items, spec or "The array of images") if hasattr(items, "ndim") else items
         self.index = torch.arange(len(items)) if index is None else index
-        self.labels = torch.full_like(self.index, -1) if labels is None else labels.long().clamp_min(-1)
-        most = int(self.labels.max()) if len(self.labels) else -1
         self.spec = spec
-        if most >= MOST_CLASSES:
-            raise OutskirtsError(f"{self._origin} has the label {most}; labels count the classes from 0.")
-        self.classes = list(classes) or [str(i) for i in range(most + 1)]
+        self.labels = torch.full_like(self.index, -1) if labels is None else class_numbers(labels, self._origin)
+        self.classes = class_names(classes, self.labels, self._origin)
         self.note = note
         self.attribute, self.group = attribute, group
         #: Names of the corrupt images that `resident` or `decodable` left out last.
@@ -107,8 +104,6 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         self.lost = np.zeros(len(self.index), np.uint8)
         #: How many lose much, once all have been decoded for a network.
         self.losses: Losses | None = None
-        if twice := [name for name, count in Counter(self.classes).items() if count > 1]:
-            raise OutskirtsError(f"{self._origin} has two classes called '{twice[0]}'; give each a name of its own.")
         if self.labels.shape != self.index.shape:
             raise OutskirtsError(
                 f"{self._origin} has {counted(len(self.index), 'image')} but {counted(len(self.labels), 'label')}."
@@ -118,10 +113,6 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 raise OutskirtsError(
                     f"{self._origin} has {len(self.index)} images but {len(known.index)} values of '{known.name}'."
                 )
-        if most >= len(self.classes):
-            raise OutskirtsError(
-                f"{self._origin} has the label {most} but {counted(len(classes), 'class')}, counted from 0."
-            )
 
     def __len__(self) -> int:
         return len(self.index)

@@ -134,6 +134,11 @@ def create(spec: str | Detector | Mapping[str, Any]) -> Detector:
     """
     if isinstance(spec, Detector):
         return spec
+    if not isinstance(spec, str | Mapping) or (isinstance(spec, Mapping) and "name" not in spec):
+        raise OutskirtsError(
+            f"A detector is a name such as 'knn:k=10', a mapping such as {{'name': 'knn', 'k': 10}}, or one that is "
+            f"made, not {spec!r}."
+        )
     arguments = _parsed(spec) if isinstance(spec, str) else dict(spec)
     part = registry[renamed.current(arguments.pop("name"), renamed.DETECTORS, "detector")]
     known = _arguments(part)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import check_arguments
 from ..detectors.base import Detector, create, registry
-from ..errors import OutskirtsError
+from ..errors import OutskirtsError, unknown
 from ..extraction.outputs import Outputs
 from .class_accuracy import balanced_accuracy
 from .intervals import Interval, aupr_interval, auroc_interval, fpr_interval, wilson_interval
@@ -192,6 +193,7 @@ def result(
     )
 
 
+@check_arguments
 def evaluate(
     id_outputs: Outputs,
     ood: Mapping[str, Outputs],
@@ -236,6 +238,9 @@ def evaluate(
     >>> [(row.dataset, row.auroc) for row in results.rows]
     [('zeros', 1.0), ('mean', 1.0)]
     """
+    for name in groups or {}:
+        if name not in ood:
+            raise unknown("OOD set", name, ood, "in groups")
     groups = {name: (groups or {}).get(name, "ood") for name in ood}
     _check_sets(id_outputs, ood, train, val)
     chosen = choose_detectors(detectors)

@@ -87,8 +87,8 @@ def evaluate_model(
         progress: Told of the images forwarded.
 
     Raises:
-        OutskirtsError: If the classifier is a run, cannot be opened or has other classes, the folder holds something else, or as
-            of `outskirts.evaluate_run`.
+        OutskirtsError: If the classifier is a run, cannot be opened or has other classes, the folder holds something
+            else, or as of `outskirts.evaluate_run`.
     """
     if not isinstance(model, Classifier) and run_of(model) is not None:
         raise OutskirtsError(

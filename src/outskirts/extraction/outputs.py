@@ -81,6 +81,10 @@ class Outputs:
                     f"Outputs hold {len(self.features)} rows of features but {len(rows)} of {name}; "
                     "all must come from the same images."
                 )
+        if self.labels is not None and self.logits is not None and not traced() and len(self):
+            most, classes = int(self.labels.max()), self.logits.shape[1]
+            if most >= classes:
+                raise OutskirtsError(f"Outputs have the label {most}, but logits of {classes} classes, counted from 0.")
         if self.head is None:
             return
         classes, dimension = self.head.weight.shape

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import seeding
+from ..arguments import check_arguments
 from ..data.decode import CorruptImage
 from ..data.imageset import ImageSet
 from ..data.leakage import describe, require_content, require_separate, require_unseen, save_seen, seen
@@ -51,6 +52,7 @@ from .validation import few, reopened, require_apart, validation_beside, with_va
 __all__ = ["default_folder", "execute", "resume", "train"]
 
 
+@check_arguments
 def train(
     method: str | None = None,
     data: ImageSet | str | Path | None = None,
@@ -104,6 +106,7 @@ def train(
     return execute(run, recipe, images, val_images, model, head, progress, say)
 
 
+@check_arguments
 def resume(
     path: Path | str,
     model: nn.Module | None = None,

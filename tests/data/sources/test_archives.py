@@ -145,7 +145,7 @@ def test_what_is_passed_over_in_archives_is_counted(zipped, content, pictures, c
     images = osk.open(f"zip:{zipped(content | more)}")
     check(images, pictures)
     assert images.note == (
-        "5 files were passed over: 1 of no image format (.txt), 2 hidden, "
+        "5 files were passed over: 1 of no format that is read (.txt), 2 hidden, "
         "2 in hidden folders (__MACOSX, .ipynb_checkpoints)."
     )
     bare = {name.removesuffix(".png"): data for name, data in content.items()}

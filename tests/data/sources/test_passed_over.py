@@ -55,7 +55,7 @@ def test_nine_hundred_images_are_not_twelve_hundred(tmp_path, save):
 
 def test_every_suffix_that_is_decoded_is_an_image(tmp_path, save):
     wanted = [".apng", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".pbm", ".pgm", ".png"]
-    wanted += [".pnm", ".ppm", ".tif", ".tiff", ".webp", ".JPG", ".Png"]
+    wanted += [".pcx", ".pnm", ".ppm", ".sgi", ".tif", ".tiff", ".webp", ".JPG", ".Png"]
     for name in wanted:
         save(tmp_path / "a" / f"0{name}")
     images = osk.open(tmp_path / "a")
@@ -72,7 +72,7 @@ def test_files_without_suffix_are_images_by_their_first_bytes(tmp_path, save):
     (tmp_path / "LICENSE").write_text("BMW")
     images = osk.open(tmp_path)
     assert len(images) == 9 and all(images.image(i).shape[1:] == (8, 8) for i in range(9))
-    assert images.note == "3 files were passed over: 3 without suffix and of no image format."
+    assert images.note == "3 files were passed over: 3 without suffix and of no format that is read."
 
 
 def test_what_is_passed_over_is_counted_with_the_reason(files, pictures, check):
@@ -83,8 +83,8 @@ def test_what_is_passed_over_is_counted_with_the_reason(files, pictures, check):
     images = osk.open(root)
     assert images.classes == ["cat", "dog", "owl"]
     assert images.note == (
-        "There are no images in these class folders: owl. 8 files were passed over: 3 of no image format (.txt, "
-        ".json), 4 hidden, 1 without suffix and of no image format."
+        "There are no images in these class folders: owl. 8 files were passed over: 3 of no format that is read (.txt, "
+        ".json), 4 hidden, 1 without suffix and of no format that is read."
     )
     assert osk.open(f"{root}?limit=2").note == osk.open(root).subset([0]).note == images.note
     (root / "owl").rmdir()
@@ -94,7 +94,7 @@ def test_what_is_passed_over_is_counted_with_the_reason(files, pictures, check):
 def test_a_folder_without_images_says_what_was_passed_over(tmp_path, fails):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "table.csv").touch()
-    fails(tmp_path, r"holds no images. 1 file was passed over: 1 of no image format \(.csv\)")
+    fails(tmp_path, r"holds no images. 1 file was passed over: 1 of no format that is read \(.csv\)")
 
 
 def test_a_pipe_or_a_link_to_nothing_without_suffix_is_counted(files):

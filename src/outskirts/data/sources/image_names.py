@@ -84,7 +84,7 @@ class PassedOver:
             try:
                 if _BEGINS.match(start()):
                     return True
-                self._reasons["without suffix and of no image format"] += 1
+                self._reasons["without suffix and of no format that is read"] += 1
             except OSError:
                 self._reasons["without suffix and not readable"] += 1
         return False
@@ -105,7 +105,7 @@ class PassedOver:
             for groups in (self._endings, self._folders)
         )
         if endings[0]:
-            reasons.insert(0, f"{endings[0]:,} of no image format ({endings[1]})")
+            reasons.insert(0, f"{endings[0]:,} of no format that is read ({endings[1]})")
         if folders[0]:
             reasons.append(f"{folders[0]:,} in hidden folders ({folders[1]})")
         total = self._reasons.total() + endings[0] + folders[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import OutskirtsError
-from ..imageset import MOST_CLASSES
+from ..labelling import MOST_CLASSES
 
 __all__ = ["IN_PATH", "class_indices", "finder", "in_numeric_order", "named", "named_in_order", "whole_number"]
 
