@@ -1,5 +1,8 @@
 import json
+import sys
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +52,13 @@ def test_a_file_gives_the_verdicts_of_a_guard(guard, tmp_path):
     assert np.allclose(given["p_value"], verdicts.p_values)
     assert given["accepted"].tolist() == verdicts.accepted.tolist()
     _check_metadata(session.get_modelmeta().custom_metadata_map, made)
+    _check_paths(file.read_bytes())
+
+
+def _check_paths(content):
+    """Exporters write where in which file each operation was called."""
+    for path in (Path(osk.__file__).parent, Path(torch.__file__).parent, sys.prefix):
+        assert str(path).encode() not in content
 
 
 def _check_metadata(entries, guard):
@@ -79,6 +89,9 @@ def test_torch_runs_a_file_without_outskirts(guard, tmp_path):
     assert logits.shape == (4, 3) and label.tolist() == verdicts.predicted[:, 0].tolist()
     assert torch.equal(p_value, verdicts.p_values) and torch.equal(accepted, verdicts.accepted)
     assert json.loads(texts["metadata.json"])["model_info labels"] == "ant honey_bee fly"
+    with zipfile.ZipFile(tmp_path / "made.pt2") as parts:
+        for name in parts.namelist():
+            _check_paths(parts.read(name))
 
 
 #: Heads of methods, each with a detector that reads what they have.
@@ -169,6 +182,7 @@ def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
     assert exported.compared is None and "same label" in str(exported) and "accuracy" not in str(exported)
     assert [path.name for path in tmp_path.iterdir()] == ["plain.onnx"]
     assert torch.equal(made.calibration.thresholds, before), "the guard stays as it is"
+    _check_paths((tmp_path / "plain.onnx").read_bytes())
     graph = onnx.load(tmp_path / "plain.onnx").graph
     assert any(node.op_type == "DequantizeLinear" for node in graph.node)
     session = onnxruntime.InferenceSession(tmp_path / "plain.onnx")

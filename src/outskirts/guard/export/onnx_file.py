@@ -52,10 +52,15 @@ def save_onnx(graph: GuardGraph, path: Path) -> None:
 
 
 def annotate_onnx(path: Path, entries: Mapping[str, str]) -> None:
-    """Put texts into the metadata of an ONNX file."""
+    """Put texts into the metadata of an ONNX file, in the place of what its exporter says of each operation."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    # Among it are the paths of this machine, which may have the name of a person in them.
+    for graph in (model.graph, *model.functions):
+        for part in (graph, *graph.node, *graph.value_info, *getattr(graph, "initializer", ())):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
     onnx.helper.set_model_props(model, dict(entries))
     path.write_bytes(model.SerializeToString())
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from ...errors import OutskirtsError, reason
 from .graph import GuardGraph
@@ -27,7 +28,12 @@ def traced(graph: GuardGraph) -> ExportedProgram:
     """
     axes = {place: Dim(name) for place, name in enumerate(AXES)}
     with quiet(), translating("torch cannot make a graph of it"), torch.no_grad():
-        return torch.export.export(graph.eval(), (graph.example(),), dynamic_shapes=(axes,), strict=False)
+        program = torch.export.export(graph.eval(), (graph.example(),), dynamic_shapes=(axes,), strict=False)
+    # Where in which file of this machine each operation was called is nobody's business.
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 @contextmanager
