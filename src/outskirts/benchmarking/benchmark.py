@@ -13,6 +13,7 @@ from ..data.benchmark import Benchmark, load_benchmark, own_file
 from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
 from ..files import file_digest, make_folder, write_text
+from .beforehand import require_measurable
 from .executors import EXECUTORS, run_all
 from .jobs import Job, plan
 from .matrix import Matrix
@@ -72,6 +73,8 @@ def benchmark(
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     jobs = plan(chosen, methods, seeds, folder, variants=variants, detectors=detectors, options=options)
+    forget_images()
+    require_measurable(jobs)
     file = _file(benchmark, folder)
     named = str(file or benchmark)
     asked: dict[str, Sequence[Any]] = {"methods": methods, "with": variants, "seeds": seeds}
@@ -80,7 +83,6 @@ def benchmark(
     matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs, named, sha256, os.getcwd())
     matrix.save(folder)
     begun(matrix, folder)
-    forget_images()
     run_all(jobs, executor, lambda job, failure: told(job, record(job)))
     lines = matrix.leaderboard
     if not lines:
