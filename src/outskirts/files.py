@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
+from .paths import home_expanded, require_unicode
 from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
@@ -260,14 +261,6 @@ def load_tensors(path: Path, device: str = "cpu", kind: Any = Any) -> tuple[dict
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
 
 
-def home_expanded(path: Path | str) -> Path:
-    """A path whose ``~`` at the beginning stands for the home folder of a user; an error if there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise OutskirtsError(f"{Path(path).parts[0]} stands for the home folder of a user who is not known.") from error
-
-
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:
     """Raise unless a folder is new or empty."""
     if folder.is_dir():
@@ -288,16 +281,6 @@ def make_folder(folder: Path) -> None:
         raise OutskirtsError(f"{folder} is a file, not a folder; choose another name.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def require_unicode(path: Path) -> None:
-    """Raise if a path is not in UTF-8: safetensors writes to such a one, but does not read it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise OutskirtsError(
-            f"The path {path} is not in UTF-8, and what is written there could not be read again; choose another name."
-        ) from error
 
 
 def require_path_part(what: str, name: object) -> str:

@@ -14,6 +14,7 @@ from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
 from ..files import file_digest, make_folder, write_text
 from ..locking import only_writer
+from ..paths import home_expanded, output_path
 from ..reporting.own_page import require_own_page
 from .beforehand import require_measurable
 from .executors import EXECUTORS, run_all
@@ -72,7 +73,7 @@ def benchmark(
     )
     seeds = list(seeds)
     chosen = load_benchmark(benchmark)
-    folder = Path(out or f"runs/{chosen.name}").absolute()
+    folder = output_path(out or f"runs/{chosen.name}").absolute()
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     jobs = plan(chosen, methods, seeds, folder, variants=variants, detectors=detectors, options=options)
@@ -156,7 +157,8 @@ def benchmark_page(
     folders = [folders] if isinstance(folders, Path | str) else folders
     if not folders:
         raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
-    require_own_page(Path(out), MADE)
+    file = output_path(out)
+    require_own_page(file, MADE)
     command = command or shlex.join(["outskirts", "benchmark", "page", *map(str, folders), "--out", str(out)])
-    write_text(Path(out), page([Matrix.load(Path(folder)) for folder in folders], command))
-    return Path(out)
+    write_text(file, page([Matrix.load(home_expanded(folder)) for folder in folders], command))
+    return file

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import OutskirtsError
 from ..evaluation.shareable import Shareable
 from ..files import is_file, write_text
+from ..paths import home_expanded, output_path
 from ..training.run import Run
 from .comparison import compare
 from .environment import environment
@@ -47,10 +48,10 @@ def report(
     """
     if isinstance(runs, Run | Path | str):
         out, runs = out or Run.open(runs).path, [runs]
-    folders = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    folders = [run.path if isinstance(run, Run) else home_expanded(run) for run in runs]
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
-    path = _page(Path(out or "report.html"))
+    path = _page(output_path(out or "report.html"))
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
     require_same_images(read)
     hidden = Shareable(*([run.config, run.environment] for run in read))
