@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +41,7 @@ __all__ = [
     "reading",
     "require_alike",
     "require_empty",
+    "require_file",
     "require_path_part",
     "require_unicode",
     "reserve",
@@ -153,6 +154,20 @@ def is_file(path: Path) -> bool:
         raise _unreadable(path) from error
     except (OSError, ValueError):
         return False
+
+
+def require_file(path: Path, missing: str) -> None:
+    """Raise unless there is such a regular file; of a pipe or a device, it is said that it is one.
+
+    Arguments:
+        path: The file.
+        missing: What to say where there is none.
+    """
+    if is_file(path):
+        return
+    with suppress(ValueError), reading(path, missing):  # No path holds a zero byte.
+        pass
+    raise OutskirtsError(missing)
 
 
 def _unreadable(path: Path) -> OutskirtsError:

@@ -52,9 +52,17 @@ _WRITTEN = ("out", "html", "state")
 #: Told of each step of a training: its number, how many there are, and the latest record.
 Learning = Callable[[int, int, dict[str, Any]], None]
 
+
+class _Console(Console):
+    """One that leaves it to the program how it ends where nobody reads on; rich would end it otherwise."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 #: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
 #: processes, the first one speaks for all.
-console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
+console = _Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 class Command(ABC):
@@ -75,7 +83,7 @@ def say(sentence: str) -> None:
 
 def show(result: Table | str) -> None:
     """Print a result to standard output: a table, or a sentence in one piece."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Console(highlight=False, markup=False, emoji=False)
     notes = None
     if isinstance(result, Table):
         # Below the table, where they are as wide as the terminal, not as the table.
