@@ -114,7 +114,7 @@ def require_kept(folder: Path, title: str, jobs: Sequence[Job]) -> None:
     Arguments:
         folder: The folder of all runs.
         title: The name of the benchmark that is asked for.
-        jobs: Its runs.
+        jobs: Runs of that benchmark, planned.
     """
     if not is_file(folder / _FILE):
         for name in _TABLES:
