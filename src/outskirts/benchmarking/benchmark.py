@@ -103,7 +103,7 @@ def _write_tables(matrix: Matrix, folder: Path, command: str) -> None:
         )
     hidden = Shareable([job.to_json() for job in matrix.jobs])
     notes = list(map(hidden.text, matrix.run_notes))
-    told_of = [hidden.text(matrix.title), made_by(matrix), hidden.text(matrix.description)]
+    told_of = (hidden.text(matrix.title), made_by(matrix), hidden.text(matrix.description))
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
         write_text(folder / f"results.{ending}", render(lines, kind, *told_of, notes=notes))
     write_text(folder / "results.md", page([matrix], command))
