@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
+from .paths import home_expanded, require_unicode
 from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "reading",
     "require_alike",
     "require_empty",
+    "require_file",
     "require_path_part",
     "require_unicode",
     "reserve",
@@ -154,6 +156,20 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def require_file(path: Path, missing: str) -> None:
+    """Raise unless there is such a regular file; of a pipe or a device, it is said that it is one.
+
+    Arguments:
+        path: The file.
+        missing: What to say where there is none.
+    """
+    if is_file(path):
+        return
+    with suppress(ValueError), reading(path, missing):  # No path holds a zero byte.
+        pass
+    raise OutskirtsError(missing)
+
+
 def _unreadable(path: Path) -> OutskirtsError:
     return OutskirtsError(f"{path} is not readable: permission denied. Change its permissions, or run as its owner.")
 
@@ -260,14 +276,6 @@ def load_tensors(path: Path, device: str = "cpu", kind: Any = Any) -> tuple[dict
         raise OutskirtsError(f"{path} is damaged or not a safetensors file ({error}).") from error
 
 
-def home_expanded(path: Path | str) -> Path:
-    """A path whose ``~`` at the beginning stands for the home folder of a user; an error if there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise OutskirtsError(f"{Path(path).parts[0]} stands for the home folder of a user who is not known.") from error
-
-
 def require_empty(folder: Path, remedy: str = "choose another.") -> None:
     """Raise unless a folder is new or empty."""
     if folder.is_dir():
@@ -288,16 +296,6 @@ def make_folder(folder: Path) -> None:
         raise OutskirtsError(f"{folder} is a file, not a folder; choose another name.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def require_unicode(path: Path) -> None:
-    """Raise if a path is not in UTF-8: safetensors writes to such a one, but does not read it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise OutskirtsError(
-            f"The path {path} is not in UTF-8, and what is written there could not be read again; choose another name."
-        ) from error
 
 
 def require_path_part(what: str, name: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import OutskirtsError
-from .files import LOCK_FILES, require_unicode, writing
+from .files import LOCK_FILES, make_folder, require_unicode, writing
 
 __all__ = ["InUse", "only_writer"]
 
@@ -41,8 +41,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
         return
     new = [one for one in (place, *place.parents) if not one.exists()]
-    with writing(folder):
-        place.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with _locked(place, folder):
             held.add(place)

@@ -81,3 +81,14 @@ def test_outliers_are_read_as_they_were_made_whatever_the_range_of_images(finish
     wide = replace(classifier.transform, reading=replace(classifier.transform.reading, levels=(0.0, 60_000.0)))
     assert torch.equal(made.image(0, wide.reading), made.image(0, classifier.transform.reading))
     assert made.image(0, wide.reading).unique().numel() > 10
+
+
+def test_where_no_parameter_is_chosen_none_is_named():
+    results = osk.evaluate(*_outputs(), ["msp"])
+    table = replace(results, tuning=(replace(results.rows[0], dataset="own outliers"),)).table()
+    assert "own outliers: no parameter, as these detectors have none to choose." in table.caption
+
+
+def _outputs():
+    ones, zeros = torch.eye(3).repeat(4, 1), torch.zeros(5, 3)
+    return osk.Outputs(ones, ones), {"zeros": osk.Outputs(zeros, zeros)}

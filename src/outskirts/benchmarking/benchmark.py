@@ -13,10 +13,14 @@ from ..data.benchmark import Benchmark, load_benchmark, own_file
 from ..errors import OutskirtsError, unknown
 from ..evaluation.shareable import Shareable
 from ..files import file_digest, make_folder, write_text
+from ..locking import only_writer
+from ..paths import home_expanded, output_path
+from ..reporting.own_page import require_own_page
+from .beforehand import require_measurable
 from .executors import EXECUTORS, run_all
 from .jobs import Job, plan
-from .matrix import Matrix
-from .page import made_by, page
+from .matrix import Matrix, require_kept
+from .page import MADE, made_by, page
 from .render import render
 from .run_job import Record, forget_images, record
 
@@ -60,7 +64,8 @@ def benchmark(
         The matrix: its ``jobs``, its ``leaderboard``, a row for each method, and its ``failures``.
 
     Raises:
-        OutskirtsError: If a name or an option is unknown, or no run succeeded.
+        OutskirtsError: If a name or an option is unknown, or no run succeeded; if the folder holds results that would
+            vanish, or another process writes to it.
     """
     # A text would else be read letter by letter.
     methods, variants, detectors = (
@@ -68,34 +73,40 @@ def benchmark(
     )
     seeds = list(seeds)
     chosen = load_benchmark(benchmark)
-    folder = Path(out or f"runs/{chosen.name}").absolute()
+    folder = output_path(out or f"runs/{chosen.name}").absolute()
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     jobs = plan(chosen, methods, seeds, folder, variants=variants, detectors=detectors, options=options)
-    file = _file(benchmark, folder)
-    named = str(file or benchmark)
-    asked: dict[str, Sequence[Any]] = {"methods": methods, "with": variants, "seeds": seeds}
-    command = command or _command(named, asked, detectors, out, executor, options or {})
-    sha256 = file_digest(file) if file else ""
-    matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs, named, sha256, os.getcwd())
-    matrix.save(folder)
-    begun(matrix, folder)
-    forget_images()
-    run_all(jobs, executor, lambda job, failure: told(job, record(job)))
+    with only_writer(folder):
+        require_kept(folder, chosen.name, jobs)
+        forget_images()
+        require_measurable(jobs)
+        file = _file(benchmark, folder)
+        named = str(file or benchmark)
+        asked: dict[str, Sequence[Any]] = {"methods": methods, "with": variants, "seeds": seeds}
+        command = command or _command(named, asked, detectors, out, executor, options or {})
+        sha256 = file_digest(file) if file else ""
+        matrix = Matrix(chosen.name, chosen.description, chosen.notes, command, jobs, named, sha256, os.getcwd())
+        matrix.save(folder)
+        begun(matrix, folder)
+        run_all(jobs, executor, lambda job, failure: told(job, record(job)))
+        _write_tables(matrix, folder, shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")]))
+    return matrix
+
+
+def _write_tables(matrix: Matrix, folder: Path, command: str) -> None:
+    """Write the table of a matrix in all formats; the command makes the page again."""
     lines = matrix.leaderboard
     if not lines:
         raise OutskirtsError(
-            f"No run of the benchmark succeeded. The record of each run says why, such as {jobs[0].record}."
+            f"No run of the benchmark succeeded. The record of each run says why, such as {matrix.jobs[0].record}."
         )
-    hidden = Shareable([job.to_json() for job in jobs])
-    told_of = [hidden.text(matrix.title), made_by(matrix), hidden.text(matrix.description)]
+    hidden = Shareable([job.to_json() for job in matrix.jobs])
+    notes = list(map(hidden.text, matrix.run_notes))
+    told_of = (hidden.text(matrix.title), made_by(matrix), hidden.text(matrix.description))
     for kind, ending in {"csv": "csv", "latex": "tex", "html": "html"}.items():
-        write_text(folder / f"results.{ending}", render(lines, kind, *told_of))
-    write_text(
-        folder / "results.md",
-        page([matrix], shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")])),
-    )
-    return matrix
+        write_text(folder / f"results.{ending}", render(lines, kind, *told_of, notes=notes))
+    write_text(folder / "results.md", page([matrix], command))
 
 
 def _file(benchmark: str | Path | Benchmark, folder: Path) -> Path | None:
@@ -140,11 +151,14 @@ def benchmark_page(
         The path of the page.
 
     Raises:
-        OutskirtsError: If there is no folder, one is not of a benchmark, or no run of one is finished.
+        OutskirtsError: If there is no folder, one is not of a benchmark, or no run of one is finished; or if a file is
+            there that is no such page.
     """
     folders = [folders] if isinstance(folders, Path | str) else folders
     if not folders:
         raise OutskirtsError("Name the folders of the runs: outskirts benchmark page runs/NAME --out results.md.")
+    file = output_path(out)
+    require_own_page(file, MADE)
     command = command or shlex.join(["outskirts", "benchmark", "page", *map(str, folders), "--out", str(out)])
-    write_text(Path(out), page([Matrix.load(Path(folder)) for folder in folders], command))
-    return Path(out)
+    write_text(file, page([Matrix.load(home_expanded(folder)) for folder in folders], command))
+    return file

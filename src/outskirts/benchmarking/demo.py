@@ -20,6 +20,7 @@ from ..guard.gallery import save_gallery
 from ..guard.guard import Guard
 from ..guard.lowest import Lowest
 from ..guard.opening import opened
+from ..paths import output_path
 from ..reporting import report
 from ..telling import Progress, Say, nobody, silence
 from ..training.loop import TrainingProgress
@@ -70,7 +71,7 @@ def demo(
     Raises:
         OutskirtsError: If the folder is not empty, or a package of the images is not installed.
     """
-    out, start = Path(out), time.perf_counter()
+    out, start = output_path(out), time.perf_counter()
     require_empty(out, "choose another with --out.")
     benchmark = load_benchmark("mnist5k")
     say(f"{benchmark.description}\n{benchmark.notes}")

@@ -11,6 +11,7 @@ from typing import Any, Self
 from ..data.benchmark import Benchmark
 from ..errors import OutskirtsError, unknown
 from ..evaluation.evaluate import asked_for, choose_detectors
+from ..evaluation.set_names import require_set_names
 from ..files import require_path_part
 from ..methods import registry
 from ..training.config import Recipe, resolve_recipe
@@ -116,6 +117,7 @@ def plan(
         if name in (options or {}):
             raise OutskirtsError(f"A benchmark sets {name} itself; choose seeds by seeds, and images by the benchmark.")
     choose_detectors(asked_for(detectors))
+    require_set_names(benchmark.ood)
     sets = {"train": benchmark.train, "test": benchmark.test} | ({"val": benchmark.val} if benchmark.val else {})
     jobs = []
     for seed, method, added in product(seeds, methods, (None, *variants)):

@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ..contents import misfit
+from ..detectors import registry
 from ..errors import OutskirtsError
+from ..evaluation.evaluate import asked_for
 from ..files import is_file, load_json, make_folder, save_json
+from ..temporary import require_new
+from ..texts import listed
 from .jobs import Job
 from .leaderboard import LeaderboardRow, leaderboard
-from .method_runs import MethodRuns, all_method_runs
-from .run_job import record
+from .method_runs import MethodRuns, all_method_runs, notes_of_runs
+from .run_job import finished, record
 
-__all__ = ["Matrix"]
+__all__ = ["Matrix", "require_kept"]
 
 _FILE = "matrix.json"
+#: What a benchmark writes beside it.
+_TABLES = tuple(f"results.{ending}" for ending in ("md", "csv", "tex", "html"))
 #: What pages print of it. Version 0.1 has not kept the last three.
 _KINDS = {
     **dict.fromkeys(("title", "description", "notes", "command"), str),
@@ -70,6 +76,11 @@ class Matrix:
         return leaderboard(self.all_method_runs, self.jobs[0].label if self.jobs else "")
 
     @property
+    def run_notes(self) -> list[str]:
+        """What a reader should know of the runs that are there, in sentences."""
+        return notes_of_runs(self.all_method_runs)
+
+    @property
     def failures(self) -> dict[str, str]:
         """Why runs failed, by the names of their folders, as their records say now."""
         failed = {job.folder.name: record(job).failure for job in self.jobs}
@@ -95,3 +106,34 @@ class Matrix:
         except (AttributeError, KeyError, TypeError) as error:
             clause = str(error)
         raise OutskirtsError(f"{folder / _FILE} is damaged, or was written by another version ({clause}).")
+
+
+def require_kept(folder: Path, title: str, jobs: Sequence[Job]) -> None:
+    """Raise if tables would be written in the place of files of others, or lose results that they have now.
+
+    Arguments:
+        folder: The folder of all runs.
+        title: The name of the benchmark that is asked for.
+        jobs: Runs of that benchmark, planned.
+    """
+    if not is_file(folder / _FILE):
+        for name in _TABLES:
+            require_new(folder / name)
+        return
+    before = Matrix.load(folder)
+    done = list(filter(finished, before.jobs))
+    if done and before.title != title:
+        raise OutskirtsError(f"{folder} holds the results of the benchmark '{before.title}'; choose another --out.")
+    known = {part for job in jobs for part in _parts(job)}
+    if lost := dict.fromkeys(part for job in done for part in _parts(job) if part not in known):
+        raise OutskirtsError(
+            f"The tables in {folder} would lose what they have of {listed(list(lost), 5)}. Ask for that as well, or "
+            "choose another --out."
+        )
+
+
+def _parts(job: Job) -> list[str]:
+    """What tables have of a run: itself, and each set and detector that it is measured with."""
+    sets = [f"the set {group}/{name}" for group, members in job.ood.items() for name in members]
+    detectors = registry.names() if asked_for(job.detectors) == "all" else job.detectors
+    return [f"the run {job.folder.name}", *sets, *(f"the detector {name}" for name in detectors)]

@@ -17,7 +17,7 @@ from ..reporting.same_images import require_same_images
 from .jobs import Job
 from .run_job import finished, record
 
-__all__ = ["MethodRuns", "all_method_runs"]
+__all__ = ["MethodRuns", "all_method_runs", "notes_of_runs"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,16 @@ def all_method_runs(jobs: Sequence[Job]) -> list[MethodRuns]:
     ]
     require_same_images([run for method in methods for run in method.runs.values()])
     return methods
+
+
+def notes_of_runs(methods: Sequence[MethodRuns]) -> list[str]:
+    """What a reader should know of runs, each sentence once; where it does not hold for all, with their names."""
+    runs = [run for method in methods for run in method.runs.values()]
+    told: dict[str, list[str]] = {}
+    for run in runs:
+        for note in run.notes:
+            told.setdefault(note, []).append(run.name)
+    return [note if len(names) == len(runs) else f"{note} ({', '.join(names)})" for note, names in told.items()]
 
 
 def _tuned(run: RunReport) -> dict[str, Result]:

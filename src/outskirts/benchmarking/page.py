@@ -21,9 +21,12 @@ from .matrix import Matrix
 from .method_runs import MethodRuns
 from .render import markdown_table, render, spread
 
-__all__ = ["made_by", "page", "section"]
+__all__ = ["MADE", "made_by", "page", "section"]
 
 T = TypeVar("T")
+
+#: What each page says, by which it is known.
+MADE = "This command made the page from the run folders:"
 
 
 def page(matrices: Sequence[Matrix], command: str) -> str:
@@ -37,7 +40,7 @@ def page(matrices: Sequence[Matrix], command: str) -> str:
     written = Pasteable(os.getcwd(), command, shareable)
     parts = [
         "# Results",
-        f"This command made the page from the run folders:\n\n{code_block(written.script([written.text(command)]))}",
+        f"{MADE}\n\n{code_block(written.script([written.text(command)]))}",
         *map(section, matrices),
     ]
     return shareable.text("\n\n".join(part.strip() for part in parts)) + "\n"
@@ -49,7 +52,7 @@ def section(matrix: Matrix) -> str:
     if not there:
         raise OutskirtsError(f"No run of '{matrix.title}' is finished. Finish one with: {matrix.command}")
     parts = [
-        render(matrix.leaderboard, "markdown", matrix.title, made_by(matrix), matrix.description),
+        render(matrix.leaderboard, "markdown", matrix.title, made_by(matrix), matrix.description, matrix.run_notes),
         markdown(matrix.notes),
         "### Each set\n\nAUROC and FPR95 of the chosen detector. FPR95 is given twice: ID as the positive "
         f"class \\| OOD as the positive class.\n\n{_sets(there)}",

@@ -100,7 +100,14 @@ def _of_group(group: Group) -> list[str]:
     ]
 
 
-def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command: str = "", about: str = "") -> str:
+def render(
+    lines: Sequence[LeaderboardRow],
+    kind: str,
+    title: str = "",
+    command: str = "",
+    about: str = "",
+    notes: Sequence[str] = (),
+) -> str:
     """The tables in a format of `FORMATS`.
 
     Arguments:
@@ -109,8 +116,9 @@ def render(lines: Sequence[LeaderboardRow], kind: str, title: str = "", command:
         title: Title of the benchmark.
         command: Command that made the tables.
         about: What the benchmark is.
+        notes: What a reader should know of the runs, in sentences; tables alone do not hold them.
     """
-    return FORMATS[kind](lines, title, command, about)
+    return FORMATS[kind](lines, title, command, about, notes)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -127,18 +135,19 @@ def spread(of: Spread | None) -> str:
     return "" if of is None else f"{100 * of.mean:.1f}" + (f" ± {100 * of.deviation:.1f}" if of.n > 1 else "")
 
 
-def _markdown(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
+def _markdown(lines: Sequence[LeaderboardRow], title: str, command: str, about: str, notes: Sequence[str]) -> str:
     parts = [
         f"## {markdown(title)}" if title else "",
         markdown(about),
         code_block(command) if command else "",
         *(markdown_table(*each) for each in tables(lines)),
         _read(lines),
+        "\n".join(f"- {markdown(note)}" for note in notes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _csv(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
+def _csv(lines: Sequence[LeaderboardRow], title: str, command: str, about: str, notes: Sequence[str]) -> str:
     header, rows = table(lines)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
@@ -147,7 +156,7 @@ def _csv(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) 
     return text.getvalue()
 
 
-def _latex(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
+def _latex(lines: Sequence[LeaderboardRow], title: str, command: str, about: str, notes: Sequence[str]) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join(map(latex, cells)) + r" \\"
 
@@ -158,7 +167,7 @@ def _latex(lines: Sequence[LeaderboardRow], title: str, command: str, about: str
     return "\n\n".join(tabular(*each) for each in tables(lines)) + "\n"
 
 
-def _html(lines: Sequence[LeaderboardRow], title: str, command: str, about: str) -> str:
+def _html(lines: Sequence[LeaderboardRow], title: str, command: str, about: str, notes: Sequence[str]) -> str:
     def line(cells: Sequence[str], kind: str) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
 
@@ -167,6 +176,8 @@ def _html(lines: Sequence[LeaderboardRow], title: str, command: str, about: str)
         return f"<div><table>\n<thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
 
     everything = "\n".join(shown(*each) for each in tables(lines))
+    told = "\n".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    told = f"<ul>\n{told}\n</ul>\n" if told else ""
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>
@@ -184,12 +195,12 @@ th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left }}
 <pre>{html.escape(command)}</pre>
 {everything}
 <p>{html.escape(_read(lines))}</p>
-</html>
+{told}</html>
 """
 
 
 #: By name.
-FORMATS: Mapping[str, Callable[[Sequence[LeaderboardRow], str, str, str], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[LeaderboardRow], str, str, str, Sequence[str]], str]] = {
     "markdown": _markdown,
     "csv": _csv,
     "latex": _latex,

@@ -30,7 +30,7 @@ from ..training.train import resume, train
 from ..training.validation import validation_beside, with_validation
 from .jobs import Job
 
-__all__ = ["Record", "finished", "forget_images", "record", "run_job"]
+__all__ = ["Record", "finished", "forget_images", "open_all", "opened", "record", "run_job", "training_images"]
 
 #: Options that may be left to the machine.
 _CHOSEN = ("precision", "device")
@@ -120,14 +120,14 @@ def _up_to_date(job: Job) -> bool:
 def _images_changed(job: Job) -> bool:
     """Whether the specs of a finished job open other images now than those that it was trained and measured on."""
     try:
-        _open_all(job)
+        open_all(job)
     except OutskirtsError:
         return False  # They are gone, and what was measured on them stays.
     run = Run(job.folder)
     try:
-        images, val_images = with_validation(*_training_images(job), run.recipe().training, run.known_sets())
-        now = {"training": images, "validation": val_images, ID: _opened(job.sets["test"]).align(images.classes)}
-        for group, sets in open_groups(job.ood, _opened).items():
+        images, val_images = with_validation(*training_images(job), run.recipe().training, run.known_sets())
+        now = {"training": images, "validation": val_images, ID: opened(job.sets["test"]).align(images.classes)}
+        for group, sets in open_groups(job.ood, opened).items():
             now |= {name: one.align(images.classes) if group == SHIFTED else one for name, one in sets.items()}
     except OutskirtsError:
         return True  # They have other classes, of which the measurement will tell.
@@ -168,42 +168,44 @@ def _trained(job: Job) -> Run:
     run = Run(job.folder)
     if run.config.is_file():
         return run if run.model.is_file() else resume(job.folder)
-    _open_all(job)  # What cannot be opened shall be known before hours of training.
+    open_all(job)  # What cannot be opened shall be known before hours of training.
     options = {name: value for name, value in job.options.items() if name not in ("data", "val")}
-    return train(job.method, *_training_images(job), out=job.folder, **options)
+    return train(job.method, *training_images(job), out=job.folder, **options)
 
 
-def _open_all(job: Job) -> None:
+def open_all(job: Job) -> None:
+    """Open all sets of a job, which are kept open then; an error if one of them is not there."""
     for spec in _specs(job):
-        _opened(spec)
+        opened(spec)
 
 
-def _training_images(job: Job) -> tuple[ImageSet, ImageSet | None]:
-    images = _opened(job.sets["train"])
-    return images, _opened(job.sets["val"]) if "val" in job.sets else validation_beside(images)
+def training_images(job: Job) -> tuple[ImageSet, ImageSet | None]:
+    """The training images of a job, and its validation images unless they are set aside."""
+    images = opened(job.sets["train"])
+    return images, opened(job.sets["val"]) if "val" in job.sets else validation_beside(images)
 
 
 def _measure(job: Job, run: Run) -> None:
     training = run.recipe().training
     evaluate_run(
         run,
-        _opened(job.sets["test"]),
-        open_groups(job.ood, _opened),
+        opened(job.sets["test"]),
+        open_groups(job.ood, opened),
         asked_for(job.detectors),
         # What trained faster in half precision is measured faster in it, too.
         precision="bf16" if training.precision == "bf16" else "fp32",
         device=resolve_device(training.device).type,
         skip_corrupt=training.skip_corrupt,
-        tune=_opened(job.tune_on) if job.tune_on else "own",
+        tune=opened(job.tune_on) if job.tune_on else "own",
     )
 
 
 def forget_images() -> None:
     """Open all sets anew from now on: their files may have changed."""
-    _opened.cache_clear()
+    opened.cache_clear()
 
 
 @lru_cache(maxsize=32)
-def _opened(spec: str) -> ImageSet:
+def opened(spec: str) -> ImageSet:
     """A set, opened once in a process: its files are listed, and told from those of others, only then."""
     return reopen(spec)

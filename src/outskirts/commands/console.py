@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import tyro
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from .. import bars, renamed
 from ..errors import OutskirtsError, unknown
+from ..paths import home_expanded, output_path
 from ..telling import Progress, Say
 from .help import plain, with_examples
 from .several import require_parted
@@ -44,12 +46,23 @@ __all__ = [
 
 T = TypeVar("T")
 
+#: Options that are paths of what a command writes.
+_WRITTEN = ("out", "html", "state")
+
 #: Told of each step of a training: its number, how many there are, and the latest record.
 Learning = Callable[[int, int, dict[str, Any]], None]
 
+
+class _Console(Console):
+    """One that leaves it to the program how it ends where nobody reads on; rich would end it otherwise."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 #: Progress and remarks; results go to standard output. Names may hold brackets and colons, so no markup. Of several
 #: processes, the first one speaks for all.
-console = Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
+console = _Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 class Command(ABC):
@@ -70,7 +83,7 @@ def say(sentence: str) -> None:
 
 def show(result: Table | str) -> None:
     """Print a result to standard output: a table, or a sentence in one piece."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Console(highlight=False, markup=False, emoji=False)
     notes = None
     if isinstance(result, Table):
         # Below the table, where they are as wide as the terminal, not as the table.
@@ -84,13 +97,14 @@ def show(result: Table | str) -> None:
 def parse(kind: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
     """Read a dataclass from the command line; wrong options end in tyro's message and exit code 2."""
     with plain, with_examples(getattr(kind, "examples", ()), arguments):
-        return tyro.cli(
+        read: T = tyro.cli(
             kind,
             prog=f"outskirts {command}",
             args=_checked(arguments, kind),
             config=_CONFIG,
             default=tyro.MISSING_NONPROP if default is None else default,
         )
+    return _placed(read)
 
 
 def choose(command: str, kinds: Mapping[str, type[Command]], arguments: Sequence[str]) -> Command:
@@ -145,7 +159,19 @@ def parse_parts(
             config=_CONFIG,
             description=about,
         )
-    return tuple(getattr(read, title) for title in parts)
+    return tuple(_placed(getattr(read, title)) for title in parts)
+
+
+def _placed(options: T) -> T:
+    """The same options with the home folders that their paths begin with; an error for one that cannot be written."""
+    placed: dict[str, Any] = {}
+    for name in getattr(options, "__dataclass_fields__", ()):
+        value = getattr(options, name)
+        if isinstance(value, Path):
+            placed[name] = output_path(value) if name in _WRITTEN else home_expanded(value)
+        elif isinstance(value, tuple) and any(isinstance(one, Path) for one in value):
+            placed[name] = tuple(map(home_expanded, value))
+    return replace(options, **placed) if placed else options  # type: ignore[type-var]
 
 
 _CONFIG = (tyro.conf.OmitArgPrefixes,)

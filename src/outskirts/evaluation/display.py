@@ -70,7 +70,8 @@ def terminal(rows: Rows, skipped: Mapping[str, str], tuning: Rows, notes: Sequen
         points = Counter(row.detector for row in tuning)
         tuned = ", ".join(name for name, count in points.items() if count > 1)
         by = ", ".join(dict.fromkeys(row.dataset for row in tuning))
-        caption.append(f"Chosen on validation images and {by}: the parameters of {tuned}.")
+        chosen = f"the parameters of {tuned}" if tuned else "no parameter, as these detectors have none to choose"
+        caption.append(f"Chosen on validation images and {by}: {chosen}.")
     caption += notes
     runs = list(dict.fromkeys(row.run for row in rows))
     title = f"Run {runs[0]}" if len(runs) == 1 and runs[0] else None

@@ -22,6 +22,7 @@ from ..extraction.forward import PassOptions
 from ..models.classifier import Classifier
 from ..models.given import parse_model
 from ..models.heads import Space
+from ..paths import output_path
 from ..telling import Progress, Say, nobody, silence
 from ..training.given import Given
 from ..training.loading import load, run_of
@@ -94,6 +95,7 @@ def evaluate_model(
         raise OutskirtsError(
             f"'{model}' is a run, which knows its own images: outskirts evaluate RUN, or evaluate_run."
         )
+    folder = None if out is None else output_path(out)
     images = open_images(train)
     images.require_trainable()
     val_images = validation_beside(images, say) if val is None else open_split(val, "val")
@@ -102,7 +104,7 @@ def evaluate_model(
         classifier, text = model, f"custom:{model.architecture}"
     else:
         classifier, text = load(model, classes=images.classes, say=say), str(parse_model(model))
-    run = Run(Path(out) if out is not None else model_folder(text))
+    run = Run(folder or model_folder(text))
     classifier = _reading_alike(classifier, run, images, skip_corrupt, say)
     specs = images.spec or None, (val_images.spec or None) if val_images is not None else None
     read = classifier.transform.reading

@@ -36,6 +36,7 @@ from .photographs import photographs
 from .results import ID, TUNING, Results, headline
 from .rows import read_rows
 from .separation import require_apart
+from .set_names import require_set_names
 from .shareable import Shareable
 from .subgroups import GroupAccuracy, group_accuracies
 from .subject import Subject
@@ -158,12 +159,14 @@ def _sets(
                 "Pass either a benchmark or a test set with OOD sets (--benchmark or --test), not both."
             )
         chosen = load_benchmark(benchmark)
+        require_set_names(chosen.ood)
         try:
             return reopen(chosen.test), open_groups(chosen.ood, reopen)
         except OutskirtsError as error:
             raise OutskirtsError(f"{error}{how_to_fetch(chosen)}") from error
     if test is None:
         raise OutskirtsError("Pass the in-distribution test images, or a benchmark (--test or --benchmark).")
+    require_set_names(ood)
     return open_split(test, "test"), open_groups(ood, partial(open_split, split="test"))
 
 

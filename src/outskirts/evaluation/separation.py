@@ -16,7 +16,14 @@ from ..training.run import Run
 from .apart_by_group import shared_groups_of
 from .results import ID
 
-__all__ = ["require_apart", "require_few", "seen_in_training", "shared_images", "shared_with_test"]
+__all__ = [
+    "require_apart",
+    "require_apart_from_validation",
+    "require_few",
+    "seen_in_training",
+    "shared_images",
+    "shared_with_test",
+]
 
 #: How a network has learnt from images that are not its training images.
 _LEARNT = "learnt as synthetic images, or in the run that the network began from"
@@ -112,13 +119,7 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
     Returns:
         What a reader of the results should know of the choice, in sentences.
     """
-    for name, images in sets.items():
-        if (shared := overlap(val, images)) > TOLERATED * len(images):
-            raise OutskirtsError(
-                f"{shared:,} of the {len(images):,} images of '{name}' {verb(shared, 'are')} also validation images "
-                f"({val.spec}), on "
-                "which parameters would be chosen. Evaluate without tuning, or on other images."
-            )
+    require_apart_from_validation(val, sets)
     for name, images in sets.items():
         if shared := overlap(outliers, images):
             raise OutskirtsError(
@@ -144,6 +145,22 @@ def require_apart(outliers: ImageSet, val: ImageSet, sets: Mapping[str, ImageSet
             "network as outliers, so that it detects them better than others."
         ]
     return []
+
+
+def require_apart_from_validation(val: ImageSet, sets: Mapping[str, ImageSet]) -> None:
+    """Raise if parameters would be chosen on validation images of which sets hold more than real ones have copies.
+
+    Arguments:
+        val: Validation images.
+        sets: The others, by name.
+    """
+    for name, images in sets.items():
+        if (shared := overlap(val, images)) > TOLERATED * len(images):
+            raise OutskirtsError(
+                f"{shared:,} of the {len(images):,} images of '{name}' {verb(shared, 'are')} also validation images "
+                f"({val.spec}), on "
+                "which parameters would be chosen. Evaluate without tuning, or on other images."
+            )
 
 
 def require_few(shared: int, name: str, images: ImageSet, other: str, against: ImageSet) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,16 +16,12 @@ from ..methods import Method
 from ..models.classifier import Classifier
 from ..training.run import Run
 from .evaluate import choose_detectors, require_any
-from .results import ID, TUNING
+from .results import ID
 from .separation import seen_in_training, shared_images
 from .set_groups import SHIFTED
 from .subject import Subject
 
-__all__ = ["Task", "open_task"]
-
-#: Names of sets and groups, which tables and commands repeat.
-_NAME = re.compile(r"[\w.+-]+")
-_ALLOWED = "A name has only letters, digits and . + - _"
+__all__ = ["Task", "by_name", "open_task"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +101,7 @@ def open_task(
     """
     classifier, run = subject.classifier, subject.run
     chosen = choose_detectors(detectors, subject.published)
-    sets = {ID: test.align(classifier.classes), **_flat(ood)}
-    sets |= {name: image_set.align(classifier.classes) for name, image_set in ood.get(SHIFTED, {}).items()}
+    sets = by_name(test, ood, classifier.classes)
     notes = shared_images(sets, subject.train, subject.val, options.skip_corrupt)
     notes += seen_in_training(run, sets, subject.val)
     unfit = _unserved(chosen, classifier, options.device) if test.pictures else {}
@@ -124,6 +118,23 @@ def open_task(
     )
 
 
+def by_name(test: ImageSet, ood: Mapping[str, Mapping[str, ImageSet]], classes: Sequence[str]) -> dict[str, ImageSet]:
+    """ID test images and OOD sets by name, those that hold ID images with the labels of a classifier.
+
+    Arguments:
+        test: ID test images.
+        ood: OOD sets by group and name.
+        classes: The classes, in the order of the labels.
+
+    Raises:
+        OutskirtsError: If ID images have other classes.
+    """
+    sets = {ID: test.align(classes)}
+    for group, members in ood.items():
+        sets |= {name: images.align(classes) if group == SHIFTED else images for name, images in members.items()}
+    return sets
+
+
 def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: torch.device | str) -> dict[str, str]:
     """Why detectors cannot be computed, by label: they ask more of the network than an image of nothing gives."""
     transform = classifier.transform
@@ -137,23 +148,3 @@ def _unserved(chosen: Mapping[str, Detector], classifier: Classifier, device: to
         except OutskirtsError as error:
             reasons[label] = f"cannot be computed: {f'{error}'.removesuffix('.')}"
     return reasons
-
-
-def _flat(ood: Mapping[str, Mapping[str, ImageSet]]) -> dict[str, ImageSet]:
-    flat: dict[str, ImageSet] = {}
-    for group, members in ood.items():
-        if not _NAME.fullmatch(group):
-            raise OutskirtsError(f"A group of OOD sets cannot be called '{group}'. {_ALLOWED}")
-        if group == TUNING:
-            raise OutskirtsError(f"A group of OOD sets cannot be called '{TUNING}', as results call their parameters.")
-        for name, image_set in members.items():
-            if name in flat:
-                raise OutskirtsError(f"Two OOD sets are called '{name}'. Give each set a name of its own.")
-            if name in ("id", "train", "val", "mean") or not _NAME.fullmatch(name):
-                raise OutskirtsError(
-                    f"An OOD set cannot be called '{name}': id, train, val and mean are taken. {_ALLOWED}"
-                )
-            flat[name] = image_set
-    if not flat:
-        raise OutskirtsError("There is no OOD set to evaluate on; pass at least one (--far NAME=SPEC).")
-    return flat

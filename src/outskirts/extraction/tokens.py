@@ -13,6 +13,7 @@ from ..data.sources.token_set import DType, write_tokens
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..models.clip import PREFIX, ClipTower, clip_backbone
+from ..paths import output_path
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
 
@@ -62,7 +63,7 @@ def extract_tokens(
     require_positive(batch_size=batch_size, shard=shard)
     if not backbone.startswith(PREFIX):
         raise OutskirtsError(f"Only CLIP models have frozen blocks to extract; pass --backbone {PREFIX}DIR.")
-    images, out = open_images(data), Path(out).absolute()
+    images, out = open_images(data), output_path(out).absolute()
     built, where = clip_backbone(backbone), resolve_device(device)
     assert isinstance(built.network, ClipTower) and built.transform is not None
     if skip_corrupt:

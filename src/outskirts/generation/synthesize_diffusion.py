@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import unknown
+from ..paths import output_path
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
 from . import diffusion_stages as stages
@@ -84,7 +85,13 @@ def synthesize_ncis(
     References:
         | NCIS: see `outskirts.methods.ncis`
     """
-    given = {"out": out, "run": run, "data": data, **({} if model is None else {"model": model}), **options}
+    given = {
+        "out": output_path(out),
+        "run": run,
+        "data": data,
+        **({} if model is None else {"model": model}),
+        **options,
+    }
     return _synthesized("ncis", given, stage, preset, say, progress)
 
 
@@ -126,7 +133,7 @@ def synthesize_dream(
     References:
         | Dream-OOD: see `outskirts.methods.dream`
     """
-    given = {"out": out, "model": model, "run": run, "data": data, **options}
+    given = {"out": output_path(out), "model": model, "run": run, "data": data, **options}
     return _synthesized("dream", given, stage, preset, say, progress)
 
 

@@ -22,6 +22,7 @@ from ..extraction.extract import extract
 from ..figures.scatter import plane
 from ..files import atomic, require_empty, save_json
 from ..locking import only_writer
+from ..paths import output_path
 from ..synthesis.boundary import BoundarySynthesizer
 from ..synthesis.gaussian import GaussianSynthesizer
 from ..synthesis.outliers import Outliers
@@ -158,7 +159,7 @@ def synthesize_features(
     Raises:
         OutskirtsError: If the folder is not empty, the run is not finished, or an image has no label.
     """
-    run, out, how = Run.open(run), Path(out), how or FeatureBoundary()
+    run, out, how = Run.open(run), output_path(out), how or FeatureBoundary()
     require_empty(out)
     require_positive(count=count)
     where, classifier = resolve_device(device), load(run.path)

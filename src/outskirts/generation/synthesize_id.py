@@ -20,6 +20,7 @@ from ..data.transform import Transform
 from ..errors import OutskirtsError, unknown
 from ..figures.contact_sheet import contact_sheet, save_png
 from ..locking import only_writer
+from ..paths import output_path
 from ..renamed import OPTIONS, SYNTHESIS, renamed, unset_as_before
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
@@ -92,7 +93,7 @@ def synthesize_id(
         "judge": None if classifier is None else classifier.fingerprint(),
         **{"seed": seed, "batch": generation_batch_size, "data": train.spec, "fingerprint": train.fingerprint},
     }
-    shape, folder = (transform.channels, transform.size, transform.size), Path(out).absolute()
+    shape, folder = (transform.channels, transform.size, transform.size), output_path(out).absolute()
     with only_writer(folder):
         pool = PoolWriter(
             folder, len(train) if count is None else count, shape, train.classes, maker.seen(train), about

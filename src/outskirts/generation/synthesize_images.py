@@ -15,6 +15,7 @@ from ..files import load_json, require_alike, require_empty, save_json
 from ..locking import only_writer
 from ..methods import registry
 from ..methods.preview import synthesize
+from ..paths import output_path
 from ..synthesis.outliers import Outliers
 from ..telling import Progress, Say, nobody, silence
 from ..texts import counted
@@ -58,7 +59,7 @@ def synthesize_images(
         OutskirtsError: If the folder is not empty, the run is of another method, or its method makes no
             outliers of images.
     """
-    run, out = Run.open(run), Path(out)
+    run, out = Run.open(run), output_path(out)
     recipe = run.recipe()
     if method not in (None, recipe.method):
         raise OutskirtsError(

@@ -19,6 +19,7 @@ from ..extraction.forward import PassOptions
 from ..extraction.outputs import Outputs
 from ..models.classifier import Classifier
 from ..models.heads import Space
+from ..paths import home_expanded, output_path
 from ..telling import Progress, Say, nobody, silence
 from ..training.run import Run
 from .export.exporting import Exported, Format, exported
@@ -119,7 +120,7 @@ class Guard(Parts):
         Raises:
             OutskirtsError: If the folder holds something, or nothing tells how the network is built again.
         """
-        return save_parts(self, Path(folder))
+        return save_parts(self, output_path(folder))
 
     @classmethod
     def load(
@@ -137,7 +138,7 @@ class Guard(Parts):
         Raises:
             OutskirtsError: If there is no guard, one of its files was changed, or the versions are others.
         """
-        return cls(**vars(load_parts(Path(folder), strict, classifier, say)))
+        return cls(**vars(load_parts(home_expanded(folder), strict, classifier, say)))
 
     def push_to_hub(self, repo: str, *, private: bool = True) -> str:
         """Write the guard to a repository of the Hugging Face Hub; returns its address.
@@ -292,7 +293,7 @@ class Guard(Parts):
         if int8 != (calibration is not None):
             raise OutskirtsError("Calibration images go with int8: pass both (--int8 --calibrate SPEC), or neither.")
         shown, own = (None if one is None else self.classifier.labelled(opened(one)) for one in (images, calibration))
-        return exported(self, Path(path), format, shown, own, say)
+        return exported(self, output_path(path), format, shown, own, say)
 
     def verdicts(self, outputs: Outputs, files: list[str], top: int = 1) -> Verdicts:
         """What the guard says of outputs of its classifier.

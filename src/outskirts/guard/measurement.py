@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import notebook
+from ..paths import output_path
 from .measured import Measured
 from .measured_files import rows, table
 from .measured_page import save_page
@@ -29,7 +30,7 @@ class Measurement(Measured):
         Raises:
             OutskirtsError: If a file is there already, or the name ends otherwise.
         """
-        return save_page(self, Path(page), name)
+        return save_page(self, output_path(page), name)
 
     def table(self) -> Table:
         """The shares and areas for a terminal."""

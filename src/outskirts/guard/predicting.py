@@ -19,6 +19,7 @@ from ..data.imageset import ImageSet
 from ..errors import OutskirtsError
 from ..files import atomic, digest, make_folder, reading, writing
 from ..locking import only_writer
+from ..paths import output_path
 from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_new
 from .fdr import discoveries, shortage
@@ -101,7 +102,7 @@ def predict_to(
         OutskirtsError: If the file is there, another process writes beside it, or what was begun is of other images,
             options or another guard.
     """
-    out = require_suffix(Path(out))
+    out = require_suffix(output_path(out))
     require_new(out)
     if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)

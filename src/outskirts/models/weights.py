@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import OutskirtsError, cause, reason, unknown
-from ..files import is_file, reading
+from ..files import reading, require_file
 
 __all__ = ["fitted", "load_weights", "misfits", "read_checkpoint", "read_state", "require_fit"]
 
@@ -26,8 +26,7 @@ _DEPTH = 3
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """What a file of tensors holds: a state dict, or a mapping of several and of plain numbers and texts."""
-    if not is_file(path):
-        raise OutskirtsError(f"The weights {path} do not exist.")
+    require_file(path, f"The weights {path} do not exist.")
     try:
         with reading(path):
             if path.suffix == ".safetensors":

@@ -7,16 +7,21 @@ from pathlib import Path
 
 from ..errors import OutskirtsError
 from ..evaluation.shareable import Shareable
-from ..files import write_text
+from ..files import is_file, write_text
+from ..paths import home_expanded, output_path
 from ..training.run import Run
 from .comparison import compare
 from .environment import environment
+from .own_page import require_own_page
 from .repeating import Repeating
 from .run_report import RunReport
 from .same_images import require_same_images
 from .seeds import over_seeds
 
 __all__ = ["report"]
+
+#: What stands above the title of every page (`frame.html.j2`).
+_MARK = '<p class="kicker">outskirts report</p>'
 
 
 def report(
@@ -39,15 +44,14 @@ def report(
 
     Raises:
         OutskirtsError: If there is no run, a file of a run is damaged, or two runs were measured on different images
-            under one name.
+            under one name; or if a file is there that is no such page.
     """
     if isinstance(runs, Run | Path | str):
         out, runs = out or Run.open(runs).path, [runs]
-    folders = [run.path if isinstance(run, Run) else Path(run) for run in runs]
+    folders = [run.path if isinstance(run, Run) else home_expanded(run) for run in runs]
     if not folders:
         raise OutskirtsError("There is nothing to report on: give at least one run folder.")
-    path = Path(out or "report.html")
-    path = path if path.suffix == ".html" else path / "report.html"
+    path = _page(output_path(out or "report.html"))
     read = [RunReport.read(folder, name) for folder, name in zip(folders, _names(folders))]
     require_same_images(read)
     hidden = Shareable(*([run.config, run.environment] for run in read))
@@ -58,6 +62,16 @@ def report(
     content["repeating"] = repeating
     write_text(path, environment().get_template("page.html.j2").render(content))
     return path
+
+
+def _page(out: Path) -> Path:
+    """The page that is to be written, in a folder unless its name says that it is one."""
+    if out.suffix != ".html":
+        if is_file(out):
+            raise OutskirtsError(f"{out} is a file; choose a folder, or a page whose name ends in .html.")
+        out = out / "report.html"
+    require_own_page(out, _MARK)
+    return out
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

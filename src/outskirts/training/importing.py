@@ -27,6 +27,7 @@ from ..models.clip import ClipTower, text_prototypes
 from ..models.heads import PrototypeHead
 from ..models.published import LAYOUTS, Published
 from ..models.weights import load_weights, read_checkpoint, require_fit
+from ..paths import home_expanded, output_path
 from ..telling import Say, silence
 from .config import Recipe, resolve_recipe
 from .rebuilding import assemble
@@ -79,7 +80,7 @@ def import_checkpoint(
     """
     if layout not in LAYOUTS:
         raise unknown("layout of a checkpoint", layout, LAYOUTS)
-    file, out, images = Path(file), Path(out), open_images(data)
+    file, out, images = home_expanded(file), output_path(out), open_images(data)
     images.require_trainable()
     published = LAYOUTS[layout](read_checkpoint(file), backbone or "", len(images.classes))
     large = published.large is not None and min(images.image(0).shape[1:]) > _THUMBNAIL

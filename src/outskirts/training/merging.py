@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import OutskirtsError
 from ..methods import registry
+from ..paths import home_expanded
 from .config import Recipe, resolve_recipe
 from .run import read_options
 
@@ -28,7 +29,7 @@ def merged_recipe(
     Raises:
         OutskirtsError: If the file cannot be read, no method is named, or an option or the preset is unknown.
     """
-    file = {} if config is None else read_options(Path(config))
+    file = {} if config is None else read_options(home_expanded(config))
     named = file.pop("method", None)
     method = named if method is None else method
     if method is None:

@@ -29,6 +29,7 @@ from ..files import (
     write_text,
 )
 from ..models.classifier import Classifier
+from ..paths import home_expanded
 from ..renamed import current
 from ..temporary import remove_abandoned
 from .config import Recipe, resolve_recipe
@@ -71,7 +72,7 @@ class Run:
         """An existing run folder, or an error that says why it is none; a run is itself."""
         if isinstance(path, Run):
             return path
-        run = cls(Path(path))
+        run = cls(home_expanded(path))
         if not run.path.is_dir():
             raise OutskirtsError(f"The run folder {path} does not exist.")
         if not is_file(run.config):

@@ -29,6 +29,7 @@ from ..errors import OutskirtsError
 from ..figures.contact_sheet import picture_of
 from ..locking import only_writer
 from ..methods import registry
+from ..paths import output_path
 from ..telling import Say, silence
 from ..texts import verb
 from .accuracy import accuracy
@@ -94,6 +95,7 @@ def train(
     data, val = recipe.training.data if data is None else data, recipe.training.val if val is None else val
     if data is None:
         raise OutskirtsError("Pass training images, or a configuration that names some (--data SPEC or --config FILE).")
+    folder = None if out is None else output_path(out)
     images = open_images(data)
     val_images = validation_beside(images, say) if val is None else open_split(val, "val")
     for note in notes_of({"Training images": images, "Validation images": val_images}):
@@ -101,7 +103,7 @@ def train(
     # Images made in Python have no spec.
     spec, val_spec = images.spec or None, (val_images.spec or None) if val_images is not None else None
     recipe = recipe._replace(training=replace(recipe.training, data=spec, val=val_spec))
-    run = Run(Path(out) if out is not None else default_folder(recipe))
+    run = Run(folder or default_folder(recipe))
     run.require_new()
     return execute(run, recipe, images, val_images, model, head, progress, say)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import OutskirtsError, unknown
-from ...files import is_file, reading
+from ...files import reading, require_file
 from ..option_text import items
 
 __all__ = ["Table", "read_table"]
@@ -63,8 +63,7 @@ def read_table(file: Path, columns: Sequence[str]) -> Table:
         file: A file in UTF-8, or in UTF-16 with a byte order mark.
         columns: Names of columns that it should have; where they are found in the header tells what parts cells.
     """
-    if not is_file(file):
-        raise OutskirtsError(f"There is no file {file}; write csv:FILE@ROOT.")
+    require_file(file, f"There is no file {file}; write csv:FILE@ROOT.")
     try:
         with reading(file):
             content = file.read_bytes()

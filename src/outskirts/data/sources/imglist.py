@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import OutskirtsError
-from ...files import is_file, reading
+from ...files import reading, require_file
 from ..imageset import ImageSet
 from .labels import class_indices, whole_number
 from .spec import source
@@ -28,8 +28,7 @@ def imglist(where: Path, root: Path) -> ImageSet:
         | OpenOOD: Benchmarking Generalized Out-of-Distribution Detection (Yang et al., 2022)
         | https://arxiv.org/abs/2210.07242
     """
-    if not is_file(where):
-        raise OutskirtsError(f"There is no file {where}; write imglist:FILE@ROOT.")
+    require_file(where, f"There is no file {where}; write imglist:FILE@ROOT.")
     if not root.is_dir():
         raise OutskirtsError(f"There is no folder {root}; write imglist:FILE@ROOT.")
     items = []

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import MissingExtra, OutskirtsError, loading, reason, unknown
-from ...files import is_file, reading
+from ...files import reading, require_file
 from ...seeding import generator
 from ..affine import close
 from ..answer import require_finite
@@ -32,8 +32,7 @@ __all__ = ["OnnxNetwork", "open_onnx"]
 def open_onnx(spec: ModelSpec) -> Opened:
     """The logits of an ONNX file, and its features: what its last linear layer takes, or the node that is named."""
     path = Path(spec.where)
-    if not is_file(path):
-        raise OutskirtsError(f"The ONNX file {path} does not exist.")
+    require_file(path, f"The ONNX file {path} does not exist.")
     try:
         import onnx
         import onnxruntime  # noqa: F401

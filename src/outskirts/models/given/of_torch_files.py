@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import OutskirtsError, cause, reason, unknown
-from ...files import is_file
+from ...files import require_file
 from ...seeding import generator
 from ..affine import close
 from ..answer import entries, find_answer, require_finite
@@ -160,8 +160,7 @@ def _unlogged() -> Iterator[None]:
 
 def _read(spec: ModelSpec, reader: Callable[[str], Any]) -> Any:
     path = Path(spec.where)
-    if not is_file(path):
-        raise OutskirtsError(f"The file {path} does not exist.")
+    require_file(path, f"The file {path} does not exist.")
     try:
         with warnings.catch_warnings(), _unlogged():
             warnings.simplefilter("ignore", FutureWarning)
