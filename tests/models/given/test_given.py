@@ -149,7 +149,7 @@ def test_transformers_bring_their_processor_and_their_classes(tmp_path):
         ({"resample": 1}, "asks for a preprocessing that is not known here"),
         (
             {"size": {"height": 32, "width": 48}},
-            "It must resize .* crop a square, and normalise; say what is right: size=",
+            "It must resize .* crop a square, and normalise; say all of what is right: size=",
         ),
         ({"resample": {}}, "is damaged: its resample is"),
         ({"size": {"height": {"x": 1}, "width": 32}}, "is damaged: .*height"),

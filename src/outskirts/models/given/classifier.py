@@ -53,7 +53,9 @@ def is_rebuilt(architecture: str) -> bool:
 def given_backbone(architecture: str, transform: Transform, seam: Seam = UNKNOWN) -> Backbone:
     """The network of a classifier that was trained elsewhere, with whatever weights, for a run that trained it on."""
     values = {name: ",".join(map(str, getattr(transform, name))) for name in ("mean", "std")}
-    spec = parse_model(architecture).with_options(size=str(transform.size), **values)
+    # All is said, so that nothing is asked for it: the shape of the images is what counts.
+    values |= {"size": str(transform.size), "interpolation": transform.interpolation, "fit": transform.fit, "crop": "1"}
+    spec = parse_model(architecture).with_options(**values)
     if spec.kind in ("timm", "torchvision"):
         spec = spec.with_options(weights="none")
     backbone, head, _ = _opened(spec, (), seam)
