@@ -28,8 +28,6 @@ def open_hf(spec: ModelSpec) -> Opened:
         raise OutskirtsError(f"{folder} is not a folder of transformers: it has no config.json.")
     kinds = load_json(folder / "config.json", {"architectures": ([str], None)}).get("architectures") or [""]
     classifies = kinds[0].endswith(("ForImageClassification", "ForImageClassificationWithTeacher"))
-    if "weights" in spec.options:
-        raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
     with reading_folder(folder, "folder") as library:
         maker = library.AutoModelForImageClassification if classifies else library.AutoModel
         model, loaded = maker.from_pretrained(
