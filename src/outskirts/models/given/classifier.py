@@ -24,7 +24,7 @@ from .of_transformers import open_clip, open_hf
 from .opened import Opened
 from .parting import parted
 from .rebuilding import FILES
-from .spec import ModelSpec, parse_model
+from .spec import TAKEN, ModelSpec, parse_model
 
 __all__ = ["given_backbone", "given_classifier", "is_rebuilt"]
 
@@ -58,6 +58,8 @@ def given_backbone(architecture: str, transform: Transform, seam: Seam = UNKNOWN
     spec = parse_model(architecture).with_options(**values)
     if spec.kind in ("timm", "torchvision"):
         spec = spec.with_options(weights="none")
+    if "channels" in TAKEN[spec.kind]:
+        spec = spec.with_options(channels=str(transform.channels))
     backbone, head, _ = _opened(spec, (), seam)
     return without_logits(backbone, head)
 
