@@ -86,7 +86,9 @@ def test_weights_that_cannot_be_fetched_are_told(name, monkeypatch):
 
     monkeypatch.setattr("torchvision.models.get_model", offline)
     monkeypatch.setattr("timm.create_model", offline)
-    with pytest.raises(OutskirtsError, match=f"weights of '{name}' cannot be fetched .*no route.*pass the file: weights=FILE after"):
+    with pytest.raises(
+        OutskirtsError, match=f"weights of '{name}' cannot be .*no route.*pass the file: weights=FILE after"
+    ):
         build_backbone(name, 3, 32, pretrained=True)
 
 

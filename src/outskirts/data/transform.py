@@ -66,8 +66,8 @@ class Transform:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise OutskirtsError(
-                f"A transform has 1 or 3 channels, not {self.channels}: images are grey or in colour. Wrap a network of "
-                "other channels in one that takes 1 or 3, and makes its own of them."
+                f"A transform has 1 or 3 channels, not {self.channels}: images are grey or in colour. Wrap a network "
+                "of other channels in one that takes 1 or 3, and makes its own of them."
             )
         for name in ("mean", "std"):
             values = tuple(getattr(self, name)) or (0.5,) * self.channels

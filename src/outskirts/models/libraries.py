@@ -86,8 +86,8 @@ def library_model(
     except OSError as error:
         raise OutskirtsError(
             f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file: "
-            "weights=FILE after the question mark of a classifier, or train --pretrained FILE, with --new-head if it "
-            "is of other classes."
+            "weights=FILE after the question mark of a classifier, or train --pretrained FILE, with --new-head if "
+            "it is of other classes."
         ) from error
     raise _unknown(name, beside)
 

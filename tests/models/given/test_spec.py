@@ -91,9 +91,7 @@ def test_every_option_is_described():
 )
 def test_options_that_a_kind_does_not_take_are_refused(text):
     kind, option = text.partition(":")[0], text.partition("?")[2]
-    with pytest.raises(
-        OutskirtsError, match=f"option {option}, which .* kind {kind} does not take; .* takes: .*mean"
-    ):
+    with pytest.raises(OutskirtsError, match=f"option {option}, which .* kind {kind} does not take; .* takes: .*mean"):
         parse_model(text)
 
 
