@@ -39,6 +39,8 @@ def adapt(
     The head is the part that makes the logits of features [B, D]. It is a linear layer wherever it computes one,
     whatever its class: a 1×1 convolution, two layers that are averaged, cosines (linear on the unit sphere). A network
     that shows no such part keeps its logits, and what its last layer takes, averaged over positions, are its features.
+    Where that layer makes other maps, such as a convolution, its output would be, but only if a weight of the network
+    makes the logits of it; otherwise there are no features.
     The split is checked before it is returned: features and head make the logits of the model.
 
     Arguments:
@@ -86,6 +88,11 @@ def without_logits(backbone: Backbone, head: nn.Module) -> Backbone:
     """The backbone for another head, which is to see the features alone."""
     if not isinstance(head, CarriedHead):
         return backbone
+    if head.dim == 0:
+        raise OutskirtsError(
+            f"Nothing tells the features of {backbone.name}, which another head would be for. Make a module give them: "
+            "the layer nn.Linear as the last step, or any other before it whose name features=NAME can tell."
+        )
     tapped = backbone.network
     assert isinstance(tapped, Tapped)
     return replace(backbone, network=Tapped(tapped.model, tapped.paths, tapped.side), dim=head.dim)

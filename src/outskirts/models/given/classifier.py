@@ -16,7 +16,7 @@ from ...files import is_file, reading
 from ...telling import Say, silence
 from ..adapter import without_logits
 from ..classifier import Backbone, Classifier
-from ..heads import NoHead
+from ..heads import CarriedHead, NoHead
 from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
@@ -86,6 +86,11 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
         return Classifier(backbone, head, transform, names, about, named=bool(names)).eval()
     with torch.no_grad():
         count = head(torch.zeros(1, backbone.dim)).shape[1]
+    if isinstance(head, CarriedHead) and head.dim == 0:
+        say(
+            f"No module of '{spec}' shows its features, so it gives logits alone, and detectors that need features "
+            "or the last layer are left out. Name what gives them: features=NAME."
+        )
     own = known or opened.classes
     names = _agreed(spec, count, own, classes, say)
     return Classifier(backbone, head, transform, names, about, named=bool(own or classes)).eval()
