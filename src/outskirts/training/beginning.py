@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from ..data.reading import Reading
-from ..data.transform import IMAGENET, Transform
+from ..data.transform import IMAGENET, Transform, require_unit_scale
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
 from ..models.adapter import adapt, without_logits
@@ -225,4 +225,6 @@ def _transform(config: TrainConfig, sample: Sequence[Tensor], channels: int, kno
         shape = Transform(size, channels)
         measured = Transform.measured(torch.stack([shape.host(image) for image in sample]), size)
         changes = {"mean": measured.mean, "std": measured.std, **changes}
-    return replace(known or Transform(size, channels), **changes)
+    whole = replace(known or Transform(size, channels), **changes)
+    require_unit_scale(whole)
+    return whole

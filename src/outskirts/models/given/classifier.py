@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...data.transform import Transform
+from ...data.transform import Transform, require_unit_scale
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ...telling import Say, silence
@@ -186,4 +186,6 @@ def _transform(spec: ModelSpec, known: Transform | None) -> Transform:
         if exif not in _EXIF:
             raise unknown("exif", exif, _EXIF, f"in '{spec}'")
         changes["reading"] = replace(known.reading, upright=_EXIF[exif])
-    return replace(known, **changes)
+    whole = replace(known, **changes)
+    require_unit_scale(whole)
+    return whole
