@@ -23,6 +23,9 @@ __all__ = ["adapt", "without_logits"]
 
 #: Images that a network is looked at with: layers that agree on so many rows of noise are the same.
 _ROWS = 4
+#: What torch calls types of numbers that do not go together.
+_TYPES = ("dtype", "scalar type", "Tensor) and")
+_ALIKE = "Images are of float32: make the weights so (model.float()), and leave them and the images so in its forward."
 
 
 def adapt(
@@ -73,6 +76,8 @@ def adapt(
                 f"{kind} returns a tensor of shape {tuple(seen.logits.shape)}; a classifier returns logits of shape "
                 "[batch, classes], and a network without a head features of shape [batch, width]."
             )
+        if seen.logits.dtype != images.dtype:
+            raise OutskirtsError(f"{kind} returns {seen.logits.dtype} for images of {images.dtype}. {_ALIKE}")
         seen = seen._replace(logits=seen.logits.flatten(1))
         require_finite(seen.logits, images, kind)
         network, part, cut = _split(seen, head, features)
@@ -124,6 +129,8 @@ def _returned(model: nn.Module, images: Tensor) -> Any:
     try:
         return model(images)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        said = reason(error)
+        advice = f". {_ALIKE}" if any(word in said for word in _TYPES) else ""
         raise OutskirtsError(
-            f"{type(model).__name__} cannot take images of shape {tuple(images.shape[1:])}: {reason(error)}"
+            f"{type(model).__name__} cannot take images of shape {tuple(images.shape[1:])}: {said}{advice}"
         ) from error

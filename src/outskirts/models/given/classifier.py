@@ -79,6 +79,8 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     """
     known = _names(spec)
     backbone, head, opened = _opened(spec, known or classes)
+    for note in opened.notes:
+        say(note)
     transform = _transform(spec, opened.transform)
     about = {"model": str(spec), **opened.about}
     if isinstance(head, NoHead):
