@@ -24,7 +24,7 @@ __all__ = ["adapt", "without_logits"]
 #: Images that a network is looked at with: layers that agree on so many rows of noise are the same.
 _ROWS = 4
 #: What torch calls types of numbers that do not go together.
-_TYPES = ("dtype", "scalar type", "Tensor) and")
+_TYPES = ("dtype", "scalar type", "Input type")
 _ALIKE = "Images are of float32: make the weights so (model.float()), and leave them and the images so in its forward."
 
 
