@@ -96,9 +96,10 @@ def _is_sigmoid_of(logits: Tensor, shares: Tensor) -> bool:
 
 def _centered(logits: Tensor) -> Tensor:
     # Without a softmax, which would round the logits of untrained networks away: they can be as small as 1e-5.
-    if bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
+    if logits.shape[1] > 1 and bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
         logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
-    return logits - logits.mean(1, keepdim=True)
+    # A single logit is that of a sigmoid.
+    return logits - logits.mean(1, keepdim=True) if logits.shape[1] > 1 else logits
 
 
 def _flat(values: Tensor) -> bool:

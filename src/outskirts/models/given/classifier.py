@@ -16,7 +16,7 @@ from ...files import is_file, reading
 from ...telling import Say, silence
 from ..adapter import without_logits
 from ..classifier import Backbone, Classifier
-from ..heads import CarriedHead, NoHead
+from ..heads import CarriedHead, NoHead, both_sides
 from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
@@ -102,9 +102,12 @@ def _opened(spec: ModelSpec, classes: Sequence[str], seam: Seam = UNKNOWN) -> tu
     """A backbone and a head, and what else is known."""
     opened = open_clip(spec, tuple(classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
     if opened.split is not None:
-        return *opened.split, opened
-    assert opened.model is not None
-    return *parted(opened.model, spec, _transform(spec, opened.transform), opened.headless, seam), opened
+        backbone, head = opened.split
+    else:
+        assert opened.model is not None
+        transform = _transform(spec, opened.transform)
+        backbone, head = parted(opened.model, spec, transform, opened.headless, seam)
+    return backbone, both_sides(head, backbone.dim), opened
 
 
 def _names(spec: ModelSpec) -> tuple[str, ...]:
