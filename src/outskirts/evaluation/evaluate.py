@@ -312,8 +312,8 @@ def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs 
     for name, outputs in sets.items():
         if not isinstance(outputs, Outputs | None):
             raise OutskirtsError(
-                f"'{name}' must be outputs, as osk.extract gives them, not of the type {type(outputs).__name__}. Groups "
-                "of OOD sets are named beside them: groups={'textures': 'far'}."
+                f"'{name}' must be outputs, as osk.extract gives them, not of the type {type(outputs).__name__}. "
+                "Groups of OOD sets are named beside them: groups={'textures': 'far'}."
             )
     _check_widths(sets)
 
