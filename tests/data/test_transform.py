@@ -80,7 +80,7 @@ def test_json_round_trip():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Transform(8, 4), "1 or 3 channels, not 4"),
+        (lambda: Transform(8, 4), "1 or 3 channels, not 4: .* Wrap a network"),
         (lambda: Transform(8, 3, (0.5,)), "mean has 1 values for 3 channels"),
         (lambda: Transform(8, 1, (0.5,), (0.0,)), "std must be above 0"),
         (lambda: Transform(8, 1, (math.nan,), (0.5,)), "mean must be a finite number in every channel"),

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from outskirts.errors import OutskirtsError
-from outskirts.models.adapter import adapt
+from outskirts.models.adapter import adapt, without_logits
 from outskirts.models.heads import CarriedHead, LinearHead, ModuleHead, NoHead
 
 IMAGES = torch.zeros(2, 3, 8, 8)
@@ -334,3 +334,56 @@ def test_a_layer_in_place_is_not_taken_for_the_one_before_it():
     layers = [nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 5, 1), nn.ReLU(inplace=True), nn.Flatten()]
     _, head = split(nn.Sequential(*layers))
     assert isinstance(head, CarriedHead)
+
+
+class Functional(nn.Module):
+    """Convolutions by modules, and a head of which there is the weight alone."""
+
+    def __init__(self, head, body=None):
+        super().__init__()
+        self.body = body or nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(inplace=True))
+        self.w = nn.Parameter(torch.randn(4, 12))
+        self.head = head
+
+    def forward(self, images):
+        return self.head(self.body(images), self.w)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda maps, w: maps.mean((2, 3)) @ w.T,
+        lambda maps, w: nn.functional.linear(maps.mean((2, 3)), w),
+        lambda maps, w: torch.einsum("bd,cd->bc", maps.mean((2, 3)), w),
+        lambda maps, w: 16 * normalize(maps.mean((2, 3))) @ normalize(w).T,
+        lambda maps, w: 16 * nn.functional.linear(normalize(maps.mean((2, 3))), normalize(w)),
+    ],
+)
+def test_a_head_without_a_module_takes_the_last_maps(head):
+    torch.manual_seed(0)
+    model = Functional(head)
+    backbone, found = split(model)
+    images = torch.randn(3, 3, 8, 8)
+    assert isinstance(found, LinearHead)
+    torch.testing.assert_close(backbone.network(images), model.body(images).mean((2, 3)))
+
+
+class Squeezed(nn.Module):
+    """Maps that are weighted by what a linear layer makes of their averages, before a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.gate = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3), nn.Linear(8, 8)
+
+    def forward(self, images):
+        maps = self.a(images)
+        return self.b(maps * self.gate(maps.mean((2, 3))).sigmoid()[:, :, None, None])
+
+
+@pytest.mark.parametrize("body", [None, nn.Conv2d(3, 12, 3), Squeezed()])
+def test_what_a_convolution_takes_is_no_feature(body):
+    torch.manual_seed(0)
+    backbone, head = split(Functional(lambda maps, w: maps.relu().amax((2, 3)) @ w.T, body))
+    assert isinstance(head, CarriedHead) and head.dim == 0 and backbone.dim == 4, "logits alone"
+    with pytest.raises(OutskirtsError, match="Nothing tells the features of Functional"):
+        without_logits(backbone, head)

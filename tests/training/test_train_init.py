@@ -127,3 +127,21 @@ def test_init_works_from_the_command_line(outskirts, refused, bugs, finished, tm
     assert outcome.code == 0, outcome.err
     own, earlier = (load_tensors(path / "model.safetensors")[0] for path in (tmp_path / "run", finished))
     assert not inherited(own, earlier) and own["head.prototypes"].shape == (2, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["onnx", "pt2", "torchscript"])
+def test_compiled_files_cannot_be_trained(begun, kind, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 3)).eval()
+    image, file = torch.zeros(2, 3, 16, 16), tmp_path / "network"
+    if kind == "onnx":
+        pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+        torch.onnx.export(network, (image,), str(file), dynamo=False)
+    elif kind == "pt2":
+        with open(file, "wb") as stream:
+            torch.export.save(torch.export.export(network, (image,)), stream)
+    else:
+        torch.jit.trace(network, image).save(str(file))
+    told = rf"cannot be trained: a file of the kind {kind} .*by one of the other kinds: run, timm, .*, clip, module\."
+    with pytest.raises(OutskirtsError, match=told):
+        begun("ce", f"{kind}:{file}?size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5")

@@ -17,11 +17,13 @@ from ..devices import constant
 from ..errors import OutskirtsError, unknown
 from .reading import FIRST, USUAL, Reading
 
-__all__ = ["HALF", "IMAGENET", "Transform", "luminance"]
+__all__ = ["HALF", "IMAGENET", "Transform", "luminance", "require_unit_scale"]
 
 #: Pixels are bytes, or floats where they are augmented; half precision marks tokens.
 HALF = (torch.float16, torch.bfloat16)
 
+#: No deviation of numbers from 0 to 1 is near to it.
+_MOST_STD = 2
 #: The mean and the standard deviation that networks trained on ImageNet expect, per channel on the scale of 0 to 1.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -65,7 +67,10 @@ class Transform:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise OutskirtsError(f"A transform has 1 or 3 channels, not {self.channels}.")
+            raise OutskirtsError(
+                f"A transform has 1 or 3 channels, not {self.channels}: images are grey or in colour. Wrap a network "
+                "of other channels in one that takes 1 or 3, and makes its own of them."
+            )
         for name in ("mean", "std"):
             values = tuple(getattr(self, name) or ()) or (0.5,) * self.channels
             if len(values) != self.channels:
@@ -211,3 +216,13 @@ def luminance(image: Tensor) -> Tensor:
     """The luminance of ITU-R BT.601, uint8 [..., 1, h, w], of RGB, uint8 [..., 3, h, w]."""
     weights = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
     return ((image * weights).sum(-3, keepdim=True) + 500).div(1000, rounding_mode="floor").to(torch.uint8)
+
+
+def require_unit_scale(transform: Transform) -> None:
+    """Raise if a mean or a deviation that was stated is on the scale of bytes: pixels are brought to 0 to 1 first."""
+    if max(transform.mean) > 1 or max(transform.std) > _MOST_STD:
+        mean, std = (",".join(f"{value / 255:.3f}" for value in values) for values in (transform.mean, transform.std))
+        raise OutskirtsError(
+            f"The mean {transform.mean} and std {transform.std} are not on the scale of 0 to 1, to which pixels of any "
+            f"kind are brought before; divide by 255 what is of bytes: mean={mean} and std={std}."
+        )

@@ -23,6 +23,9 @@ __all__ = ["adapt", "without_logits"]
 
 #: Images that a network is looked at with: layers that agree on so many rows of noise are the same.
 _ROWS = 4
+#: What torch calls types of numbers that do not go together.
+_TYPES = ("dtype", "scalar type", "Input type")
+_ALIKE = "Images are of float32: make the weights so (model.float()), and leave them and the images so in its forward."
 
 
 def adapt(
@@ -39,6 +42,8 @@ def adapt(
     The head is the part that makes the logits of features [B, D]. It is a linear layer wherever it computes one,
     whatever its class: a 1×1 convolution, two layers that are averaged, cosines (linear on the unit sphere). A network
     that shows no such part keeps its logits, and what its last layer takes, averaged over positions, are its features.
+    Where that layer makes other maps, such as a convolution, its output would be, but only if a weight of the network
+    makes the logits of it; otherwise there are no features.
     The split is checked before it is returned: features and head make the logits of the model.
 
     Arguments:
@@ -71,6 +76,8 @@ def adapt(
                 f"{kind} returns a tensor of shape {tuple(seen.logits.shape)}; a classifier returns logits of shape "
                 "[batch, classes], and a network without a head features of shape [batch, width]."
             )
+        if seen.logits.dtype != images.dtype:
+            raise OutskirtsError(f"{kind} returns {seen.logits.dtype} for images of {images.dtype}. {_ALIKE}")
         seen = seen._replace(logits=seen.logits.flatten(1))
         require_finite(seen.logits, images, kind)
         network, part, cut = _split(seen, head, features)
@@ -86,6 +93,11 @@ def without_logits(backbone: Backbone, head: nn.Module) -> Backbone:
     """The backbone for another head, which is to see the features alone."""
     if not isinstance(head, CarriedHead):
         return backbone
+    if head.dim == 0:
+        raise OutskirtsError(
+            f"Nothing tells the features of {backbone.name}, which another head would be for. Make a module give them: "
+            "the layer nn.Linear as the last step, or any other before it whose name features=NAME can tell."
+        )
     tapped = backbone.network
     assert isinstance(tapped, Tapped)
     return replace(backbone, network=Tapped(tapped.model, tapped.paths, tapped.side), dim=head.dim)
@@ -117,6 +129,8 @@ def _returned(model: nn.Module, images: Tensor) -> Any:
     try:
         return model(images)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        said = reason(error)
+        advice = f". {_ALIKE}" if any(word in said for word in _TYPES) else ""
         raise OutskirtsError(
-            f"{type(model).__name__} cannot take images of shape {tuple(images.shape[1:])}: {reason(error)}"
+            f"{type(model).__name__} cannot take images of shape {tuple(images.shape[1:])}: {said}{advice}"
         ) from error

@@ -25,6 +25,7 @@ __all__ = [
     "Standardize",
     "UnitInTraining",
     "UnitLength",
+    "both_sides",
     "projector",
     "turned",
 ]
@@ -178,20 +179,59 @@ class CarriedHead(nn.Module):
     Arguments:
         dim: D, without the logits.
         linear: The linear layer nearest to the logits, D → C, if there is any.
+        single: Whether one logit is carried, which is that of the second of two classes.
     """
 
-    def __init__(self, dim: int, linear: nn.Linear | None = None) -> None:
+    def __init__(self, dim: int, linear: nn.Linear | None = None, single: bool = False) -> None:
         super().__init__()
         self.dim = dim
+        self.single = single
         self.linear = linear
 
     def forward(self, features: Tensor) -> Tensor:
-        return features[:, self.dim :]
+        logits = features[:, self.dim :]
+        return _Beside()(logits) if self.single else logits
 
     def space(self, features: Tensor, name: Space) -> tuple[Tensor, Head | None]:
         """The features without the logits, and the linear layer, if any."""
         own = features[:, : self.dim]
         return own, None if self.linear is None else LinearHead(self.linear).space(own, "raw")[1]
+
+
+def both_sides(head: nn.Module, dim: int) -> nn.Module:
+    """A head of two classes where one has a single logit, which a sigmoid takes: logits [0, z].
+
+    Their softmax is that sigmoid; any other head is returned as it is.
+
+    Arguments:
+        head: Head of a network.
+        dim: Width of what it takes.
+    """
+    if isinstance(head, NoHead):
+        return head
+    with torch.no_grad():
+        if head(torch.zeros(1, dim)).shape[1] != 1:
+            return head
+    if isinstance(head, CarriedHead):
+        return CarriedHead(head.dim, None if head.linear is None else _with_zeros(head.linear), single=True)
+    if isinstance(head, LinearHead):
+        return LinearHead(_with_zeros(head.linear), head.inputs)
+    assert isinstance(head, ModuleHead)
+    return ModuleHead(nn.Sequential(head.module, nn.Flatten(), _Beside()), head.shape)
+
+
+def _with_zeros(linear: nn.Linear) -> nn.Linear:
+    """A linear layer with a row of zeros before its own."""
+    both = nn.Linear(linear.in_features, 1 + linear.out_features, bias=linear.bias is not None).to(linear.weight)
+    both.load_state_dict({name: torch.cat([torch.zeros_like(one), one]) for name, one in linear.state_dict().items()})
+    return both
+
+
+class _Beside(nn.Module):
+    """Zeros before a single logit [B, 1]."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(logits), logits], 1)
 
 
 class NoHead(nn.Module):

@@ -85,8 +85,9 @@ def library_model(
                 return _timm_model(bare, channels, size, bool(weights), classes)
     except OSError as error:
         raise OutskirtsError(
-            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the "
-            "file, with a new head if it is of other classes (--pretrained FILE --new-head)."
+            f"The weights of '{name}' cannot be fetched ({reason(error)}); fetch them elsewhere and pass the file: "
+            "weights=FILE after the question mark of a classifier, or train --pretrained FILE, with --new-head if "
+            "it is of other classes."
         ) from error
     raise _unknown(name, beside)
 
@@ -203,7 +204,7 @@ def _torchvision() -> list[str]:
 
 def _torchvision_model(name: str, channels: int, weights: bool | str, classes: int | None) -> nn.Module:
     if channels != 3:
-        raise OutskirtsError(f"torchvision's '{name}' takes colour images; set channels to 3.")
+        raise OutskirtsError(f"torchvision's '{name}' takes colour images; leave out channels, or set them to 3.")
     arguments: dict[str, Any] = {"weights": "DEFAULT" if weights is True else weights or None}
     if name in _AUXILIARY:
         arguments |= {"aux_logits": False, "init_weights": not weights}

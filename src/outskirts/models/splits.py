@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from ..errors import OutskirtsError, unknown
-from .affine import close, head_of
+from .affine import Normalize, close, head_of
 from .calls import Call, Seen
 from .heads import CarriedHead, LinearHead
 from .tapped import Tapped, pooled
@@ -94,9 +96,10 @@ def _is_sigmoid_of(logits: Tensor, shares: Tensor) -> bool:
 
 def _centered(logits: Tensor) -> Tensor:
     # Without a softmax, which would round the logits of untrained networks away: they can be as small as 1e-5.
-    if bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
+    if logits.shape[1] > 1 and bool((logits >= 0).all()) and close(logits.sum(1), torch.ones_like(logits[:, 0])):
         logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
-    return logits - logits.mean(1, keepdim=True)
+    # A single logit is that of a sigmoid.
+    return logits - logits.mean(1, keepdim=True) if logits.shape[1] > 1 else logits
 
 
 def _flat(values: Tensor) -> bool:
@@ -179,24 +182,57 @@ def _plain(module: nn.Module, features: Tensor) -> nn.Linear | None:
 
 
 def _last_features(seen: Seen) -> Split:
-    """The last features that a leaf gives, or that a module with weights takes: what none of them turns into logits."""
+    """The last features that a leaf gives, or that a module with weights takes: what none of them turns into logits.
+
+    What a layer turns into other maps is never taken for them.
+    """
     classes = seen.logits.shape[1]
-    for call in reversed(seen.calls):
+    places = [place for place, call in enumerate(seen.calls) if _makes_maps(call, classes)]
+    begin = places[-1] if places else 0
+    for call in reversed(seen.calls[begin:]):
         if call.whole and call.path and call.made.ndim == 2 and call.made.shape[1] != classes:
             return _carried(seen, call, "output")
     last = Call("", seen.model, seen.images, seen.logits)
-    for call in reversed(seen.calls):
+    for call in reversed(seen.calls[begin + 1 :] if places else seen.calls):
         # Images are no features, and a network that turns them into tokens at once shows nothing else.
         shown = call.given.shape != seen.images.shape or call.path == seen.last
         inside = call.path.startswith(f"{last.path}." if last.path else "")
-        if call.learned and call.given.ndim in (2, 4) and shown and inside:
+        around = bool(places) and f"{seen.calls[begin].path}.".startswith(f"{call.path}.")
+        if call.learned and call.given.ndim in (2, 4) and shown and inside and not around:
             last = call
     if last.path:
         return _carried(seen, last, "input")
+    if places:
+        return _last_maps(seen, seen.calls[begin:])
     raise OutskirtsError(
         f"No module of {seen.kind} takes or gives features [batch, width], so they cannot be found. If its output is "
         "what you want, pass head=none."
     )
+
+
+def _makes_maps(call: Call, classes: int) -> bool:
+    """Whether a call is that of a layer with weights that makes maps, such as a convolution, but not one for each
+    class.
+    """
+    maps = call.given.ndim == call.made.ndim == 4
+    return call.whole and bool(call.path) and call.learned and maps and call.made.shape[1] != classes
+
+
+def _last_maps(seen: Seen, calls: list[Call]) -> Split:
+    """The averages of the last maps, if a linear layer or cosines make the logits of them; else the logits alone."""
+    for call in reversed(calls):
+        if call.path and call.made.ndim == 4 and len(call.made) == len(seen.images):
+            tapped = Tapped(seen.model, [call.path], "output")
+            if (head := _weighted(seen, tapped(seen.images))) is not None:
+                return Split(tapped, head)
+            break
+    return Split(Tapped(seen.model, [], carries=True), CarriedHead(0))
+
+
+def _weighted(seen: Seen, features: Tensor) -> LinearHead | None:
+    """The head by a weight that is no module's, if it makes the logits, by itself or as cosines."""
+    linear = _weight(seen, features)
+    return _cosines(seen, features) if linear is None else LinearHead(linear)
 
 
 def _carried(seen: Seen, call: Call, side: str) -> Split:
@@ -207,6 +243,8 @@ def _carried(seen: Seen, call: Call, side: str) -> Split:
     )
     if linear is not None and same_answer(linear(features), seen.logits):
         return Split(Tapped(seen.model, [call.path], side), LinearHead(linear))
+    if linear is None and (cosines := _cosines(seen, features)) is not None:
+        return Split(Tapped(seen.model, [call.path], side), cosines)
     return Split(Tapped(seen.model, [call.path], side, carries=True), CarriedHead(features.shape[1], linear))
 
 
@@ -221,9 +259,7 @@ def _nearest(call: Call, features: Tensor, logits: Tensor) -> nn.Linear | None:
 def _weight(seen: Seen, features: Tensor) -> nn.Linear | None:
     """A linear layer of which the network has the weight alone, and no module."""
     shape = (seen.logits.shape[1], features.shape[1])
-    for weight in chain(seen.model.parameters(), seen.model.buffers()):
-        if weight.shape != shape:
-            continue
+    for weight in _of_shape(seen.model, shape):
         bias = seen.logits - features @ weight.T
         if close(bias, bias.mean(0).expand_as(bias)) and close(features @ weight.T + bias.mean(0), seen.logits):
             linear = nn.Linear(shape[1], shape[0]).to(weight)
@@ -231,3 +267,22 @@ def _weight(seen: Seen, features: Tensor) -> nn.Linear | None:
             linear.bias.copy_(bias.mean(0))
             return linear
     return None
+
+
+def _cosines(seen: Seen, features: Tensor) -> LinearHead | None:
+    """Cosines to the rows of a weight of the network, times a number, if they are the logits."""
+    shape = (seen.logits.shape[1], features.shape[1])
+    for weight in _of_shape(seen.model, shape):
+        rows = normalize(weight, dim=1)
+        made = normalize(features, dim=1) @ rows.T
+        scale = (made * seen.logits).sum() / made.square().sum()
+        if close(scale * made, seen.logits):
+            linear = nn.Linear(shape[1], shape[0], bias=False).to(weight)
+            linear.weight.copy_(scale * rows)
+            return LinearHead(linear, Normalize())
+    return None
+
+
+def _of_shape(model: nn.Module, shape: tuple[int, int]) -> Iterator[Tensor]:
+    """The weights of a shape, trained or not."""
+    return (weight for weight in chain(model.parameters(), model.buffers()) if weight.shape == shape)

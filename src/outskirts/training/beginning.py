@@ -12,13 +12,13 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from ..data.reading import Reading
-from ..data.transform import IMAGENET, Transform
+from ..data.transform import IMAGENET, Transform, require_unit_scale
 from ..devices import faster_precision, resolve_device
 from ..errors import OutskirtsError
 from ..models.adapter import adapt, without_logits
 from ..models.backbones import build_split, native_size
 from ..models.classifier import Backbone, Classifier, inherit
-from ..models.heads import CarriedHead, LinearHead, NoHead
+from ..models.heads import CarriedHead, LinearHead, NoHead, both_sides
 from ..models.libraries import is_of_library, library_transform
 from ..telling import Say
 from .config import Recipe, TrainConfig
@@ -188,6 +188,7 @@ def _own(model: nn.Module, head: str | None, config: TrainConfig, sample: Sequen
     channels = _channels(model, _grey(sample))
     example = torch.zeros(2, channels, config.size, config.size)
     backbone, found = adapt(model, example, head, name=config.backbone)
+    found = both_sides(found, backbone.dim)
     return _Network(without_logits(backbone, found), _transform(config, sample, channels, None), found)
 
 
@@ -225,4 +226,6 @@ def _transform(config: TrainConfig, sample: Sequence[Tensor], channels: int, kno
         shape = Transform(size, channels)
         measured = Transform.measured(torch.stack([shape.host(image) for image in sample]), size)
         changes = {"mean": measured.mean, "std": measured.std, **changes}
-    return replace(known or Transform(size, channels), **changes)
+    whole = replace(known or Transform(size, channels), **changes)
+    require_unit_scale(whole)
+    return whole

@@ -17,13 +17,13 @@ from ..errors import OutskirtsError
 from ..files import is_file, load_tensors
 from ..models.adapter import adapt, without_logits
 from ..models.classifier import Classifier
-from ..models.given import given_classifier, parse_model
+from ..models.given import FILES, KINDS, given_classifier, parse_model
 from ..telling import Say, silence
 from ..texts import listed
 from .rebuilding import assemble, described, rebuild, restore
 from .run import Run
 
-__all__ = ["load", "load_for", "run_of"]
+__all__ = ["load", "load_for", "load_to_train", "run_of"]
 
 
 def run_of(path: Run | Path | str) -> Run | None:
@@ -116,3 +116,23 @@ def load_for(path: Run | Path | str, images: ImageSet, say: Say = silence) -> Cl
             f"images: {listed(names)}."
         )
     return classifier
+
+
+def load_to_train(
+    path: str, model: nn.Module | None, head: str | None, classes: Sequence[str], say: Say = silence
+) -> Classifier:
+    """The classifier of `load` for a training that begins from it. Its arguments are those of `load`.
+
+    Raises:
+        OutskirtsError: As of `load`, or if its network is in a compiled file.
+    """
+    run = run_of(path)
+    given = path if run is None else run.given.model if run.given is not None else None
+    kind = None if given is None else parse_model(given).kind
+    if kind in FILES:
+        able = ", ".join(one for one in KINDS if one not in FILES)
+        raise OutskirtsError(
+            f"'{path}' cannot be trained: a file of the kind {kind} runs a network, but does not tell how it is built "
+            f"again. Begin from the network that the file was made of, by one of the other kinds: {able}."
+        )
+    return load(path, model, head, classes=classes, say=say)

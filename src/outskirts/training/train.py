@@ -42,7 +42,7 @@ from .earlier import Seen, seen_by
 from .engine import accelerator, end_trackers, start_trackers
 from .few_steps import remark
 from .freeze import freeze
-from .loading import load
+from .loading import load_to_train
 from .loop import Trainer, TrainingProgress
 from .merging import merged_recipe
 from .reading import training_reading
@@ -167,7 +167,8 @@ def execute(
     outliers = _outliers(recipe.training, named, say)
     # A new head needs no agreement on the classes.
     wanted = () if recipe.training.new_head else images.classes
-    earlier = load(recipe.training.init, model, head, classes=wanted, say=say) if recipe.training.init else None
+    init = recipe.training.init
+    earlier = load_to_train(init, model, head, wanted, say) if init else None
     reading = training_reading(images, recipe.training, earlier, begun, say)
     sample = _sample(images, reading, recipe.training.skip_corrupt)
     recipe = recipe._replace(training=resolved(recipe.training, sample, model, earlier, reading))

@@ -13,7 +13,7 @@ from torch import nn
 
 from outskirts.errors import OutskirtsError
 from outskirts.models.adapter import adapt
-from outskirts.models.given import given_classifier, parse_model
+from outskirts.models.given import given_backbone, given_classifier, parse_model
 from outskirts.models.heads import CarriedHead, LinearHead, ModuleHead, NoHead, PrototypeHead
 from outskirts.testing.clip import save_small_clip
 from outskirts.training.rebuilding import rebuild, weights_of
@@ -149,7 +149,7 @@ def test_transformers_bring_their_processor_and_their_classes(tmp_path):
         ({"resample": 1}, "asks for a preprocessing that is not known here"),
         (
             {"size": {"height": 32, "width": 48}},
-            "It must resize .* crop a square, and normalise; say what is right: size=",
+            "It must resize .* crop a square, and normalise; say all of what is right: size=",
         ),
         ({"resample": {}}, "is damaged: its resample is"),
         ({"size": {"height": {"x": 1}, "width": 32}}, "is damaged: .*height"),
@@ -365,3 +365,23 @@ def test_weights_that_timm_does_not_have_are_named():
         with pytest.raises(OutskirtsError, match=told):
             open_given(text)
     assert open_given("timm:test_resnet.r160_in1k?weights=none&size=32").dim
+
+
+@pytest.mark.parametrize("named", ["", "&head=fc"])
+def test_grey_networks_of_timm(named, tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=4, in_chans=1).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    text = f"timm:resnet10t?weights={tmp_path / 'w.pt'}&channels=1&size=32{named}"
+    classifier = same(open_given(f"{text}&mean=0.4&std=0.3"), model(IMAGES[:, :1]), IMAGES[:, :1])
+    assert (classifier.transform.channels, classifier.transform.mean) == (1, (0.4,))
+    if named:
+        assert given_backbone(classifier.architecture, classifier.transform).dim == classifier.dim
+    with pytest.raises(OutskirtsError, match=r"of 3 channels; state those of 1: mean= and std=, such as mean=0\.5&"):
+        open_given(text)
+
+
+def test_networks_of_outskirts_without_a_head_name_no_part():
+    with pytest.raises(OutskirtsError, match=r"'fast' gives features alone; leave out head=fc and features=a"):
+        open_given(f"backbone:fast?{STATED}&head=fc&features=a")
+    assert open_given(f"backbone:fast?{STATED}&head=none", "ab").dim

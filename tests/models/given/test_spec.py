@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from outskirts.errors import OutskirtsError
-from outskirts.models.given import OPTIONS, parse_model
+from outskirts.models.given import KINDS, OPTIONS, parse_model
+from outskirts.models.given.spec import TAKEN
 
 
 def test_a_text_is_taken_apart(tmp_path):
@@ -76,3 +77,30 @@ def test_an_option_is_given_once():
 
 def test_every_option_is_described():
     assert all(text and text[0].islower() and not text.endswith(".") for text in OPTIONS.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"{kind}:a?{option}" for kind in ("onnx", "pt2", "torchscript") for option in ("weights=b", "head=fc")),
+        *(f"{kind}:a?{option}" for kind in TAKEN if kind != "clip" for option in ("words=a,b", "template=b")),
+        *(f"hf:a?{option}" for option in ("channels=1", "weights=b", "output=b")),
+        *(f"clip:a?{name}=1" for name in ("size", "channels", "output", "features", "weights", "head")),
+        "torchvision:a?channels=1",
+    ],
+)
+def test_options_that_a_kind_does_not_take_are_refused(text):
+    kind, option = text.partition(":")[0], text.partition("?")[2]
+    with pytest.raises(OutskirtsError, match=f"option {option}, which .* kind {kind} does not take; .* takes: .*mean"):
+        parse_model(text)
+
+
+def test_kinds_take_options_that_there_are():
+    assert set(TAKEN) == set(KINDS) - {"run"}, "a run has a sentence of its own"
+    assert {name.partition("=")[0] for taken in TAKEN.values() for name in taken} == set(OPTIONS)
+    assert parse_model("onnx:a?head=none").options == {"head": "none"}
+
+
+def test_no_head_and_named_features_contradict_each_other():
+    with pytest.raises(OutskirtsError, match=r"head=none, .* and features=; leave out one of them"):
+        parse_model("timm:a?head=none&features=b")

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...data.transform import Transform
+from ...data.transform import Transform, require_unit_scale
 from ...errors import OutskirtsError, unknown
 from ...files import is_file, reading
 from ...telling import Say, silence
 from ..adapter import without_logits
 from ..classifier import Backbone, Classifier
-from ..heads import NoHead
+from ..heads import CarriedHead, NoHead, both_sides
 from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
 from .of_libraries import open_backbone, open_library
@@ -24,7 +24,7 @@ from .of_transformers import open_clip, open_hf
 from .opened import Opened
 from .parting import parted
 from .rebuilding import FILES
-from .spec import ModelSpec, parse_model
+from .spec import TAKEN, ModelSpec, parse_model
 
 __all__ = ["given_backbone", "given_classifier", "is_rebuilt"]
 
@@ -53,9 +53,13 @@ def is_rebuilt(architecture: str) -> bool:
 def given_backbone(architecture: str, transform: Transform, seam: Seam = UNKNOWN) -> Backbone:
     """The network of a classifier that was trained elsewhere, with whatever weights, for a run that trained it on."""
     values = {name: ",".join(map(str, getattr(transform, name))) for name in ("mean", "std")}
-    spec = parse_model(architecture).with_options(size=str(transform.size), **values)
+    # All is said, so that nothing is asked for it: the shape of the images is what counts.
+    values |= {"size": str(transform.size), "interpolation": transform.interpolation, "fit": transform.fit, "crop": "1"}
+    spec = parse_model(architecture).with_options(**values)
     if spec.kind in ("timm", "torchvision"):
         spec = spec.with_options(weights="none")
+    if "channels" in TAKEN[spec.kind]:
+        spec = spec.with_options(channels=str(transform.channels))
     backbone, head, _ = _opened(spec, (), seam)
     return without_logits(backbone, head)
 
@@ -75,6 +79,8 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
     """
     known = _names(spec)
     backbone, head, opened = _opened(spec, known or classes)
+    for note in opened.notes:
+        say(note)
     transform = _transform(spec, opened.transform)
     about = {"model": str(spec), **opened.about}
     if isinstance(head, NoHead):
@@ -82,6 +88,11 @@ def given_classifier(spec: ModelSpec, classes: Sequence[str] = (), say: Say = si
         return Classifier(backbone, head, transform, names, about, named=bool(names)).eval()
     with torch.no_grad():
         count = head(torch.zeros(1, backbone.dim)).shape[1]
+    if isinstance(head, CarriedHead) and head.dim == 0:
+        say(
+            f"No module of '{spec}' shows its features, so it gives logits alone, and detectors that need features "
+            "or the last layer are left out. Name what gives them: features=NAME."
+        )
     own = known or opened.classes
     names = _agreed(spec, count, own, classes, say)
     return Classifier(backbone, head, transform, names, about, named=bool(own or classes)).eval()
@@ -91,9 +102,12 @@ def _opened(spec: ModelSpec, classes: Sequence[str], seam: Seam = UNKNOWN) -> tu
     """A backbone and a head, and what else is known."""
     opened = open_clip(spec, tuple(classes)) if spec.kind == "clip" else _OPENERS[spec.kind](spec)
     if opened.split is not None:
-        return *opened.split, opened
-    assert opened.model is not None
-    return *parted(opened.model, spec, _transform(spec, opened.transform), opened.headless, seam), opened
+        backbone, head = opened.split
+    else:
+        assert opened.model is not None
+        transform = _transform(spec, opened.transform)
+        backbone, head = parted(opened.model, spec, transform, opened.headless, seam)
+    return backbone, both_sides(head, backbone.dim), opened
 
 
 def _names(spec: ModelSpec) -> tuple[str, ...]:
@@ -177,4 +191,6 @@ def _transform(spec: ModelSpec, known: Transform | None) -> Transform:
         if exif not in _EXIF:
             raise unknown("exif", exif, _EXIF, f"in '{spec}'")
         changes["reading"] = replace(known.reading, upright=_EXIF[exif])
-    return replace(known, **changes)
+    whole = replace(known, **changes)
+    require_unit_scale(whole)
+    return whole

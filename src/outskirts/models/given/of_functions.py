@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ...data.transform import Transform
@@ -50,10 +51,15 @@ def open_function(spec: ModelSpec) -> Opened:
         state = fitted(model.state_dict(), read_state(file))
         require_fit(model.state_dict(), state, f"The weights {file} do not fit {where}:{name}")
         load_weights(model, state, strict=False)
+    kinds = {str(one.dtype) for one in (*model.parameters(), *model.buffers()) if one.is_floating_point()}
+    others = sorted(kinds - {str(torch.float32)})
+    note = f"The weights of {where}:{name} are of {', '.join(others)}; they are taken as {torch.float32}."
+    model = model.float() if others else model
     transform = getattr(model, "transform", None)
     classes = getattr(model, "classes", ())
     return Opened(
         model,
         transform if isinstance(transform, Transform) else None,
         tuple(classes) if isinstance(classes, list | tuple) and all(isinstance(one, str) for one in classes) else (),
+        notes=(note,) if others else (),
     )

@@ -59,7 +59,9 @@ def open_exported(spec: ModelSpec) -> Opened:
     taken = nodes[named] if named is not None else layer.get("input")
     if taken is None or spec.options.get("head") == "none":
         return _carried(spec, Program(program, [logits]), 0, returned, logits)
-    linear = _linear(program, layer) if layer.get("input") is taken else None
+    # What is computed, such as a weight of rows of length 1, is no parameter.
+    whole = all(one is None or one.op == "get_attr" for one in (layer.get("weight"), layer.get("bias")))
+    linear = _linear(program, layer) if layer.get("input") is taken and whole else None
     with graph.inserting_before(end):
         flat = graph.call_function(pooled, (taken,))
         leaves[place] = flat if linear is not None else graph.call_function(torch.cat, ([flat, last], 1))
@@ -81,7 +83,7 @@ def _exported(path: str) -> nn.Module:
 
 
 class Program(nn.Module):
-    """Some of what a compiled network returns, side by side, [B, sum of their widths].
+    """Some of what a compiled network returns, side by side, [B, sum of their widths], in single precision.
 
     Arguments:
         program: Cannot change between training and evaluation.
@@ -103,7 +105,7 @@ class Program(nn.Module):
 
 
 def _tensor(returned: Any, name: str | None) -> Tensor:
-    return returned if name is None else entries(returned)[name]
+    return (returned if name is None else entries(returned)[name]).float()
 
 
 def _carried(spec: ModelSpec, network: nn.Module, width: int, returned: Any, logits: str | None) -> Opened:

@@ -6,19 +6,19 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from ...data.transform import Transform
 from ...errors import OutskirtsError
 from ...files import is_file, load_json
-from ..clip import PREFIX, PROCESSOR, RESAMPLE, ClipTower, clip_backbone, reading_folder, text_prototypes
+from ..clip import PREFIX, ClipTower, clip_backbone, reading_folder, text_prototypes
 from ..heads import PrototypeHead
 from .opened import Opened
+from .processors import processor_transform
 from .spec import ModelSpec
 
-__all__ = ["hf_from_config", "open_clip", "open_hf", "processor_transform"]
+__all__ = ["hf_from_config", "open_clip", "open_hf"]
 
 
 def open_hf(spec: ModelSpec) -> Opened:
@@ -28,8 +28,6 @@ def open_hf(spec: ModelSpec) -> Opened:
         raise OutskirtsError(f"{folder} is not a folder of transformers: it has no config.json.")
     kinds = load_json(folder / "config.json", {"architectures": ([str], None)}).get("architectures") or [""]
     classifies = kinds[0].endswith(("ForImageClassification", "ForImageClassificationWithTeacher"))
-    if "weights" in spec.options:
-        raise OutskirtsError(f"The folder {folder} brings its own weights; leave out weights=.")
     with reading_folder(folder, "folder") as library:
         maker = library.AutoModelForImageClassification if classifies else library.AutoModel
         model, loaded = maker.from_pretrained(
@@ -41,7 +39,7 @@ def open_hf(spec: ModelSpec) -> Opened:
         raise OutskirtsError(f"The weights in {folder} lack {', '.join(sorted(loaded['missing_keys'])[:3])}.")
     names = model.config.id2label if classifies else {}
     classes = tuple(str(names[place]) for place in range(len(names)) if place in names)
-    transform = processor_transform(folder / "preprocessor_config.json", spec.number("size", int))
+    transform = processor_transform(folder, spec)
     entry = None if classifies else "pooler_output" if pooler else "last_hidden_state"
     known = classes if len(classes) == len(names) else ()
     # The attention is computed in one of several ways, which differ in their last bits.
@@ -108,39 +106,3 @@ def open_clip(spec: ModelSpec, classes: tuple[str, ...]) -> Opened:
     head.prototypes.copy_(text_prototypes(tower.folder, words, spec.options.get("template", "ensemble")))
     about = {"tower": tower.name, "temperature": head.temperature}
     return Opened(None, backbone.transform, classes or words, split=(backbone, head), about=about)
-
-
-def processor_transform(file: Path, size: int | None) -> Transform | None:
-    """The transform that an image processor's file describes; None if there is no file.
-
-    Raises:
-        OutskirtsError: If it asks for what a `Transform` does not do.
-    """
-    if not is_file(file):
-        return None
-    about = load_json(file, PROCESSOR)
-    resize, crop = about.get("size", {}), about.get("crop_size")
-    shorter, squashed = _side(resize, "shortest_edge"), _side(resize, "height")
-    own = _side(crop, "height") if about.get("do_center_crop") and crop else squashed or shorter
-    share = about.get("crop_pct")
-    interpolation = RESAMPLE.get(about.get("resample") or 2)
-    shapes = [one for one in (resize, crop) if isinstance(one, Mapping)]
-    square = all(shape.get("width") == shape.get("height") for shape in shapes)
-    if own is None or interpolation is None or not square or about.get("do_normalize") is False:
-        raise OutskirtsError(
-            f"{file} asks for a preprocessing that is not known here. It must resize (bilinear or bicubic), crop a "
-            "square, and normalise; say what is right: size=, crop=, interpolation=, fit=, mean= and std=."
-        )
-    fit: Literal["crop", "squash"] = "squash" if squashed else "crop"
-    resized = squashed or (round(shorter / share) if share and shorter else shorter) or own
-    side = size or own
-    resized = round(resized * side / own)
-    mean, std = (tuple(about.get(name) or (0.5, 0.5, 0.5)) for name in ("image_mean", "image_std"))
-    return Transform(side, len(mean), mean, std, resized if resized > side else None, interpolation, fit=fit)
-
-
-def _side(value: Any, name: str) -> int | None:
-    """A side in pixels, of the forms that image processors have for it; None where it is not said so."""
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return value if isinstance(value, int) else None

@@ -26,6 +26,7 @@ class Opened:
         classes: Names of the classes in the order of the logits, where they are known.
         headless: Whether it returns features, not logits.
         split: A backbone and a head, where nothing needs to be looked for.
+        notes: What is to be said of it.
         about: What builds the network again besides its text, for `outskirts.models.given.rebuilding`.
     """
 
@@ -34,6 +35,7 @@ class Opened:
     classes: tuple[str, ...] = ()
     headless: bool = False
     split: tuple[Backbone, nn.Module] | None = None
+    notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ from ...seeding import generator
 from ..backbones import build_model, build_split
 from ..classifier import Backbone
 from ..clip import clip_backbone
-from ..heads import NoHead, PrototypeHead
+from ..heads import NoHead, PrototypeHead, both_sides
 from ..libraries import is_headless
 from ..seams import UNKNOWN, Seam
 from .of_functions import open_function
@@ -64,13 +64,14 @@ def rebuilt_network(
             path.write_bytes(file)
             split = FILES[spec.kind](replace(spec, where=str(path))).split
         assert split is not None
-        return split
+        return split[0], both_sides(split[1], split[0].dim)
     model, headless = _model(spec, built_from, transform, classes)
     if isinstance(model, Backbone):
         return model, NoHead()
     if seam.head is None:
         _vary(model)
-    return parted(model, spec, transform, headless, seam)
+    backbone, head = parted(model, spec, transform, headless, seam)
+    return backbone, both_sides(head, backbone.dim)
 
 
 def _model(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import OutskirtsError, unknown
 
-__all__ = ["KINDS", "NAMED", "OPTIONS", "ModelSpec", "parse_model"]
+__all__ = ["KINDS", "NAMED", "OPTIONS", "TAKEN", "ModelSpec", "parse_model"]
 
 #: Kinds of classifiers, and what follows the colon.
 KINDS = {
@@ -44,6 +44,20 @@ OPTIONS = {
     "template": "text with {} in the place of a word, for CLIP",
 }
 
+#: What may be said of every classifier but a run, which knows it.
+_IMAGES = ("mean", "std", "interpolation", "crop", "fit", "exif", "classes")
+_SHAPE = ("size", "channels")
+_FILE = ("head=none", "output", "features", *_SHAPE, *_IMAGES)
+#: The options that each kind takes; one with a value, this value alone.
+TAKEN = {
+    "timm": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
+    "torchvision": ("weights", "head", "output", "features", "size", *_IMAGES),
+    "backbone": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
+    "hf": ("head", "features", "size", *_IMAGES),
+    "clip": ("words", "template", *_IMAGES),
+    "module": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
+    **dict.fromkeys(("onnx", "torchscript", "pt2"), _FILE),
+}
 #: Kinds that are the name of something; all others are paths.
 NAMED = ("timm", "torchvision", "backbone", "module")
 #: Options that say how a network is taken apart.
@@ -61,6 +75,20 @@ class ModelSpec:
     kind: str
     where: str
     options: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        taken = TAKEN.get(self.kind, tuple(OPTIONS))
+        for name, value in self.options.items():
+            if name not in taken and f"{name}={value}" not in taken:
+                raise OutskirtsError(
+                    f"'{self}' has the option {name}={value}, which a classifier of the kind {self.kind} does not "
+                    f"take; leave it out. It takes: {', '.join(taken)}."
+                )
+        if self.options.get("head") == "none" and "features" in self.options:
+            raise OutskirtsError(
+                f"'{self}' says head=none, which takes what the network returns for features, and features=; leave "
+                "out one of them."
+            )
 
     def __str__(self) -> str:
         options = "&".join(f"{name}={value}" for name, value in self.options.items())
