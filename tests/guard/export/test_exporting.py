@@ -79,7 +79,9 @@ def _check_metadata(entries, guard):
 
 def test_torch_runs_a_file_without_outskirts(guard, tmp_path):
     made = guard("knn:k=5")
-    assert made.export(tmp_path / "made.pt2", format="torch").compared.score == 0
+    compared = made.export(tmp_path / "made.pt2", format="torch").compared
+    # Some processors round products with the bank by how many rows there are at once.
+    assert compared.logits == 0 and compared.score < 1e-6
     texts = {"metadata.json": ""}
     module = torch.export.load(tmp_path / "made.pt2", extra_files=texts).module()
     pixels = torch.randint(0, 256, (4, 22, 70, 3), dtype=torch.uint8)
