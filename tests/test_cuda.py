@@ -73,8 +73,9 @@ def test_a_training_waits_for_its_records_alone(name, draw, small, tmp_path, dev
 
 
 @everywhere
-def test_scores_are_those_of_the_host(finished, bugs, device):
-    sets = osk.open(bugs / "test"), osk.open(bugs / "fog")
+def test_scores_are_those_of_the_host(finished, draw, tmp_path, device):
+    # So many that what half precision flips, which differs from processor to processor, is a small share.
+    sets = osk.open(draw(tmp_path / "test", count=60, seed=1)), osk.open(draw(tmp_path / "fog", (), count=60, seed=2))
     check_scores(osk.load(finished), device, *sets, ("fp32", "bf16"), every_detector(finished))
 
 

@@ -382,7 +382,7 @@ def test_quirks_change_no_other_schedule(bugs, small, tmp_path):
 
 
 def test_each_process_is_given_its_share(bugs):
-    images = osk.open(f"folder:{bugs}")
+    images = osk.open(bugs / "train")
     transform = Transform(images.image(0).shape[1], 3)
     config = TrainConfig(batch_size=8, epochs=1, augment="none")
 

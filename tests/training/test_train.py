@@ -199,7 +199,8 @@ def test_one_s_own_network(bugs, small, tmp_path, network):
     with pytest.raises(OutskirtsError, match=r"your own network Dropping; pass an instance of it: load\(path, model="):
         osk.load(run.path)
     with torch.no_grad():
-        assert torch.equal(classifier.features(images), model.eval()(images))  # It was changed in place.
+        # It was changed in place; its layout in memory is another, and so is the rounding of some processors.
+        torch.testing.assert_close(classifier.features(images), model.eval()(images))
         logits = classifier(images)
     assert logits.shape == (4, 2)
     with pytest.raises(OutskirtsError, match="does not fit the network"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MissingExtra, OutskirtsError
 from ..files import atomic
-from ..paths import output_path
+from ..paths import home_expanded
 from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_last_name, require_new
 from ..texts import counted
@@ -62,7 +62,7 @@ def pack(
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise MissingExtra("A Parquet file", "parquet") from error
-    require_last_name(output_path(out))
+    require_last_name(home_expanded(out))
     images, out = open_images(data), placed(out).with_suffix(".parquet")
     if not images.pictures:
         raise OutskirtsError(f"{images.spec} holds tokens and no images; pack the images that they were made of.")

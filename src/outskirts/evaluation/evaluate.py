@@ -238,10 +238,7 @@ def evaluate(
     >>> [(row.dataset, row.auroc) for row in results.rows]
     [('zeros', 1.0), ('mean', 1.0)]
     """
-    for name in groups or {}:
-        if name not in ood:
-            raise unknown("OOD set", name, ood, "in groups")
-    groups = {name: (groups or {}).get(name, "ood") for name in ood}
+    groups = _grouped(groups or {}, ood)
     _check_sets(id_outputs, ood, train, val)
     chosen = choose_detectors(detectors)
     skipped = {}
@@ -276,6 +273,14 @@ def evaluate(
                 rows.append(result(detector, known, tensors, seed, own, **about))
     kept = {name: photographs[name] for name in [ID, *shifted]} if photographs and shifted else {}
     return Results(tuple(rows), scores, skipped, photographs=kept)
+
+
+def _grouped(groups: Mapping[str, str], ood: Mapping[str, Outputs]) -> dict[str, str]:
+    """The group of each OOD set."""
+    for name in groups:
+        if name not in ood:
+            raise unknown("OOD set", name, ood, "in groups")
+    return {name: groups.get(name, "ood") for name in ood}
 
 
 def params_of(detector: Detector) -> str:

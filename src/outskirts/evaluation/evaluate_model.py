@@ -91,19 +91,12 @@ def evaluate_model(
         OutskirtsError: If the classifier is a run, cannot be opened or has other classes, the folder holds something
             else, or as of `outskirts.evaluate_run`.
     """
-    if not isinstance(model, Classifier) and run_of(model) is not None:
-        raise OutskirtsError(
-            f"'{model}' is a run, which knows its own images: outskirts evaluate RUN, or evaluate_run."
-        )
     folder = None if out is None else output_path(out)
     images = open_images(train)
     images.require_trainable()
     val_images = validation_beside(images, say) if val is None else open_split(val, "val")
     test = test_or_beside(test, benchmark, images.spec, say)
-    if isinstance(model, Classifier):
-        classifier, text = model, f"custom:{model.architecture}"
-    else:
-        classifier, text = load(model, classes=images.classes, say=say), str(parse_model(model))
+    classifier, text = _named(model, images, say)
     run = Run(folder or model_folder(text))
     classifier = _reading_alike(classifier, run, images, skip_corrupt, say)
     specs = images.spec or None, (val_images.spec or None) if val_images is not None else None
@@ -118,6 +111,17 @@ def evaluate_model(
     forward = PassOptions(precision, keep, resolve_device(device), skip_corrupt=skip_corrupt)
     options = Options.of(features, forward, tune, tune_passes, say, progress)
     return measure(run, opened, test, ood or {}, benchmark, detectors, options)
+
+
+def _named(model: Classifier | str | Path, images: ImageSet, say: Say) -> tuple[Classifier, str]:
+    """A classifier that was trained elsewhere, and the text that names it."""
+    if isinstance(model, Classifier):
+        return model, f"custom:{model.architecture}"
+    if run_of(model) is not None:
+        raise OutskirtsError(
+            f"'{model}' is a run, which knows its own images: outskirts evaluate RUN, or evaluate_run."
+        )
+    return load(model, classes=images.classes, say=say), str(parse_model(model))
 
 
 def _reading_alike(classifier: Classifier, run: Run, images: ImageSet, skip_corrupt: bool, say: Say) -> Classifier:

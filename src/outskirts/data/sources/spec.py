@@ -18,6 +18,7 @@ from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
 from ...files import home_expanded
+from ...paths import home_expanded
 from ...texts import counted, joined
 from ..catalogue import entries
 from ..corruptions import CHANGES
@@ -75,7 +76,7 @@ def data_folder() -> Path:
 def placed(path: Path | str) -> Path:
     """Where an image set is written: a path as it is; a text that names no folder, in the `data_folder`."""
     bare = isinstance(path, str) and Path(path).name == path
-    return ((data_folder() if bare else Path()) / path).absolute()
+    return ((data_folder() if bare else Path()) / home_expanded(path)).absolute()
 
 
 def source(name: str, choose: Callable[..., dict[str, Any]] | None = None) -> Callable[[Opener], Opener]:
