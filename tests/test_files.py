@@ -13,7 +13,6 @@ from outskirts.files import (
     atomic,
     digest,
     file_digest,
-    home_expanded,
     is_file,
     load_json,
     load_tensors,
@@ -25,6 +24,7 @@ from outskirts.files import (
     whole_folder,
     write_text,
 )
+from outskirts.paths import home_expanded
 
 
 def test_atomic_files_are_whole_or_absent(tmp_path):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
-from .paths import home_expanded, require_unicode
+from .paths import require_unicode
 from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "atomic",
     "digest",
     "file_digest",
-    "home_expanded",
     "is_file",
     "like_other_files",
     "load_json",

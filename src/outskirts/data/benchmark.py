@@ -14,7 +14,8 @@ import yaml
 
 from ..contents import misfit
 from ..errors import OutskirtsError, unknown
-from ..files import home_expanded, load_yaml, require_path_part, write_text
+from ..files import load_yaml, require_path_part, write_text
+from ..paths import home_expanded
 from .catalogue import known
 from .imageset import ImageSet
 from .option_text import encoded_item

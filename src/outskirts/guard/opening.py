@@ -13,7 +13,8 @@ from PIL import Image
 from ..data.imageset import ImageSet
 from ..data.sources import open_split
 from ..errors import OutskirtsError
-from ..files import home_expanded, is_file
+from ..files import is_file
+from ..paths import home_expanded
 from ..texts import counted
 
 __all__ = ["Images", "opened"]

@@ -20,7 +20,8 @@ from torch.nn.functional import normalize
 
 from ..data.transform import Transform
 from ..errors import MissingExtra, OutskirtsError, loading
-from ..files import digest, home_expanded, is_file, load_json
+from ..files import digest, is_file, load_json
+from ..paths import home_expanded
 from .classifier import Backbone
 from .vocabulary import require_known_tokens
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import OutskirtsError, unknown
-from ...files import home_expanded
 from ...paths import home_expanded
 from ...texts import counted, joined
 from ..catalogue import entries
