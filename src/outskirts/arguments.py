@@ -86,7 +86,7 @@ _ACCEPTS: dict[type, Callable[[Any], bool]] = {
     float: _is_number,
     str: lambda value: isinstance(value, str),
 }
-_PLAIN = {
+_PLAIN: dict[Any, _Kind] = {
     NoneType: _Kind(("None",), (None,)),
     Path: _Kind(("a path",), accepts=lambda value: isinstance(value, os.PathLike)),
     **{kind: _Kind((KINDS[kind],), accepts=accepts) for kind, accepts in _ACCEPTS.items()},
@@ -152,9 +152,9 @@ def _kind(hint: Any) -> _Kind | None:
         return kind
     if get_origin(hint) in _HOLDERS:
         return _HOLDERS[get_origin(hint)]
-    if hint in _PLAIN or not inspect.isclass(hint) or not _is_own(hint):
-        return _PLAIN.get(hint)
-    return _Kind((f"of the type {hint.__name__}",), accepts=lambda value: isinstance(value, hint))
+    if inspect.isclass(hint) and _is_own(hint):
+        return _Kind((f"of the type {hint.__name__}",), accepts=lambda value: isinstance(value, hint))
+    return _PLAIN.get(hint)
 
 
 def _is_own(hint: type) -> bool:

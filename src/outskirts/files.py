@@ -22,7 +22,6 @@ from torch import Tensor
 
 from .contents import misfit, read_yaml
 from .errors import OutskirtsError, reason
-from .paths import require_unicode
 from .temporary import remove_abandoned, temporary_path
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "require_empty",
     "require_file",
     "require_path_part",
-    "require_unicode",
     "reserve",
     "save_json",
     "save_tensors",

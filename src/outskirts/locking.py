@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import OutskirtsError
-from .files import LOCK_FILES, make_folder, require_unicode, writing
+from .files import LOCK_FILES, make_folder, writing
+from .paths import require_unicode
 
 __all__ = ["InUse", "only_writer"]
 

@@ -40,12 +40,13 @@ def require_measurable(jobs: Sequence[Job]) -> None:
         OutskirtsError: As the evaluation of such a run would raise. Of image sets that cannot be opened here, and of
             what a training refuses, the runs will tell.
     """
-    left = {job.label: job for job in reversed(jobs) if not finished(job)}
+    left = [job for job in jobs if not finished(job)]
     if not left:
         return
-    for job in left.values():
+    # Seeds change no head.
+    for job in {job.label: job for job in left}.values():
         _require_detectors(job)
-    job = next(job for job in jobs if job in left.values())
+    job = left[0]
     try:
         open_all(job)
         recipe = resolve_recipe(job.method, job.options)

@@ -73,7 +73,8 @@ def benchmark(
     )
     seeds = list(seeds)
     chosen = load_benchmark(benchmark)
-    folder = output_path(out or f"runs/{chosen.name}").absolute()
+    place = out or f"runs/{chosen.name}"
+    folder = output_path(place).absolute()
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     jobs = plan(chosen, methods, seeds, folder, variants=variants, detectors=detectors, options=options)
@@ -90,7 +91,7 @@ def benchmark(
         matrix.save(folder)
         begun(matrix, folder)
         run_all(jobs, executor, lambda job, failure: told(job, record(job)))
-        _write_tables(matrix, folder, shlex.join(["outskirts", "benchmark", "page", str(out or f"runs/{chosen.name}")]))
+        _write_tables(matrix, folder, shlex.join(["outskirts", "benchmark", "page", str(place)]))
     return matrix
 
 

@@ -19,8 +19,7 @@ from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..evaluation.evaluate import asked_for
 from ..evaluation.evaluate_run import evaluate_run
-from ..evaluation.results import ID
-from ..evaluation.set_groups import SHIFTED
+from ..evaluation.task import by_name
 from ..files import digest, load_json, save_json
 from ..locking import InUse, only_writer
 from ..renamed import as_before
@@ -126,9 +125,8 @@ def _images_changed(job: Job) -> bool:
     run = Run(job.folder)
     try:
         images, val_images = with_validation(*training_images(job), run.recipe().training, run.known_sets())
-        now = {"training": images, "validation": val_images, ID: opened(job.sets["test"]).align(images.classes)}
-        for group, sets in open_groups(job.ood, opened).items():
-            now |= {name: one.align(images.classes) if group == SHIFTED else one for name, one in sets.items()}
+        measured = by_name(opened(job.sets["test"]), open_groups(job.ood, opened), images.classes)
+        now = {"training": images, "validation": val_images, **measured}
     except OutskirtsError:
         return True  # They have other classes, of which the measurement will tell.
     known = {**load_sets(run.data), **load_sets(run.measured)}

@@ -312,20 +312,18 @@ def _accuracy(sets: Sequence[Outputs], photographs: Tensor | None = None) -> dic
 def _check_sets(id_outputs: Outputs, ood: Mapping[str, Outputs], train: Outputs | None, val: Outputs | None) -> None:
     if not ood:
         raise OutskirtsError("There is no OOD set to evaluate on: pass at least one, such as {'svhn': outputs}.")
-    for name in ood:
+    for name, outputs in ood.items():
         if name in (ID, MEAN) or "/" in name:
             raise OutskirtsError(
                 f"An OOD set may not be called '{name}': the names '{ID}' and '{MEAN}' are taken, and '/' is not "
                 "allowed."
             )
-    sets = {ID: id_outputs, **ood, "train": train, "val": val}
-    for name, outputs in sets.items():
-        if not isinstance(outputs, Outputs | None):
+        if not isinstance(outputs, Outputs):
             raise OutskirtsError(
                 f"'{name}' must be outputs, as osk.extract gives them, not of the type {type(outputs).__name__}. "
                 "Groups of OOD sets are named beside them: groups={'textures': 'far'}."
             )
-    _check_widths(sets)
+    _check_widths({ID: id_outputs, **ood, "train": train, "val": val})
 
 
 def _check_widths(sets: Mapping[str, Outputs | None]) -> None:

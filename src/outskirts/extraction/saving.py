@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..data.imageset import ImageSet
@@ -82,8 +83,9 @@ def save_outputs(
 
 def _strange(images: ImageSet, classes: Sequence[str]) -> Iterator[str]:
     """What to say of images whose class is none of these."""
-    strangers = [place for place, name in enumerate(images.classes) if name not in classes]
-    if lost := sum(int((images.labels == place).sum()) for place in strangers):
+    known = set(classes)
+    strangers = [place for place, name in enumerate(images.classes) if name not in known]
+    if lost := int(torch.isin(images.labels, torch.tensor(strangers, dtype=torch.long)).sum()):
         names = [images.classes[place] for place in strangers]
         yield (
             f"{counted(lost, 'image')} {verb(lost, 'are')} of classes that the classifier lacks ({listed(names)}); "

@@ -56,8 +56,8 @@ def save_card(folder: Path, about: Mapping[str, Any], calibration: Calibration) 
     template = environment.get_template("card.md.j2")
     header = yaml.safe_dump(_HEADER, sort_keys=False).strip()
     usual: dict[str, Any] = {"data": {}, "measured": {}, "choice": None, "notes": []}
-    usual["preprocessing"] = described(Transform.from_json(about["transform"]))
-    text = template.render(**{**usual, **about}, header=header, histogram=HISTOGRAM)
+    more = {"preprocessing": described(Transform.from_json(about["transform"])), "header": header}
+    text = template.render(**{**usual, **about}, **more, histogram=HISTOGRAM)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 

@@ -47,15 +47,14 @@ OPTIONS = {
 #: What may be said of every classifier but a run, which knows it.
 _IMAGES = ("mean", "std", "interpolation", "crop", "fit", "exif", "classes")
 _SHAPE = ("size", "channels")
+_NETWORK = ("weights", "head", "output", "features")
 _FILE = ("head=none", "output", "features", *_SHAPE, *_IMAGES)
 #: The options that each kind takes; one with a value, this value alone.
 TAKEN = {
-    "timm": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
-    "torchvision": ("weights", "head", "output", "features", "size", *_IMAGES),
-    "backbone": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
+    **dict.fromkeys(("timm", "backbone", "module"), (*_NETWORK, *_SHAPE, *_IMAGES)),
+    "torchvision": (*_NETWORK, "size", *_IMAGES),
     "hf": ("head", "features", "size", *_IMAGES),
     "clip": ("words", "template", *_IMAGES),
-    "module": ("weights", "head", "output", "features", *_SHAPE, *_IMAGES),
     **dict.fromkeys(("onnx", "torchscript", "pt2"), _FILE),
 }
 #: Kinds that are the name of something; all others are paths.
