@@ -62,8 +62,11 @@ def test_images(bench, bugs, tmp_path, monkeypatch, changed, said):
 
 
 def test_detectors_that_no_classifier_of_a_method_can_serve(bench, tmp_path, monkeypatch):
-    said = refusal(monkeypatch, bench, tmp_path / "out", methods=["godin", "ce"], detectors=["godin", "ood_head"])
+    said = refusal(
+        monkeypatch, bench, tmp_path / "out", methods=["godin", "ce"], detectors=["godin", "ood_head", "rotation"]
+    )
     assert "trained by 'ce': godin needs numerators, which this classifier does not give; ood_head needs" in said
+    assert "rotation needs rotation-errors, which this classifier does not give" in said
 
 
 @pytest.mark.parametrize("method", registry.names())

@@ -1,7 +1,9 @@
 """``outskirts guard``, ``predict`` and ``monitor``: what comes in right, and what is refused in a sentence."""
 
 import io
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -20,6 +22,11 @@ def make():
     return nn.Sequential(*layers)
 """
 STATED = "size=16&mean=0.5,0.5,0.5&std=0.5,0.5,0.5"
+
+
+def given(text, monkeypatch):
+    """Let these bytes be the standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +65,7 @@ def test_unread_pictures_have_their_place_and_are_all_counted(outskirts, guard, 
     assert [line.partition(",")[0] for line in said.out.splitlines()[1:]] == list(map(str, files))
     assert said.code == 0 and "3 could not be read" in said.err
     lines = "".join(f"{file}\r\n" for file in files)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines, newline=""))
+    given(lines.encode(), monkeypatch)
     listed = outskirts("predict", guard, "-")
     assert (listed.code, listed.out) == (0, said.out)
 
@@ -87,10 +94,35 @@ def test_ones_own_function_is_guarded_and_found_again(outskirts, bugs, calibrati
 
 
 def test_paths_come_from_another_program(outskirts, guard, bugs, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{bugs / 'fog' / '0.png'}\n\n{bugs / 'fog' / '1.png'}\n"))
+    given(f"{bugs / 'fog' / '0.png'}\n\n{bugs / 'fog' / '1.png'}\n".encode(), monkeypatch)
     assert len(outskirts("predict", guard, "-").out.splitlines()) == 3
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    given(b"", monkeypatch)
     assert "The standard input names no picture" in outskirts("predict", guard, "-").err
+
+
+def test_paths_from_another_program_are_in_any_bytes(outskirts, guard, bugs, tmp_path, monkeypatch):
+    path = os.fsencode(tmp_path) + b"/gr\xfcn.png"
+    shutil.copy(bugs / "fog" / "0.png", os.fsdecode(path))
+    given(path + b"\n", monkeypatch)
+    assert outskirts("predict", guard, "-", "--out", tmp_path / "v.csv").code == 0
+    assert (
+        (tmp_path / "v.csv").read_bytes().splitlines()[1].split(b",")[0].endswith((b"gr\\xfcn.png", b"gr\\udcfcn.png"))
+    )
+
+
+@pytest.mark.parametrize("end", ["closed", "for writing"])
+def test_an_input_that_cannot_be_read(guard, end, tmp_path):
+    shown = "<&-" if end == "closed" else f"0> {tmp_path}/text"
+    command = f"{sys.executable} -m outskirts predict {guard} - {shown}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("outskirts: The standard input cannot be read: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_home_folder_in_a_model(refused, bugs, tmp_path):
+    for model in ("~nosuchuser/net", "timm:resnet18?weights=~nosuchuser/w.pt", "onnx:~nosuchuser/net.onnx"):
+        said = refused("extract", bugs / "fog", "--model", model, "--out", tmp_path / "out.npz")
+        assert "~nosuchuser stands for the home folder of a user who is not known" in said
 
 
 def test_an_alarm_is_an_exit_code(outskirts, guard, tmp_path):
@@ -154,7 +186,9 @@ def test_wrong_calibrations_are_refused(outskirts, finished, bugs, calibration, 
         (["{guard}", "{picture}", "--out", "{text}"], "whose name ends in"),
         (["{guard}", "{picture}", "--fdr", "0.1"], "is of a whole batch; write it to a file"),
         (["{guard}", "{picture}", "--fdr", "1", "--out", "v.csv"], "false discovery rate must be above 0 and below 1"),
-        (["{guard}", "{picture}", "--top", "0"], "top must be"),
+        (["{guard}", "{picture}", "--top", "0"], "top is a number from 1 to 2, and not 0"),
+        (["{guard}", "{picture}", "--top", f"{10**20}"], "top is a number from 1 to 2, and not 1000"),
+        (["{guard}", "{picture}", "--top", "3", "--out", "v.csv"], "top is a number from 1 to 2, and not 3"),
     ],
 )
 def test_wrong_pictures_and_guards_are_refused(outskirts, guard, tmp_path, words, told, monkeypatch):

@@ -56,12 +56,18 @@ def unless(done: str, command: Callable[[Path], list[str]]) -> Callable[[Path], 
 def draw(root: Path) -> None:
     """Small folders of noisy coloured images."""
     random_ = np.random.default_rng(0)
-    for part, count in {"train": 40, "test": 20, "fog": 24}.items():
-        for name in ("ant", "bee") if part != "fog" else ("fly",):
+    for part, count in {"train": 40, "test": 20, "calibration": 20, "fog": 24, "many": 1500}.items():
+        for name in ("fly",) if part in ("fog", "many") else ("ant", "bee"):
             (root / part / name).mkdir(parents=True)
             for i in range(count):
                 pixels = np.array(_COLOURS[name]) + random_.integers(-60, 60, (16, 16, 3))
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / part / name / f"{i}.png")
+
+
+def guard_of(run: Path, root: Path, out: Path) -> list[str]:
+    """The command that makes a guard of a run."""
+    options = ("--calibrate", str(root / "calibration"), "--detector", "knn:k=3", "--acceptance", "0.9")
+    return ["guard", str(run), *options, "--device", "cpu", "--out", str(out)]
 
 
 def scenes(root: Path, run: Path) -> list[Scene]:
@@ -100,6 +106,16 @@ def scenes(root: Path, run: Path) -> list[Scene]:
     def packing(folder: Path) -> list[str]:
         return ["data", "pack", *data, "--out", str(folder / "a.parquet")]
 
+    def guarding(folder: Path) -> list[str]:
+        return guard_of(run, root, folder / "guard")
+
+    def predicting(folder: Path) -> list[str]:
+        options = ("--top", "2", "--fdr", "0.2", "--device", "cpu", "--out", str(folder / "verdicts.csv"))
+        return ["predict", str(root.parent / "guard"), str(root / "many"), *options]
+
+    def extracting(folder: Path) -> list[str]:
+        return ["extract", str(root / "many"), "--model", str(run), "--device", "cpu", "--out", str(folder / "f.npz")]
+
     def pool(folder: Path) -> list[str]:
         options = ("--generator", "mixup", *data, "--count", "200", "--generation-batch-size", "8")
         return ["synthesize", "id", *options, "--out", str(folder / "pool")]
@@ -118,6 +134,9 @@ def scenes(root: Path, run: Path) -> list[Scene]:
         Scene("synthesize id", pool, again=unless("pool/manifest.json", pool)),
         Scene("benchmark", benchmark),
         Scene("data pack", packing, again=unless("a.parquet", packing)),
+        Scene("guard", guarding, again=unless("guard/guard.json", guarding)),
+        Scene("predict", predicting, again=unless("verdicts.csv", predicting)),
+        Scene("extract", extracting, again=unless("f.npz", extracting)),
     ]
 
 
@@ -234,6 +253,7 @@ def run() -> int:
     first = Scene("the run that others read", lambda folder: [])
     options = ["--epochs", "2", "--batch-size", "8", "--lr", "0.1", "--precision", "fp32", "--device", "cpu"]
     finish(first, ["train", "ascood", "--data", str(asked.out / "data/train"), *options, "--out", str(common)])
+    finish(first, guard_of(common, asked.out / "data", asked.out / "guard"))
     chosen = [scene for scene in scenes(asked.out / "data", common) if asked.only in scene.name]
     chance, wrong, lines = random.Random(asked.seed), 0, []
     for scene in chosen:

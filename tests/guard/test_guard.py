@@ -305,6 +305,10 @@ def test_what_is_not_there_or_wide_is_told_in_its_place(guard, bugs, tmp_path):
 def test_the_most_probable_classes_are_given(guard, bugs):
     verdict = guard.predict(bugs / "fog", top=2)[0]
     assert verdict.top[0] == (verdict.label, verdict.confidence)
+    for top in (0, 3, 10**20):
+        for refused in (guard.predict, lambda images, top: list(guard.stream(osk.open(images), top=top))):
+            with pytest.raises(osk.OutskirtsError, match=rf"\b{top}\b"):
+                refused(bugs / "fog", top=top)
     assert sum(share for _, share in verdict.top) == pytest.approx(1)
 
 

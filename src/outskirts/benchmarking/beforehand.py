@@ -17,6 +17,7 @@ from ..evaluation.separation import require_apart, require_apart_from_validation
 from ..evaluation.task import by_name
 from ..extraction.outputs import Outputs
 from ..extraction.outputs_of import outputs_of
+from ..extraction.probes import HeadProbe
 from ..methods import registry
 from ..models.classifier import Backbone, Classifier
 from ..training.config import Recipe, resolve_recipe
@@ -93,5 +94,10 @@ def _outputs_of_nothing(recipe: Recipe, detectors: Sequence[Detector]) -> Output
                 "logits": classifier.head(features),
                 "labels": torch.zeros(1, dtype=torch.long),
             }
-        given = {probe.key: torch.zeros(1) for one in detectors for probe in one.probes}
+        probes = [probe for one in detectors for probe in one.probes]
+        given = {
+            probe.key: torch.zeros(1)
+            for probe in probes
+            if not isinstance(probe, HeadProbe) or probe.given_by(classifier.head)
+        }
         return outputs_of(classifier, values, given, (), "head", torch.device("cpu"))

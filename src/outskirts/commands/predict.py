@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
 from ..guard.gallery import save_gallery
 from ..guard.guard import Guard
+from ..guard.judging import require_top
 from ..guard.lowest import Lowest
 from ..guard.opening import opened
 from ..guard.page import require_page
@@ -80,6 +82,7 @@ class Predict(Command):
         train = None if self.train is None else open_split(self.train, "train")
         images, lowest = self._images(), Lowest(self.html_images)
         guard = Guard.load(self.guard, strict=not self.any_version, say=say)
+        require_top(guard, self.top)
         with telling() as told:
             summary = self._looked_at(guard, images, lowest, told)
         say(f"{summary}." if self.out is None else f"{self.out}: {summary}.")
@@ -112,13 +115,24 @@ class Predict(Command):
 
     def _images(self) -> ImageSet:
         if self.pictures == ("-",):
-            names = [name for line in sys.stdin if (name := line.rstrip("\r\n")).strip()]
+            names = [os.fsdecode(name) for line in _input().split(b"\n") if (name := line.rstrip(b"\r")).strip()]
             if not names:
                 raise OutskirtsError("The standard input names no picture; give the path of one in each line.")
             return opened(names)
         if not self.pictures:
             raise OutskirtsError("Name a picture, a folder or a pattern after the guard.")
         return opened(self.pictures)
+
+
+def _input() -> bytes:
+    """The standard input to its end, in bytes, since names of files are in any encoding."""
+    try:
+        if sys.stdin is not None:  # It is None where it was closed.
+            return sys.stdin.buffer.read()
+        reason = "it is closed"
+    except OSError as error:
+        reason = f"{error}"
+    raise OutskirtsError(f"The standard input cannot be read: {reason}.")
 
 
 class _Table:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ..errors import OutskirtsError
 from ..files import digest, load_tensors, save_tensors
+from ..paths import home_expanded
 from .decode import Altered, CorruptImage, Item, Items, is_deep, plain_pixels, regular
 from .packed import Packed
 from .reading import Reading
@@ -44,7 +45,7 @@ Status: TypeAlias = tuple[int, int, int, int]
 
 def keys_folder() -> Path:
     """Where keys are remembered: ``$OUTSKIRTS_KEYS``, or ``~/.cache/outskirts/keys``."""
-    return Path(os.environ.get("OUTSKIRTS_KEYS") or "~/.cache/outskirts/keys").expanduser()
+    return home_expanded(os.environ.get("OUTSKIRTS_KEYS") or "~/.cache/outskirts/keys")
 
 
 def item_key(item: Item) -> str:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..devices import full_precision
 from ..errors import OutskirtsError
 from ..extraction.outputs import Outputs
+from ..extraction.probes import HeadProbe
 from ..models.heads import turned
 from .base import Detector, register
 
@@ -24,18 +25,20 @@ __all__ = ["Rotation", "RotationErrors"]
 
 
 @dataclass(frozen=True)
-class RotationErrors:
+class RotationErrors(HeadProbe):
     """A probe: the cross-entropy [B] of a head that tells how images are turned, the mean over the four quarters."""
 
     cost: ClassVar[str] = "a pass for each of four rotations"
     key: ClassVar[str] = "rotation-errors"
 
+    def given_by(self, head: nn.Module) -> bool:
+        return isinstance(getattr(head, "rotation", None), nn.Module)
+
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
-        rotation = getattr(classifier.head, "rotation", None)
-        if rotation is None:
+        if not self.given_by(classifier.head):
             raise OutskirtsError("This classifier has no head for rotations; the method rotpred trains one.")
         with torch.no_grad(), full_precision(images):
-            logits = [rotation(classifier.features(each)).float() for each in turned(images)]
+            logits = [classifier.head.rotation(classifier.features(each)).float() for each in turned(images)]
         return -sum(one.log_softmax(1)[:, turn] for turn, one in enumerate(logits)) / 4
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..devices import full_precision
 from ..models.stages import find_stages, hooked, stage
@@ -44,6 +44,18 @@ class FeatureProbe(ABC):
     @abstractmethod
     def __call__(self, classifier: Any, images: Tensor) -> Tensor:
         """The features for one batch."""
+
+
+class HeadProbe(ABC):
+    """A probe that only some heads can give."""
+
+    @abstractmethod
+    def given_by(self, head: nn.Module) -> bool:
+        """Whether this head can."""
+
+    @abstractmethod
+    def __call__(self, classifier: Any, images: Tensor) -> Tensor:
+        """The tensor for one batch."""
 
 
 class StageProbe(ABC):

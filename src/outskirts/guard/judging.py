@@ -16,7 +16,16 @@ from ..extraction.stream import stream
 from .parts import Parts
 from .verdicts import Verdicts
 
-__all__ = ["judge", "judged"]
+__all__ = ["judge", "judged", "require_top"]
+
+
+def require_top(parts: Parts, top: int) -> None:
+    """Raise unless a guard can give this many of the most probable classes of an image."""
+    headless, classes = parts.classifier.headless, len(parts.classifier.classes)
+    if not 1 <= top <= (1 if headless else classes):
+        known = "This guard tells no probabilities of classes" if headless else f"This guard knows {classes} classes"
+        most = "leave top as 1" if headless else f"top is a number from 1 to {classes}"
+        raise OutskirtsError(f"{known}; {most}, and not {top}.")
 
 
 def judge(parts: Parts, outputs: Outputs, files: Sequence[str], top: int = 1) -> Verdicts:
@@ -27,7 +36,11 @@ def judge(parts: Parts, outputs: Outputs, files: Sequence[str], top: int = 1) ->
         outputs: Outputs of N images, with what the probes of the detector give.
         files: Names of the images.
         top: How many of the most probable classes are given.
+
+    Raises:
+        OutskirtsError: If there are not so many.
     """
+    require_top(parts, top)
     with torch.inference_mode():
         # A score that is no number is one of an image that is not accepted.
         scores = parts.detector.score(outputs).cpu().double() if len(outputs) else torch.empty(0).double()
@@ -35,7 +48,7 @@ def judge(parts: Parts, outputs: Outputs, files: Sequence[str], top: int = 1) ->
     places = torch.empty(len(outputs), 0, dtype=torch.int64)
     predicted = None
     if outputs.logits is not None:
-        shares, places = outputs.logits.float().softmax(1).topk(min(max(1, top), outputs.logits.shape[1]))
+        shares, places = outputs.logits.float().softmax(1).topk(top)
         predicted = outputs.predicted
     return Verdicts(
         files,

@@ -24,6 +24,7 @@ from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_new
 from .fdr import discoveries, shortage
 from .guard import Guard
+from .judging import require_top
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
 
 __all__ = ["Summary", "predict_to", "row_blocks", "rows_of"]
@@ -100,10 +101,11 @@ def predict_to(
 
     Raises:
         OutskirtsError: If the file is there, another process writes beside it, or what was begun is of other images,
-            options or another guard.
+            options or another guard; if there are not so many classes.
     """
     out = require_suffix(output_path(out))
     require_new(out)
+    require_top(guard, top)
     if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)
     make_folder(out.parent)

@@ -69,7 +69,7 @@ _BY_SUFFIX = {"": "folder", ".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
 
 def data_folder() -> Path:
     """Where sets lie that are called by their bare names: ``$OUTSKIRTS_DATA``, or ``~/.cache/outskirts/data``."""
-    return Path(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data").expanduser()
+    return home_expanded(os.environ.get("OUTSKIRTS_DATA") or "~/.cache/outskirts/data")
 
 
 def placed(path: Path | str) -> Path:

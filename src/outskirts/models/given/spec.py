@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutskirtsError, unknown
+from ...paths import home_expanded
 
 __all__ = ["KINDS", "NAMED", "OPTIONS", "TAKEN", "ModelSpec", "parse_model"]
 
@@ -149,7 +150,7 @@ def parse_model(text: str | Path, base: Path | None = None) -> ModelSpec:
     base = base or Path()
     body, _, query = str(text).partition("?")
     kind, colon, where = body.partition(":")
-    path = base / Path(body).expanduser()
+    path = base / home_expanded(body)
     if not colon or (kind not in KINDS and path.exists()):
         kind = "run" if path.is_dir() else _SUFFIXES.get(path.suffix.lower(), "") if path.is_file() else ""
         where = body
@@ -163,7 +164,7 @@ def parse_model(text: str | Path, base: Path | None = None) -> ModelSpec:
     if not where:
         raise OutskirtsError(f"'{text}' names no classifier; write {kind}: and the {KINDS[kind]}.")
     if kind not in NAMED:
-        where = str((base / Path(where).expanduser()).absolute())
+        where = str((base / home_expanded(where)).absolute())
     options: dict[str, str] = {}
     for pair in query.split("&") if query else ():
         name, equals, value = pair.partition("=")
@@ -179,6 +180,6 @@ def parse_model(text: str | Path, base: Path | None = None) -> ModelSpec:
 
 def _placed(value: str, base: Path) -> str:
     """A path from anywhere; what is no file stays as it is."""
-    path = base / Path(value.rpartition("#")[0] or value).expanduser()
+    path = base / home_expanded(value.rpartition("#")[0] or value)
     part = f"#{value.rpartition('#')[2]}" if "#" in value else ""
     return f"{path.absolute()}{part}" if path.is_file() else value
