@@ -179,13 +179,13 @@ def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[Any]:
     return pixels if is_wide(pixels) else FIRST.bytes_of(pixels, "an array")
 
 
-def regular(path: Path) -> os.stat_result:
-    """What the system knows of a file that has an end; a pipe with the name of an image would be waited for for ever.
+def regular(file: Path | int) -> os.stat_result:
+    """What the system knows of a file, or an open one, that has an end; a pipe with the name of an image would be waited for for ever.
 
     Raises:
         OSError: If it is no such file.
     """
-    known = path.stat()
+    known = os.stat(file)
     if not stat.S_ISREG(known.st_mode):
         raise OSError("it is not a regular file")
     return known

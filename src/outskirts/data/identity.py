@@ -36,6 +36,9 @@ _CHUNK = 2**20
 #: Nanoseconds after which a file's times tell whether it was changed since: until then it is not remembered.
 _SETTLED = 2 * 10**9
 
+#: Small files are read without Python's own file, which takes as long as the rest. A pipe is not waited for.
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -229,11 +232,14 @@ class _Record:
 def _read(path: Path) -> tuple[Status, str]:
     """Status and key of a file."""
     try:
-        before = _status(path)
-        state = xxhash.xxh3_128()
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
+        file = os.open(path, _FLAGS)
+        try:
+            before = _status(file)
+            state, size = xxhash.xxh3_128(), min(before[0] + 1, _CHUNK)
+            while chunk := os.read(file, size):
                 state.update(chunk)
+        finally:
+            os.close(file)
     except PermissionError as error:
         raise CorruptImage(f"{path} is not readable: permission denied.") from error
     except OSError as error:
@@ -241,9 +247,9 @@ def _read(path: Path) -> tuple[Status, str]:
     return before, state.hexdigest()
 
 
-def _status(path: Path) -> Status:
+def _status(file: Path | int) -> Status:
     """Raises what `regular` does."""
-    known = regular(path)
+    known = regular(file)
     return known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
 
 
