@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from outskirts import OutskirtsError
+from outskirts import OutskirtsError, devices
 from outskirts.devices import faster_precision, repeatable, resolve_device
 
 
@@ -27,8 +27,25 @@ def test_the_faster_precision_is_one_of_two():
 
 @pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode])
 def test_it_may_be_asked_for_while_nothing_is_learned(block):
+    devices._faster_on_processor.cache_clear()
     with block():
         assert faster_precision(torch.device("cpu")) in ("bf16", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("bf16", "passes", "faster"), [([0.9], 1, "fp32"), ([0.3, 0.05, 0.06], 3, "bf16"), ([0.3, 0.09, 0.1], 3, "fp32")]
+)
+def test_an_emulated_precision_is_not_waited_for(monkeypatch, bf16, passes, faster):
+    made = []
+
+    def seconds(half):
+        for one in [*bf16, *bf16] if passes == 1 else bf16:
+            made.append(one)
+            yield one
+
+    monkeypatch.setattr(devices, "_seconds", lambda half: seconds(half) if half else iter([0.4, 0.1]))
+    monkeypatch.setattr(devices, "_faster_on_processor", devices._faster_on_processor.__wrapped__)
+    assert faster_precision(torch.device("cpu")) == faster and len(made) == passes
 
 
 @pytest.mark.parametrize("products", ["highest", "high", "medium"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import OutskirtsError
+from .texts import in_unicode
 
 __all__ = ["home_expanded", "output_path", "require_unicode"]
 
@@ -23,9 +24,9 @@ def require_unicode(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         # Not every stream could print it.
-        shown = str(path).encode(errors="backslashreplace").decode()
         raise OutskirtsError(
-            f"The path {shown} is not in UTF-8, and what is written there could not be read again; choose another name."
+            f"The path {in_unicode(str(path))} is not in UTF-8, and what is written there could not be read again; "
+            "choose another name."
         ) from error
 
 

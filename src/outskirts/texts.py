@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
-__all__ = ["KINDS", "SEPARATED", "CommaSeparated", "comma_separated", "counted", "joined", "listed", "verb"]
+__all__ = [
+    "KINDS",
+    "SEPARATED",
+    "CommaSeparated",
+    "comma_separated",
+    "counted",
+    "in_unicode",
+    "joined",
+    "listed",
+    "verb",
+]
 
 #: What sentences call the kinds of plain values.
 KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -35,6 +45,15 @@ def counted(number: int, noun: str) -> str:
     """
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def in_unicode(name: str) -> str:
+    r"""A name as files and pages can hold it: bytes of it that are in no encoding are written as codes.
+
+    >>> print(in_unicode("gr\udcfcn.png"))
+    gr\udcfcn.png
+    """
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def joined(*sentences: str) -> str:

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_a_name_that_is_not_in_utf_8(named, tmp_path):
     file = tmp_path / os.fsdecode(b"\xff.parquet")
     pack(named, file)
     assert osk.open(f"parquet:{file}").classes == ["cat", "dog"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_images_whose_names_are_not_in_utf_8(bugs, tmp_path):
+    for name in (b"\xff1.png", b"a2.png"):
+        (tmp_path / "class").mkdir(exist_ok=True)
+        shutil.copy(bugs / "fog" / "0.png", tmp_path / "class" / os.fsdecode(name))
+    pack(osk.open(f"folder:{tmp_path}"), tmp_path / "packed.parquet")
+    by_name = osk.open(f"{tmp_path / 'packed.parquet'}?label=path:(.*)[.]png")
+    assert sorted(by_name.classes) == ["\\udcff1", "a2"]
 
 
 @pytest.mark.parametrize("name", ["patient", "path:([0-9])", "place", "label"])

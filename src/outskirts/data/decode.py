@@ -180,7 +180,9 @@ def plain_pixels(item: Image.Image | NDArray[Any]) -> NDArray[Any]:
 
 
 def regular(file: Path | int) -> os.stat_result:
-    """What the system knows of a file, or an open one, that has an end; a pipe with the name of an image would be waited for for ever.
+    """What the system knows of a file, or an open one, that has an end.
+
+    A pipe with the name of an image would be waited for for ever.
 
     Raises:
         OSError: If it is no such file.

@@ -12,7 +12,7 @@ from ..files import atomic
 from ..paths import home_expanded
 from ..telling import Progress, Say, nobody, silence
 from ..temporary import require_last_name, require_new
-from ..texts import counted
+from ..texts import counted, in_unicode
 from .attribute import Attribute
 from .decode import picture, scaled
 from .imageset import ImageSet
@@ -114,7 +114,8 @@ def _entry(images: ImageSet, i: int, side: int | None, quality: int | None) -> d
     else:
         shown.save(content, "webp", lossless=True)
     name = images.name(i)
-    return {"bytes": content.getvalue(), "path": f"{i}" if name.startswith("row ") else Path(name).name}
+    path = f"{i}" if name.startswith("row ") else in_unicode(Path(name).name)
+    return {"bytes": content.getvalue(), "path": path}
 
 
 def _metadata(names: dict[str, list[str]]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from ..errors import MissingExtra, OutskirtsError
 from ..evaluation.csv_cells import guarded
 from ..temporary import require_last_name
+from ..texts import in_unicode
 from .verdicts import Verdict
 
 __all__ = [
@@ -51,7 +52,7 @@ def columns(top: int = 1, fdr: bool = False) -> list[str]:
 def record_of(verdict: Verdict) -> Record:
     """The row of an image that was looked at."""
     row: Record = {name: getattr(verdict, name) for name in Verdict._fields[:-1]}
-    row["file"] = _in_unicode(verdict.file)
+    row["file"] = in_unicode(verdict.file)
     for rank, (label, confidence) in enumerate(verdict.top[1:], start=2):
         row |= {f"label_{rank}": label, f"confidence_{rank}": confidence}
     for name, value in row.items():
@@ -65,12 +66,7 @@ def record_of(verdict: Verdict) -> Record:
 
 def unread_record(file: str, why: str) -> Record:
     """The row of an image that could not be read."""
-    return {"file": _in_unicode(file), "error": _in_unicode(why)}
-
-
-def _in_unicode(name: str) -> str:
-    """A name as files can hold it: bytes of it that are in no encoding are written as codes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return {"file": in_unicode(file), "error": in_unicode(why)}
 
 
 def require_suffix(file: Path) -> Path:
