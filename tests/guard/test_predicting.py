@@ -168,7 +168,8 @@ def test_formulas_in_names_are_quoted_in_csv_and_read_again(guard, tmp_path, bug
 def test_wrong_files_of_verdicts_are_told(tmp_path):
     for name, content, told in (
         ("v.txt", "", "is none of the files that verdicts are written to"),
-        ("v.csv", "file,label\na,b\n", "row 1 does not say whether the image was accepted"),
+        ("v.csv", "file,label\na,b\n", "it has no column 'accepted'"),
+        ("v.csv", "file,accepted\na,\n", "row 1 does not say whether the image was accepted"),
         ("v.csv", "accepted\nperhaps\n", "row 1 does not say whether the image was accepted"),
         ("v.jsonl", "{no json\n", "is damaged"),
         ("v.jsonl", "[1, 2]\n", "is damaged"),
@@ -177,6 +178,7 @@ def test_wrong_files_of_verdicts_are_told(tmp_path):
         ("v.jsonl", '{"accepted": true, "score": [], "p_value": 1}', "has a score that is no number"),
         ("v.jsonl", "[" * 100_000, "is damaged"),
         ("v.csv", "", "it is empty"),
+        ("v.csv", "nan\n", "it has no column 'accepted'"),
         ("v.csv", "label,accepted\nant,true,7\n", "line 2 has more cells than there are columns"),
     ):
         (tmp_path / name).write_text(content)

@@ -136,10 +136,17 @@ def _csv(file: Path) -> Iterator[Any]:
         table = csv.DictReader(text)
         if table.fieldnames is None:
             raise ValueError("it is empty")
+        _require_column(table.fieldnames)
         for row in table:
             if None in row:
                 raise ValueError(f"line {table.line_num} has more cells than there are columns")
             yield {name: unguarded(cell) if cell else cell for name, cell in row.items()}
+
+
+def _require_column(names: Sequence[str]) -> None:
+    """Raise unless a table, which may have no row, says of images whether they were accepted."""
+    if "accepted" not in names:
+        raise ValueError("it has no column 'accepted'")
 
 
 def _json_lines(file: Path) -> Iterator[Any]:
@@ -152,7 +159,9 @@ def _parquet(file: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        for batch in pq.ParquetFile(file).iter_batches():
+        table = pq.ParquetFile(file)
+        _require_column(table.schema_arrow.names)
+        for batch in table.iter_batches():
             yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
         raise OutskirtsError(f"{file} cannot be read as a Parquet file ({error}).") from error
