@@ -64,6 +64,15 @@ def test_a_deep_image_is_upright_too():
     assert torch.equal(image[0].double(), torch.from_numpy(np.round(np.rot90(pixels, -1) / 257)))
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_nothing_is_warned_of_exif_data_that_ends_too_soon(format):
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0112] = "camera" * 9, 6
+    whole = exif.tobytes()
+    for length in range(len(whole)):
+        decode(encoded(Image.new("RGB", (8, 6)), format, exif=whole[:length]), "x")
+
+
 def test_damaged_exif_data_turns_nothing():
     picture = Image.fromarray(RANDOM.integers(0, 256, (8, 12, 3), np.uint8))
     stored = encoded(picture, exif=b"Exif\0\0no such thing")

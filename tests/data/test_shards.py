@@ -183,6 +183,15 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**shards.about, "parts": [2, 2, 3]}))
     with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors holds 1 rows instead of 3"):
         Shards.open(tmp_path, KIND).columns("x")
+    save_json(tmp_path / "manifest.json", shards.about)
+    for column, told in (
+        (torch.ones(1, 2), "x of another shape"),
+        (torch.ones(1).int(), "x of another"),
+        (torch.ones(()), "holds 0 rows"),
+    ):
+        shards.write(2, {"x": column})
+        with pytest.raises(OutskirtsError, match=rf"n-00002\.safetensors holds {told.removeprefix('holds ')}"):
+            shards.columns("x")
     shards.file(2).unlink()
     with pytest.raises(OutskirtsError, match=r"n-00002\.safetensors is missing\. To make it again, count again"):
         shards.columns("x")

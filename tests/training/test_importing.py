@@ -184,7 +184,7 @@ def test_ncis_on_large_images(foreign, bugs, tmp_path):
     """The stem is the one for small images; size, mean and deviation are ImageNet's all the same."""
     torch.save(foreign.ncis_state(2), tmp_path / "ncis.pt")
     small = osk.open(bugs / "train")
-    np.savez(tmp_path / "large.npz", images=np.zeros((40, 80, 90, 3), np.uint8), labels=np.arange(40) % 2)
+    np.savez(tmp_path / "large.npz", images=np.zeros((20, 80, 90, 3), np.uint8), labels=np.arange(20) % 2)
     large = osk.open(f"npz:{tmp_path / 'large.npz'}?images=images&labels=labels")
     made = {
         name: osk.load(import_checkpoint("ncis", tmp_path / "ncis.pt", images, tmp_path / name, **given).path).transform

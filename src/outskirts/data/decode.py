@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import OutskirtsError
-from .picture import has_deep_pixels, plain
+from .picture import has_deep_pixels, plain, unwarned
 from .reading import FIRST, SHOWN, Reading, is_wide
 
 __all__ = [
@@ -202,11 +201,7 @@ def open_picture(where: bytes | Path) -> Iterator[Image.Image]:
     """
     if isinstance(where, Path):
         regular(where)
-    with warnings.catch_warnings():
-        # The limit below is an error.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = _opened(where)
-    with opened as picture:
+    with unwarned(), _opened(where) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise OSError(f"it has {picture.width}x{picture.height} pixels, and at most {MAX_PIXELS:,} are read")
         yield picture
@@ -234,6 +229,7 @@ def formats() -> tuple[str, ...]:
 
 def _pixels(item: bytes | Path | Image.Image, reading: Reading) -> NDArray[Any]:
     if isinstance(item, Image.Image):
-        return plain(item, reading)
+        with unwarned():
+            return plain(item, reading)
     with open_picture(item) as picture:
         return plain(picture, reading, item)

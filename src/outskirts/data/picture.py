@@ -6,7 +6,8 @@ import io
 import re
 import struct
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from PIL import ExifTags, Image
 
 from .reading import FIRST, Reading
 
-__all__ = ["has_deep_pixels", "plain"]
+__all__ = ["has_deep_pixels", "plain", "unwarned"]
 
 #: The tag of TIFF files that says what a page is: 0 is a picture of its own, others are smaller copies and masks.
 _KIND_OF_PAGE = 254
@@ -25,6 +26,14 @@ _KIND_OF_PAGE = 254
 _SAMPLES, _EXTRA = 277, 338
 
 _AS_ARRAY = "an array [N, H, W, C] in an .npy file, of which ?channels=0,1,2 takes three"
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """A block in which Pillow warns of nothing: too many pixels are an error, and damaged EXIF data says nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def plain(picture: Image.Image, reading: Reading, source: bytes | Path | None = None) -> NDArray[Any]:
@@ -122,10 +131,7 @@ def _deep_colours(picture: Image.Image, source: bytes | Path | None, reading: Re
 
 def _read_as(how: str, source: bytes | Path) -> NDArray[np.uint8]:
     """The bytes that Pillow takes out of a PNG file if it is told that this is how they lie."""
-    with warnings.catch_warnings():
-        # It has been opened before, and is not too large.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = cast(Any, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("PNG",)))
+    opened = cast(Any, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("PNG",)))
     with opened:
         opened.tile = [(*tile[:3], how) for tile in opened.tile]
         return np.array(opened)

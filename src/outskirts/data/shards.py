@@ -153,15 +153,33 @@ class Shards:
             raise OutskirtsError(f"{file} is damaged ({error}); delete it and {self.kind.remake}.") from error
 
     def columns(self, *names: str) -> list[Tensor]:
-        """These columns of all rows, each [N, …]."""
-        parts = []
-        for number, size in enumerate(self.sizes):
+        """These columns of all rows, each [N, …].
+
+        Raises:
+            OutskirtsError: If a shard, in these or other columns, has not as many rows as the manifest says, or rows
+                that are not like those of the first.
+        """
+        parts: list[list[Tensor]] = []
+        kinds: dict[str, tuple[list[int], str]] = {}
+        for number in range(len(self.sizes)):
             with self.opened(number) as stream:
-                part = [stream.get_tensor(name) for name in names]
-            if len(part[0]) != size:
-                raise OutskirtsError(f"{self.file(number)} holds {len(part[0])} rows instead of {size}.")
-            parts.append(part)
+                self._require_rows(number, stream, kinds)
+                parts.append([stream.get_tensor(name) for name in names])
         return [torch.cat(column) for column in zip(*parts)]
+
+    def _require_rows(self, number: int, stream: Any, kinds: dict[str, tuple[list[int], str]]) -> None:
+        """Raise unless each column of a shard is as long as it must be, and its rows are like those of others."""
+        for name in stream.keys():  # noqa: SIM118 - it is no dictionary.
+            column = stream.get_slice(name)
+            count, *shape = column.get_shape() or [0]
+            if count != self.sizes[number]:
+                raise OutskirtsError(f"{self.file(number)} holds {count} rows instead of {self.sizes[number]}.")
+            kind = shape, column.get_dtype()
+            if kinds.setdefault(name, kind) != kind:
+                raise OutskirtsError(
+                    f"{self.file(number)} holds {name} of another shape or type than the files before; delete it and "
+                    f"{self.kind.remake}."
+                )
 
     def gather(self, name: str, rows: Tensor) -> Tensor:
         """Some rows of a column, [n, …], for which each shard is opened once.
