@@ -159,6 +159,7 @@ def test_scores_of_different_images_are_not_paired(runs: list[Path]) -> None:
         ("results.csv", "not,a,table\n1,2,3\n", "results.csv"),
         ("scores.safetensors", "no tensors", "scores.safetensors is damaged"),
         ("config.yaml", "a: [", "config.yaml is damaged"),
+        ("config.yaml", "epochs: many", "but its epochs is 'many', not a whole number"),
         ("config.yaml", "- a list", "should map"),
         ("metrics.jsonl", '{"kind": "train", "epoch": 1}\n{"kind"', "line 2 is not valid JSON"),
         ("metrics.jsonl", '{"kind": "train"}', "entry 1 lacks epoch"),

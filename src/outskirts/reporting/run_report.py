@@ -40,6 +40,12 @@ _MISS = {
 }
 
 
+#: What pages compute with and show, in the settings of a run.
+_SETTINGS = {
+    **dict.fromkeys(("method", "backbone", "device"), (str, None)),
+    **dict.fromkeys(("seed", "epochs", "size"), (int, None)),
+}
+
 #: What commands are made of, in the environment of a run.
 _ENVIRONMENT = {
     **dict.fromkeys(("command", "folder", "commit"), (str, None)),
@@ -242,6 +248,6 @@ def _entries(path: Path, entries: list[Any] | None, kind: dict[str, Any]) -> lis
 def _settings(path: Path) -> dict[str, Any]:
     missing = f"{path} is missing: {path.parent} is not a run folder."
     settings = load_yaml(path, missing)
-    if clause := misfit(settings, {"method": (str, None), "seed": (int, None)}):
+    if clause := misfit(settings, _SETTINGS):
         raise OutskirtsError(f"{path} is damaged: it should map the names of settings to their values, but {clause}.")
     return settings
