@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: S
             f"{folder} was saved with {'; '.join(others)}. Scores may differ: install those versions, or load it with "
             "strict=False (--any-version), which compares what the network gives."
         )
-    parts = _parts(folder, about, classifier)
+    with _unchanged(folder, about):
+        parts = _parts(folder, about, classifier)
     if others:
         _require_agreement(folder, parts, about["check"], others, say)
     return parts
@@ -128,11 +130,12 @@ def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: S
 def load_calibration(folder: Path) -> tuple[Calibration, list[str]]:
     """The calibration of a guard and the names of its classes, without its network."""
     about = _read(folder)
-    return _calibration(folder, about), about["classes"]
+    with _unchanged(folder, about):
+        return _calibration(folder, about), about["classes"]
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """What ``guard.json`` says, once no file of the folder has changed."""
+    """What ``guard.json`` says, if it has not changed."""
     if not (folder / ABOUT).is_file():
         raise OutskirtsError(f"{folder} is not the folder of a guard: it has no {ABOUT}.")
     about = load_json(folder / ABOUT, {"format": int})
@@ -143,7 +146,9 @@ def _read(folder: Path) -> dict[str, Any]:
         )
     if clause := misfit(about, _KIND):
         raise OutskirtsError(f"{folder / ABOUT} is damaged: {clause}.")
-    _require_unchanged(folder, about)
+    known = dict(about)
+    if known.pop("digest") != _digest(known):
+        raise _changed(folder / ABOUT)
     return about
 
 
@@ -220,13 +225,25 @@ def _require_agreement(folder: Path, parts: Parts, known: float, others: list[st
     say(f"{folder} was saved with {'; '.join(others)}; its network gives the same features here but for rounding.")
 
 
+@contextmanager
+def _unchanged(folder: Path, about: Mapping[str, Any]) -> Iterator[None]:
+    """A block that reads the files of a guard while another thread hashes them; that one has changed is its error."""
+    with ThreadPoolExecutor(1) as pool:
+        hashed = pool.submit(_require_unchanged, folder, about)
+        try:
+            yield
+        finally:
+            hashed.result()
+
+
 def _require_unchanged(folder: Path, about: Mapping[str, Any]) -> None:
-    known = dict(about)
-    if known.pop("digest") != _digest(known):
-        raise OutskirtsError(f"{folder / ABOUT} was changed after it was written. Make the guard again.")
     for name in _FILES:
         if quick_digest(folder / name) != about["files"].get(name):
-            raise OutskirtsError(f"{folder / name} was changed after it was written. Make the guard again.")
+            raise _changed(folder / name)
+
+
+def _changed(file: Path) -> OutskirtsError:
+    return OutskirtsError(f"{file} was changed after it was written. Make the guard again.")
 
 
 def _digest(about: Mapping[str, Any]) -> str:
