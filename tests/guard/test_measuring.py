@@ -98,6 +98,12 @@ def test_what_is_rejected_of_other_sets_is_in_the_summary(found, tmp_path):
     assert "Other images" in page and "missed, rejected" in page
 
 
+def test_other_sets_may_have_more_classes(guard, bugs, draw, tmp_path):
+    three = draw(tmp_path / "three", ("ant", "bee", "fly"), count=4, seed=7)
+    made = guard.measure(bugs / "test", {"far": {"three": three}})
+    assert made.rejected[0].name == "three" and made.rejected[0].share.n == 12
+
+
 def test_groups_hold_sets_by_name(guard, bugs):
     with pytest.raises(OutskirtsError, match="The group 'far' holds sets by their names"):
         guard.measure(bugs / "test", {"far": str(bugs / "fog")})

@@ -24,7 +24,9 @@ __all__ = ["stream"]
 def stream(
     classifier: Classifier, image_set: ImageSet, probes: Sequence[Probe], features: Space, options: PassOptions
 ) -> Iterator[tuple[Tensor, Outputs]]:
-    """What `extract` gives, a batch at a time; nothing is kept.
+    """What `extract` gives, but for the labels, a batch at a time; nothing is kept.
+
+    Who looks at images of any kind asks nothing of their labels, which may be of other classes.
 
     Arguments:
         classifier: Is put in evaluation mode.
@@ -41,6 +43,6 @@ def stream(
     through_head = [probe.key for probe in probes if isinstance(probe, FeatureProbe)]
     with repeatable(), closing(forward(classifier, image_set, probes, {PASS}, options)) as passes:
         for places, tables in to_host(passes, device):
-            values = tables.pop(PASS)
+            values = {name: column for name, column in tables.pop(PASS).items() if name != "labels"}
             given = {key: columns["values"] for key, columns in tables.items()}
             yield places, outputs_of(classifier, values, given, through_head, features, device)

@@ -25,7 +25,8 @@ class Calibration:
         scores: Scores [n] of each group, float64, in increasing order.
         promises: Promise of each group's threshold.
         group_of: Group of each predicted class, int64 [C]; None where all images are one group.
-        pooled: Names of the classes that share a group, as each has too few images for one of its own.
+        pooled: Names of the classes that share a group: those with too few images for one of their own, and others that
+            make up the number.
     """
 
     scores: tuple[Tensor, ...]
@@ -58,7 +59,8 @@ class Calibration:
     ) -> Self:
         """A threshold for each predicted class, so that each class is accepted as often as the others.
 
-        Classes of which too few images are predicted share one threshold.
+        Classes of which too few images are predicted share one threshold. If they are too few together, too, the class
+        with the fewest of the others joins them.
 
         Arguments:
             scores: Scores [n] of calibration images.
@@ -146,9 +148,9 @@ class Calibration:
             said.insert(0, f"The promise is made for each predicted class, in {groups}; this is that of the smallest:")
         if self.pooled:
             said.append(
-                "These predicted classes share a threshold, as each has too few calibration images for one of its own: "
-                f"{listed(self.pooled)}. What is promised is for them together, not for each. It is approximate, as "
-                "the same images tell which classes these are."
+                "These predicted classes share a threshold, as there are too few calibration images for one of their "
+                f"own, or to make up the number: {listed(self.pooled)}. What is promised is for them together, not for "
+                "each. It is approximate, as the same images tell which classes these are."
             )
         return [*said, *_NOT_PROMISED]
 

@@ -217,7 +217,7 @@ def _chosen(own: Own, tuning: ImageSet | None, passes: Passes, work: Work) -> Ch
 
 
 def _records(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
-    return {name: {"images": len(one), **asdict(SetRecord.of(one))} for name, one in sets.items()}
+    return {name: {"images": len(one) - len(one.skipped), **asdict(SetRecord.of(one))} for name, one in sets.items()}
 
 
 def _measured(outputs: Outputs, images: ImageSet) -> dict[str, Any]:

@@ -292,7 +292,8 @@ class Guard(Parts):
         """
         if int8 != (calibration is not None):
             raise OutskirtsError("Calibration images go with int8: pass both (--int8 --calibrate SPEC), or neither.")
-        shown, own = (None if one is None else self.classifier.labelled(opened(one)) for one in (images, calibration))
+        shown = None if images is None else opened(images)
+        own = None if calibration is None else self.classifier.labelled(opened(calibration))
         return exported(self, output_path(path), format, shown, own, say)
 
     def verdicts(self, outputs: Outputs, files: list[str], top: int = 1) -> Verdicts:

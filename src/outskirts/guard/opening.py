@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +25,9 @@ Images: TypeAlias = ImageSet | str | Path | Image.Image | np.ndarray[Any, Any] |
 
 #: Files that hold many images, which a spec opens.
 _STORES = (".npy", ".npz", ".parquet", ".csv", ".tsv", ".zip", ".tar")
+
+#: What a pattern of paths does not begin with: ``SCHEME:``, or ``NAME?OPTION=``.
+_SPEC = re.compile(r"[^?*\[]*(:|\?\w+=)")
 
 
 def opened(images: Images) -> ImageSet:
@@ -91,7 +95,7 @@ def _named(text: str | Path) -> ImageSet:
     path = home_expanded(text)
     if is_file(path) and path.suffix.lower() not in _STORES:
         return _file(text)
-    if not path.exists() and glob.has_magic(str(text)) and ":" not in str(text):
+    if not path.exists() and glob.has_magic(str(text)) and not _SPEC.match(str(text)):
         found = sorted(Path(one) for one in glob.glob(str(path), recursive=True) if Path(one).is_file())
         if not found:
             raise OutskirtsError(f"No file has a name like {text}.")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import zipfile
 from dataclasses import replace
@@ -193,6 +194,20 @@ def test_eight_bits_have_thresholds_of_their_own(guard, bugs, tmp_path):
     assert group["n"] == 8 and group["threshold"] != before.item()
     cost = json.loads(entries["outskirts.int8"])
     assert cost["images"] == 8 and cost["accuracy"] is None and cost["auroc"] is None
+
+
+@pytest.mark.slow
+def test_images_that_cannot_be_decoded_are_told(guard, bugs, tmp_path):
+    images = tmp_path / "images"
+    for source in (bugs / "test" / "ant", bugs / "fog"):
+        shutil.copytree(source, images, dirs_exist_ok=True)
+    (images / "0.png").write_text("no picture")
+    made, said = guard("knn:k=5"), []
+    exported = made.export(tmp_path / "made.onnx", images)
+    count = len(list(images.iterdir())) - 1
+    assert exported.compared.images == count and str(exported).endswith(" 1 image could not be decoded.")
+    made.export(tmp_path / "small.onnx", int8=True, calibration=images, say=said.append)
+    assert said[0].startswith("Left out: ") and "0.png cannot be decoded" in said[0]
 
 
 @pytest.mark.slow

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
+from ...data.decode import CorruptImage
 from ...data.imageset import ImageSet
 from ...errors import OutskirtsError
 from ...files import temporary_folder, writing
@@ -102,11 +105,25 @@ def _plain(parts: Parts, graph: GuardGraph, path: Path, form: Format, images: Im
 
 def _quantised(parts: Parts, path: Path, calibration: ImageSet, say: Say) -> Exported:
     learnt = {name: keys for name, keys in parts.seen.items() if name != "calibration"}
-    calibration = held_out(calibration, {}, learnt, say)
+    calibration = _readable(held_out(calibration, {}, learnt, say), parts, say)
     parts, cost = quantised(parts, path, calibration, say)
     verified_alone(onnx_runner(path), parts, calibration)
     annotate_onnx(path, metadata(parts, {"int8": cost.to_json()}))
     return Exported(path, None, cost)
+
+
+def _readable(images: ImageSet, parts: Parts, say: Say) -> ImageSet:
+    """The images that can be decoded; others are told, as a guard may have been made without them."""
+    lost = []
+    for place in range(len(images)):
+        try:
+            images.image(place, parts.classifier.transform.reading)
+        except CorruptImage as error:
+            lost.append(place)
+            say(f"Left out: {error}")
+    kept = torch.ones(len(images), dtype=torch.bool)
+    kept[lost] = False
+    return images.subset(kept) if lost else images
 
 
 _FORMS: dict[Format, Any] = {

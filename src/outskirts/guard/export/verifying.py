@@ -55,12 +55,14 @@ class Compared:
         sizes: Number of sizes among them.
         score: Largest difference of scores, of their own size or of 1.
         logits: The same of logits; None where there are none.
+        unread: Number of images that could not be decoded, and are not among the others.
     """
 
     images: int
     sizes: int
     score: float
     logits: float | None
+    unread: int
 
     def to_json(self) -> dict[str, Any]:
         """For the metadata."""
@@ -71,6 +73,7 @@ class Compared:
         return (
             f"On {counted(self.images, 'image')} of {counted(self.sizes, 'size')}, the largest difference to the guard "
             f"is {self.score:.1e} in the score{logits}."
+            + (f" {counted(self.unread, 'image')} could not be decoded." if self.unread else "")
         )
 
 
@@ -118,7 +121,7 @@ def verified(run: Run, parts: Parts, images: ImageSet | None) -> Compared:
                 f"{AGREE:g}. Please report it, with the versions of torch and onnxruntime."
             )
     _require_verdicts(parts.calibration, known, given)
-    return Compared(len(places), sizes, score, logits)
+    return Compared(len(places), sizes, score, logits, len(shown) - len(places))
 
 
 def verified_alone(run: Run, parts: Parts, images: ImageSet) -> None:
