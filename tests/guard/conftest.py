@@ -1,6 +1,7 @@
 """A guard on the run of the bugs, with calibration images of its own."""
 
 import pytest
+import torch
 
 import outskirts as osk
 
@@ -24,3 +25,10 @@ def guard(finished, calibration):
 def kept(guard, tmp_path_factory):
     """Its folder; not to be changed."""
     return guard.save(tmp_path_factory.mktemp("guards") / "bugs")
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two sets of verdicts are equal, bit for bit."""
+    parts = "scores", "p_values", "accepted"
+    return lambda one, other: all(torch.equal(getattr(one, name), getattr(other, name)) for name in parts)
