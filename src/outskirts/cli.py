@@ -36,6 +36,7 @@ COMMANDS = {
     "predict": "say of each picture what it shows, and whether the classifier knows such pictures",
     "monitor": "say whether a guard still rejects as few pictures as it promised",
     "export": "write a guard to one file that other programs run, such as ONNX",
+    "serve": "answer over HTTP what predict says, with a page to look at pictures",
     "extract": "write features and logits of images to a file, for other tools",
     "import": "turn a checkpoint of a published repository into a run",
     "synthesize": "make outliers, or new images of the training classes, and look at them",

@@ -31,7 +31,7 @@ from .calibration import Calibration
 from .card import save_card
 from .parts import Parts
 
-__all__ = ["ABOUT", "load_calibration", "load_parts", "save_parts"]
+__all__ = ["ABOUT", "load_about", "load_calibration", "load_parts", "save_parts"]
 
 #: Raised when a guard of an earlier version can no longer be read.
 FORMAT = 2
@@ -113,7 +113,7 @@ def save_parts(parts: Parts, folder: Path) -> Path:
 
 def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: Say) -> Parts:
     """Read a folder; see `outskirts.guard.guard.Guard.load`."""
-    about = _read(folder)
+    about = load_about(folder)
     others = _other_versions(about["packages"])
     if others and strict:
         raise OutskirtsError(
@@ -129,12 +129,12 @@ def load_parts(folder: Path, strict: bool, classifier: Classifier | None, say: S
 
 def load_calibration(folder: Path) -> tuple[Calibration, list[str]]:
     """The calibration of a guard and the names of its classes, without its network."""
-    about = _read(folder)
+    about = load_about(folder)
     with _unchanged(folder, about):
         return _calibration(folder, about), about["classes"]
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def load_about(folder: Path) -> dict[str, Any]:
     """What ``guard.json`` says, if it has not changed."""
     if not (folder / ABOUT).is_file():
         raise OutskirtsError(f"{folder} is not the folder of a guard: it has no {ABOUT}.")

@@ -1,0 +1,68 @@
+"""How a guard is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..arguments import check_arguments
+from ..bounds import Count, NonNegative, Positive
+
+__all__ = ["Computing", "Engine", "Limits", "Waits"]
+
+#: What runs the network: torch, or the exported file in ONNX Runtime.
+Engine = Literal["torch", "onnx"]
+
+
+@check_arguments
+@dataclass(frozen=True)
+class Computing:
+    """How the processes that compute do it.
+
+    Arguments:
+        engine: What runs the network.
+        device: Device of torch: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        threads: Threads of each process.
+        any_version: Load guards that were saved with other versions of torch and the like.
+        pixels: Pixels that an image has at most.
+    """
+
+    engine: Engine = "torch"
+    device: str = "auto"
+    threads: Count = 1
+    any_version: bool = False
+    pixels: Count = 50_000_000
+
+
+@check_arguments
+@dataclass(frozen=True)
+class Waits:
+    """When images go to a process.
+
+    Arguments:
+        batch: Images of a batch, at most.
+        seconds: How long an image waits for others that are on their way, at most.
+        queue: Images that wait for a process, at most.
+    """
+
+    batch: Count = 32
+    seconds: NonNegative = 0.002
+    queue: Count = 512
+
+
+@check_arguments
+@dataclass(frozen=True)
+class Limits:
+    """What a request may be.
+
+    Arguments:
+        body: Bytes of its body, at most.
+        images: Images of it, at most.
+        depth: How deeply lists and objects lie in its JSON, at most.
+        seconds: How long it takes, from its head to the answer, at most.
+    """
+
+    body: Count = 32 * 2**20
+    images: Count = 64
+    depth: Count = 8
+    seconds: Positive = 30.0

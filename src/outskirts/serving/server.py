@@ -1,0 +1,103 @@
+"""A server: it begins the processes that compute, answers requests, and ends when nothing is left to answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+
+from ..errors import OutskirtsError
+from ..telling import Say, silence
+from .app import make_app
+from .options import Computing, Limits, Waits
+from .service import Service
+from .shelf import names_of
+from .waiting import Waiting
+from .workers import Workers
+
+__all__ = ["Place", "serve"]
+
+#: Connections that wait until the server takes them.
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server is found.
+
+    Arguments:
+        host: Address that it listens at.
+        port: Port; 0 for one that is free.
+        key: What requests must show; nothing unless given.
+        origins: Other sites whose pages may ask.
+        drain: Seconds that requests have to end when the server ends.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key: str = field(default="", repr=False)
+    origins: tuple[str, ...] = ()
+    drain: int = 60
+
+
+def serve(
+    folders: Sequence[Path],
+    place: Place,
+    computing: Computing,
+    waits: Waits,
+    limits: Limits,
+    *,
+    workers: int = 1,
+    alpha: float = 0.01,
+    state: Path | None = None,
+    say: Say = silence,
+) -> None:
+    """Serve guards until the process is told to end (SIGTERM, SIGINT).
+
+    Arguments:
+        folders: Folders of the guards; the first is meant where a request names none.
+        place: Where the server is found.
+        computing: How verdicts are computed.
+        waits: When images go to a process.
+        limits: What a request may be.
+        workers: How many processes compute.
+        alpha: Probability of a false alarm of the watch over each guard.
+        state: Folder for what the watches know; nothing is kept unless given.
+        say: Told in sentences what is done.
+
+    Raises:
+        OutskirtsError: If a guard cannot be loaded, or nothing can listen there.
+    """
+    named = names_of(folders)
+    listening = _listening(place)
+    waiting = Waiting(waits)
+    with listening, Workers(named, computing, workers, waiting, say) as processes:
+        service = Service(named, processes, waiting, limits, alpha, state, say)
+        app = make_app(service, place.key, place.origins)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=place.drain,
+            lifespan="on",
+        )
+        host, port = listening.getsockname()[:2]
+        say(f"{', '.join(named)}: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
+        uvicorn.Server(config).run([listening])
+        service.keep_now()
+
+
+def _listening(place: Place) -> socket.socket:
+    """A socket that listens there, so that no guard is loaded if none can."""
+    try:
+        family = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((place.host, place.port))
+        listening.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise OutskirtsError(f"Nothing can listen at {place.host}, port {place.port}: {error}.") from error
+    return listening
