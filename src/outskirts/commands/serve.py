@@ -34,6 +34,8 @@ class Serve(Command):
     """Address to listen at. The default is seen by this machine alone."""
     port: Natural = 8000
     """Port to listen at; 0 for one that is free."""
+    train: str | None = None
+    """Training images of the guard, as a spec. The page shows the nearest of them beside each picture."""
     engine: Literal["torch", "onnx"] = "torch"
     """What runs the network: torch, or ONNX Runtime."""
     workers: Count = 1
@@ -68,6 +70,8 @@ class Serve(Command):
             raise OutskirtsError("Name the folder of a guard.")
         if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client")):
             raise MissingExtra("A server", "serve")
+        if self.train is not None and len(self.guards) > 1:
+            raise OutskirtsError("Training images are those of one guard (--train); serve the others apart.")
         # The processes that compute are copies of one that imports torch while this one does.
         set_forkserver_preload(["outskirts.serving.worker"])
         forkserver.ensure_running()
@@ -79,7 +83,7 @@ class Serve(Command):
         serve(
             self.guards,
             Place(self.host, self.port, os.environ.get(_KEY, ""), self.cors),
-            Computing(self.engine, self.device, threads, self.any_version, pixels),
+            Computing(self.engine, self.device, threads, self.any_version, pixels, self.train),
             Waits(self.max_batch, self.max_wait_ms / 1000, self.max_queue),
             Limits(body, self.max_images, seconds=self.timeout),
             workers=self.workers,

@@ -17,7 +17,7 @@ from ..extraction.stream import stream
 from ..telling import Progress, nobody
 from .parts import Parts
 
-__all__ = ["Nearest", "nearest"]
+__all__ = ["Nearest", "nearest", "unit_features"]
 
 
 class Nearest(NamedTuple):
@@ -52,11 +52,11 @@ def nearest(
     """
     if not len(train):
         raise OutskirtsError(f"There are no training images to compare with: {train.spec or 'the set'} holds none.")
-    rows = torch.cat([features for _, features in _features(parts, images, options)])
+    rows = torch.cat([features for _, features in unit_features(parts, images, options)])
     best = torch.full((len(rows), 0), -torch.inf)
     places = torch.empty(len(rows), 0, dtype=torch.int64)
     done = 0
-    for at, features in _features(parts, train, options):
+    for at, features in unit_features(parts, train, options):
         cosines = torch.cat([best, rows @ features.T], dim=1)
         places = torch.cat([places, at.expand(len(rows), -1)], dim=1)
         best, columns = cosines.topk(min(k, cosines.shape[1]), dim=1)
@@ -66,8 +66,17 @@ def nearest(
     return Nearest(places, (2 - 2 * best).clamp_min(0).sqrt())
 
 
-def _features(parts: Parts, images: ImageSet, options: PassOptions) -> Iterator[tuple[Tensor, Tensor]]:
-    """Positions [B] and features at unit length [B, D], a batch at a time."""
+def unit_features(parts: Parts, images: ImageSet, options: PassOptions) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions [B] of images and their features at unit length [B, D], a batch at a time.
+
+    Arguments:
+        parts: The guard.
+        images: The images.
+        options: How they go through the network.
+
+    Raises:
+        OutskirtsError: If the classifier gives no features.
+    """
     with closing(stream(parts.classifier, images, (), parts.features, options)) as batches:  # type: ignore[type-var]
         for places, outputs in batches:
             if not outputs.features.shape[1]:

@@ -117,6 +117,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         request: Request,
         guard: Annotated[str | None, Query(description="Name of the guard; the first unless given")] = None,
         top: Annotated[int, Query(ge=1, description="How many of the most probable classes are given")] = 1,
+        near: Annotated[int, Query(ge=0, le=20, description="How many of the nearest training images are given")] = 0,
     ) -> dict[str, Any]:
         served = service.guard(guard)
         service.waiting.coming(1)
@@ -125,7 +126,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             uploads = uploads_of(request.headers.get("content-type", ""), body, service.limits)
         finally:
             service.waiting.coming(-1)
-        rows = await service.rows(served, uploads, top)
+        rows = await service.rows(served, uploads, top, near)
         unread = [row["error"] for row in rows if "accepted" not in row]
         if len(unread) == len(rows):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, unread[0])
@@ -139,7 +140,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
     @app.get("/info", summary="What the guards say of themselves")
     async def info() -> dict[str, Any]:
-        return {"version": __version__, "guards": [served.to_json() for served in service.guards.values()]}
+        near = service.workers.options.train is not None
+        guards = [{**served.to_json(), "near": near} for served in service.guards.values()]
+        return {"version": __version__, "guards": guards}
 
     @app.get("/drift", summary="Whether more images are rejected than promised")
     async def drift() -> dict[str, Any]:

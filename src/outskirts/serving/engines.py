@@ -20,47 +20,66 @@ from ..guard.predicting import rows_of
 from ..guard.records import Record, record_of, unread_record
 from ..guard.verdicts import Verdicts
 from ..telling import silence
+from .neighbours import Neighbours
 from .options import Computing
 from .uploads import Upload, Uploads, require_small
 
-__all__ = ["Computed", "make_engine"]
+__all__ = ["Engine", "make_engine"]
 
 
-class Computed(Protocol):
+class _Computed(Protocol):
     """What gives the rows of images, as `outskirts predict` writes them."""
 
     def __call__(self, uploads: Sequence[Upload], top: int) -> list[Record]: ...
 
 
-def make_engine(folder: Path, options: Computing) -> Computed:
+class Engine:
+    """A guard that computes, and is shown no image of too many pixels.
+
+    Arguments:
+        guard: The guard.
+        options: How it computes.
+
+    Raises:
+        OutskirtsError: If it cannot be exported where ONNX Runtime is asked for, or the training images cannot be read.
+    """
+
+    def __init__(self, guard: Guard, options: Computing) -> None:
+        torch_device = str(resolve_device(options.device))
+        self._computed: _Computed = _InTorch(guard, torch_device) if options.engine == "torch" else _InOnnx(guard)
+        self._pixels = options.pixels
+        self._neighbours = None if options.train is None else Neighbours(guard, options.train, torch_device)
+
+    def __call__(self, uploads: Sequence[Upload], top: int, near: int = 0) -> list[Record]:
+        """The rows of images.
+
+        Arguments:
+            uploads: The images.
+            top: How many of the most probable classes are given.
+            near: How many of the nearest training images are given, in ``near``.
+        """
+        rows: dict[int, Record] = {}
+        for place, upload in enumerate(uploads):
+            try:
+                require_small(upload, self._pixels)
+            except CorruptImage as error:
+                rows[place] = unread_record(upload.name, str(error))
+        places = [place for place in range(len(uploads)) if place not in rows]
+        left = [uploads[place] for place in places]
+        rows |= zip(places, self._computed(left, top) if left else [])
+        if near and left and self._neighbours is not None:
+            for at, found in self._neighbours(left, near).items():
+                rows[places[at]]["near"] = found
+        return [rows[place] for place in range(len(uploads))]
+
+
+def make_engine(folder: Path, options: Computing) -> Engine:
     """Load the guard of a folder, ready to compute.
 
     Raises:
         OutskirtsError: If there is no guard, or it cannot be exported where ONNX Runtime is asked for.
     """
-    guard = Guard.load(folder, strict=not options.any_version)
-    engine = _InTorch(guard, str(resolve_device(options.device))) if options.engine == "torch" else _InOnnx(guard)
-    return _Sieve(engine, options.pixels)
-
-
-class _Sieve:
-    """An engine that is shown no image of too many pixels."""
-
-    def __init__(self, engine: Computed, pixels: int) -> None:
-        self.engine, self.pixels = engine, pixels
-
-    def __call__(self, uploads: Sequence[Upload], top: int) -> list[Record]:
-        rows: list[Record | None] = [None] * len(uploads)
-        for place, upload in enumerate(uploads):
-            try:
-                require_small(upload, self.pixels)
-            except CorruptImage as error:
-                rows[place] = unread_record(upload.name, str(error))
-        left = [place for place, row in enumerate(rows) if row is None]
-        if left:
-            for place, row in zip(left, self.engine([uploads[place] for place in left], top)):
-                rows[place] = row
-        return [row for row in rows if row is not None]
+    return Engine(Guard.load(folder, strict=not options.any_version), options)
 
 
 class _InTorch:

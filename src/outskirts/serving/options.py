@@ -25,6 +25,7 @@ class Computing:
         threads: Threads of each process.
         any_version: Load guards that were saved with other versions of torch and the like.
         pixels: Pixels that an image has at most.
+        train: Spec of training images, of which requests may ask for the nearest.
     """
 
     engine: Engine = "torch"
@@ -32,6 +33,7 @@ class Computing:
     threads: Count = 1
     any_version: bool = False
     pixels: Count = 50_000_000
+    train: str | None = None
 
 
 @check_arguments

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -22,6 +26,8 @@ __all__ = ["Place", "serve"]
 
 #: Connections that wait until the server takes them.
 _BACKLOG = 2048
+#: Seconds that connections have for a last request.
+_LAST = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,33 @@ def serve(
         )
         host, port = listening.getsockname()[:2]
         say(f"{', '.join(named)}: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
-        uvicorn.Server(config).run([listening])
-        service.keep_now()
+        try:
+            _Server(config).run([listening])
+        finally:
+            service.keep_now()
+        say("All requests are answered; the server has ended.")
+
+
+class _Server(uvicorn.Server):
+    """A server that answers all that has come when it is told to end.
+
+    A connection may have a request on its way that this side has not seen yet. So those that exist are given a moment
+    for a last one, whose answer says that the connection ends (`make_app`).
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        until = time.monotonic() + _LAST
+        while self.server_state.connections and time.monotonic() < until and not self.force_exit:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
 
 def _listening(place: Place) -> socket.socket:

@@ -75,8 +75,14 @@ class Service:
             raise Problem(HTTPStatus.NOT_FOUND, str(unknown("guard", name, self.guards)))
         return self.guards[name]
 
-    async def rows(self, served: Served, uploads: Sequence[Upload], top: int) -> list[Record]:
+    async def rows(self, served: Served, uploads: Sequence[Upload], top: int, near: int = 0) -> list[Record]:
         """The rows of images, as `outskirts predict` writes them.
+
+        Arguments:
+            served: The guard.
+            uploads: The images.
+            top: How many of the most probable classes are given.
+            near: How many of the nearest training images are given.
 
         Raises:
             Problem: If there are too many images waiting, it takes too long, or a process ends at one of them.
@@ -86,7 +92,12 @@ class Service:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"top is at most {classes}, the number of classes, and not {top}."
             )
-        images = [WaitingImage(served.name, upload, top) for upload in uploads]
+        if near and self.workers.options.train is None:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "This server knows no training images, so leave out near; it is told them by --train SPEC.",
+            )
+        images = [WaitingImage(served.name, upload, top, near) for upload in uploads]
         try:
             self.waiting.add(images)
         except Full as full:

@@ -42,6 +42,7 @@ class WaitingImage:
         guard: Name of the guard.
         upload: The image.
         top: How many of the most probable classes are given.
+        near: How many of the nearest training images are given.
         row: The row, when it is there.
         since: When it began to wait, in seconds of a clock that never goes back.
         alone: Whether it gets a batch of its own, since a process ended when it had this image among others.
@@ -51,6 +52,7 @@ class WaitingImage:
     guard: str
     upload: Upload
     top: int
+    near: int = 0
     row: Future[Record] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
     alone: bool = False
@@ -58,7 +60,9 @@ class WaitingImage:
 
     def goes_with(self, other: WaitingImage) -> bool:
         """Whether both can be in one batch."""
-        return (self.guard, self.top) == (other.guard, other.top) and not (self.alone or other.alone)
+        return (self.guard, self.top, self.near) == (other.guard, other.top, other.near) and not (
+            self.alone or other.alone
+        )
 
 
 class Waiting:

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..errors import OutskirtsError, reason
 from ..guard.records import Record
-from .engines import make_engine
+from .engines import Engine, make_engine
 from .options import Computing
 from .uploads import Upload
 
@@ -31,11 +30,13 @@ class Batch:
         guard: Name of the guard.
         uploads: The images.
         top: How many of the most probable classes are given.
+        near: How many of the nearest training images are given.
     """
 
     guard: str
     uploads: Sequence[Upload]
     top: int
+    near: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def work(connection: Connection, folders: Mapping[str, Path], options: Computing
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(options.threads)
-    engines: dict[str, Any] = {}
+    engines: dict[str, Engine] = {}
     try:
         for name, folder in folders.items():
             engines[name] = make_engine(folder, options)
@@ -87,7 +88,7 @@ def work(connection: Connection, folders: Mapping[str, Path], options: Computing
         except EOFError:
             return
         try:
-            answer: Rows | Failed = Rows(engines[batch.guard](batch.uploads, batch.top))
+            answer: Rows | Failed = Rows(engines[batch.guard](batch.uploads, batch.top, batch.near))
         except Exception as error:
             answer = Failed(_sentence(error))
         connection.send(answer)

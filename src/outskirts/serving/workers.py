@@ -176,7 +176,8 @@ class Workers:
 
     def _compute(self, slot: int, images: list[WaitingImage]) -> None:
         start = time.monotonic()
-        batch = Batch(images[0].guard, [image.upload for image in images], images[0].top)
+        first = images[0]
+        batch = Batch(first.guard, [image.upload for image in images], first.top, first.near)
         try:
             answer = self._slots[slot].rows(batch)
         except (EOFError, OSError):
