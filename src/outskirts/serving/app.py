@@ -105,7 +105,7 @@ def make_app(service: Service, key: str = "", origins: tuple[str, ...] = ()) -> 
     _add_pages(app, service)
     _add_answers(app, service)
     app.add_middleware(Measured, metrics=service.metrics)
-    app.add_middleware(Gate, limits=service.limits, key=key, free=_FREE)
+    app.add_middleware(Gate, limits=service.limits, key=key, free=_FREE, ending=service.ending)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     return app

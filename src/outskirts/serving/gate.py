@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection
 from http import HTTPStatus
+from threading import Event
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,26 +24,36 @@ class Gate:
         limits: What a request may be.
         key: What requests show, in the header ``X-API-Key`` or as ``Authorization: Bearer KEY``; empty: nothing.
         free: Addresses that need no key.
+        ending: Set when the server ends; then each answer is the last of its connection.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, key: str = "", free: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, key: str = "", free: Collection[str] = (), ending: Event | None = None
+    ) -> None:
         self.app, self.limits, self.key, self.free = app, limits, key.encode(), free
+        self.ending = ending or Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.ending.is_set():
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
         if self.key and scope["path"] not in self.free and not self._knows(headers):
             wrong = document(
                 HTTPStatus.UNAUTHORIZED,
                 "A key is needed here: send it as 'X-API-Key: KEY' or 'Authorization: Bearer KEY'.",
                 {"WWW-Authenticate": "Bearer"},
             )
-            await wrong(scope, receive, send)
+            await wrong(scope, receive, answered)
             return
         if (length := headers.get("content-length", "")).isdigit() and int(length) > self.limits.body:
-            await document(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large().detail)(scope, receive, send)
+            await document(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large().detail)(scope, receive, answered)
             return
         taken = 0
 
@@ -55,7 +66,7 @@ class Gate:
                 raise self._too_large()
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, counted, answered)
 
     def _knows(self, headers: Headers) -> bool:
         bearer = headers.get("authorization", "")

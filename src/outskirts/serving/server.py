@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from types import FrameType
 
 import uvicorn
@@ -17,6 +18,7 @@ from ..errors import OutskirtsError
 from ..telling import Say, silence
 from .app import make_app
 from .options import Computing, Limits, Waits
+from .patience import Patient
 from .service import Service
 from .shelf import names_of
 from .waiting import Waiting
@@ -28,6 +30,8 @@ __all__ = ["Place", "serve"]
 _BACKLOG = 2048
 #: Seconds that connections have for a last request.
 _LAST = 1.0
+#: Seconds after which a connection ends that asks nothing more.
+_IDLE = 75
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,17 @@ def serve(
         app = make_app(service, place.key, place.origins)
         config = uvicorn.Config(
             app,
+            http=Patient,
             log_level="warning",
             server_header=False,
+            timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=place.drain,
             lifespan="on",
         )
         host, port = listening.getsockname()[:2]
         say(f"{', '.join(named)}: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
         try:
-            _Server(config).run([listening])
+            _Server(config, service.ending).run([listening])
         finally:
             service.keep_now()
         say("All requests are answered; the server has ended.")
@@ -106,6 +112,10 @@ class _Server(uvicorn.Server):
     for a last one, whose answer says that the connection ends (`make_app`).
     """
 
+    def __init__(self, config: uvicorn.Config, ending: Event) -> None:
+        super().__init__(config)
+        self.ending = ending
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
@@ -115,6 +125,7 @@ class _Server(uvicorn.Server):
             server.close()
         for listening in sockets or []:
             listening.close()
+        self.ending.set()
         until = time.monotonic() + _LAST
         while self.server_state.connections and time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.02)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from threading import Event
 
 from ..errors import OutskirtsError, unknown
 from ..guard.records import Record
@@ -51,6 +52,8 @@ class Service:
     ) -> None:
         self.folders, self.workers, self.waiting, self.limits = folders, workers, waiting, limits
         self.alpha, self.state, self.say = alpha, state, say
+        #: Set when the server ends.
+        self.ending = Event()
         self.metrics = Metrics()
         self.metrics.follow(lambda: len(waiting), lambda: workers.alive, lambda: workers.restarts)
         workers.batch_done = self.metrics.batch

@@ -60,9 +60,8 @@ class WaitingImage:
 
     def goes_with(self, other: WaitingImage) -> bool:
         """Whether both can be in one batch."""
-        return (self.guard, self.top, self.near) == (other.guard, other.top, other.near) and not (
-            self.alone or other.alone
-        )
+        alike = (self.guard, self.top, self.near) == (other.guard, other.top, other.near)
+        return alike and not (self.alone or other.alone)
 
 
 class Waiting:
