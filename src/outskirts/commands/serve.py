@@ -78,7 +78,7 @@ class Serve(Command):
         from ..serving.options import Computing, Limits, Waits
         from ..serving.server import Place, serve
 
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        threads = max(1, _cores() // self.workers)
         pixels, body = round(1e6 * self.max_megapixels), round(2**20 * self.max_body_mb)
         serve(
             self.guards,
@@ -91,6 +91,14 @@ class Serve(Command):
             state=self.state,
             say=say,
         )
+
+
+def _cores() -> int:
+    """The processors that this program may use; a variable that torch knows too says that it shall use fewer."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 COMMAND = Serve
