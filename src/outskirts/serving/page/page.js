@@ -133,15 +133,15 @@ async function watch() {
   }
   if (!known) return;
   state(known.alarm ? "rejected" : "accepted", known.alarm ? "Alarm: the images have changed" : "No alarm");
-  const share = known.images ? ` (${percent(known.rejected / known.images)})` : "";
+  const share = known.images ? percent(known.rejected / known.images) : "";
   const evidence = known.e_value < 1e4 ? short(known.e_value) : known.e_value.toExponential(0).replace("e+", " × 10^");
   const numbers = {
-    images: whole(known.images),
-    rejected: `${whole(known.rejected)}${share}`,
-    [`evidence (alarm at ${short(known.alarm_at)})`]: evidence,
+    images: [whole(known.images)],
+    rejected: [whole(known.rejected), make("small", {}, ` ${share}`)],
+    [`evidence; alarm at ${short(known.alarm_at)}`]: [evidence],
   };
   byId("drift-numbers").replaceChildren(
-    ...Object.entries(numbers).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+    ...Object.entries(numbers).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, ...value))),
   );
   say("drift-sentence", known.sentence);
 }
@@ -165,7 +165,7 @@ const SAID = {
 function cardOf(file) {
   const picture = make("img", { src: URL.createObjectURL(file), alt: file.name, draggable: "false" });
   // A browser may not show what the server reads, and a drawing of few pixels is not to be blurred.
-  picture.addEventListener("error", () => picture.classList.add("unseen-picture"));
+  picture.addEventListener("error", () => picture.replaceWith(make("span", { class: "no-picture" }, "no preview")));
   picture.addEventListener("load", () => picture.classList.toggle("tiny", picture.naturalWidth < 64));
   const made = make("li", { class: "card verdict" }, picture, make("div", { class: "told" }));
   judge(made, "waiting", file.name);
@@ -207,7 +207,7 @@ function pInWords(p, n, label) {
   const high = Math.round(p * (n + 1)) - 1;
   const of = `of ${whole(n)} calibration images${label ? ` taken for ${label}` : ""}`;
   const words = high ? `${whole(high)} ${of} ${high === 1 ? "scores" : "score"} at least as high` : `None ${of} scores as high`;
-  return `${words} (p = ${Number(p.toPrecision(2))}).`;
+  return `${words} (p\u00a0=\u00a0${Number(p.toPrecision(2))}).`;
 }
 
 function nearest(near) {
