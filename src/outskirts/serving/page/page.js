@@ -4,7 +4,6 @@
 const GROUP = { images: 16, bytes: 16 * 2 ** 20 };
 /** What the server says of single images, not of its own state. */
 const OF_IMAGES = [400, 413, 415, 422];
-const REFRESH = 15_000;
 const NEAR = 3;
 const KEY = "outskirts-key";
 
@@ -86,11 +85,10 @@ async function start() {
   byId("notice").hidden = byId("key-form").hidden = true;
   try {
     await learn();
+    await Promise.all([watch(), work()]);
   } catch (problem) {
     tell(problem);
-    return;
   }
-  await Promise.all([watch(), work()]);
 }
 
 async function learn() {
@@ -128,20 +126,21 @@ async function watch() {
     known = (await ask("drift")).guards.find((one) => one.name === chosen);
   } catch (problem) {
     if (problem.status === 401) tell(problem);
-    state("unread", problem.status === 401 ? "Not known without the key" : "Not known: the server does not answer");
-    return;
+    return state("unread", problem.status === 401 ? "Not known without the key" : "Not known: no answer");
   }
   if (!known) return;
   state(known.alarm ? "rejected" : "accepted", known.alarm ? "Alarm: the images have changed" : "No alarm");
   const share = known.images ? percent(known.rejected / known.images) : "";
-  const evidence = known.e_value < 1e4 ? short(known.e_value) : known.e_value.toExponential(0).replace("e+", " × 10^");
+  const most = 100 * known.alarm_at;
+  const evidence = known.e_value > most ? `over ${whole(most)}` : short(known.e_value);
   const numbers = {
     images: [whole(known.images)],
     rejected: [whole(known.rejected), make("small", {}, ` ${share}`)],
     [`evidence; alarm at ${short(known.alarm_at)}`]: [evidence],
   };
+  const pairs = Object.entries(numbers);
   byId("drift-numbers").replaceChildren(
-    ...Object.entries(numbers).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, ...value))),
+    ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, ...value))),
   );
   say("drift-sentence", known.sentence);
 }
@@ -149,7 +148,7 @@ async function watch() {
 function state(name, text) {
   const place = byId("drift-state");
   if (place.textContent === text && place.dataset.state === name) return;
-  place.dataset.state = name;
+  place.dataset.state = byId("drift").dataset.state = name;
   place.replaceChildren(icon(name), text);
 }
 
@@ -176,7 +175,8 @@ function cardOf(file) {
 function judge(card, verdict, name, said = [], below = []) {
   const [word, sentence] = SAID[verdict];
   card.dataset.verdict = verdict;
-  const title = make("h3", {}, make("span", { class: "word" }, icon(verdict), word), make("span", { class: "name" }, name));
+  const told = make("span", { class: "word" }, icon(verdict), word);
+  const title = make("h3", {}, told, make("span", { class: "name" }, name));
   const lines = [sentence, ...said].filter(Boolean).map((line) => make("p", {}, line));
   card.querySelector(".told").replaceChildren(title, ...lines);
   card.append(...below);
@@ -205,18 +205,20 @@ function showRow(one, row) {
 
 function pInWords(p, n, label) {
   const high = Math.round(p * (n + 1)) - 1;
+  const verb = high > 1 ? "score at least" : high ? "scores at least" : "scores";
   const of = `of ${whole(n)} calibration images${label ? ` taken for ${label}` : ""}`;
-  const words = high ? `${whole(high)} ${of} ${high === 1 ? "scores" : "score"} at least as high` : `None ${of} scores as high`;
-  return `${words} (p\u00a0=\u00a0${Number(p.toPrecision(2))}).`;
+  return `${high ? whole(high) : "None"} ${of} ${verb} as high (p\u00a0=\u00a0${Number(p.toPrecision(2))}).`;
 }
 
 function nearest(near) {
-  const items = near.map(({ name, label, distance, picture }) =>
-    make("li", {},
-      make("img", { src: picture, alt: `Training image ${name}`, title: name }),
-      make("span", {}, make("strong", {}, label || "no label"), ` ${distance.toFixed(2)}`, make("small", {}, name)),
-    ));
-  return make("div", { class: "near" }, make("h4", {}, "Nearest training images, with their distance"), make("ul", {}, ...items));
+  const items = near.map(({ name, label, distance, picture }) => make("li", {},
+    make("img", { src: picture, alt: `Training image ${name}`, title: name }),
+    make("span", {}, make("strong", {}, label || "no label")),
+    make("span", {}, `distance ${distance.toFixed(2)}`),
+    // The picture is already called this.
+    make("small", { "aria-hidden": "true" }, name),
+  ));
+  return make("div", { class: "near" }, make("h4", {}, "Nearest training images"), make("ul", {}, ...items));
 }
 
 /** The calibration scores, with the threshold and the score of one image. */
@@ -321,9 +323,10 @@ async function check(group) {
     answer = await ask(`predict?${query}`, { method: "POST", body: form, signal });
   } catch (problem) {
     // A server that refuses a large body may end the connection before the browser has read why.
-    const large = problem.status === 0 && asked.length === 1 && asked[0].file.size > GROUP.bytes;
-    if (large) problem.message = `The server did not take this file of ${whole(Math.round(asked[0].file.size / 2 ** 20))} MB.`;
-    else if (!OF_IMAGES.includes(problem.status)) throw problem;
+    const { size } = asked[0].file;
+    if (problem.status === 0 && asked.length === 1 && size > GROUP.bytes) {
+      problem.message = `The server did not take this file of ${whole(Math.round(size / 2 ** 20))} MB.`;
+    } else if (!OF_IMAGES.includes(problem.status)) throw problem;
     if (asked.length === 1) showRow(asked[0], { error: problem.message });
     // Alone, each gets its own verdict or reason.
     else for (const one of asked) await check([one]);
@@ -393,5 +396,5 @@ byId("key-form").addEventListener("submit", (event) => {
 });
 const refresh = () => document.visibilityState === "visible" && guards.length && watch();
 document.addEventListener("visibilitychange", refresh);
-setInterval(refresh, REFRESH);
+setInterval(refresh, 15_000);
 start();
