@@ -4,7 +4,6 @@
 const GROUP = { images: 16, bytes: 16 * 2 ** 20 };
 /** What the server says of single images, not of its own state. */
 const OF_IMAGES = [400, 413, 415, 422];
-const NEAR = 3;
 const KEY = "outskirts-key";
 
 const byId = (id) => document.getElementById(id);
@@ -164,9 +163,10 @@ const SAID = {
 function cardOf(file) {
   const picture = make("img", { src: URL.createObjectURL(file), alt: file.name, draggable: "false" });
   // A browser may not show what the server reads, and a drawing of few pixels is not to be blurred.
-  picture.addEventListener("error", () => picture.replaceWith(make("span", { class: "no-picture" }, "no preview")));
+  const missing = make("span", { class: "no-picture", "aria-hidden": "true" }, "no preview");
+  picture.addEventListener("error", () => picture.replaceWith(missing));
   picture.addEventListener("load", () => picture.classList.toggle("tiny", picture.naturalWidth < 64));
-  const made = make("li", { class: "card verdict" }, picture, make("div", { class: "told" }));
+  const made = make("li", { class: "card verdict" }, make("div", { class: "told" }), picture);
   judge(made, "waiting", file.name);
   return made;
 }
@@ -317,7 +317,7 @@ async function check(group) {
   const form = new FormData();
   for (const { file } of asked) form.append("image", file, file.name);
   const { guard } = asked[0];
-  const query = new URLSearchParams({ guard, ...(named(guard)?.near ? { near: NEAR } : {}) });
+  const query = new URLSearchParams({ guard, ...(named(guard)?.near ? { near: 3 } : {}) });
   let answer;
   try {
     answer = await ask(`predict?${query}`, { method: "POST", body: form, signal });
