@@ -89,6 +89,22 @@ def test_nothing_lands_outside(tmp_path, name, kind):
     assert not list(tmp_path.rglob("outside"))
 
 
+@pytest.mark.parametrize(("kind", "name"), [("zip", "."), ("tar", ""), ("tar", "."), ("tar", "/")])
+def test_a_file_without_a_name_is_told(tmp_path, kind, name):
+    made = (zipped if kind == "zip" else tarred)(tmp_path / f"a.{kind}", **{"b": b"x", name: b"x"})
+    with pytest.raises(OutskirtsError, match="holds a file without a name"):
+        unpack(made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_was_lost_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr(info := zipfile.ZipInfo("x"), b"x")
+        info.filename = ""
+    with pytest.raises(OutskirtsError, match="holds a file without a name"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
 def test_absolute_paths_land_within(tmp_path):
     unpack(zipped(tmp_path / "a.zip", **{"/etc/x": b"x"}), tmp_path / "out")
     assert (tmp_path / "out" / "etc" / "x").read_bytes() == b"x"

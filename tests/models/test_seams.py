@@ -40,14 +40,14 @@ def test_nothing_is_looked_at_where_the_head_is_known(monkeypatch: pytest.Monkey
 
 def test_weights_that_are_not_drawn_show_where_they_are_not_replaced() -> None:
     before = torch.get_rng_state()
-    with blank(True):
+    with blank(True, filled=True):
         layer, normal = nn.Linear(3, 2), nn.init.kaiming_normal_(torch.empty(2, 2))
         norm = nn.BatchNorm2d(2)
     assert layer.weight.isnan().all() and layer.bias.isnan().all() and normal.isnan().all()
     assert layer.weight.requires_grad
     assert torch.equal(norm.weight, torch.ones(2))
     assert torch.equal(torch.get_rng_state(), before)
-    with blank(False):
+    with blank(False, filled=True):
         assert nn.Linear(3, 2).weight.isfinite().all()
 
 

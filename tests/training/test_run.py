@@ -1,6 +1,7 @@
 """Run folders that are damaged, foreign, unfinished, or on a full disk."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -204,3 +205,14 @@ def test_its_training_is_drawn(run, tmp_path):
     assert figure._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(OutskirtsError, match="no records of a training"):
         Run(tmp_path / "none").plot_training()
+
+
+def test_lines_of_its_log_are_numbers_by_name(tmp_path):
+    log = Run(tmp_path).metrics
+    line = {"kind": "val", "step": 1, "epoch": 1.0}
+    log.write_text(json.dumps(line) + "\n")
+    assert list(Run(tmp_path).records()) == [line], "what trains a generator has no accuracy"
+    for wrong in ({"accuracy": "high"}, {"loss_ce": [1]}, {"skipped": 3}):
+        log.write_text(json.dumps(line | wrong) + "\n")
+        with pytest.raises(OutskirtsError, match=f"line 1 is no record .its {next(iter(wrong))} is "):
+            list(Run(tmp_path).records())

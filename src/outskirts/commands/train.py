@@ -106,9 +106,9 @@ def _recipe(arguments: Sequence[str]) -> tuple[Recipe, Start]:
 
 
 def _finish(run: Run) -> None:
-    for sentence in left_out([name for record in run.records() for name in record.get("skipped", ())]):
+    for sentence in left_out([name for record in run.records() for name in record.get("skipped") or ()]):
         say(sentence)
-    accuracy = [record["accuracy"] for record in run.records() if record["kind"] == "val"]
+    accuracy = [record["accuracy"] for record in run.records() if "accuracy" in record]
     say(f"Trained {run.path}" + (f": validation accuracy {accuracy[-1]:.2%}" if accuracy else ""))
     say(f"Next: {evaluating(run)}")
     say(f"Or keep it with a threshold: outskirts guard {quote(str(run.path))} --calibrate SPEC --out DIR")

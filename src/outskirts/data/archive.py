@@ -77,7 +77,7 @@ def _unpack(archive: Path, scratch: Path, most: int) -> None:
         for count, (name, is_folder, open_member) in enumerate(members, start=1):
             if count > _MOST_FILES:
                 raise OutskirtsError(f"{archive} holds more than {_MOST_FILES:,} files; unpack it by hand if it may.")
-            place = scratch / _inside(name, archive)
+            place = scratch / _inside(name, is_folder, archive)
             if is_folder:
                 place.mkdir(parents=True, exist_ok=True)
                 continue
@@ -121,7 +121,8 @@ def _of_zip(packed: zipfile.ZipFile, archive: Path) -> Iterator[tuple[str, bool,
             raise OutskirtsError(f"{archive} is encrypted; unpack it by hand, with its password.")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _link(info.filename, archive)
-        yield info.filename, info.is_dir(), lambda info=info: packed.open(info)
+        # The library's own question fails at a name without a letter.
+        yield info.filename, info.filename.endswith("/"), lambda info=info: packed.open(info)
 
 
 def _of_tar(packed: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, bool, _Open]]:
@@ -138,9 +139,11 @@ def _link(name: str, archive: Path) -> OutskirtsError:
     return OutskirtsError(f"{archive} holds a link or a device ({name}); only files and folders are unpacked.")
 
 
-def _inside(name: str, archive: Path) -> PurePosixPath:
+def _inside(name: str, is_folder: bool, archive: Path) -> PurePosixPath:
     """A member's path, if that is in the folder."""
     path = PurePosixPath(name.lstrip("/"))
+    if not (path.parts or is_folder):
+        raise OutskirtsError(f"{archive} is damaged: it holds a file without a name. Remove it, and fetch it again.")
     if ".." in path.parts:
         raise OutskirtsError(f"{archive} holds the path {name!r}, which would be outside of its folder.")
     return path

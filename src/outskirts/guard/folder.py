@@ -187,7 +187,7 @@ def _seam(known: Classifier, network: Mapping[str, Any], folder: Path, expected:
     tensors, _ = load_tensors(folder / _CLASSIFIER)
     for seam in (*([Seam(head=known.cut)] if known.cut is not None else []), Seam(side=_GLANCE), UNKNOWN):
         try:
-            again = rebuild(network, known.transform, known.classes, tensors, folder / _CLASSIFIER, seam)
+            again = rebuild(network, known.transform, known.classes, tensors, folder / _CLASSIFIER, seam, tried=True)
             if torch.equal(expected, _of_noise(again)):
                 return seam
         except Exception:  # Networks that take one size alone fail in any way.

@@ -48,22 +48,32 @@ def cut(model: nn.Module, path: str, name: str) -> tuple[Backbone, LinearHead]:
 
 
 @contextmanager
-def blank(known: bool) -> Iterator[None]:
-    """A block in which new networks draw no random weights, if theirs are known: they have NaN until they get them."""
+def blank(known: bool, filled: bool) -> Iterator[None]:
+    """A block in which new networks draw no random weights, if theirs are known: those stand for them later.
+
+    Arguments:
+        known: Whether they are.
+        filled: Fill them with NaN meanwhile, by which those are found that get none. Otherwise they are what is there.
+    """
     if not known:
         yield
         return
-    with _Undrawn():
+    with _Undrawn(filled):
         yield
 
 
 class _Undrawn(TorchFunctionMode):
-    """Fills tensors with NaN rather than random numbers, which takes longer."""
+    """Spares random numbers."""
+
+    def __init__(self, filled: bool) -> None:
+        super().__init__()
+        self.filled = filled
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWS:
             tensor = args[0] if args else kwargs["tensor"]
-            tensor.detach().fill_(torch.nan)
+            if self.filled:
+                tensor.detach().fill_(torch.nan)
             return tensor
         return func(*args, **(kwargs or {}))
 

@@ -168,7 +168,8 @@ class Trainer:
         """A warning at the end of the first epoch, if there is one."""
         if step != self.steps_per_epoch:
             return ""
-        first = next((record["loss"] for record in self.run.records() if record["kind"] == "train"), loss)
+        begun = (record["loss"] for record in self.run.records() if record["kind"] == "train" and "loss" in record)
+        first = next(begun, loss)
         return risen(first, loss)
 
     def validate(self, step: int) -> None:

@@ -94,6 +94,7 @@ def rebuild(
     tensors: Mapping[str, Tensor],
     source: Path,
     seam: Seam = UNKNOWN,
+    tried: bool = False,
 ) -> Classifier:
     """The classifier that `built_from` and `weights_of` are of, in evaluation mode.
 
@@ -104,12 +105,13 @@ def rebuild(
         tensors: What `weights_of` gave.
         source: Where they were read, for errors.
         seam: What is known of its head.
+        tried: Whether it is not yet known that all of its numbers are among the weights; those that are not are NaN.
 
     Raises:
         OutskirtsError: If the network cannot be built here, or the weights do not fit it.
     """
     file = bytes(tensors[_FILE].numpy()) if _FILE in tensors else None
-    with blank(seam.head is not None):
+    with blank(seam.head is not None, tried):
         if "model" in built_from:
             network = rebuilt_network(built_from, transform, len(classes), file, seam)
             classifier = Classifier(*network, transform, classes, built_from)

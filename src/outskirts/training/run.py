@@ -319,7 +319,7 @@ class Run:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({error}).") from error
-            if clause := misfit(record, {"kind": str, "step": int, "epoch": float}):
+            if clause := misfit(record, _LINE) or misfit(record, _scalars(record)):
                 raise OutskirtsError(f"{self.metrics} is damaged: line {number} is no record ({clause}).")
             yield {"kind": record["kind"], "step": record["step"], **record}
 
@@ -336,6 +336,22 @@ class Run:
                 "classes": classifier.classes,
             },
         )
+
+
+#: What every line of a log has, and what it may have that is no number.
+_LINE = {
+    "kind": str,
+    "step": int,
+    "epoch": float,
+    "warning": (str, None),
+    "skipped": ([str], None),
+    "notes": ([str], None),
+}
+
+
+def _scalars(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what kind the numbers of a line are: all else that it has."""
+    return {name: float for name in record if name not in _LINE}
 
 
 def read_options(file: Path) -> dict[str, Any]:
