@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..__about__ import __version__
+from ..reporting.environment import environment
 from .bodies import body_of, uploads_of
 from .gate import Gate
 from .inference_protocol import protocol_routes
@@ -99,10 +100,10 @@ def make_app(service: Service, key: str = "", origins: tuple[str, ...] = ()) -> 
             with suppress(asyncio.CancelledError):
                 await task
 
-    app = FastAPI(title="outskirts", version=__version__, lifespan=running, redoc_url=None)
+    app = FastAPI(title="outskirts", version=__version__, lifespan=running, docs_url=None, redoc_url=None)
     answer_with_problems(app)
     app.include_router(protocol_routes(service))
-    _add_pages(app, service)
+    _add_pages(app)
     _add_answers(app, service)
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(Gate, limits=service.limits, key=key, free=_FREE, ending=service.ending)
@@ -153,10 +154,17 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_pages(app: FastAPI, service: Service) -> None:
+def _add_pages(app: FastAPI) -> None:
+    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        # That of FastAPI loads its parts from another server.
+        template = environment(__package__).get_template("docs.html.j2")
+        return HTMLResponse(template.render(described=app.openapi()), headers=headers)
+
     for address, file in {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}.items():
 
         @app.get(address, include_in_schema=False)
         async def page(file: str = file) -> FileResponse:
-            headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
             return FileResponse(_PAGE / file, headers=headers)
