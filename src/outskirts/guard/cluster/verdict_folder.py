@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...contents import misfit
-from ...errors import MissingExtra, OutskirtsError, loading, reason
+from ...errors import OutskirtsError, loading, reason
 from ...files import LOCK_FILES
 from ...locking import only_writer
 from ...paths import output_path
@@ -171,9 +171,10 @@ class VerdictFolder:
                 found = self.files.ls(self.root, detail=False)
             except FileNotFoundError:
                 return set()
-        names = {path.rstrip("/").rpartition("/")[2] for path in found if path.rstrip("/") != self.root}
-        if self.root in found:
+            is_file = self.root in found and self.files.isfile(self.root)
+        if is_file:
             raise OutskirtsError(f"{self.place} is a file, not a folder; choose another name.")
+        names = {path.rstrip("/").rpartition("/")[2] for path in found if path.rstrip("/") != self.root}
         return {name for name in names - {*LOCK_FILES} if hidden or not name.startswith(_HIDDEN)}
 
     def _numbers(self, names: set[str]) -> set[int]:
@@ -205,10 +206,8 @@ def _json(value: dict[str, Any]) -> bytes:
 
 def _located(place: str | Path) -> tuple[Any, str]:
     """The file system of a place, and its path there, without a slash at its end."""
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingExtra("A folder of verdicts", "ray") from error
+    import fsspec  # It comes with torch.
+
     if "://" not in str(place):
         path = require_last_name(output_path(place))
         return fsspec.filesystem("file"), os.path.abspath(path)
