@@ -160,7 +160,7 @@ class _Images:
         if content is None and not path:
             raise CorruptImage(f"row {row} of {self.where} holds no image.")
         if content is not None:
-            return content  # type: ignore[no-any-return]
+            return content
         if self.base is None:
             raise CorruptImage(f"row {row} of {self.where} names a file, which is read beside a table on a disk alone.")
         return self.base / str(path)

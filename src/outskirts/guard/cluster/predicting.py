@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from ...arguments import check_arguments
 from ...bounds import Count
+from ...data.imageset import ImageSet
 from ...errors import OutskirtsError
 from ...paths import home_expanded
 from ...telling import Progress, Say, nobody, silence
@@ -82,40 +83,50 @@ def predict_with_ray(
     place = os.path.abspath(home_expanded(guard))
     loaded, shown = Guard.load(place, strict, say=say), opened(list(texts))
     require_top(loaded, top)
+    task = Task(
+        call=uuid4().hex[:8],
+        folder=os.getcwd(),
+        guard=place,
+        strict=strict,
+        images=texts,
+        out=folder.place,
+        header=header_of(loaded, shown, top),
+        device=device,
+    )
     with folder.only_writer():
-        header = header_of(loaded, shown, top)
-        done = folder.begin(header)
-        blocks = range(math.ceil(len(shown) / header["chunk"]))
         counts = _Counts(len(shown), say, progress)
-        for number in sorted(done):
-            counts.add(folder.rows(number), told=False)
-        if done:
-            say(f"Going on after {counts.images:,} of {len(shown):,} images.")
-        left = [
-            {"block": number, "names": names_digest(block_of(shown, number, header["chunk"]))}
-            for number in blocks
-            if number not in done
-        ]
-        task = Task(
-            call=uuid4().hex[:8],
-            folder=os.getcwd(),
-            guard=place,
-            strict=strict,
-            images=texts,
-            out=folder.place,
-            header=header,
-            device=device,
-        )
-        with closing(_looked_at(task, left, workers, say)) as looked_at:
-            for rows in looked_at if left else ():
-                counts.add(rows)
-        if lacking := len(set(blocks) - folder.numbers()) or counts.images - len(shown):
-            raise OutskirtsError(
-                f"{counted(abs(lacking), 'part')} that the workers have written cannot be seen here: {folder.place} "
-                "must be one folder for all machines."
-            )
+        _complete(folder, task, shown, workers, counts)
         folder.finish({**asdict(counts.summary), "declared": None})
     return counts.summary
+
+
+def _complete(folder: VerdictFolder, task: Task, images: ImageSet, workers: int | None, counts: _Counts) -> None:
+    """Let workers look at the blocks that are not there, and count the images of all."""
+    chunk = task.header["chunk"]
+    blocks = range(math.ceil(len(images) / chunk))
+    done = folder.begin(dict(task.header))
+    for number in sorted(done):
+        counts.add(folder.rows(number), told=False)
+    if done:
+        counts.say(f"Going on after {counts.images:,} of {len(images):,} images.")
+    left = [
+        {"block": number, "names": names_digest(block_of(images, number, chunk))}
+        for number in blocks
+        if number not in done
+    ]
+    with closing(_looked_at(task, left, workers, counts.say)) as looked_at:
+        for rows in looked_at if left else ():
+            counts.add(rows)
+    if lacking := len(set(blocks) - folder.numbers()):
+        raise OutskirtsError(
+            f"{counted(lacking, 'part')} that the workers have written cannot be seen here: {folder.place} must be one "
+            "folder for all machines."
+        )
+    if counts.images != len(images):
+        raise OutskirtsError(
+            f"The parts in {folder.place} have {counts.images:,} rows, and there are {len(images):,} images: one was "
+            "changed. Remove the folder to begin anew."
+        )
 
 
 class _Counts:

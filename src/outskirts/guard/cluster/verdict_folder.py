@@ -56,7 +56,7 @@ class VerdictFolder:
 
     @property
     def local(self) -> Path | None:
-        """Its path on the disks of this machine; None at any other place."""
+        """The path of the folder on a disk; None at any other place."""
         from fsspec.implementations.local import LocalFileSystem
 
         return Path(self.root) if isinstance(self.files, LocalFileSystem) else None
