@@ -100,8 +100,10 @@ def test_what_was_begun_with_others_is_told(task, guard, kept, many, tmp_path):
         predict_with_ray(kept, many, "memory://verdicts")
     with pytest.raises(OutskirtsError, match="top is a number from 1 to 2"):
         predict_with_ray(kept, many, tmp_path / "new", top=3)
-    with pytest.raises(OutskirtsError, match="workers must be at least 1"):
+    with pytest.raises(OutskirtsError, match="workers must be a whole number of at least 1"):
         predict_with_ray(kept, many, tmp_path / "new", workers=0)
+    with pytest.raises(OutskirtsError, match="images must be"):
+        predict_with_ray(kept, opened(str(many)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

@@ -39,7 +39,7 @@ def predict_with_ray(
     *,
     top: Count = 1,
     device: str = "auto",
-    workers: int | None = None,
+    workers: Count | None = None,
     strict: bool = True,
     say: Say = silence,
     progress: Progress = nobody,
@@ -74,8 +74,6 @@ def predict_with_ray(
     """
     require_ray()
     require_pyarrow()
-    if workers is not None and workers < 1:
-        raise OutskirtsError(f"workers must be at least 1, not {workers}.")
     texts = tuple(str(one) for one in ([images] if isinstance(images, str | Path) else images))
     folder = VerdictFolder(out if "://" in str(out) else os.path.abspath(home_expanded(out)))
     if folder.files.protocol == "memory":
