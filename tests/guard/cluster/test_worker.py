@@ -102,7 +102,7 @@ def test_what_was_begun_with_others_is_told(task, guard, kept, many, tmp_path):
         predict_with_ray(kept, many, tmp_path / "new", top=3)
     with pytest.raises(OutskirtsError, match="workers must be a whole number of at least 1"):
         predict_with_ray(kept, many, tmp_path / "new", workers=0)
-    with pytest.raises(OutskirtsError, match="images must be"):
+    with pytest.raises(OutskirtsError, match="pass their path, their spec, or a list of paths"):
         predict_with_ray(kept, opened(str(many)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -74,7 +74,7 @@ def predict_with_ray(
     """
     require_ray()
     require_pyarrow()
-    texts = tuple(str(one) for one in ([images] if isinstance(images, str | Path) else images))
+    texts = _texts(images)
     folder = VerdictFolder(out if "://" in str(out) else os.path.abspath(home_expanded(out)))
     if folder.files.protocol == "memory":
         raise OutskirtsError(f"{out} is in the memory of one process; name a folder that all workers see.")
@@ -96,6 +96,14 @@ def predict_with_ray(
         _complete(folder, task, shown, workers, counts)
         folder.finish({**asdict(counts.summary), "declared": None})
     return counts.summary
+
+
+def _texts(images: Any) -> tuple[str, ...]:
+    """What each worker opens."""
+    several = [images] if isinstance(images, str | Path) else images
+    if not isinstance(several, list | tuple) or not all(isinstance(one, str | Path) for one in several):
+        raise OutskirtsError("Workers open the images by themselves; pass their path, their spec, or a list of paths.")
+    return tuple(map(str, several))
 
 
 def _complete(folder: VerdictFolder, task: Task, images: ImageSet, workers: int | None, counts: _Counts) -> None:
