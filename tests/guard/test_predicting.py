@@ -213,7 +213,7 @@ def test_a_damaged_beginning_is_told(guard, bugs, tmp_path, content):
 
 def test_damaged_rows_are_told(guard, bugs, tmp_path):
     images = osk.open(bugs / "fog")
-    header = json.dumps(predicting._header(guard, images, 1)) + "\n"
+    header = json.dumps(predicting.header_of(guard, images, 1)) + "\n"
     (tmp_path / "v.csv.part").write_text(header + "junk\n" * 12)
     with pytest.raises(OutskirtsError, match=r"is damaged\. Remove it"):
         predict_to(guard, images, tmp_path / "v.csv")
@@ -221,9 +221,9 @@ def test_damaged_rows_are_told(guard, bugs, tmp_path):
 
 def test_two_calls_at_once_do_not_write_over_each_other(guard, bugs, tmp_path, monkeypatch):
     """The first ends while the second looks at its images."""
-    images, header = osk.open(bugs / "fog"), predicting._header
+    images, header = osk.open(bugs / "fog"), predicting.header_of
     monkeypatch.setattr(
-        predicting, "_header", lambda *given: ((tmp_path / "v.csv").write_text("first"), header(*given))[1]
+        predicting, "header_of", lambda *given: ((tmp_path / "v.csv").write_text("first"), header(*given))[1]
     )
     with pytest.raises(OutskirtsError, match="is there already"):
         predict_to(guard, images, tmp_path / "v.csv")

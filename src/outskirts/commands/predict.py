@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from rich.table import Table
@@ -18,6 +18,7 @@ from ..data.sources import open_split
 from ..devices import resolve_device
 from ..errors import OutskirtsError
 from ..extraction.forward import PassOptions
+from ..guard.cluster import predict_with_ray
 from ..guard.gallery import save_gallery
 from ..guard.guard import Guard
 from ..guard.judging import require_top
@@ -25,7 +26,8 @@ from ..guard.lowest import Lowest
 from ..guard.opening import opened
 from ..guard.page import require_page
 from ..guard.predicting import Summary, predict_to, row_blocks
-from ..guard.records import Record, columns, require_suffix, writer_of_text
+from ..guard.records import SUFFIXES, Record, columns, require_suffix, writer_of_text
+from ..paths import output_path
 from .console import Command, Telling, parse, say, show, telling
 
 __all__ = ["COMMAND", "main"]
@@ -43,6 +45,7 @@ class Predict(Command):
         "outskirts predict guards/photos folder:photos/test --out verdicts.csv",
         "outskirts predict guards/photos folder:photos/test --html verdicts.html --train folder:photos/train",
         "outskirts predict guards/photos photos/*/*/*.png --top 2 --fdr 0.1 --out verdicts.jsonl",
+        "outskirts predict guards/photos folder:photos/test --engine ray --workers 2 --out verdicts",
     )
 
     guard: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="GUARD")]
@@ -50,9 +53,10 @@ class Predict(Command):
     pictures: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE [PICTURE ...]")]
     """Pictures, folders, patterns such as photos/*.jpg, or one spec such as zip:photos.zip; a - alone reads the paths
     of pictures, one in each line, from the standard input."""
-    out: Path | None = None
-    """File to write, which must be new: .csv, .jsonl or .parquet. A call that was stopped goes on where it was.
-    Default: a table on the terminal, or CSV where the output goes elsewhere."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER|URL")] = None
+    """File to write, which must be new: .csv, .jsonl or .parquet; with --engine ray, a new folder, or a URL such as
+    s3://bucket/verdicts. A call that was stopped goes on where it was. Default: a table on the terminal, or CSV where
+    the output goes elsewhere."""
     top: Count = 1
     """How many of the most probable classes are given, at least 1."""
     fdr: Between | None = None
@@ -69,11 +73,53 @@ class Predict(Command):
     """Device of the network: auto, cpu, cuda or mps."""
     any_version: bool = False
     """Load a guard that was saved with other versions of torch and the like, if its network gives the same features."""
+    engine: Literal["here", "ray"] = "here"
+    """Where pictures are looked at: here, in this process; or ray, by the workers of a Ray cluster: that of
+    RAY_ADDRESS, or one that is started on this machine. All machines must see the guard, the pictures and --out by the
+    same paths. The verdicts are Parquet files in a folder."""
+    workers: Count | None = None
+    """With --engine ray: number of workers, at least 1. Default: one for each GPU, or for each core where there is no
+    GPU."""
 
     def __call__(self) -> None:
-        if self.out is not None:
-            require_suffix(self.out)
-        elif self.fdr is not None:
+        if self.engine == "ray":
+            self._by_ray()
+        else:
+            self._here(None if self.out is None else self._file(self.out))
+
+    def _by_ray(self) -> None:
+        """Let the workers of a cluster write the verdicts."""
+        if self.out is None or Path(self.out).suffix in SUFFIXES:
+            raise OutskirtsError("--engine ray writes Parquet files to a folder; name a new one (--out FOLDER).")
+        if self.fdr is not None:
+            raise OutskirtsError("A false discovery rate is of one file of verdicts; leave out --fdr, or --engine ray.")
+        if self.html is not None or self.train is not None:
+            raise OutskirtsError("--engine ray makes no page; leave out --html and --train, or --engine ray.")
+        if "-" in self.pictures:
+            raise OutskirtsError(
+                "The workers of --engine ray do not see this standard input; name a folder, a pattern or a spec."
+            )
+        self._require_pictures()
+        more: dict[str, Any] = {"top": self.top, "device": self.device, "workers": self.workers}
+        with telling() as told:
+            summary = predict_with_ray(
+                self.guard, self.pictures, self.out, strict=not self.any_version, **more, **told._asdict()
+            )
+        _say_end(summary, self.out)
+
+    def _file(self, out: str) -> Path:
+        """The file to write."""
+        if "://" in out:
+            raise OutskirtsError(
+                f"{out} is a URL, which --engine ray alone writes to; name a file, or add --engine ray."
+            )
+        return require_suffix(output_path(out))
+
+    def _here(self, out: Path | None) -> None:
+        """Look at the pictures in this process."""
+        if self.workers is not None:
+            raise OutskirtsError("Workers are those of a cluster; add --engine ray, or leave out --workers.")
+        if out is None and self.fdr is not None:
             raise OutskirtsError("A false discovery rate is of a whole batch; write it to a file (--out FILE.csv).")
         if self.html is not None:
             require_page(self.html)
@@ -84,10 +130,8 @@ class Predict(Command):
         guard = Guard.load(self.guard, strict=not self.any_version, say=say)
         require_top(guard, self.top)
         with telling() as told:
-            summary = self._looked_at(guard, images, lowest, told)
-        say(f"{summary}." if self.out is None else f"{self.out}: {summary}.")
-        if not summary.images:
-            raise OutskirtsError("No picture could be read; the reasons are above.")
+            summary = self._looked_at(guard, images, lowest, told, out)
+        _say_end(summary, out)
         if self.html is not None:
             options = PassOptions(guard.precision, device=resolve_device(self.device), skip_corrupt=True)
             name = self.guard.resolve().name
@@ -95,12 +139,12 @@ class Predict(Command):
                 save_gallery(guard, images, lowest, self.html, options, train=train, name=name, progress=progress)
             say(f"Page: {self.html}")
 
-    def _looked_at(self, guard: Guard, images: ImageSet, lowest: Lowest, told: Telling) -> Summary:
+    def _looked_at(self, guard: Guard, images: ImageSet, lowest: Lowest, told: Telling, out: Path | None) -> Summary:
         """Write or print the verdicts."""
         options: dict[str, Any] = {"top": self.top, "device": self.device}
-        if self.out is not None:
+        if out is not None:
             more: dict[str, Any] = {"told": lowest.take, "say": told.say, "progress": told.progress}
-            return predict_to(guard, images, self.out, fdr=self.fdr, **options, **more)
+            return predict_to(guard, images, out, fdr=self.fdr, **options, **more)
         printed = _Table(images) if sys.stdout.isatty() else writer_of_text(sys.stdout, columns(self.top))
         summary = Summary()
         for first, rows in row_blocks(guard, images, **options):
@@ -119,9 +163,19 @@ class Predict(Command):
             if not names:
                 raise OutskirtsError("The standard input names no picture; give the path of one in each line.")
             return opened(names)
+        self._require_pictures()
+        return opened(self.pictures)
+
+    def _require_pictures(self) -> None:
         if not self.pictures:
             raise OutskirtsError("Name a picture, a folder or a pattern after the guard.")
-        return opened(self.pictures)
+
+
+def _say_end(summary: Summary, out: Path | str | None) -> None:
+    """Say how many pictures there were, and raise if none could be read."""
+    say(f"{summary}." if out is None else f"{out}: {summary}.")
+    if not summary.images:
+        raise OutskirtsError("No picture could be read; the reasons are above.")
 
 
 def _input() -> bytes:

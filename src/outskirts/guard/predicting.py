@@ -27,7 +27,7 @@ from .guard import Guard
 from .judging import require_top
 from .records import Record, columns, record_of, require_suffix, unread_record, writer
 
-__all__ = ["Summary", "predict_to", "row_blocks", "rows_of"]
+__all__ = ["Summary", "header_of", "predict_to", "row_blocks", "rows_of"]
 
 #: Images after which verdicts are on the disk. A call that goes on begins after a whole number of them, so that all
 #: images are in the same batches, on which the last bits of a score can depend.
@@ -109,7 +109,7 @@ def predict_to(
     if fdr is not None and (short := shortage(max(kept.n for kept in guard.calibration.promises), len(images), fdr)):
         say(short)
     make_folder(out.parent)
-    part = _Part(out, _header(guard, images, top))
+    part = _Part(out, header_of(guard, images, top))
     with part.opened(say) as (done, add):
         for first, rows in row_blocks(guard, images, top, device, done):
             add(rows)
@@ -151,8 +151,14 @@ def rows_of(guard: Guard, chunk: ImageSet, top: int, device: str) -> list[Record
     return [by_name[chunk.name(place)].pop(0) for place in range(len(chunk))]
 
 
-def _header(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
-    """What a file of verdicts is of; with a change of any of it, a call does not go on."""
+def header_of(guard: Guard, images: ImageSet, top: int) -> dict[str, Any]:
+    """What a file of verdicts is of; with a change of any of it, a call does not go on.
+
+    Arguments:
+        guard: The guard.
+        images: The images.
+        top: How many of the most probable classes are given.
+    """
     content = digest(*(_identity(images, place) for place in range(len(images))))
     return {"guard": guard.fingerprint, "images": len(images), "content": content, "top": top, "chunk": _CHUNK}
 

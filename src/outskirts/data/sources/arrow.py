@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torch import Tensor
 
@@ -27,7 +29,11 @@ __all__ = ["hf", "parquet"]
 
 @source("parquet")
 def parquet(
-    where: Path, image: str = "image", label: str = "label", attribute: str | None = None, group: str | None = None
+    where: Path | str,
+    image: str = "image",
+    label: str = "label",
+    attribute: str | None = None,
+    group: str | None = None,
 ) -> ImageSet:
     """A Parquet file, a folder of them or a pattern such as ``train-*.parquet``, read in alphabetical order.
 
@@ -35,7 +41,7 @@ def parquet(
     a folder of files or in the form that ``hf:`` maps into memory.
 
     Arguments:
-        where: The file, folder or pattern.
+        where: The file, folder or pattern, or a URL of one that fsspec knows, such as ``s3://bucket/train-*.parquet``.
         image: The column of images: struct of bytes and path, or just bytes.
         label: The column of labels, whole numbers or names; ``none`` for images without labels. Names of
             numbered classes come from the schema's metadata. ``path:PATTERN`` reads them from the images' file
@@ -48,14 +54,14 @@ def parquet(
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise MissingExtra("A Parquet file", "parquet") from error
-    shards = sorted(map(Path, glob.glob(str(where / "*.parquet" if where.is_dir() else where))))
+    shards = _shards(where)
     if not shards:
         raise OutskirtsError(f"There is no Parquet file {where}.")
     tables = []
-    for shard in shards:
+    for shard, opening in shards.items():
         try:
             # By an open file, as PyArrow takes no path that is not in UTF-8.
-            with reading(shard), shard.open("rb") as stream, pq.ParquetFile(stream) as file:
+            with opening() as stream, pq.ParquetFile(stream) as file:
                 tables.append(file.read(_checked(image, label, attribute, group, file.schema_arrow.names, shard)))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise OutskirtsError(f"{shard} is damaged or not a Parquet file ({error}).") from error
@@ -63,7 +69,35 @@ def parquet(
         raise OutskirtsError(
             f"The files of {where} have different columns; name only files that have the same columns."
         )
-    return _image_set(pa.concat_tables(tables), image, label, attribute, group, shards[0].parent, f"parquet:{where}")
+    first = next(iter(shards))
+    base = first.parent if isinstance(first, Path) else None
+    return _image_set(pa.concat_tables(tables), image, label, attribute, group, base, f"parquet:{where}")
+
+
+def _shards(where: Path | str) -> dict[Path | str, Callable[[], AbstractContextManager[Any]]]:
+    """The files of a table in alphabetical order, and what opens each."""
+    if isinstance(where, Path):
+        found = sorted(map(Path, glob.glob(str(where / "*.parquet" if where.is_dir() else where))))
+        return {shard: partial(_opened, shard) for shard in found}
+    import fsspec  # It comes with torch.
+
+    with loading(f"{where} cannot be read"):
+        files, root = fsspec.core.url_to_fs(where)
+        pattern = f"{root.rstrip('/')}/*.parquet" if files.isdir(root) else root
+        return {shard: partial(_remote, files, shard) for shard in sorted(files.glob(pattern))}
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[BinaryIO]:
+    with reading(shard), shard.open("rb") as stream:
+        yield stream
+
+
+@contextmanager
+def _remote(files: Any, shard: str) -> Iterator[BinaryIO]:
+    """A file of a file system of fsspec, whose errors are of any kind."""
+    with loading(f"{shard} cannot be read"), files.open(shard, "rb") as stream:
+        yield stream
 
 
 @source("hf")
@@ -112,7 +146,7 @@ def hf(
 class _Images:
     """A column of images, each read from the table when asked for."""
 
-    def __init__(self, column: pa.ChunkedArray, base: Path, where: str) -> None:
+    def __init__(self, column: pa.ChunkedArray, base: Path | None, where: str) -> None:
         self.column = column
         self.base = base
         self.where = where
@@ -125,7 +159,11 @@ class _Images:
         content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if content is None and not path:
             raise CorruptImage(f"row {row} of {self.where} holds no image.")
-        return self.base / str(path) if content is None else content
+        if content is not None:
+            return content
+        if self.base is None:
+            raise CorruptImage(f"row {row} of {self.where} names a file, which is read beside a table on a disk alone.")
+        return self.base / str(path)
 
     def path(self, row: int) -> str | None:
         """What the table calls the image, if it names any."""
@@ -134,7 +172,7 @@ class _Images:
 
 
 def _image_set(
-    table: pa.Table, image: str, label: str, attribute: str | None, group: str | None, base: Path, spec: str
+    table: pa.Table, image: str, label: str, attribute: str | None, group: str | None, base: Path | None, spec: str
 ) -> ImageSet:
     import pyarrow as pa
 
@@ -208,7 +246,7 @@ def _matched(images: pa.ChunkedArray, pattern: str, spec: str) -> list[str]:
 
 
 def _checked(
-    image: str, label: str, attribute: str | None, group: str | None, known: Sequence[str], where: Path
+    image: str, label: str, attribute: str | None, group: str | None, known: Sequence[str], where: Path | str
 ) -> list[str]:
     if image not in known:
         raise OutskirtsError(f"{unknown('column', image, known, f'in {where}')} Choose with ?image=COLUMN.")

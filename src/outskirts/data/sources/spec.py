@@ -127,7 +127,7 @@ def open(spec: str | Path | ImageSet) -> ImageSet:
     Arguments:
         spec: An image set, or a text: a bare name (``cifar10``, ``mnist5k``, ``textures``, …, or that of a file or
             folder of images in `data_folder`; with a colon, ``textures:``, where a folder is called so, too),
-            ``folder:DIR``, ``parquet:FILE``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
+            ``folder:DIR``, ``parquet:FILE|URL``, ``hf:DIR``, ``imglist:FILE@ROOT``, ``csv:FILE@ROOT``, ``npz:FILE``,
             ``npy:FILE``, ``wds:FILE``, ``zip:FILE``, ``tokens:DIR``, ``pool:DIR``, or just the path of a folder or of
             an .npz, .npy or .parquet file. Options follow a ``?``, parted by ``&``: ``expect=10000``, which refuses any
             other number of images, ``positions=0-499``, consecutive images, ``classes=0-5,8``, ``group=path:PATTERN``,
@@ -202,8 +202,10 @@ def _opened(parsed: Spec) -> ImageSet:
 def _top(parsed: Spec, images: ImageSet) -> Path | None:
     """The folder that the paths of a set start from: that of its split, so that paths in two splits can be equal."""
     arguments = parsed.arguments
-    top: Path | None = arguments.get("root", arguments.get("where"))
-    if top is not None and parsed.source == "folder" and arguments.get("split", ALL) != ALL:
+    top = arguments.get("root", arguments.get("where"))
+    if not isinstance(top, Path):  # Of a URL, paths are as the files have them.
+        return None
+    if parsed.source == "folder" and arguments.get("split", ALL) != ALL:
         # All images of a split lie in one folder.
         return top / Path(images.items[0]).relative_to(top).parts[0]
     return top
@@ -327,6 +329,8 @@ def _kinds(name: str) -> dict[str, Any]:
 def _convert(key: str, value: str, kind: Any, base: Path, text: str) -> Any:
     kinds = get_args(kind) or (kind,)
     if Listing in kinds:
+        return value
+    if str in kinds and Path in kinds and "://" in value:
         return value
     if Path in kinds:
         place = base / home_expanded(value)
