@@ -350,7 +350,7 @@ _LINE = {
 
 
 def _scalars(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what kind the numbers of a line are: all else that it has."""
+    """The kinds of all else that a line has, which are numbers."""
     return {name: float for name in record if name not in _LINE}
 
 
