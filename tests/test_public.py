@@ -38,6 +38,7 @@ CALLS = {
     "monitor": "Watch",
     "predict": "Guard",
     "report": "report",
+    "serve": "serve",
     "synthesize": "synthesize_images",
     "synthesize boundary": "synthesize_features",
     "synthesize dream": "synthesize_dream",

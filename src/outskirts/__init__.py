@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .models.classifier import Classifier as Classifier
     from .models.heads import Head as Head
     from .reporting import report as report
+    from .serving.serve import serve as serve
     from .synthesis.backgrounds import cut_backgrounds as cut_backgrounds
     from .training.importing import import_checkpoint as import_checkpoint
     from .training.loading import load as load
@@ -93,6 +94,7 @@ _HOMES = {
     "progress": "bars",
     "report": "reporting",
     "resume": "training.train",
+    "serve": "serving.serve",
     "synthesize_dream": "generation.synthesize_diffusion",
     "synthesize_features": "generation.synthesize_features",
     "synthesize_id": "generation.synthesize_id",

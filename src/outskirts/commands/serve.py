@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from multiprocessing import forkserver, set_forkserver_preload
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from ..bounds import Between, Count, Natural, NonNegative, Positive
-from ..errors import MissingExtra, OutskirtsError
+from ..serving import Computing, Limits, Place, Waits, serve
 from .console import Command, parse, say
 
 __all__ = ["COMMAND", "main"]
@@ -24,7 +22,7 @@ _KEY = "OUTSKIRTS_API_KEY"
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(Command):
-    """Serve guards over HTTP: verdicts on pictures, a page to look at them, numbers for Prometheus."""
+    """Serve guards over HTTP: verdicts on pictures, a page for people, and numbers for Prometheus."""
 
     examples: ClassVar[tuple[str, ...]] = ("outskirts serve guards/photos --port 8000",)
 
@@ -39,7 +37,7 @@ class Serve(Command):
     engine: Literal["torch", "onnx"] = "torch"
     """What runs the network: torch, or ONNX Runtime."""
     workers: Count = 1
-    """How many processes compute; each has its share of the processors."""
+    """How many processes compute, at least 1; each has its share of the processors."""
     device: str = "auto"
     """Device of torch: auto, cpu, cuda or mps."""
     max_batch: Count = 32
@@ -66,39 +64,18 @@ class Serve(Command):
     """Load guards that were saved with other versions of torch and the like, if their features are the same."""
 
     def __call__(self) -> None:
-        if not self.guards:
-            raise OutskirtsError("Name the folder of a guard.")
-        if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client")):
-            raise MissingExtra("A server", "serve")
-        if self.train is not None and len(self.guards) > 1:
-            raise OutskirtsError("Training images are those of one guard (--train); serve the others apart.")
-        # The processes that compute are copies of one that imports torch while this one does.
-        set_forkserver_preload(["outskirts.serving.worker"])
-        forkserver.ensure_running()
-        from ..serving.options import Computing, Limits, Waits
-        from ..serving.server import Place, serve
-
-        threads = max(1, _cores() // self.workers)
         pixels, body = round(1e6 * self.max_megapixels), round(2**20 * self.max_body_mb)
         serve(
             self.guards,
-            Place(self.host, self.port, os.environ.get(_KEY, ""), self.cors),
-            Computing(self.engine, self.device, threads, self.any_version, pixels, self.train),
-            Waits(self.max_batch, self.max_wait_ms / 1000, self.max_queue),
-            Limits(body, self.max_images, seconds=self.timeout),
+            place=Place(self.host, self.port, os.environ.get(_KEY, ""), self.cors),
+            computing=Computing(self.engine, self.device, None, self.any_version, pixels, self.train),
+            waits=Waits(self.max_batch, self.max_wait_ms / 1000, self.max_queue),
+            limits=Limits(body, self.max_images, seconds=self.timeout),
             workers=self.workers,
             alpha=self.alpha,
             state=self.state,
             say=say,
         )
-
-
-def _cores() -> int:
-    """The processors that this program may use; a variable that torch knows too says that it shall use fewer."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked):
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 COMMAND = Serve

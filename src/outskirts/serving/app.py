@@ -27,7 +27,7 @@ __all__ = ["make_app"]
 
 _PAGE = Path(__file__).with_name("page")
 #: Addresses that need no key: what watches a server has none, and the page asks for it.
-_FREE = ("/", "/health", "/v2/health/live", "/v2/health/ready", "/page.js", "/page.css")
+_FREE = ("/", "/page.js", "/page.css", "/docs", "/openapi.json", "/health", "/v2/health/live", "/v2/health/ready")
 #: A page may use what this server gives, and nothing else.
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 
@@ -105,8 +105,8 @@ def make_app(service: Service, key: str = "", origins: tuple[str, ...] = ()) -> 
     app.include_router(protocol_routes(service))
     _add_pages(app)
     _add_answers(app, service)
-    app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(Gate, limits=service.limits, key=key, free=_FREE, ending=service.ending)
+    app.add_middleware(Measured, metrics=service.metrics)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     return app
@@ -120,14 +120,14 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         top: Annotated[int, Query(ge=1, description="How many of the most probable classes are given")] = 1,
         near: Annotated[int, Query(ge=0, le=20, description="How many of the nearest training images are given")] = 0,
     ) -> dict[str, Any]:
-        served = service.guard(guard)
+        served, until = service.guard(guard), service.limits.until()
         service.waiting.coming(1)
         try:
-            body = await body_of(request, service.limits.seconds)
+            body = await body_of(request, until)
             uploads = uploads_of(request.headers.get("content-type", ""), body, service.limits)
         finally:
             service.waiting.coming(-1)
-        rows = await service.rows(served, uploads, top, near)
+        rows = await service.rows(served, uploads, until, top, near)
         unread = [row["error"] for row in rows if "accepted" not in row]
         if len(unread) == len(rows):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, unread[0])

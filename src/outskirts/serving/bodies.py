@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import re
+import time
 from http import HTTPStatus
 from typing import Any
 
@@ -28,19 +29,23 @@ _NAME = 255
 _DEPTH = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
-async def body_of(request: Request, seconds: float) -> bytes:
+async def body_of(request: Request, until: float) -> bytes:
     """The whole body of a request.
 
+    Arguments:
+        request: The request.
+        until: When it must be there, by the clock of `time.monotonic`.
+
     Raises:
-        Problem: If it takes longer than so many seconds.
+        Problem: If it is not, or ends before it is whole.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(until - time.monotonic()):
             return await request.body()
     except ClientDisconnect as error:
         raise Problem(HTTPStatus.BAD_REQUEST, "The body ends before it is whole.") from error
     except TimeoutError as error:
-        raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"The body did not arrive within {seconds:g} s.") from error
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "The body of the request came too slowly; send it again.") from error
 
 
 def uploads_of(kind: str, body: bytes, limits: Limits) -> list[Upload]:

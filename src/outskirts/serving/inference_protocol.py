@@ -69,14 +69,14 @@ def protocol_routes(service: Service) -> APIRouter:
 
     @routes.post("/models/{name}/infer", summary="Verdicts on images")
     async def infer(name: str, request: Request) -> dict[str, Any]:
-        served = service.guard(name)
+        served, until = service.guard(name), service.limits.until()
         service.waiting.coming(1)
         try:
-            content = json_of(await body_of(request, service.limits.seconds), service.limits)
+            content = json_of(await body_of(request, until), service.limits)
             asked, uploads = _read(content, service.limits)
         finally:
             service.waiting.coming(-1)
-        rows = await service.rows(served, uploads, top=1)
+        rows = await service.rows(served, uploads, until)
         if unread := [row["error"] for row in rows if "accepted" not in row]:
             # Its outputs have no place for an image without a verdict.
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, unread[0])

@@ -15,6 +15,10 @@ from .shelf import Served
 __all__ = ["Measured", "Metrics"]
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+#: Classes that are shown before any of their images is rejected.
+_CLASSES = 1000
+_VERDICTS = {None: "unread", True: "accepted", False: "rejected"}
+_OUTCOMES = {True: "loaded", False: "failed"}
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -45,6 +49,16 @@ class Metrics:
         self._workers.set_function(workers)
         self._restarts.set_function(restarts)
 
+    def begin(self, served: Served) -> None:
+        """Show the numbers of a guard, which are 0 until there is more: Prometheus sees no first step from nothing."""
+        for verdict in _VERDICTS.values():
+            self._images.labels(served.name, verdict)
+        for outcome in _OUTCOMES.values():
+            self._reloads.labels(served.name, outcome)
+        for label in served.about["classes"][:_CLASSES]:
+            self._rejected.labels(served.name, label)
+        self.watch(served)
+
     def request(self, address: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         self._requests.labels(address, status).inc()
@@ -58,7 +72,7 @@ class Metrics:
     def rows(self, served: Served, rows: Sequence[Record]) -> None:
         """Count the images of rows, which the guard's watch has seen."""
         for row in rows:
-            known = {None: "unread", True: "accepted", False: "rejected"}[row.get("accepted")]
+            known = _VERDICTS[row.get("accepted")]
             self._images.labels(served.name, known).inc()
             if known == "rejected":
                 self._rejected.labels(served.name, row["label"] or "").inc()
@@ -72,7 +86,7 @@ class Metrics:
 
     def reload(self, name: str, sound: bool) -> None:
         """Count a guard that was loaded again, or could not be."""
-        self._reloads.labels(name, "loaded" if sound else "failed").inc()
+        self._reloads.labels(name, _OUTCOMES[sound]).inc()
 
     def text(self) -> bytes:
         """All numbers, in the text format of Prometheus."""

@@ -6,8 +6,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -15,16 +14,15 @@ from types import FrameType
 import uvicorn
 
 from ..errors import OutskirtsError
-from ..telling import Say, silence
+from ..telling import Say
 from .app import make_app
-from .options import Computing, Limits, Waits
+from .options import Computing, Limits, Place, Waits
 from .patience import Patient
 from .service import Service
-from .shelf import names_of
 from .waiting import Waiting
 from .workers import Workers
 
-__all__ = ["Place", "serve"]
+__all__ = ["run"]
 
 #: Connections that wait until the server takes them.
 _BACKLOG = 2048
@@ -34,54 +32,18 @@ _LAST = 1.0
 _IDLE = 75
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a server is found.
-
-    Arguments:
-        host: Address that it listens at.
-        port: Port; 0 for one that is free.
-        key: What requests must show; nothing unless given.
-        origins: Other sites whose pages may ask.
-        drain: Seconds that requests have to end when the server ends.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    key: str = field(default="", repr=False)
-    origins: tuple[str, ...] = ()
-    drain: int = 60
-
-
-def serve(
-    folders: Sequence[Path],
+def run(
+    named: Mapping[str, Path],
     place: Place,
     computing: Computing,
     waits: Waits,
     limits: Limits,
-    *,
-    workers: int = 1,
-    alpha: float = 0.01,
-    state: Path | None = None,
-    say: Say = silence,
+    workers: int,
+    alpha: float,
+    state: Path | None,
+    say: Say,
 ) -> None:
-    """Serve guards until the process is told to end (SIGTERM, SIGINT).
-
-    Arguments:
-        folders: Folders of the guards; the first is meant where a request names none.
-        place: Where the server is found.
-        computing: How verdicts are computed.
-        waits: When images go to a process.
-        limits: What a request may be.
-        workers: How many processes compute.
-        alpha: Probability of a false alarm of the watch over each guard.
-        state: Folder for what the watches know; nothing is kept unless given.
-        say: Told in sentences what is done.
-
-    Raises:
-        OutskirtsError: If a guard cannot be loaded, or nothing can listen there.
-    """
-    named = names_of(folders)
+    """Serve guards; see `outskirts.serving.serve.serve`. Their folders are by the names under which they are served."""
     listening = _listening(place)
     waiting = Waiting(waits)
     with listening, Workers(named, computing, workers, waiting, say) as processes:

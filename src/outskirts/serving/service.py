@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -59,7 +60,7 @@ class Service:
         workers.batch_done = self.metrics.batch
         self.guards = {name: self._opened(name, resume=True) for name in folders}
         for served in self.guards.values():
-            self.metrics.watch(served)
+            self.metrics.begin(served)
 
     @property
     def ready(self) -> bool:
@@ -78,12 +79,15 @@ class Service:
             raise Problem(HTTPStatus.NOT_FOUND, str(unknown("guard", name, self.guards)))
         return self.guards[name]
 
-    async def rows(self, served: Served, uploads: Sequence[Upload], top: int, near: int = 0) -> list[Record]:
+    async def rows(
+        self, served: Served, uploads: Sequence[Upload], until: float, top: int = 1, near: int = 0
+    ) -> list[Record]:
         """The rows of images, as `outskirts predict` writes them.
 
         Arguments:
             served: The guard.
             uploads: The images.
+            until: When the rows must be there, by the clock of `time.monotonic`.
             top: How many of the most probable classes are given.
             near: How many of the nearest training images are given.
 
@@ -110,7 +114,7 @@ class Service:
                 {"Retry-After": str(full.seconds)},
             ) from full
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with asyncio.timeout(until - time.monotonic()):
                 rows = [await asyncio.wrap_future(image.row) for image in images]
         except TimeoutError as error:
             raise Problem(

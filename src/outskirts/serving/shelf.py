@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +18,10 @@ from ..guard.monitoring import Watch
 from ..guard.records import Record
 from ..telling import Say
 
-__all__ = ["Served", "names_of"]
+__all__ = ["Served", "stamp_of"]
 
 #: Bars of the histogram of calibration scores.
 _BARS = 30
-
-
-def names_of(folders: Sequence[Path]) -> dict[str, Path]:
-    """The folders by the names under which they are served, which are their own.
-
-    Raises:
-        OutskirtsError: If two are called alike.
-    """
-    named: dict[str, Path] = {}
-    for folder in folders:
-        name = folder.resolve().name
-        if name in named:
-            raise OutskirtsError(
-                f"Two guards are called '{name}', {named[name]} and {folder}; a guard is served under the name of its "
-                "folder, so rename one."
-            )
-        named[name] = folder
-    return named
 
 
 @dataclass(frozen=True)
@@ -48,7 +31,7 @@ class Served:
     Arguments:
         name: Name of its folder.
         about: What ``guard.json`` says.
-        calibration: Its calibration.
+        calibration: Calibration scores and thresholds.
         watch: A watch over its verdicts.
         stamp: What tells its folder from one that was written later.
     """
@@ -65,7 +48,7 @@ class Served:
 
         Arguments:
             name: Name of the guard.
-            folder: Its folder.
+            folder: The folder.
             alpha: Probability of a false alarm of the watch.
             state: File of what an earlier watch knew; the watch goes on there if it was of this guard.
             say: Told if it goes on, or begins anew.
@@ -82,9 +65,11 @@ class Served:
             try:
                 watch.require_same(earlier)
             except OutskirtsError as error:
-                raise OutskirtsError(f"{state} does not belong to {name}. {error}") from error
-            say(f"The watch over {name} goes on after {earlier.images:,} images.")
-            watch = earlier
+                os.replace(state, before := state.with_name(f"{state.name}.before"))
+                say(f"The watch over {name} begins anew; what it knew is in {before}. {error}")
+            else:
+                say(f"The watch over {name} goes on after {earlier.images:,} images.")
+                watch = earlier
         return cls(name, about, calibration, watch, stamp)
 
     @property

@@ -73,7 +73,7 @@ def work(connection: Connection, folders: Mapping[str, Path], options: Computing
     # Only the process that serves decides when this one ends, so that no image is lost that it has taken.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or 1)
     engines: dict[str, Engine] = {}
     try:
         for name, folder in folders.items():

@@ -69,6 +69,8 @@ def onnx_runner(path: Path) -> Run:
     """Runs an ONNX file on the CPU."""
     import onnxruntime
 
+    # It would write files of its own about this machine.
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -99,6 +99,8 @@ class OnnxNetwork(nn.Module):
         self.names = list(names)
         # Among the weights, so that another file is another classifier.
         self.register_buffer("content", torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        # It would write files of its own about this machine.
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # What it would print of an error is in the exception.
