@@ -206,7 +206,7 @@ def _memory(pid: int) -> float:
 def _workers(pid: int) -> list[int]:
     """The processes that compute."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    copied = [one for one in children if "serving.worker" in Path(f"/proc/{one}/cmdline").read_text()]
+    copied = [one for one in children if "outskirts.serving" in Path(f"/proc/{one}/cmdline").read_text()]
     return [int(one) for each in copied for one in Path(f"/proc/{each}/task/{each}/children").read_text().split()]
 
 

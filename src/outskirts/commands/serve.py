@@ -41,7 +41,8 @@ class Serve(Command):
     device: str = "auto"
     """Device of torch: auto, cpu, cuda or mps."""
     max_batch: Count = 32
-    """Pictures that are computed together, at most."""
+    """Pictures that are computed together, at most. With 1, scores have the bits of those of predict on one picture;
+    the last bits can depend on the batch."""
     max_wait_ms: NonNegative = 2
     """Milliseconds that a picture waits for others that are on their way, at most."""
     max_queue: Count = 512

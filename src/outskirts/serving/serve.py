@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from multiprocessing import forkserver, set_forkserver_preload
@@ -20,6 +21,8 @@ from .options import Computing, Limits, Place, Waits
 __all__ = ["serve"]
 
 _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+#: Connections that wait until the server takes them.
+_BACKLOG = 2048
 _PLACE, _COMPUTING, _WAITS, _LIMITS = Place(), Computing(), Waits(), Limits()
 #: Microseconds of processors in so many, where a container has a limit.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -64,27 +67,30 @@ def serve(
         raise MissingExtra("A server", "serve")
     if computing.train is not None and len(named) > 1:
         raise OutskirtsError("Training images are those of one guard (--train); serve the others apart.")
-    # The processes that compute are copies of one that imports torch while this one does.
-    set_forkserver_preload(["outskirts.serving.preloaded"])
-    forkserver.ensure_running()
-    from .server import run
-
-    threads = computing.threads or max(1, _cores() // workers)
+    computing = replace(computing, threads=computing.threads or max(1, _cores() // workers))
     kept = None if state is None else output_path(state)
-    run(named, place, replace(computing, threads=threads), waits, limits, workers, alpha, kept, say)
+    with _listening(place) as listening:
+        # The processes that compute are copies of one that imports torch while this one does.
+        set_forkserver_preload(["outskirts.serving.preloaded"])
+        forkserver.ensure_running()
+        from .server import run
+
+        run(named, listening, place, computing, waits, limits, workers, alpha, kept, say)
 
 
 def _names(guards: Sequence[str | Path]) -> dict[str, Path]:
     """The folders by the names under which they are served, which are their own.
 
     Raises:
-        OutskirtsError: If there is none, or two are called alike.
+        OutskirtsError: If there is none, one is not the folder of a guard, or two are called alike.
     """
     if not guards:
         raise OutskirtsError("Name the folder of a guard.")
     named: dict[str, Path] = {}
     for folder in map(home_expanded, guards):
         name = folder.resolve().name
+        if not (folder / "guard.json").is_file():
+            raise OutskirtsError(f"{folder} is not the folder of a guard: it has no guard.json.")
         if name in named:
             raise OutskirtsError(
                 f"Two guards are called '{name}', {named[name]} and {folder}; a guard is served under the name of its "
@@ -104,3 +110,18 @@ def _cores() -> int:
         quota, period = map(int, _QUOTA.read_text().split())
         cores = min(cores, max(1, round(quota / period)))
     return cores
+
+
+def _listening(place: Place) -> socket.socket:
+    """A socket that listens there, so that no guard is loaded if none can."""
+    try:
+        family = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0][0]
+        with ExitStack() as failed:
+            listening = failed.enter_context(socket.socket(family))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((place.host, place.port))
+            listening.listen(_BACKLOG)
+            failed.pop_all()
+    except (OSError, OverflowError) as error:
+        raise OutskirtsError(f"Nothing can listen at {place.host}, port {place.port}: {error}.") from error
+    return listening

@@ -13,7 +13,6 @@ from types import FrameType
 
 import uvicorn
 
-from ..errors import OutskirtsError
 from ..telling import Say
 from .app import make_app
 from .options import Computing, Limits, Place, Waits
@@ -24,8 +23,6 @@ from .workers import Workers
 
 __all__ = ["run"]
 
-#: Connections that wait until the server takes them.
-_BACKLOG = 2048
 #: Seconds that connections have for a last request.
 _LAST = 1.0
 #: Seconds after which a connection ends that asks nothing more.
@@ -34,6 +31,7 @@ _IDLE = 75
 
 def run(
     named: Mapping[str, Path],
+    listening: socket.socket,
     place: Place,
     computing: Computing,
     waits: Waits,
@@ -43,10 +41,9 @@ def run(
     state: Path | None,
     say: Say,
 ) -> None:
-    """Serve guards; see `outskirts.serving.serve.serve`. Their folders are by the names under which they are served."""
-    listening = _listening(place)
+    """Serve guards, whose folders are by their names, at a socket that listens; see `outskirts.serving.serve.serve`."""
     waiting = Waiting(waits)
-    with listening, Workers(named, computing, workers, waiting, say) as processes:
+    with Workers(named, computing, workers, waiting, say) as processes:
         service = Service(named, processes, waiting, limits, alpha, state, say)
         app = make_app(service, place.key, place.origins)
         config = uvicorn.Config(
@@ -92,16 +89,3 @@ class _Server(uvicorn.Server):
         while self.server_state.connections and time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
-
-
-def _listening(place: Place) -> socket.socket:
-    """A socket that listens there, so that no guard is loaded if none can."""
-    try:
-        family = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((place.host, place.port))
-        listening.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise OutskirtsError(f"Nothing can listen at {place.host}, port {place.port}: {error}.") from error
-    return listening
