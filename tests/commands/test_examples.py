@@ -29,6 +29,7 @@ NOT_RUN = {
     "outskirts data backgrounds --data folder:photos/test --objects 7-24 --out backgrounds": "ImageNet weights",
     "outskirts import openood resnet18.ckpt --data folder:photos/train --out runs/imported": "a checkpoint",
     "outskirts predict guards/photos folder:photos/test --engine ray --workers 2 --out verdicts": "a cluster",
+    "outskirts serve guards/photos --port 8000": "it ends when it is told to",
     "outskirts export guards/photos --out small.onnx --int8 --calibrate folder:photos/calibration": "half a minute",
 }
 

@@ -134,7 +134,7 @@ def test_what_is_wrong_is_a_sentence(client, bugs):
         client.post("/predict", content=b"no", headers={"content-type": "image/png"}), 422
     )
     assert "no guard 'x'" in problem(client.post("/predict?guard=x", content=file), 404)
-    assert "at most 2" in problem(client.post("/predict?top=3", content=file), 422)
+    assert "a number from 1 to 2" in problem(client.post("/predict?top=3", content=file), 422)
     assert "top: " in problem(client.post("/predict?top=x", content=file), 422)
     assert "no training images" in problem(client.post("/predict?near=3", content=file), 422)
     problem(client.get("/predict"), 405)

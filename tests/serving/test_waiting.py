@@ -48,7 +48,7 @@ def test_who_has_given_up_is_in_no_batch():
     waiting = Waiting(Waits(batch=4, seconds=0, queue=9))
     images = [image() for _ in range(3)]
     waiting.add(images)
-    images[1].row.cancel()
+    images[1].answer.cancel()
     assert waiting.take() == [images[0], images[2]]
 
 

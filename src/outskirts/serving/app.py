@@ -127,11 +127,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             uploads = uploads_of(request.headers.get("content-type", ""), body, service.limits)
         finally:
             service.waiting.coming(-1)
-        rows = await service.rows(served, uploads, until, top, near)
+        rows, version = await service.rows(served, uploads, until, top, near)
         unread = [row["error"] for row in rows if "accepted" not in row]
         if len(unread) == len(rows):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, unread[0])
-        return {"guard": served.name, "version": served.version, "verdicts": rows}
+        return {"guard": served.name, "version": version, "verdicts": rows}
 
     @app.get("/health", summary="Whether verdicts can be computed")
     async def health(response: Response) -> dict[str, Any]:

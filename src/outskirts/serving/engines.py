@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.decode import CorruptImage
 from ..devices import resolve_device
 from ..guard.export.onnx_file import onnx_runner
+from ..guard.folder import load_about
 from ..guard.guard import Guard
 from ..guard.judging import require_top
 from ..guard.predicting import rows_of
@@ -38,13 +39,15 @@ class Engine:
 
     Arguments:
         guard: The guard.
+        version: What tells it from another of its name.
         options: How it computes.
 
     Raises:
         OutskirtsError: If it cannot be exported where ONNX Runtime is asked for, or the training images cannot be read.
     """
 
-    def __init__(self, guard: Guard, options: Computing) -> None:
+    def __init__(self, guard: Guard, version: str, options: Computing) -> None:
+        self.version = version
         torch_device = str(resolve_device(options.device))
         self._computed: _Computed = _InTorch(guard, torch_device) if options.engine == "torch" else _InOnnx(guard)
         self._pixels = options.pixels
@@ -79,7 +82,8 @@ def make_engine(folder: Path, options: Computing) -> Engine:
     Raises:
         OutskirtsError: If there is no guard, or it cannot be exported where ONNX Runtime is asked for.
     """
-    return Engine(Guard.load(folder, strict=not options.any_version), options)
+    version = load_about(folder)["digest"]
+    return Engine(Guard.load(folder, strict=not options.any_version), version, options)
 
 
 class _InTorch:

@@ -21,7 +21,6 @@ from .bodies import body_of, decoded, json_of, require_few
 from .options import Limits
 from .problems import Problem
 from .service import Service
-from .shelf import Served
 from .uploads import Upload
 
 __all__ = ["protocol_routes"]
@@ -76,11 +75,11 @@ def protocol_routes(service: Service) -> APIRouter:
             asked, uploads = _read(content, service.limits)
         finally:
             service.waiting.coming(-1)
-        rows = await service.rows(served, uploads, until)
+        rows, version = await service.rows(served, uploads, until)
         if unread := [row["error"] for row in rows if "accepted" not in row]:
             # Its outputs have no place for an image without a verdict.
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, unread[0])
-        answer = _answer(served, rows, asked)
+        answer = _answer(served.name, version, rows, asked)
         return answer | ({"id": content["id"]} if "id" in content else {})
 
     return routes
@@ -124,12 +123,12 @@ def _pixels(data: list[Any], shape: list[int]) -> np.ndarray[Any, np.dtype[np.ui
     return values.astype(np.uint8).reshape(shape)
 
 
-def _answer(served: Served, rows: Sequence[Record], asked: Sequence[str]) -> dict[str, Any]:
+def _answer(name: str, version: str, rows: Sequence[Record], asked: Sequence[str]) -> dict[str, Any]:
     outputs = [
-        {"name": name, "datatype": _OUTPUTS[name], "shape": [len(rows)], "data": [row[name] for row in rows]}
-        for name in asked
+        {"name": one, "datatype": _OUTPUTS[one], "shape": [len(rows)], "data": [row[one] for row in rows]}
+        for one in asked
     ]
-    return {"model_name": served.name, "model_version": served.version, "outputs": outputs}
+    return {"model_name": name, "model_version": version, "outputs": outputs}
 
 
 def _wrong(sentence: str) -> Problem:

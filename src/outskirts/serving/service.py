@@ -81,8 +81,8 @@ class Service:
 
     async def rows(
         self, served: Served, uploads: Sequence[Upload], until: float, top: int = 1, near: int = 0
-    ) -> list[Record]:
-        """The rows of images, as `outskirts predict` writes them.
+    ) -> tuple[list[Record], str]:
+        """The rows of images, as `outskirts predict` writes them, and the version of the guard that gave them.
 
         Arguments:
             served: The guard.
@@ -94,46 +94,47 @@ class Service:
         Raises:
             Problem: If there are too many images waiting, it takes too long, or a process ends at one of them.
         """
-        classes = len(served.about["classes"])
-        if top > classes:
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"top is at most {classes}, the number of classes, and not {top}."
-            )
         if near and self.workers.options.train is None:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "This server knows no training images, so leave out near; it is told them by --train SPEC.",
             )
-        images = [WaitingImage(served.name, upload, top, near) for upload in uploads]
+        while True:
+            images = [WaitingImage(served.name, upload, top, near) for upload in uploads]
+            answers = await self._answers(images, until)
+            versions = {version for _, version in answers}
+            if len(versions) == 1:  # Otherwise the guard has changed in between.
+                break
+        rows, version = [row for row, _ in answers], versions.pop()
+        served = self.guards[served.name]
+        if version == served.version:
+            served.take(rows)
+            self.metrics.rows(served, rows)
+        return rows, version
+
+    async def _answers(self, images: Sequence[WaitingImage], until: float) -> list[tuple[Record, str]]:
         try:
             self.waiting.add(images)
+            async with asyncio.timeout(until - time.monotonic()):
+                return [await asyncio.wrap_future(image.answer) for image in images]
         except Full as full:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"Too many images are waiting; try again in {full.seconds} s.",
                 {"Retry-After": str(full.seconds)},
             ) from full
-        try:
-            async with asyncio.timeout(until - time.monotonic()):
-                rows = [await asyncio.wrap_future(image.row) for image in images]
         except TimeoutError as error:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The verdicts took too long; try again later.", {"Retry-After": "5"}
             ) from error
         except Lost as error:
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "One of these images ended the process that looked at it.",
-            ) from error
+            said = "One of these images ended the process that looked at it."
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, said) from error
         except OutskirtsError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         finally:
             for image in images:
-                image.row.cancel()
-        if served is self.guards[served.name]:
-            served.take(rows)
-            self.metrics.rows(served, rows)
-        return rows
+                image.answer.cancel()
 
     async def look(self) -> None:
         """Load guards again whose folder has changed, for ever."""

@@ -43,7 +43,7 @@ class WaitingImage:
         upload: The image.
         top: How many of the most probable classes are given.
         near: How many of the nearest training images are given.
-        row: The row, when it is there.
+        answer: The row, and the version of the guard that gave it, when they are there.
         since: When it began to wait, in seconds of a clock that never goes back.
         alone: Whether it gets a batch of its own, since a process ended when it had this image among others.
         lost: How many processes ended when they had this image alone.
@@ -53,7 +53,7 @@ class WaitingImage:
     upload: Upload
     top: int
     near: int = 0
-    row: Future[Record] = field(default_factory=Future)
+    answer: Future[tuple[Record, str]] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
     alone: bool = False
     lost: int = 0
@@ -134,7 +134,7 @@ class Waiting:
             image = self._images.popleft()
             if batch and not batch[0].goes_with(image):
                 kept.append(image)
-            elif not image.row.cancelled():
+            elif not image.answer.cancelled():
                 batch.append(image)
         self._images.extendleft(reversed(kept))
         return batch

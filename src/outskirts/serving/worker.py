@@ -46,9 +46,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a batch, as `outskirts predict` writes them."""
+    """The rows of a batch, as `outskirts predict` writes them.
+
+    Arguments:
+        rows: The rows.
+        version: What tells the guard that gave them from another of its name.
+    """
 
     rows: Sequence[Record]
+    version: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ def work(connection: Connection, folders: Mapping[str, Path], options: Computing
         except EOFError:
             return
         try:
-            answer: Rows | Failed = Rows(engines[batch.guard](batch.uploads, batch.top, batch.near))
+            engine = engines[batch.guard]
+            answer: Rows | Failed = Rows(engine(batch.uploads, batch.top, batch.near), engine.version)
         except Exception as error:
             answer = Failed(_sentence(error))
         connection.send(answer)

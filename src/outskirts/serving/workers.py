@@ -189,9 +189,9 @@ class Workers:
         for place, image in enumerate(images):
             with suppress(InvalidStateError):  # Nobody waits for it any more.
                 if isinstance(answer, Failed):
-                    image.row.set_exception(OutskirtsError(answer.sentence))
+                    image.answer.set_exception(OutskirtsError(answer.sentence))
                 else:
-                    image.row.set_result(answer.rows[place])
+                    image.answer.set_result((answer.rows[place], answer.version))
 
     def _ended(self, slot: int, images: list[WaitingImage]) -> None:
         """Begin a process anew. Its images wait again, each for a batch of its own: one of them may have ended it."""
@@ -203,7 +203,7 @@ class Workers:
             image.alone = True
             if image.lost > 1:
                 with suppress(InvalidStateError):
-                    image.row.set_exception(Lost())
+                    image.answer.set_exception(Lost())
         self.waiting.again([image for image in images if image.lost <= 1])
         self.restarts += 1
         while not self._closing.is_set():
