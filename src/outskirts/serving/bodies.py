@@ -60,6 +60,7 @@ def uploads_of(kind: str, body: bytes, limits: Limits) -> list[Upload]:
         Problem: If it is something else, or holds no image or too many.
     """
     name, options = parse_options_header(kind)
+    name = name.lower()
     if not body:
         raise Problem(HTTPStatus.BAD_REQUEST, "The request is empty; send a picture.")
     if name == b"multipart/form-data":
