@@ -106,7 +106,7 @@ def test_no_embeddings(tmp_path):
 
 
 def test_repeated(model, images, tmp_path):
-    how = Inversion(steps=20, draws=32)
+    how = Inversion(steps=6, draws=8)
     embedded(model, images, tmp_path, how=how, batch=10)
     found = repeatability(Embedder(model, how), images, open_embeddings(tmp_path))
     assert found["images"] == 10 and found["chance"] == pytest.approx(0.2)
