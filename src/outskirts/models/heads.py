@@ -206,6 +206,9 @@ def both_sides(head: nn.Module, dim: int) -> nn.Module:
     Arguments:
         head: Head of a network.
         dim: Width of what it takes.
+
+    Raises:
+        OutskirtsError: If it has prototypes of one class.
     """
     if isinstance(head, NoHead):
         return head
@@ -216,7 +219,10 @@ def both_sides(head: nn.Module, dim: int) -> nn.Module:
         return CarriedHead(head.dim, None if head.linear is None else _with_zeros(head.linear), single=True)
     if isinstance(head, LinearHead):
         return LinearHead(_with_zeros(head.linear), head.inputs)
-    assert isinstance(head, ModuleHead)
+    if not isinstance(head, ModuleHead):
+        raise OutskirtsError(
+            "The classifier compares images with a single class, so all would be of it; name at least two (words=)."
+        )
     return ModuleHead(nn.Sequential(head.module, nn.Flatten(), _Beside()), head.shape)
 
 

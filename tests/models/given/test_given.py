@@ -185,6 +185,8 @@ def test_clip_knows_classes_by_their_names(tmp_path):
     assert open_given(f"clip:{folder}?words=owl,ant,bee").classes == ["owl", "ant", "bee"]
     with pytest.raises(OutskirtsError, match="There are 2 classes and 1 words"):
         open_given(f"clip:{folder}?words=owl", ["ant", "bee"])
+    with pytest.raises(OutskirtsError, match="a single class, so all would be of it"):
+        open_given(f"clip:{folder}?words=owl")
 
 
 def export_onnx(model, file, outputs=("y",)):
