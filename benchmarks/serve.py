@@ -47,7 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["speed", "start", "endurance", "kill", "bad", "all"], default="all")
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seconds", type=float, default=10)
+    # Far longer than a batch of 32 takes, which answers half of 64 clients at once.
+    parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--engine", choices=["torch", "onnx"], default="torch")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import betabinom, chisquare, kstest
+from scipy.stats import beta, betabinom, chisquare, kstest
 
 import outskirts as osk
 from outskirts.detectors.base import create
@@ -81,6 +81,12 @@ def accepted(scored, n, acceptance, confidence=None, shift=0):
 def test_the_share_accepted_follows_its_law(scored, n, acceptance, confidence):
     counts, made = accepted(scored, n, acceptance, confidence)
     kept, m = made[0].promises[0], 2500 - n
+    # The smallest rank that keeps the promise: of its mean k / (n + 1), or of its law Beta(k, n + 1 - k).
+    keeps = [
+        k / (n + 1) >= acceptance if confidence is None else beta(k, n + 1 - k).sf(acceptance) >= confidence
+        for k in range(1, n + 1)
+    ]
+    assert kept.rank == 1 + keeps.index(True)
     law = betabinom(m, kept.rank, n + 1 - kept.rank)
     assert abs(counts.mean() - m * kept.expected) < 3.5 * law.std() / SHUFFLES**0.5
     assert 0.8 < counts.std(ddof=1) / law.std() < 1.2

@@ -263,6 +263,14 @@ def test_an_onnx_file_is_refused(guard, tmp_path):
         made.export(tmp_path / "made.onnx")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore::DeprecationWarning")
+def test_a_torchscript_file_is_refused(guard, tmp_path):
+    made = guard()
+    made.classifier.backbone = torch.jit.script(nn.Sequential(nn.ReLU()))
+    with pytest.raises(OutskirtsError, match="This classifier is a TorchScript file"):
+        made.export(tmp_path / "made.onnx")
+
+
 def test_too_few_images_for_eight_bits(guard, bugs, tmp_path):
     made = guard(acceptance=0.99)
     with pytest.raises(OutskirtsError, match=r"2 of the 10 .* tell the range.* at least 99 calibration images"):

@@ -244,6 +244,8 @@ def test_torchscript_gives_logits_and_named_features(small, tmp_path):
     torch.jit.trace(Both().eval(), IMAGES).save(str(tmp_path / "both.ts"))
     classifier = same(open_given(f"torchscript:{tmp_path / 'both.ts'}?{STATED}&output=0&features=1"), small(IMAGES))
     assert classifier.head.dim == 8
+    with pytest.raises(OutskirtsError, match=r"\(1, 32, 32\).* to have 3 channels, but got 1 .* a value for each"):
+        open_given(f"torchscript:{tmp_path / 'm.ts'}?size=32&mean=0.5&std=0.5")
     with pytest.raises(OutskirtsError, match=r"cannot be read as a file of torch\.jit\.save"):
         (tmp_path / "m.ts").write_bytes(b"nothing")
         open_given(f"torchscript:{tmp_path / 'm.ts'}?{STATED}")
@@ -259,6 +261,8 @@ def test_exported_programs_show_their_last_layer(small, tmp_path):
     assert isinstance(named.head, CarriedHead) and named.head.dim == 8
     with pytest.raises(OutskirtsError, match=r"says size=64, and the network takes 32; leave out size="):
         open_given(f"{tmp_path / 'm.pt2'}?{STATED.replace('size=32', 'size=64')}")
+    with pytest.raises(OutskirtsError, match="says mean and std of 1 channel, and the network takes 3"):
+        open_given(f"{tmp_path / 'm.pt2'}?size=32&mean=0.5&std=0.5")
 
 
 def test_classes_are_agreed_by_name(small, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from ...detectors import Detector, registry
 from ...detectors.base import create
 from ...errors import OutskirtsError
@@ -33,6 +35,11 @@ def require_exportable(parts: Parts) -> None:
         raise OutskirtsError(
             "This classifier is an ONNX file, which no other file can hold. Make the guard from the network that the "
             "file was made from."
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in parts.classifier.modules()):
+        raise OutskirtsError(
+            "This classifier is a TorchScript file, whose layers nothing outside can see. Make the guard from the "
+            "network that the file was made from, or save that with torch.export.save (pt2:FILE)."
         )
 
 

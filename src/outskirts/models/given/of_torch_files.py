@@ -128,6 +128,12 @@ def _linear(program: Any, given: dict[str, Any]) -> nn.Linear:
     return linear
 
 
+def _last(error: Exception) -> str:
+    """What is wrong; of TorchScript, without the code that stands before it."""
+    lines = str(error).strip().splitlines()
+    return reason(RuntimeError(lines[-1])) if "TorchScript" in lines[0] else reason(error)
+
+
 def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> tuple[Any, str | None]:
     """What a network returns for two images of noise, and the name of the logits in it."""
     images = _noise(shape)
@@ -136,8 +142,8 @@ def _shown(spec: ModelSpec, program: nn.Module, shape: tuple[int, int, int]) -> 
             returned = program(images)
     except Exception as error:  # Its own checks raise anything.
         raise OutskirtsError(
-            f"{spec.where} cannot take two images of shape {shape} ({reason(error)}). Add size=, and save it for "
-            "batches of any size."
+            f"{spec.where} cannot take two images of shape {shape} ({_last(error)}). Say their size (size=) and their "
+            "channels (mean= and std= with a value for each), and save it for batches of any size."
         ) from error
     logits = find_answer(returned, spec.options.get("output"), spec.where)
     require_finite(_tensor(returned, logits), images, spec.where)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ...data.transform import Transform
 from ...errors import OutskirtsError
+from ...texts import counted
 from ..classifier import Backbone
 from .spec import ModelSpec
 
@@ -47,7 +48,8 @@ def input_shape(spec: ModelSpec, known: tuple[int | None, int | None, int | None
         known: What the network tells of them.
 
     Raises:
-        OutskirtsError: If neither tells the size, or both and they differ, or it is not square.
+        OutskirtsError: If neither tells the size, or both and they differ, or it is not square; if the means are of
+            another number of channels.
     """
     size, channels = spec.number("size", int), spec.number("channels", int)
     own_channels, height, width = known
@@ -60,4 +62,11 @@ def input_shape(spec: ModelSpec, known: tuple[int | None, int | None, int | None
             raise OutskirtsError(f"'{spec}' says {name}={given}, and the network takes {own}; leave out {name}=.")
     side = size or height
     assert side is not None
-    return channels or own_channels or 3, side, side
+    stated = spec.channel_values("mean") or spec.channel_values("std") or ()
+    found = channels or own_channels or len(stated) or 3
+    if stated and len(stated) != found:
+        raise OutskirtsError(
+            f"'{spec}' says mean and std of {counted(len(stated), 'channel')}, and the network takes {found}; give a "
+            "value for each."
+        )
+    return found, side, side
