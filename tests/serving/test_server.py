@@ -24,6 +24,7 @@ from outskirts import OutskirtsError
 from outskirts.guard.opening import opened
 from outskirts.guard.predicting import rows_of
 from outskirts.serving import Computing, Place
+from outskirts.serving import server as server_module
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +280,15 @@ def test_what_cannot_be_served_is_told_at_once(kept, tmp_path, guards, options, 
     folders = {"KEPT": kept, "OTHER": tmp_path / "other"}
     with pytest.raises(OutskirtsError, match=told):
         osk.serve([folders.get(one, one) for one in guards], **options)
+
+
+@pytest.mark.parametrize(("host", "key", "told"), [("0.0.0.0", "", 1), ("0.0.0.0", "k", 0), ("localhost", "", 0)])
+def test_a_server_that_all_may_ask_is_told(kept, monkeypatch, host, key, told):
+    monkeypatch.setattr(server_module, "run", lambda *_: None)
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: None)
+    said = []
+    osk.serve(kept, place=Place(host, 0, key), say=said.append)
+    assert len(said) == told and all("whoever reaches this address may ask" in one for one in said)
 
 
 def test_what_the_processes_cannot_do_is_told(kept, tmp_path):

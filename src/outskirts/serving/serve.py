@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from ipaddress import ip_address
 from multiprocessing import forkserver, set_forkserver_preload
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def serve(
     computing = replace(computing, threads=computing.threads or max(1, _cores() // workers))
     kept = None if state is None else output_path(state)
     with _listening(place) as listening:
+        if not place.key and not ip_address(listening.getsockname()[0]).is_loopback:
+            say("There is no key, so whoever reaches this address may ask; set one (key=, or OUTSKIRTS_API_KEY).")
         # The processes that compute are copies of one that imports torch while this one does.
         set_forkserver_preload(["outskirts.serving.preloaded"])
         forkserver.ensure_running()
