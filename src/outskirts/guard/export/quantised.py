@@ -43,6 +43,10 @@ _NETWORK = "classifier.backbone"
 _LARGE = 2**31 - 2**20
 
 
+#: Correlation of scores, and share of labels that stay, below which a file is another classifier.
+_ALIKE = 0.8
+
+
 @dataclass(frozen=True)
 class Cost:
     """What 8 bits cost, on the calibration images.
@@ -76,7 +80,9 @@ class Cost:
             said.insert(0, f"AUROC {one:.1%} before and {other:.1%} after (against outliers made of these images)")
         if self.accuracy is not None:
             said.insert(0, f"accuracy {self.accuracy[0]:.1%} before and {self.accuracy[1]:.1%} after")
-        return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.0%} of the time."
+        alike = self.correlation >= _ALIKE and (self.same_label is None or self.same_label >= _ALIKE)
+        advice = "" if alike else " Its verdicts have little to do with those of the guard: do not use this file."
+        return f"8 bits on {self.images:,} calibration images: {', '.join(said)}, {self.time:.0%} of the time.{advice}"
 
 
 def quantised(parts: Parts, path: Path, images: ImageSet, say: Say) -> tuple[Parts, Cost]:
