@@ -86,7 +86,7 @@ def test_neighbours_are_sought_once_in_a_sweep(sets, monkeypatch):
     train, test = sets
     calls = []
     once = knn.distances
-    monkeypatch.setattr(knn, "distances", lambda *given: calls.append(given[2]) or once(*given))
+    monkeypatch.setattr(knn, "distances", lambda *given, **more: calls.append(given[2]) or once(*given, **more))
     sweep = {k: KNN(k).fit(train).score(test) for k in (30, 7, 1)}
     assert calls == [30]
     for k, found in sweep.items():
@@ -94,3 +94,10 @@ def test_neighbours_are_sought_once_in_a_sweep(sets, monkeypatch):
         assert KNN(k).fit(alone[0]).score(alone[1]).equal(found)
     sweep = KNN(40).fit(train).score(test)
     assert calls[-1] == 40 and (sweep >= 0).all()
+
+
+def test_another_bank_has_other_lengths(sets):
+    detector = KNN(k=2)
+    for scale in (1, 9):
+        train = Outputs(scale * sets[0].features - 3, sets[0].logits)
+        assert torch.equal(detector.fit(train).score(sets[1]), KNN(k=2).fit(train).score(sets[1]))

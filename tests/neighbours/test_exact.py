@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from outskirts.neighbours import exact as nearest
-from outskirts.neighbours.exact import Rounded, distances, exhaustive, kth_distance, smallest
+from outskirts.neighbours.exact import Rounded, distances, exhaustive, kth_distance, smallest, squared_lengths
 
 
 def draw(rows: int, dim: int, seed: int) -> Tensor:
@@ -83,3 +83,15 @@ def test_both_ways_find_the_same(monkeypatch):
         both.append(distances(queries, bank, 9, budget=2**17))
     torch.testing.assert_close(*both, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(both[0], exhaustive(queries, bank, 9), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_known_lengths_change_no_bit(dtype):
+    bank, queries = draw(900, 24, 0).to(dtype), draw(5, 24, 1).to(dtype)
+    # Seven parts of the bank, each with its own lengths.
+    budget = 2 * 24 * 4 * 140
+    known = distances(queries, bank, 3, budget, squared_lengths(bank))
+    assert torch.equal(known, distances(queries, bank, 3, budget))
+    wide = distances(queries.double(), bank, 3, budget, squared_lengths(bank))
+    assert wide.dtype == torch.float64, "lengths in single precision are not enough there"
+    assert torch.equal(wide, distances(queries.double(), bank, 3, budget))

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..bounds import Count
 from ..errors import OutskirtsError
+from ..extraction.blocks import traced
 from ..extraction.outputs import Outputs
 from ..neighbours.approximate import InvertedIndex
-from ..neighbours.exact import distances
+from ..neighbours.exact import distances, squared_lengths
 from .base import Detector, choices, register
 from .common.derived import unit
 
@@ -48,6 +49,8 @@ class KNN(Detector):
         self.k = k
         self.space, self.index = space, index
         self._lists: InvertedIndex | None = None
+        #: The squared lengths of the rows of a bank, and this bank.
+        self._squares: tuple[Tensor, Tensor] | None = None
         self.needs = frozenset({space})
         self.register_buffer("bank", None)
 
@@ -69,5 +72,14 @@ class KNN(Detector):
         known = outputs.cached(("nearest", self.space, id(bank)), lambda: {"bank": bank})
         # In a sweep, the largest k has found the neighbours of all.
         if "near" not in known or known["near"].shape[1] < self.k:
-            known["near"] = distances(unit(outputs, self.name, self.space).to(bank.device), bank, self.k)
+            queries = unit(outputs, self.name, self.space).to(bank.device)
+            known["near"] = distances(queries, bank, self.k, squares=self._squared(bank))
         return known["near"][:, self.k - 1]
+
+    def _squared(self, bank: Tensor) -> Tensor | None:
+        """What `distances` would otherwise compute for each batch; a graph has it in itself."""
+        if traced():
+            return None
+        if self._squares is None or self._squares[1] is not bank:
+            self._squares = squared_lengths(bank), bank
+        return self._squares[0]

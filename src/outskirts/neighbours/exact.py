@@ -16,7 +16,7 @@ from torch import Tensor
 from ..devices import faster_precision
 from ..extraction.blocks import BUDGET, split, traced
 
-__all__ = ["Rounded", "distances", "exhaustive", "kth_distance", "smallest"]
+__all__ = ["Rounded", "distances", "exhaustive", "kth_distance", "smallest", "squared_lengths"]
 
 #: Numbers of which only the least is compared at first.
 _GROUP = 32
@@ -26,6 +26,8 @@ _ROUNDING = 2.0**-8
 _SAMPLE = 1024
 #: Numbers of a bank that are gathered at once.
 _GATHERED = 2**20
+#: Rows of a bank whose squares are summed at once.
+_SUMMED = 2**14
 
 
 def _smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -123,10 +125,24 @@ def _halves(values: Tensor) -> list[Tensor]:
     return [upper[:, None], (values - upper.float()).bfloat16()[:, None]]
 
 
-def exhaustive(queries: Tensor, bank: Tensor, k: int) -> Tensor:
-    """Squared distances of queries [N, D] to the k nearest rows of a bank [M, D], ascending, [N, k]."""
+def squared_lengths(bank: Tensor) -> Tensor:
+    """The squared lengths of the rows of a bank [M, D], [M], in single precision at least."""
+    wide = torch.promote_types(bank.dtype, torch.float32)
+    return torch.cat([some.to(wide).square().sum(1) for some in split(bank, _SUMMED)])
+
+
+def exhaustive(queries: Tensor, bank: Tensor, k: int, squares: Tensor | None = None) -> Tensor:
+    """Squared distances of queries [N, D] to the k nearest rows of a bank [M, D], ascending, [N, k].
+
+    Arguments:
+        queries: [N, D].
+        bank: [M, D].
+        k: Number of neighbours.
+        squares: What `squared_lengths` gives for the bank, if it is known.
+    """
+    squares = bank.square().sum(1) if squares is None else squares
     # |q|^2 is constant over the bank, so it is added after the search.
-    near = smallest(torch.addmm(bank.square().sum(1), queries, bank.T, alpha=-2), k)
+    near = smallest(torch.addmm(squares, queries, bank.T, alpha=-2), k)
     return near + queries.square().sum(1, keepdim=True)
 
 
@@ -141,7 +157,7 @@ def _pays(queries: int, bank: Tensor, k: int) -> bool:
     return many and bank.device.type == "cpu" and bank.dtype == torch.float32 and _rounds_faster()
 
 
-def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Tensor:
+def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET, squares: Tensor | None = None) -> Tensor:
     r"""The squared Euclidean distances of each query to the k nearest rows of the bank, in ascending order.
 
     Arguments:
@@ -149,6 +165,7 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
         bank: [M, D], M at least k.
         k: Number of neighbours.
         budget: Bytes that one block of distances may take.
+        squares: What `squared_lengths` gives for the bank; who asks for few queries at a time saves much by it.
 
     Returns:
         [N, k], at least 0.
@@ -164,7 +181,11 @@ def distances(queries: Tensor, bank: Tensor, k: int, budget: int = BUDGET) -> Te
         rounded = Rounded(some) if not traced() and _pays(len(queries), some, few) else None
         for place, block in enumerate(split(queries, rows)):
             block = block.to(wide)
-            nearest = exhaustive(block, some, few) if rounded is None else rounded.nearest(block, few)
+            if rounded is None:
+                known = squares[start : start + part] if squares is not None and squares.dtype == wide else None
+                nearest = exhaustive(block, some, few, known)
+            else:
+                nearest = rounded.nearest(block, few)
             if start:
                 near[place] = torch.cat([near[place], nearest], dim=1).sort(dim=1).values[:, :k]
             else:
