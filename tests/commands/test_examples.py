@@ -15,7 +15,7 @@ from outskirts import methods
 from outskirts.cli import COMMANDS, EXAMPLES, main
 from outskirts.generation import generators
 
-_GUARD = ("guard", "predict", "monitor", "export")
+_GUARD = ("guard", "predict", "monitor", "export", "serve")
 #: What is there where the examples are called; in the order of what they need.
 ORDER = ("data", "train", "evaluate", *_GUARD, "extract", "report", "synthesize", "import", "benchmark", "list", "demo")
 #: What examples that need the guards or pools of others have in common; in the order of what they need.
