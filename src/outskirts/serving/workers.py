@@ -124,11 +124,6 @@ class Workers:
         """How many processes can compute."""
         return sum(process.process.is_alive() for process in self._slots)
 
-    @property
-    def pids(self) -> list[int]:
-        """The numbers by which the system knows them."""
-        return [process.process.pid for process in self._slots]
-
     def reload(self) -> None:
         """Load all guards again, in new processes that take the place of the old ones between two batches.
 
